@@ -1,7 +1,31 @@
 """U-Nets for filaments and vesicles: train, look, predict.
 
-The names below are the public ones for notebooks. They are imported when first used, so that predicting with a
-finished model loads neither Hydra nor Kornia.
+The names below are the public ones for notebooks. They are imported when first used, so that predicting with a finished
+model loads neither Hydra nor Kornia.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segexp.config import load_augment
+    from segexp.data.images import read_image, read_mask
+    from segexp.errors import InputError
+    from segexp.inference.predictor import load_model
+
 __version__ = "0.1.0"
+__all__ = ["InputError", "load_augment", "load_model", "read_image", "read_mask"]
+
+_HOMES = {
+    "InputError": "segexp.errors",
+    "load_augment": "segexp.config",
+    "load_model": "segexp.inference.predictor",
+    "read_image": "segexp.data.images",
+    "read_mask": "segexp.data.images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'segexp' has no attribute {name!r}")

@@ -1,0 +1,70 @@
+"""Model files: tensors and plain values, written whole or not at all, read without running anything in them.
+
+A file is written under a temporary name, flushed to the disk and renamed over the old one, so that a crash leaves either
+the old file or the new one. Reading uses ``torch.load(weights_only=True)``; the network is rebuilt from the name of one of
+`segexp.models.MODELS` and its keyword arguments.
+"""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segexp.errors import InputError
+from segexp.models import MODELS, UNet
+
+FORMAT = 1
+_NEEDED = ("format", "model", "weights", "normalization", "classes", "threshold")
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` (tensors, numbers, strings, lists, dicts) to `path` atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save({"format": FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Read a file written by `save`; `InputError` where it is missing, damaged, foreign or of a newer format."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch comments on foreign files that are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the restricted unpickler raises whatever the damage makes it meet
+        reason = str(error).strip().split("\n")[0][:200]
+        raise InputError(f"{path}: not a segexp model file, or damaged ({reason})") from None
+    if not isinstance(content, dict) or "format" not in content:
+        raise InputError(f"{path}: a PyTorch file, but not written by segexp (no 'format' in it)")
+    if content["format"] != FORMAT:
+        raise InputError(f"{path}: format {content['format']}; this segexp reads format {FORMAT}: upgrade segexp")
+    return content
+
+
+def load_model(path: str | Path) -> tuple[UNet, dict[str, Any]]:
+    """The network with its weights, in evaluation mode on the CPU, and all else that the file holds."""
+    content = load(path)
+    missing = [key for key in _NEEDED if key not in content]
+    if missing:
+        raise InputError(f"{path}: holds no {', '.join(missing)}; wanted a best_<task>_model.pth")
+    name = content["model"]["name"]
+    if name not in MODELS:
+        raise InputError(f"{path}: model {name!r}; this segexp knows {', '.join(MODELS)}")
+    model = MODELS[name](**content["model"]["settings"])
+    try:
+        model.load_state_dict(content.pop("weights"))
+    except RuntimeError as error:
+        raise InputError(f"{path}: the weights do not fit the model it names ({error})") from None
+    return model.eval(), content

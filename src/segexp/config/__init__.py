@@ -1,0 +1,141 @@
+"""Settings: where `conf/` lies, whether a composed configuration is right, and modules built from its nodes.
+
+Hydra composes the YAML; `read` turns the result into the dataclasses of `schema` or raises one `InputError` that lists
+all that is wrong with it. Nothing below `segexp.train` sees these classes.
+"""
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from segexp.config.schema import DataConfig, RunConfig, RunKeys, TaskConfig, TrainerConfig
+from segexp.config.targets import build, check_node
+from segexp.errors import InputError
+
+__all__ = ["RunConfig", "build", "check_node", "conf_dir", "load_augment", "read"]
+
+T = TypeVar("T")
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside the installed package, or at the root of the checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "conf", package.parent.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"no conf/config.yaml in {package} or {package.parent.parent}: segexp is not installed whole"
+    )
+
+
+def read(cfg: DictConfig) -> RunConfig:
+    """Check a composed configuration: all missing keys, else all unknown ones, else all wrong types and ranges."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise InputError("missing: " + ", ".join(missing))
+    problems: list[str] = []
+    sections = {"task": TaskConfig, "data": DataConfig, "trainer": TrainerConfig}
+    top = {key for key in cfg if key not in (*sections, "model", "augment")}
+    unknown = _unknown_keys("", {key: cfg[key] for key in top}, RunKeys)
+    for name, schema in sections.items():
+        unknown += _unknown_keys(name, cfg[name], schema)
+    if unknown:
+        raise InputError("\n".join(unknown))
+    run = _typed("", {key: cfg[key] for key in top}, RunKeys, problems)
+    parts = {name: _typed(name, cfg[name], schema, problems) for name, schema in sections.items()}
+    nodes = {}
+    allowed = tuple(run.allow_targets) if run else ()
+    for name in ("model", "augment"):
+        nodes[name] = OmegaConf.to_container(cfg[name], resolve=True)
+        try:
+            check_node(nodes[name], name, allowed)
+        except InputError as error:
+            problems.append(str(error))
+    if not problems and run is not None:
+        return RunConfig(**parts, **nodes, seed=run.seed, allow_targets=run.allow_targets)  # type: ignore[arg-type]
+    raise InputError("\n".join(problems))
+
+
+def _fields(schema: type) -> dict[str, Any]:
+    hints = get_type_hints(schema)
+    return {field.name: hints[field.name] for field in dataclasses.fields(schema)}
+
+
+def _unknown_keys(section: str, node: Any, schema: type) -> list[str]:
+    found = []
+    fields = _fields(schema)
+    for key in node:
+        path = f"{section}.{key}" if section else str(key)
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"; did you mean {section + '.' if section else ''}{near[0]}?" if near else ""
+            found.append(f"{path}: no part of segexp takes this setting{hint}")
+        elif dataclasses.is_dataclass(fields[key]) and isinstance(node[key], DictConfig):
+            found += _unknown_keys(path, node[key], fields[key])  # type: ignore[arg-type]
+    return found
+
+
+def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T | None:
+    """Build `schema` from `node`; append what is wrong to `problems` and return None instead of raising."""
+    before = len(problems)
+    values: dict[str, Any] = {}
+    holder = OmegaConf.structured(schema)
+    for key, kind in _fields(schema).items():
+        path = f"{section}.{key}" if section else key
+        try:
+            value = node[key]
+        except OmegaConfBaseException as error:
+            problems.append(f"{path}: {str(error).splitlines()[0]}")
+            continue
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, DictConfig):
+                problems.append(f"{path}={value}: wanted a group of settings")
+                continue
+            values[key] = _typed(path, value, kind, problems)  # type: ignore[arg-type]
+            continue
+        try:
+            holder[key] = value
+        except OmegaConfBaseException:
+            shown = list(value) if isinstance(value, ListConfig) else "null" if value is None else value
+            problems.append(f"{path}={shown}: wanted {_in_words(kind)}")
+            continue
+        plain = holder[key]
+        values[key] = OmegaConf.to_container(plain) if isinstance(plain, ListConfig) else plain
+    if len(problems) > before:
+        return None
+    try:
+        return schema(**values)
+    except InputError as error:
+        problems.append(str(error))
+        return None
+
+
+def _in_words(kind: Any) -> str:
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    if kind in words:
+        return words[kind]
+    if type(None) in get_args(kind):
+        return " or ".join(_in_words(part) for part in get_args(kind))
+    return "a list such as [a, b]"
+
+
+def load_augment(name_or_yaml: str | Path) -> torch.nn.Module:
+    """An augmentation as a module: ``(images (B, C, H, W) float, masks (B, K, H, W)) -> (images, masks)``.
+
+    Args:
+        name_or_yaml: an option of ``conf/augment`` (``vesicle``, ``cytoskeleton``, ``none``) or the path of such a file.
+    """
+    path = Path(name_or_yaml)
+    if path.suffix not in (".yaml", ".yml"):
+        path = conf_dir() / "augment" / f"{name_or_yaml}.yaml"
+    if not path.is_file():
+        options = ", ".join(sorted(p.stem for p in (conf_dir() / "augment").glob("*.yaml")))
+        raise InputError(f"augment={name_or_yaml}: no such file; options are {options}, or the path of a .yaml file")
+    node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    check_node(node, "augment")
+    return build(node)

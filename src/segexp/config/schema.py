@@ -1,0 +1,263 @@
+"""What each setting may hold: types and ranges. The values are in `conf/`."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from segexp.data.normalization import NORMALIZATIONS
+from segexp.device import PRECISIONS
+from segexp.errors import InputError
+
+
+def _require(problems: list[str], fine: bool, message: str) -> None:
+    if not fine:
+        problems.append(message)
+
+
+class Checked:
+    """Base of the sections: `problems` lists the values out of range, and creating one with any raises `InputError`."""
+
+    def __post_init__(self) -> None:
+        problems = self.problems()
+        if problems:
+            raise InputError("\n".join(problems))
+
+    def problems(self) -> list[str]:
+        return []
+
+
+@dataclass
+class LossConfig(Checked):
+    """Weights of the losses."""
+
+    bce: float = MISSING
+    dice: float = MISSING
+    cldice: float = MISSING
+    cldice_iterations: int = MISSING
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        for name in ("bce", "dice", "cldice"):
+            value = getattr(self, name)
+            _require(found, 0 <= value < math.inf, f"task.loss.{name}={value}: wanted 0 or more")
+        _require(
+            found,
+            self.bce + self.dice + self.cldice > 0,
+            "task.loss: every weight is 0; nothing to learn from",
+        )
+        _require(
+            found,
+            1 <= self.cldice_iterations <= 50,
+            f"task.loss.cldice_iterations={self.cldice_iterations}: wanted 1 to 50",
+        )
+        return found
+
+
+@dataclass
+class TaskConfig(Checked):
+    """What is segmented."""
+
+    name: str = MISSING
+    classes: list[str] = MISSING
+    normalization: str = MISSING
+    crop: int = MISSING
+    foreground: float = MISSING
+    threshold: float = MISSING
+    monitor: str = MISSING
+    loss: LossConfig = MISSING
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        _require(
+            found,
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name) is not None,
+            f"task.name={self.name}: wanted letters, digits, _ and - (it becomes part of a file name)",
+        )
+        distinct = len(set(self.classes)) == len(self.classes)
+        _require(
+            found,
+            1 <= len(self.classes) <= 254 and distinct,
+            f"task.classes={self.classes}: wanted 1 to 254 names",
+        )
+        _require(
+            found,
+            self.normalization in NORMALIZATIONS,
+            f"task.normalization={self.normalization}: wanted one of {', '.join(NORMALIZATIONS)}",
+        )
+        _require(found, 16 <= self.crop <= 8192, f"task.crop={self.crop}: wanted 16 to 8192 pixels")
+        _require(found, 0 <= self.foreground <= 1, f"task.foreground={self.foreground}: wanted a share from 0 to 1")
+        _require(
+            found,
+            0 < self.threshold < 1,
+            f"task.threshold={self.threshold}: wanted more than 0 and less than 1",
+        )
+        monitors = ("dice", "iou", "precision", "recall", "cldice")
+        _require(
+            found,
+            self.monitor in monitors,
+            f"task.monitor={self.monitor}: wanted one of {', '.join(monitors)}",
+        )
+        return found
+
+
+@dataclass
+class SyntheticConfig(Checked):
+    """How many images are generated where no folder is given."""
+
+    train: int = MISSING
+    val: int = MISSING
+    size: int = MISSING
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        _require(found, self.train >= 1, f"data.synthetic.train={self.train}: wanted 1 or more images")
+        _require(found, self.val >= 1, f"data.synthetic.val={self.val}: wanted 1 or more images")
+        _require(found, 32 <= self.size <= 8192, f"data.synthetic.size={self.size}: wanted 32 to 8192 pixels")
+        return found
+
+
+FOLDERS = ("train_img_dir", "train_mask_dir", "val_img_dir", "val_mask_dir")
+
+
+@dataclass
+class DataConfig(Checked):
+    """Where images come from."""
+
+    root: str | None = MISSING
+    train_img_dir: str | None = MISSING
+    train_mask_dir: str | None = MISSING
+    val_img_dir: str | None = MISSING
+    val_mask_dir: str | None = MISSING
+    channels: int = MISSING
+    cache: str = MISSING
+    synthetic: SyntheticConfig = MISSING
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        _require(found, self.channels in (1, 3), f"data.channels={self.channels}: wanted 1 (grey) or 3 (colour)")
+        caches = ("auto", "ram", "disk")
+        _require(found, self.cache in caches, f"data.cache={self.cache}: wanted one of {', '.join(caches)}")
+        given = [name for name in FOLDERS if getattr(self, name) is not None]
+        if given and self.root is None and len(given) < len(FOLDERS):
+            missing = ", ".join(f"data.{name}" for name in FOLDERS if name not in given)
+            found.append(f"missing: {missing} (give data.root, or all four folders)")
+        return found
+
+    def folders(self) -> dict[str, Path] | None:
+        """The four folders by name, ``~`` expanded; None where none is given and images are generated."""
+        if self.root is None and self.train_img_dir is None:
+            return None
+        defaults = dict(zip(FOLDERS, ("train/img", "train/mask", "val/img", "val/mask"), strict=True))
+        return {
+            name: existing(value) if (value := getattr(self, name)) is not None else existing(self.root or "") / tail
+            for name, tail in defaults.items()
+        }
+
+
+@dataclass
+class TrainerConfig(Checked):
+    """How long, how fast, on what."""
+
+    epochs: int | None = MISSING
+    steps: int | None = MISSING
+    max_time: str | None = MISSING
+    batch_size: int = MISSING
+    lr: float = MISSING
+    weight_decay: float = MISSING
+    warmup: float = MISSING
+    grad_clip: float | None = MISSING
+    validate_every: str = MISSING
+    patience: int | None = MISSING
+    num_workers: int = MISSING
+    device: str = MISSING
+    precision: str = MISSING
+    log_every: int = MISSING
+    pictures: int = MISSING
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+
+        def at_least(name: str, least: int) -> None:
+            value = getattr(self, name)
+            _require(found, value is None or value >= least, f"trainer.{name}={value}: wanted {least} or more")
+
+        for name in ("epochs", "steps", "batch_size", "patience", "log_every"):
+            at_least(name, 1)
+        for name in ("num_workers", "pictures"):
+            at_least(name, 0)
+        _require(
+            found,
+            0 < self.lr < 10,
+            f"trainer.lr={self.lr}: wanted more than 0 and less than 10, such as 0.001",
+        )
+        _require(found, 0 <= self.weight_decay <= 1, f"trainer.weight_decay={self.weight_decay}: wanted 0 to 1")
+        _require(found, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: wanted a share from 0 to below 1")
+        if self.grad_clip is not None:
+            _require(found, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: wanted more than 0, or null")
+        every = self.validate_every
+        _require(
+            found,
+            every == "auto" or (every.isdigit() and int(every) >= 1),
+            f"trainer.validate_every={every}: wanted a number of epochs, or auto",
+        )
+        _require(
+            found,
+            self.precision in PRECISIONS,
+            f"trainer.precision={self.precision}: wanted one of {', '.join(PRECISIONS)}",
+        )
+        if self.epochs is None and self.steps is None and self.max_time is None:
+            found.append("trainer: no limit; set trainer.epochs, trainer.steps or trainer.max_time=00:05:00")
+        try:
+            self.seconds()
+        except InputError as error:
+            found.append(str(error))
+        return found
+
+    def seconds(self) -> float | None:
+        """`max_time` in seconds."""
+        if self.max_time is None:
+            return None
+        parts = re.fullmatch(r"(?:(\d+):)?(\d+):(\d{1,2}(?:\.\d+)?)", self.max_time.strip())
+        if parts is None:
+            raise InputError(f"trainer.max_time={self.max_time}: wanted hours:minutes:seconds, such as 00:05:00")
+        hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+        total = 3600 * hours + 60 * minutes + seconds
+        if total <= 0:
+            raise InputError(f"trainer.max_time={self.max_time}: wanted more than no time")
+        return total
+
+
+@dataclass
+class RunConfig(Checked):
+    """A whole run. `model` and `augment` are nodes for `build`."""
+
+    task: TaskConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    model: dict[str, Any]
+    augment: dict[str, Any]
+    seed: int
+    allow_targets: list[str]
+
+    def problems(self) -> list[str]:
+        fine = 0 <= self.seed < 2**32
+        return [] if fine else [f"seed={self.seed}: wanted 0 to 4294967295"]
+
+
+@dataclass
+class RunKeys:
+    """Types of the keys at the top level."""
+
+    seed: int = MISSING
+    output_dir: str = MISSING
+    resume: str | None = MISSING
+    allow_targets: list[str] = MISSING
+
+
+def existing(path: str) -> Path:
+    """A path as typed; a leading ``~`` becomes the home folder unless such a file exists."""
+    return Path(path) if Path(path).exists() else Path(path).expanduser()

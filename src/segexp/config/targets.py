@@ -1,0 +1,93 @@
+"""The one place that instantiates a ``_target_``, and only what a configuration may name."""
+
+import difflib
+import importlib
+import inspect
+from typing import Any
+
+import torch
+
+from segexp.errors import InputError
+
+_ALLOWED = (
+    "segexp.augment.",
+    "segexp.models.",
+    "kornia.augmentation.",
+    "kornia.filters.",
+    "kornia.enhance.",
+    "torch.nn.",
+)
+
+
+def target_class(target: str, allowed: tuple[str, ...] = ()) -> type[torch.nn.Module]:
+    """The class that a ``_target_`` names, if it is an ``nn.Module`` from a place that configurations may use.
+
+    Functions (``torch.hub.load``, ``os.system``) and classes from elsewhere raise `InputError`: a configuration file is
+    something people send each other, and must not be able to run code.
+    """
+    prefixes = _ALLOWED + tuple(prefix.rstrip(".") + "." for prefix in allowed)
+    if not target.startswith(prefixes):
+        raise InputError(
+            f"_target_ {target}: wanted a class under {', '.join(p.rstrip('.') for p in prefixes)} "
+            "(extend the list with allow_targets=[your.package])"
+        )
+    module_name, _, name = target.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError:
+        raise InputError(f"_target_ {target}: there is no module {module_name}") from None
+    found = getattr(module, name, None)
+    if not (
+        inspect.isclass(found)
+        and issubclass(found, torch.nn.Module)
+        and found.__module__.startswith(tuple(prefix.split(".")[0] for prefix in prefixes))
+    ):
+        near = difflib.get_close_matches(name, [n for n in dir(module) if n[0].isupper()], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"_target_ {target}: {module_name} holds no such module class{hint}")
+    return found
+
+
+def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
+    """Raise `InputError` where a node names a target that is not allowed or an argument that its class does not take."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            check_node(item, f"{path}[{index}]", allowed)
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        check_node(value, f"{path}.{key}", allowed)
+    if "_target_" not in node:
+        if path in ("model", "augment"):
+            raise InputError(f"{path}: holds no _target_")
+        return
+    try:
+        found = target_class(str(node["_target_"]), allowed)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    parameters = inspect.signature(found).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in node:
+        if key != "_target_" and key not in parameters:
+            near = difflib.get_close_matches(str(key), parameters, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"{path}.{key}: {found.__name__} takes {', '.join(parameters)}{hint}")
+
+
+def build(node: Any, allowed: tuple[str, ...] = (), **more: Any) -> Any:
+    """Instantiate a node and the nodes inside it; `more` are further keyword arguments of the outermost class."""
+    if isinstance(node, list):
+        return [build(item, allowed) for item in node]
+    if not isinstance(node, dict):
+        return node
+    arguments = {key: build(value, allowed) for key, value in node.items() if key != "_target_"}
+    if "_target_" not in node:
+        return arguments
+    found = target_class(str(node["_target_"]), allowed)
+    try:
+        return found(**arguments, **more)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{node['_target_']}: {error}") from error

@@ -1,0 +1,67 @@
+"""Which device and which precision a run uses: asked for by name, answered with a reason that can be printed."""
+
+import contextlib
+from contextlib import AbstractContextManager
+
+import torch
+
+from segexp.errors import InputError
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+def choose_device(name: str) -> tuple[torch.device, str]:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device and a word on why.
+
+    ``auto`` is CUDA where there is one, else the CPU. A device asked for by name that is not there raises `InputError`.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), torch.cuda.get_device_name()
+        return torch.device("cpu"), f"no CUDA device here; {torch.get_num_threads()} threads"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise InputError(f"trainer.device={name}: wanted auto, cpu, cuda, cuda:0 or mps") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if not torch.cuda.is_available() or (device.index or 0) >= count:
+            found = f"{count} CUDA device(s)" if count else "no CUDA device"
+            raise InputError(f"trainer.device={name}: PyTorch {torch.__version__} finds {found} here; use cpu or auto")
+        return device, torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise InputError("trainer.device=mps: PyTorch finds no Metal device here; use cpu or auto")
+        return device, "Apple Metal"
+    if device.type != "cpu":
+        raise InputError(f"trainer.device={name}: wanted auto, cpu, cuda, cuda:0 or mps")
+    return device, f"{torch.get_num_threads()} threads"
+
+
+def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
+    """Turn ``auto``, ``bf16`` or ``fp32`` into one of the last two and a word on why.
+
+    ``auto`` takes bf16 where the hardware multiplies in it: NVIDIA from Ampere on, CPUs with AVX512-bf16 or AMX.
+    Elsewhere bf16 is emulated and slower than float32.
+    """
+    if name not in PRECISIONS:
+        raise InputError(f"trainer.precision={name}: wanted one of {', '.join(PRECISIONS)}")
+    if name != "auto":
+        return name, "as asked"
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and _cpu_multiplies_bf16()
+    return ("bf16", "the hardware has it") if fast else ("fp32", "no bf16 in this hardware")
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The context of a forward pass in `precision` (``bf16`` or ``fp32``)."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _cpu_multiplies_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))

@@ -1,0 +1,66 @@
+"""The command line of the older scripts: their flags become Hydra overrides, and anything else is passed on.
+
+Used by `train_cytoskeleton_seg.py` and `train_vesicle_seg.py`.
+"""
+
+import argparse
+import sys
+
+from segexp.train import main, quote
+
+_FOLDERS = {
+    "--train-img-dir": "Path to the training images directory.",
+    "--train-mask-dir": "Path to the training masks directory (.npy files).",
+    "--val-img-dir": "Path to the validation images directory.",
+    "--val-mask-dir": "Path to the validation masks directory (.npy files).",
+}
+
+
+def parser(task: str) -> argparse.ArgumentParser:
+    """The flags, in both spellings (``--batch-size``, ``--batch_size``)."""
+    flags = argparse.ArgumentParser(
+        description=f"Train a U-Net for {task} segmentation. Further arguments are Hydra overrides.",
+        epilog="Example: %(prog)s --train-img-dir data/train/img --train-mask-dir data/train/mask "
+        "--val-img-dir data/val/img --val-mask-dir data/val/mask --epochs 100 model=unet",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+    def add(flag: str, help_text: str, **more: object) -> None:
+        flags.add_argument(flag, flag[:2] + flag[2:].replace("-", "_"), help=help_text, **more)  # type: ignore[arg-type]
+
+    for flag, text in _FOLDERS.items():
+        add(flag, text, required=True, metavar="DIR", default=argparse.SUPPRESS)
+    add("--epochs", "Total number of training epochs.", type=int, default=50)
+    add("--batch-size", "Number of samples per batch.", type=int, default=4)
+    add("--lr", "Learning rate for the optimizer.", type=float, default=0.001)
+    add("--num-workers", "Number of worker processes for data loading.", type=int, default=4)
+    add("--device", "Device to train on: cuda, cuda:0, cpu. Without CUDA the default falls back to cpu.")
+    add("--output-dir", "Directory to save model checkpoints.", default="checkpoints", metavar="DIR")
+    flags.set_defaults(device=None)
+    return flags
+
+
+def overrides(task: str, arguments: list[str]) -> list[str]:
+    """Hydra overrides for the flags in `arguments`, followed by the arguments that are not flags."""
+    known, rest = parser(task).parse_known_args(arguments)
+    keys = {
+        "data.train_img_dir": quote(known.train_img_dir),
+        "data.train_mask_dir": quote(known.train_mask_dir),
+        "data.val_img_dir": quote(known.val_img_dir),
+        "data.val_mask_dir": quote(known.val_mask_dir),
+        "trainer.epochs": known.epochs,
+        "trainer.batch_size": known.batch_size,
+        "trainer.lr": known.lr,
+        "trainer.num_workers": known.num_workers,
+        "trainer.device": quote(known.device or "auto"),
+        "output_dir": quote(known.output_dir),
+    }
+    # Hydra wants its overrides together, before flags of its own such as -m
+    plain = [argument for argument in rest if not argument.startswith("-")]
+    return [f"task={task}", *(f"{k}={v}" for k, v in keys.items()), *plain, *(a for a in rest if a.startswith("-"))]
+
+
+def train_with_flags(task: str) -> None:
+    """Run `segexp.train.main` on the command line's flags."""
+    main(overrides(task, sys.argv[1:]))

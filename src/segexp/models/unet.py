@@ -1,0 +1,119 @@
+"""The U-Net of Ronneberger, Fischer and Brox (2015, arXiv:1505.04597), with padded convolutions.
+
+Padding keeps the output the size of the input, as every descendant in use today does; sizes that the pooling does not
+divide are padded by reflection and cropped back. The widths set the depth: four widths are three poolings.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segexp.errors import InputError
+
+NORMS = ("batch", "group", "none")
+
+
+def normalization_layer(norm: str, channels: int) -> nn.Module:
+    """Batch norm, group norm (groups of 8 channels, or one group when 8 does not divide) or nothing."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "group":
+        return nn.GroupNorm(channels // 8 if channels % 8 == 0 else 1, channels)
+    if norm == "none":
+        return nn.Identity()
+    raise InputError(f"model.norm={norm!r}: wanted one of {', '.join(NORMS)}")
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Extend (B, C, H, W) at the bottom and right to sizes that `multiple` divides.
+
+    By reflection where the image is larger than the missing part, else by repeating its last row and column.
+    """
+    height, width = images.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if not (bottom or right):
+        return images
+    mode = "reflect" if bottom < height and right < width else "replicate"
+    return F.pad(images, (0, right, 0, bottom), mode=mode)
+
+
+class ConvBlock(nn.Sequential):
+    """Twice: convolution, norm, ReLU. (B, in, H, W) to (B, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, norm: str):
+        layers: list[nn.Module] = []
+        for channels in (in_channels, out_channels):
+            layers += [
+                nn.Conv2d(channels, out_channels, kernel_size, padding=kernel_size // 2, bias=norm == "none"),
+                normalization_layer(norm, out_channels),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+
+
+class UNet(nn.Module):
+    """Encoder and decoder joined at every scale.
+
+    Args:
+        in_channels: channels of the image.
+        classes: output channels, one logit map a class (background has none).
+        widths: channels at each scale, finest first; their number is the depth.
+        kernel_size: odd side of the square convolutions, in pixels.
+        norm: ``batch``, ``group`` or ``none``.
+
+    The forward pass takes images (B, in_channels, H, W) of any H and W and returns logits (B, classes, H, W).
+    ``settings`` holds the arguments as plain values: with the weights they are all a checkpoint needs.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        classes: int = 1,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        kernel_size: int = 3,
+        norm: str = "batch",
+    ):
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise InputError(f"model.kernel_size={kernel_size}: wanted an odd number such as 3 or 5")
+        if len(widths) < 2 or min(widths) < 1:
+            raise InputError(f"model.widths={list(widths)}: wanted two or more positive channel counts")
+        self.settings = {
+            "in_channels": int(in_channels),
+            "classes": int(classes),
+            "widths": [int(width) for width in widths],
+            "kernel_size": int(kernel_size),
+            "norm": norm,
+        }
+        self.multiple = 2 ** (len(widths) - 1)
+        finer, coarser = list(widths[:-1]), list(widths[1:])
+        self.stem = ConvBlock(in_channels, widths[0], kernel_size, norm)
+        self.down = nn.ModuleList(ConvBlock(a, b, kernel_size, norm) for a, b in zip(finer, coarser, strict=True))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(finer, coarser, strict=True))
+        self.merge = nn.ModuleList(ConvBlock(2 * a, a, kernel_size, norm) for a in finer)
+        self.head = nn.Conv2d(widths[0], classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, in_channels, H, W) to logits (B, classes, H, W)."""
+        height, width = images.shape[-2:]
+        features = self.stem(pad_to_multiple(images, self.multiple))
+        skips = []
+        for block in self.down:
+            skips.append(features)
+            features = block(F.max_pool2d(features, 2))
+        for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
+            features = merge(torch.cat([skips.pop(), up(features)], dim=1))
+        return self.head(features)[..., :height, :width]
+
+
+def set_prior(model: UNet, foreground: Sequence[float]) -> None:
+    """Start the head at the share of foreground of each class, so that rare classes do not begin by unlearning.
+
+    The bias trick of focal loss (Lin et al. 2017, arXiv:1708.02002, section 4.1). `foreground` holds a share in (0, 1) a class.
+    """
+    share = torch.tensor(foreground, dtype=torch.float32).clamp(1e-3, 0.5)
+    with torch.no_grad():
+        assert model.head.bias is not None
+        model.head.bias.copy_(torch.log(share / (1 - share)))

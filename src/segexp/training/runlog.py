@@ -1,0 +1,140 @@
+"""What a run tells while it goes: the terminal, ``train.log``, ``metrics.csv`` and TensorBoard."""
+
+import csv
+import logging
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from segexp.training.loop import Scores, TrainState
+
+_LINE_EVERY = 10.0
+"""Seconds between two plain lines where the output is not a terminal, validated epochs apart."""
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class RunLog:
+    """Shows and records the progress of one run; a context manager.
+
+    Args:
+        folder: the run folder.
+        monitor: the score shown beside the loss.
+        console: where to print; a progress bar on a terminal, plain lines elsewhere.
+    """
+
+    def __init__(self, folder: Path, monitor: str, console: Console | None = None):
+        self.folder, self.monitor = folder, monitor
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.tensorboard = SummaryWriter(str(folder))
+        self._file = logging.FileHandler(folder / "train.log", encoding="utf-8")
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self._columns: list[str] = []
+        self._last_line = 0.0
+        self._scores: Scores = {}
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "RunLog":
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[facts]}"))
+            self._bar = Progress(*columns, console=self.console, transient=True, expand=True)
+            self._bar.add_task("", total=1.0, facts="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop_bar()
+        self.tensorboard.close()
+        self._file.close()
+
+    def stop_bar(self) -> None:
+        """Take the progress bar away, before a table is printed."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line and keep it in ``train.log``."""
+        self.console.print(text, markup=False)
+        self.record(text)
+
+    def record(self, text: str) -> None:
+        """Keep text in ``train.log`` only."""
+        self._file.emit(logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None))
+
+    def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
+        """A training step was taken; `loss` is given on logging steps."""
+        if loss is not None:
+            self.tensorboard.add_scalar("loss/train_step", loss, state.step)
+            self.tensorboard.add_scalar("learning_rate", rate, state.step)
+        if self._bar is not None:
+            if not self._bar.live.is_started:
+                self._bar.start()
+            facts = [f"loss {loss:.3f}"] if loss is not None else self._facts[:1]
+            if self._scores:
+                facts.append(f"{self.monitor} {self._scores[self.monitor]:.3f}")
+            self._facts = facts
+            shown = "  ".join([*facts, self._left(state, progress)])
+            self._bar.update(
+                self._bar.task_ids[0], completed=progress, description=f"epoch {state.epoch + 1}", facts=shown
+            )
+
+    _facts: list[str] = []  # noqa: RUF012  (replaced, never mutated)
+
+    def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
+        """An epoch ended; `scores` where it was validated."""
+        self._scores = scores or self._scores
+        self._append_csv(state, loss, rate, scores)
+        self.tensorboard.add_scalar("loss/train_epoch", loss, state.epoch)
+        for name, value in (scores or {}).items():
+            self.tensorboard.add_scalar(f"val/{name}", value, state.epoch)
+        shown = "".join(f"  {name} {scores[name]:.4f}" for name in _shown(self.monitor, scores)) if scores else ""
+        best = "  best" if scores and state.stale == 0 else ""
+        line = f"epoch {state.epoch:<4} loss {loss:.4f}{shown}  {clock(state.elapsed)}, {self._left(state, progress)}{best}"
+        if scores or time.monotonic() - self._last_line > _LINE_EVERY:
+            self._last_line = time.monotonic()
+            self.say(line)
+        else:
+            self.record(line)
+
+    def _left(self, state: TrainState, progress: float) -> str:
+        if progress <= 0:
+            return "time left unknown"
+        return f"{clock(state.elapsed * (1 - progress) / progress)} left"
+
+    def _append_csv(self, state: TrainState, loss: float, rate: float, scores: Scores | None) -> None:
+        row = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "seconds": round(state.elapsed, 2),
+            "lr": rate,
+            "train_loss": loss,
+        }
+        path = self.folder / "metrics.csv"
+        if not self._columns:
+            if path.exists():  # a resumed run goes on below its own rows
+                with path.open(newline="") as file:
+                    self._columns = next(csv.reader(file), [])
+            self._columns = self._columns or [*row, *_SCORES]
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
+            if new:
+                writer.writeheader()
+            writer.writerow(row | (scores or {}))
+
+
+_SCORES = ("val_loss", "dice", "dice_pooled", "iou", "precision", "recall", "cldice")
+
+
+def _shown(monitor: str, scores: Scores) -> list[str]:
+    return [name for name in dict.fromkeys([monitor, "dice", "val_loss"]) if name in scores]

@@ -1,0 +1,39 @@
+"""How far a run has come, and the learning rate at that point."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of a run, at least one of them set; the one that is reached first ends it.
+
+    Attributes:
+        steps: optimiser steps.
+        seconds: time, everything included.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def progress(self, step: int, elapsed: float) -> float:
+        """Share of the run that lies behind before step number `step` (from 0) starts, in [0, 1]."""
+        by_steps = step / self.steps if self.steps else 0.0
+        by_time = elapsed / self.seconds if self.seconds else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def less(self, reserve: float) -> "Budget":
+        """The same with `reserve` seconds kept back for what comes after the last step; at most half of all."""
+        if self.seconds is None:
+            return self
+        return Budget(self.steps, max(self.seconds - reserve, self.seconds / 2))
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Share of the peak rate: rises linearly over the first `warmup` of the run, then falls to 0 at its end on a cosine.
+
+    Half-cosine after Loshchilov and Hutter (2017, arXiv:1608.03983), without restarts. `progress` in [0, 1].
+    """
+    if progress < warmup:
+        return max(progress / warmup, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))

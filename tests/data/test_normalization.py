@@ -1,0 +1,52 @@
+"""Statistics of the whole image make every multiple of it look the same."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segexp.data.normalization import compress, image_statistics, standardize
+from segexp.errors import InputError
+
+
+def normalise(pixels, kind):
+    mean, deviation = (torch.from_numpy(a)[None] for a in image_statistics(pixels))
+    return compress(standardize(torch.from_numpy(pixels)[None], mean, deviation), kind)
+
+
+def test_by_hand():
+    pixels = np.array([[[1, 3], [1, 3]]], np.uint16)
+    assert normalise(pixels, "standard").flatten().tolist() == [-1, 1, -1, 1]
+    expected = [-np.log(2), np.log(2)] * 2
+    np.testing.assert_allclose(normalise(pixels, "log").flatten(), expected, rtol=1e-6)
+
+
+@given(factor=st.floats(1e-3, 65000), kind=st.sampled_from(["standard", "log"]), seed=st.integers(0, 9))
+def test_a_multiple_of_an_image_is_the_same_image(factor, kind, seed):
+    pixels = np.random.default_rng(seed).lognormal(3, 1, (1, 16, 16)).astype(np.float32)
+    scaled = (pixels * np.float32(factor)).astype(np.float32)
+    torch.testing.assert_close(normalise(pixels, kind), normalise(scaled, kind), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0, 7, 65535])
+def test_a_constant_image_becomes_zeros(value):
+    assert normalise(np.full((1, 8, 8), value, np.uint16), "log").abs().max() < 1e-2
+
+
+def test_statistics_of_dim_images_in_large_offsets_are_exact():
+    pixels = (np.arange(10000).reshape(1, 100, 100) % 2 + 60000).astype(np.uint16)
+    mean, deviation = image_statistics(pixels)
+    assert mean[0] == pytest.approx(60000.5)
+    assert deviation[0] == pytest.approx(0.5)
+
+
+def test_channels_are_normalised_apart():
+    pixels = np.stack([np.arange(16.0), 1000 * np.arange(16.0)]).reshape(2, 4, 4).astype(np.float32)
+    result = normalise(pixels, "standard")[0]
+    torch.testing.assert_close(result[0], result[1])
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="standard, log"):
+        compress(torch.zeros(1), "minmax")

@@ -1,0 +1,110 @@
+"""Losses on cases worked by hand, on one sigmoid channel among others."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segexp.losses import SegmentationLoss, binary_cross_entropy, soft_cldice_loss, soft_dice_loss, soft_skeleton
+
+SURE = 40.0
+
+
+def logits_of(mask):
+    return (mask * 2 - 1) * SURE
+
+
+def line(row, height=9, width=20):
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., row, 2:-2] = 1
+    return mask
+
+
+def test_cross_entropy_by_hand():
+    logits = torch.tensor([0.0, math.log(3)]).reshape(1, 1, 1, 2)
+    targets = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    assert binary_cross_entropy(logits, targets).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+
+
+def test_dice_by_hand():
+    """Probability one half on two pixels, one of them foreground: (2 * 0.5 + 1) / (1 + 1 + 1)."""
+    logits = torch.zeros(1, 1, 1, 2)
+    targets = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    assert soft_dice_loss(logits, targets).item() == pytest.approx(1 - 2 / 3)
+
+
+def test_dice_averages_classes_and_pools_the_batch():
+    targets = torch.zeros(2, 2, 1, 8)
+    targets[0, 0] = 1
+    perfect_then_blind = torch.stack([logits_of(targets[:, 0]), torch.full((2, 1, 8), -SURE)], 1)
+    assert soft_dice_loss(perfect_then_blind, targets).item() == pytest.approx(0.0, abs=1e-6)
+    targets[1, 1] = 1
+    assert soft_dice_loss(perfect_then_blind, targets).item() == pytest.approx((0 + 1 - 1 / 9) / 2)
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss])
+def test_perfect_predictions_cost_nothing_and_wrong_ones_do(loss):
+    truth = line(4)
+    assert loss(logits_of(truth), truth).item() == pytest.approx(0, abs=1e-5)
+    assert loss(logits_of(1 - truth), truth).item() > 0.5
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss])
+def test_ignored_pixels_count_nowhere(loss):
+    truth, other = line(4), line(4)
+    truth[..., :2, :] = -1
+    logits = logits_of(other)
+    wrong = logits.clone()
+    wrong[..., :2, :] = SURE
+    assert loss(wrong, truth).item() == pytest.approx(loss(logits, truth).item(), abs=1e-6)
+    assert loss(logits, torch.full_like(truth, -1.0)).isfinite()
+
+
+def test_skeleton_of_a_thin_line_is_the_line_and_of_a_bar_its_middle():
+    thin = line(4)
+    torch.testing.assert_close(soft_skeleton(thin, 2), thin)
+    bar = torch.zeros(1, 1, 11, 40)
+    bar[..., 3:8, 5:35] = 1
+    skeleton = soft_skeleton(bar, 3)
+    assert (skeleton[..., 5, 10:30] == 1).all()
+    assert skeleton[..., [3, 4, 6, 7], 10:30].sum() == 0
+
+
+def test_cldice_by_hand_on_one_channel():
+    """The left half of a 16-pixel line found: precision 1, recall 8/16 (each smoothed by 1)."""
+    truth, half = line(4), line(4)
+    half[..., 10:] = 0
+    precision, recall = (8 + 1) / (8 + 1), (8 + 1) / (16 + 1)
+    expected = 1 - 2 * precision * recall / (precision + recall)
+    assert soft_cldice_loss(logits_of(half), truth).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_cldice_forgives_width_and_not_gaps():
+    truth = line(4)
+    wide = torch.nn.functional.max_pool2d(truth, 3, 1, 1)
+    gap = truth.clone()
+    gap[..., 8:12] = 0
+    thick = soft_cldice_loss(logits_of(wide), truth).item()
+    assert thick < 0.1
+    assert thick < soft_cldice_loss(logits_of(gap), truth).item()
+    assert soft_dice_loss(logits_of(wide), truth) > soft_dice_loss(logits_of(gap), truth)
+
+
+@given(shift=st.integers(0, 3))
+def test_cldice_falls_with_distance_and_has_a_gradient(shift):
+    logits = (logits_of(line(4)) / 20).requires_grad_()
+    loss = soft_cldice_loss(logits, line(4 + shift))
+    loss.backward()
+    assert logits.grad.abs().sum() > 0
+    assert 0 <= loss.item() <= 1
+
+
+def test_the_sum_is_weighted_and_in_float32():
+    truth = line(4)
+    logits = torch.randn(1, 1, 9, 20).to(torch.bfloat16)
+    total = SegmentationLoss(2.0, 3.0, 0.5, 2)(logits, truth)
+    parts = 2 * binary_cross_entropy(logits, truth) + 3 * soft_dice_loss(logits, truth)
+    torch.testing.assert_close(total, parts + 0.5 * soft_cldice_loss(logits, truth, 2))
+    assert total.dtype == torch.float32
