@@ -1,8 +1,8 @@
 """Model files: tensors and plain values, written whole or not at all, read without running anything in them.
 
-A file is written under a temporary name, flushed to the disk and renamed over the old one, so that a crash leaves either
-the old file or the new one. Reading uses ``torch.load(weights_only=True)``; the network is rebuilt from the name of one of
-`segexp.models.MODELS` and its keyword arguments.
+A file is written under a temporary name, flushed to the disk and renamed over the old one, so that a crash leaves
+either the old file or the new one. Reading uses ``torch.load(weights_only=True)``; the network is rebuilt from the
+name of one of `segexp.models.MODELS` and its keyword arguments.
 """
 
 import os
@@ -29,10 +29,17 @@ def save(path: Path, content: dict[str, Any]) -> None:
             torch.save({"format": FORMAT, **content}, file)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner may read
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def load(path: str | Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ app = typer.Typer(
 
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    help="Train a model. Takes Hydra overrides: segexp train task=vesicle data.root=DIR (segexp train --help lists them).",
+    help="Train a model with Hydra overrides: segexp train task=vesicle data.root=DIR (segexp train --help lists all).",
 )
 def train(context: typer.Context) -> None:
     """Hand everything to Hydra."""

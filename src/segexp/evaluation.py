@@ -10,19 +10,30 @@ from segexp.inference.predictor import Predictor
 from segexp.metrics import Counts, cldice, confusion, overlap_scores
 
 Row = dict[str, str | int | float]
-SCORES = ("dice", "iou", "precision", "recall", "cldice")
+SCORES = ("dice", "iou", "precision", "recall", "cldice", "bce")
 
 
-def score_labels(
-    labels: np.ndarray, truth: np.ndarray, classes: Sequence[str], image: str, centreline: bool = False
+def score_image(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    truth: np.ndarray,
+    classes: Sequence[str],
+    image: str,
+    centreline: bool = False,
 ) -> list[Row]:
-    """Rows of one image: predicted and true labels (H, W), 255 in the truth counting nowhere."""
+    """Rows of one image, one a class.
+
+    Probabilities (K, H, W), predicted and true labels (H, W); 255 in the truth counts nowhere. `bce` is the mean binary
+    cross-entropy in nats, the validation loss.
+    """
     known = truth != IGNORE
     rows: list[Row] = []
     for index, name in enumerate(classes, 1):
         predicted, true = (labels == index) & known, truth == index
         counts = confusion(predicted, true, known)
-        row: Row = {"image": image, "class": name, **overlap_scores(counts), **counts._asdict()}
+        likelihood = np.where(true, probabilities[index - 1], 1 - probabilities[index - 1])[known]
+        bce = -float(np.log(likelihood.clip(1e-7)).mean()) if likelihood.size else 0.0
+        row: Row = {"image": image, "class": name, **overlap_scores(counts), "bce": bce, **counts._asdict()}
         if centreline:
             row["cldice"] = cldice(predicted, true)
         rows.append(row)
@@ -34,8 +45,9 @@ def evaluate(predictor: Predictor, samples: Iterable[Sample], centreline: bool =
     rows: list[Row] = []
     for sample in samples:
         pixels, truth = sample.load()
-        labels = predictor.labels(predictor.probabilities(pixels))
-        rows += score_labels(labels, truth, predictor.classes, sample.name, centreline)
+        probabilities = predictor.probabilities(pixels)
+        labels = predictor.labels(probabilities)
+        rows += score_image(probabilities, labels, truth, predictor.classes, sample.name, centreline)
     return rows
 
 

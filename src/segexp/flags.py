@@ -6,7 +6,8 @@ Used by `train_cytoskeleton_seg.py` and `train_vesicle_seg.py`.
 import argparse
 import sys
 
-from segexp.train import main, quote
+from segexp.config.overrides import quote
+from segexp.train import main
 
 _FOLDERS = {
     "--train-img-dir": "Path to the training images directory.",

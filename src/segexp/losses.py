@@ -61,7 +61,8 @@ def soft_cldice_loss(logits: Tensor, targets: Tensor, iterations: int = 3, smoot
     """One minus soft clDice (Shit et al. 2021, arXiv:2003.07311), a scalar in [0, 1].
 
     The harmonic mean of how much of the predicted skeleton lies in the truth and how much of the true skeleton lies in
-    the prediction, over the batch, averaged over all classes: no channel is dropped, so it works on one sigmoid channel.
+    the prediction, over the batch, averaged over all classes: no channel is dropped, so it works on one sigmoid
+    channel.
     """
     known = targets >= 0
     probabilities = torch.sigmoid(logits.float()) * known

@@ -1,44 +1,57 @@
 """Pictures of an image with outlines of truth and prediction."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from segexp.data.images import IGNORE
 
 TRUTH = (0, 200, 90)
 PREDICTION = (255, 60, 200)
 """Green and magenta as (red, green, blue): told apart with any common colour vision."""
 
+Picture = NDArray[np.uint8]
 
-def to_display(pixels: NDArray) -> NDArray[np.uint8]:
+
+def to_display(pixels: NDArray) -> Picture:
     """Stretch (C, H, W) of any dtype between its 0.5 and 99.8 percentiles to RGB uint8 (H, W, 3)."""
     image = np.moveaxis(pixels, 0, 2).astype(np.float32)
     low, high = np.percentile(image, (0.5, 99.8))
     stretched = np.clip((image - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1) * 255
-    return np.repeat(stretched, 3, axis=2).astype(np.uint8) if image.shape[2] == 1 else stretched.astype(np.uint8)
+    return np.repeat(stretched, 3 // image.shape[2], axis=2).astype(np.uint8)
 
 
-def outline(picture: NDArray[np.uint8], mask: NDArray, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Draw the borders of a boolean mask (H, W) on a picture (h, w, 3) that shows it at an integer scale."""
+def outline(picture: Picture, mask: NDArray, colour: tuple[int, int, int]) -> Picture:
+    """Draw the borders of a boolean mask (H, W) on a picture (h, w, 3) that shows it at a whole multiple."""
     scale = picture.shape[0] // mask.shape[0]
-    large = cv2.resize(mask.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(picture.copy(), contours, -1, colour, 1)
+    large = np.kron(mask.astype(np.uint8), np.ones((scale, scale), np.uint8))
+    contours, _ = cv2.findContours(large.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    marked = picture.copy()
+    cv2.drawContours(marked, contours, -1, colour, 1)
+    return marked
 
 
-def overlay(pixels: NDArray, truth: NDArray | None, prediction: NDArray) -> NDArray[np.uint8]:
-    """The image beside the same image with outlines: truth green, prediction magenta. RGB uint8.
+def overlay(
+    pixels: NDArray, truth: NDArray[np.uint8] | None, prediction: NDArray[np.uint8], classes: int = 1
+) -> Picture:
+    """The image beside the same image with outlines of each class: truth green, prediction magenta. RGB uint8.
 
-    Pixels (C, H, W), masks boolean (H, W). Images under 600 pixels are shown at a whole multiple of their size.
+    Pixels (C, H, W), label maps (H, W). Images under 600 pixels are shown at a whole multiple of their size.
     """
     display = to_display(pixels)
     scale = max(1, 600 // max(display.shape[:2]))
-    display = cv2.resize(display, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-    marked = display if truth is None else outline(display, truth, TRUTH)
-    return np.concatenate([display, outline(marked, prediction, PREDICTION)], axis=1)
+    display = display.repeat(scale, axis=0).repeat(scale, axis=1)
+    marked = display
+    for label in range(1, classes + 1):
+        if truth is not None:
+            marked = outline(marked, (truth == label) & (truth != IGNORE), TRUTH)
+        marked = outline(marked, prediction == label, PREDICTION)
+    return np.concatenate([display, marked], axis=1)
 
 
-def write_png(path: str, picture: NDArray[np.uint8]) -> None:
+def write_png(path: str | Path, picture: Picture) -> None:
     """Write RGB (H, W, 3) or grey (H, W) uint8."""
     _, encoded = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)
-    with open(path, "wb") as file:
-        file.write(encoded.tobytes())
+    Path(path).write_bytes(encoded.tobytes())

@@ -30,8 +30,8 @@ class SweepSummary(Callback):
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         # unresolved: a folder called ${x} is a name and not a reference
-        runtime = OmegaConf.to_container(config.hydra, resolve=False)["runtime"]  # type: ignore[index,call-overload]
-        folder = Path(runtime["output_dir"])
+        runtime = OmegaConf.to_container(config.hydra.runtime, resolve=False)
+        folder = Path(runtime["output_dir"])  # type: ignore[index,call-overload]
         self.folder = folder.parent
         row: dict[str, Any] = {"job": config.hydra.job.num, "status": "done", "score": "", "seconds": ""}
         failure, summary = folder / FAILURE, folder / "summary.json"

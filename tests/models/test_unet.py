@@ -18,7 +18,7 @@ def test_any_size_comes_back_as_it_went_in(height, width, classes, channels):
 
 
 def test_weights_of_the_reference():
-    """By hand: 3x3 convolutions without bias, two batch norm values a channel, 2x2 transposed convolutions, the head."""
+    """By hand: 3x3 convolutions without bias, two norm values a channel, 2x2 transposed convolutions, the head."""
 
     def block(a, b):
         return 9 * a * b + 9 * b * b + 4 * b
@@ -54,9 +54,7 @@ def test_prior_sets_the_share_of_foreground():
     torch.testing.assert_close(probabilities.mean((0, 2, 3)), torch.tensor([0.01, 0.3]))
 
 
-@pytest.mark.parametrize(
-    "settings_", [{"kernel_size": 4}, {"norm": "layer"}, {"widths": [8]}, {"widths": [8, 0]}]
-)
+@pytest.mark.parametrize("settings_", [{"kernel_size": 4}, {"norm": "layer"}, {"widths": [8]}, {"widths": [8, 0]}])
 def test_wrong_settings_are_named(settings_):
     with pytest.raises(InputError, match=next(iter(settings_))):
         UNet(**settings_)

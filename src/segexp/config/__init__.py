@@ -76,7 +76,7 @@ def _unknown_keys(section: str, node: Any, schema: type) -> list[str]:
             hint = f"; did you mean {section + '.' if section else ''}{near[0]}?" if near else ""
             found.append(f"{path}: no part of segexp takes this setting{hint}")
         elif dataclasses.is_dataclass(fields[key]) and isinstance(node[key], DictConfig):
-            found += _unknown_keys(path, node[key], fields[key])  # type: ignore[arg-type]
+            found += _unknown_keys(path, node[key], fields[key])
     return found
 
 
@@ -97,6 +97,9 @@ def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T |
                 problems.append(f"{path}={value}: wanted a group of settings")
                 continue
             values[key] = _typed(path, value, kind, problems)  # type: ignore[arg-type]
+            continue
+        if isinstance(value, str) and str in (kind, *get_args(kind)):
+            values[key] = value  # as it is: assigned to a node, a folder called ${x} would become a reference again
             continue
         try:
             holder[key] = value
@@ -128,7 +131,8 @@ def load_augment(name_or_yaml: str | Path) -> torch.nn.Module:
     """An augmentation as a module: ``(images (B, C, H, W) float, masks (B, K, H, W)) -> (images, masks)``.
 
     Args:
-        name_or_yaml: an option of ``conf/augment`` (``vesicle``, ``cytoskeleton``, ``none``) or the path of such a file.
+        name_or_yaml: an option of ``conf/augment`` (``vesicle``, ``cytoskeleton``, ``none``) or the path of such a
+        file.
     """
     path = Path(name_or_yaml)
     if path.suffix not in (".yaml", ".yml"):

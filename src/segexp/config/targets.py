@@ -49,7 +49,7 @@ def target_class(target: str, allowed: tuple[str, ...] = ()) -> type[torch.nn.Mo
 
 
 def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
-    """Raise `InputError` where a node names a target that is not allowed or an argument that its class does not take."""
+    """Raise `InputError` where a node names a forbidden target or an argument that its class lacks."""
     if isinstance(node, list):
         for index, item in enumerate(node):
             check_node(item, f"{path}[{index}]", allowed)

@@ -1,8 +1,8 @@
 """Draw training crops: every batch is a pure function of the seed, the epoch and the step.
 
-So the result is the same for any number of workers, and a resumed run draws what the uninterrupted one would have drawn.
-An epoch holds about as many pixels as the data set: each image gives a share of the crops proportional to its area, and at
-least one.
+So the result is the same for any number of workers, and a resumed run draws what the uninterrupted one would have
+drawn. An epoch holds about as many pixels as the data set: each image gives a share of the crops proportional to its
+area, and at least one.
 """
 
 from collections.abc import Iterator, Sequence

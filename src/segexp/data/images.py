@@ -65,7 +65,8 @@ def read_mask(path: str | Path) -> NDArray:
 def label_map(mask: NDArray, classes: int, path: str | Path = "mask") -> NDArray[np.uint8]:
     """Turn mask values into labels 0 (background) to `classes`, as uint8 (H, W).
 
-    One class: bool, 0/1 or 0/255. More classes: integers 0 to `classes`. Anything else raises `InputError` with the values
+    One class: bool, 0/1 or 0/255. More classes: integers 0 to `classes`. Anything else raises `InputError` with the
+    values
     found: what they mean is a question for the person who drew them.
     """
     if mask.dtype == bool:
@@ -85,8 +86,8 @@ def label_map(mask: NDArray, classes: int, path: str | Path = "mask") -> NDArray
 def to_channels(pixels: NDArray, channels: int, path: str | Path = "image") -> NDArray:
     """Bring (H, W) or (H, W, C) to (C, H, W) with 1 or 3 channels, keeping the dtype.
 
-    Colour asked for as one channel becomes grey by the luma weights 0.299, 0.587, 0.114 (three equal channels keep their
-    values exactly); grey asked for as three is repeated; a fourth (alpha) channel is dropped.
+    Colour asked for as one channel becomes grey by the luma weights 0.299, 0.587, 0.114 (three equal channels keep
+    their values exactly); grey asked for as three is repeated; a fourth (alpha) channel is dropped.
     """
     colour = pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] in (3, 4) else None
     if channels == 3:

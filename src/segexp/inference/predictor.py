@@ -38,7 +38,7 @@ class Predictor:
         facts: dict[str, Any] | None = None,
     ):
         self.device = device or torch.device("cpu")
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.normalization, self.classes, self.threshold = normalization, list(classes), threshold
         self.precision, self.facts = precision, facts or {}
 
@@ -67,8 +67,8 @@ class Predictor:
             image: (H, W) or (H, W, colours) of any real dtype, in whatever units the camera gives.
 
         Returns:
-            float32 in [0, 1]: (H, W) for a model of one class, (K, H, W) for K classes. ``predict(image) > model.threshold``
-            is the mask.
+            float32 in [0, 1]: (H, W) for a model of one class, (K, H, W) for K classes. ``predict(image) >
+            model.threshold`` is the mask.
         """
         array = np.asarray(image)
         if array.ndim not in (2, 3) or array.size == 0:

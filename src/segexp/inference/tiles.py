@@ -1,7 +1,7 @@
 """Whole images through a network by overlapping tiles, blended with a Gaussian.
 
-The blend follows nnU-Net (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z): a pixel near the edge of its tile, where
-the network sees half of its surroundings, weighs little beside the tile that has it in the middle.
+The blend follows nnU-Net (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z): a pixel near the edge of its tile,
+where the network sees half of its surroundings, weighs little beside the tile that has it in the middle.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Pixel overlap: count true and false pixels once, derive every score from the counts.
 
-The rule for empty masks: a score whose denominator is zero is 1 when prediction and truth are both empty (nothing to find
-and nothing found) and 0 when only one of them is.
+The rule for empty masks: a score whose denominator is zero is 1 when prediction and truth are both empty (nothing to
+find and nothing found) and 0 when only one of them is.
 """
 
 from typing import NamedTuple

@@ -111,7 +111,8 @@ class UNet(nn.Module):
 def set_prior(model: UNet, foreground: Sequence[float]) -> None:
     """Start the head at the share of foreground of each class, so that rare classes do not begin by unlearning.
 
-    The bias trick of focal loss (Lin et al. 2017, arXiv:1708.02002, section 4.1). `foreground` holds a share in (0, 1) a class.
+    The bias trick of focal loss (Lin et al. 2017, arXiv:1708.02002, section 4.1). `foreground` holds a share in (0, 1)
+    a class.
     """
     share = torch.tensor(foreground, dtype=torch.float32).clamp(1e-3, 0.5)
     with torch.no_grad():

@@ -168,13 +168,14 @@ def fit(
             scores = validate()
             last_validated = time.monotonic()
             validation_seconds = last_validated - tick
-            improved = not state.best or scores[monitor] > state.best[monitor]
+            # of equals the later: with every score still 0 it has at least learned longer
+            improved = not state.best or scores[monitor] >= state.best[monitor]
             state.stale = 0 if improved else state.stale + 1
             if improved:
                 state.best = {"epoch": state.epoch, **scores}
             done = done or (patience is not None and state.stale >= patience)
         state.elapsed = before + time.monotonic() - started
-        save(state, improved)
         progress = budget.progress(state.step, state.elapsed)
         listener.epoch(state, 1.0 if done else progress, float(epoch_loss) / taken, rate, scores)
+        save(state, improved)
     return state

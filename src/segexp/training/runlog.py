@@ -38,9 +38,9 @@ class RunLog:
         self.tensorboard = SummaryWriter(str(folder))
         self._file = logging.FileHandler(folder / "train.log", encoding="utf-8")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        self._columns: list[str] = []
         self._last_line = 0.0
         self._scores: Scores = {}
+        self._facts: list[str] = []
         self._bar: Progress | None = None
 
     def __enter__(self) -> "RunLog":
@@ -57,6 +57,15 @@ class RunLog:
         self.tensorboard.close()
         self._file.close()
 
+    def resume(self, epoch: int) -> None:
+        """Forget rows of ``metrics.csv`` that were written after the state that is gone on with was saved."""
+        path = self.folder / "metrics.csv"
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.reader(file) if row[0] == "epoch" or int(row[0]) <= epoch]
+            with path.open("w", newline="") as file:
+                csv.writer(file).writerows(rows)
+
     def stop_bar(self) -> None:
         """Take the progress bar away, before a table is printed."""
         if self._bar is not None:
@@ -71,6 +80,10 @@ class RunLog:
         """Keep text in ``train.log`` only."""
         self._file.emit(logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None))
 
+    def hyperparameters(self, settings: dict[str, int | float | str], scores: Scores) -> None:
+        """Fill TensorBoard's HParams tab: settings with the scores they led to."""
+        self.tensorboard.add_hparams(settings, scores, run_name=".")
+
     def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """A training step was taken; `loss` is given on logging steps."""
         if loss is not None:
@@ -79,16 +92,12 @@ class RunLog:
         if self._bar is not None:
             if not self._bar.live.is_started:
                 self._bar.start()
-            facts = [f"loss {loss:.3f}"] if loss is not None else self._facts[:1]
-            if self._scores:
-                facts.append(f"{self.monitor} {self._scores[self.monitor]:.3f}")
-            self._facts = facts
-            shown = "  ".join([*facts, self._left(state, progress)])
-            self._bar.update(
-                self._bar.task_ids[0], completed=progress, description=f"epoch {state.epoch + 1}", facts=shown
-            )
-
-    _facts: list[str] = []  # noqa: RUF012  (replaced, never mutated)
+            if loss is not None:
+                self._facts = [f"loss {loss:.3f}"]
+            score = [f"{self.monitor} {self._scores[self.monitor]:.3f}"] if self._scores else []
+            facts = "  ".join([*self._facts, *score, self._left(state, progress)])
+            description = f"epoch {state.epoch + 1}"
+            self._bar.update(self._bar.task_ids[0], completed=progress, description=description, facts=facts)
 
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
         """An epoch ended; `scores` where it was validated."""
@@ -99,7 +108,8 @@ class RunLog:
             self.tensorboard.add_scalar(f"val/{name}", value, state.epoch)
         shown = "".join(f"  {name} {scores[name]:.4f}" for name in _shown(self.monitor, scores)) if scores else ""
         best = "  best" if scores and state.stale == 0 else ""
-        line = f"epoch {state.epoch:<4} loss {loss:.4f}{shown}  {clock(state.elapsed)}, {self._left(state, progress)}{best}"
+        left = self._left(state, progress)
+        line = f"epoch {state.epoch:<4} loss {loss:.4f}{shown}  {clock(state.elapsed)}, {left}{best}"
         if scores or time.monotonic() - self._last_line > _LINE_EVERY:
             self._last_line = time.monotonic()
             self.say(line)
@@ -120,21 +130,16 @@ class RunLog:
             "train_loss": loss,
         }
         path = self.folder / "metrics.csv"
-        if not self._columns:
-            if path.exists():  # a resumed run goes on below its own rows
-                with path.open(newline="") as file:
-                    self._columns = next(csv.reader(file), [])
-            self._columns = self._columns or [*row, *_SCORES]
         new = not path.exists()
         with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
+            writer = csv.DictWriter(file, [*row, *_SCORES])
             if new:
                 writer.writeheader()
             writer.writerow(row | (scores or {}))
 
 
-_SCORES = ("val_loss", "dice", "dice_pooled", "iou", "precision", "recall", "cldice")
+_SCORES = ("bce", "dice", "dice_pooled", "iou", "precision", "recall", "cldice")
 
 
 def _shown(monitor: str, scores: Scores) -> list[str]:
-    return [name for name in dict.fromkeys([monitor, "dice", "val_loss"]) if name in scores]
+    return [name for name in dict.fromkeys([monitor, "dice"]) if name in scores]

@@ -30,7 +30,8 @@ class Budget:
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Share of the peak rate: rises linearly over the first `warmup` of the run, then falls to 0 at its end on a cosine.
+    """Share of the peak rate: rises linearly over the first `warmup` of the run, then falls to 0 at its end on a
+    cosine.
 
     Half-cosine after Loshchilov and Hutter (2017, arXiv:1608.03983), without restarts. `progress` in [0, 1].
     """

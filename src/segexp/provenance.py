@@ -1,0 +1,40 @@
+"""What a result came from: versions, commit, data. Written to ``run.json`` and into model files."""
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from segexp import __version__
+from segexp.data.pairs import Sample
+
+PACKAGES = ("torch", "kornia", "numpy", "opencv-python-headless", "hydra-core", "omegaconf", "scipy", "tifffile")
+
+
+def versions() -> dict[str, str]:
+    """Versions of segexp, Python and the packages that a result depends on."""
+    return {"segexp": __version__, "python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES}
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that this package runs from, with ``+`` where files were changed; None elsewhere."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    place = Path(__file__).resolve().parents[2]
+    if not (place / "pyproject.toml").is_file():  # installed: the repository around it, if any, is not ours
+        return None
+    try:
+        answer = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def fingerprint(samples: Iterable[Sample]) -> str:
+    """SHA-256 over names, shapes, dtypes, class counts and intensity statistics: other data give another one."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(f"{sample.name} {sample.shape} {sample.dtype} {sample.class_pixels.tolist()}".encode())
+        digest.update(sample.mean.tobytes() + sample.deviation.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""`segexp` and its subcommands, run in this process; the installed command is tested in test_wheel."""
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from segexp import cli, read_image, read_mask
+from tests.inference.test_predictor import write_model
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["segexp", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def test_predict_writes_masks_and_probabilities_at_full_size(tmp_path, monkeypatch, capsys):
+    write_model(tmp_path / "m.pth")
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", np.random.default_rng(0).integers(0, 4000, (61, 45)).astype(np.uint16))
+    cv2.imwrite(str(tmp_path / "in" / "b.png"), np.zeros((20, 30, 3), np.uint8))
+    arguments = ("predict", "--model", tmp_path / "m.pth", "--input", tmp_path / "in", "--output", tmp_path / "out")
+    assert run(monkeypatch, *arguments) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "a_mask.png",
+        "a_prob.tif",
+        "b_mask.png",
+        "b_prob.tif",
+    ]
+    mask, probabilities = read_image(tmp_path / "out" / "a_mask.png"), read_image(tmp_path / "out" / "a_prob.tif")
+    assert mask.shape == probabilities.shape == (61, 45)
+    assert mask.dtype == np.uint8
+    assert probabilities.dtype == np.float32
+    np.testing.assert_array_equal(mask, np.where(probabilities >= 0.5, 255, 0))
+    assert "2 of 2 images" in capsys.readouterr().out
+
+
+def test_predict_goes_on_after_a_broken_file(tmp_path, monkeypatch, capsys):
+    write_model(tmp_path / "m.pth")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.tif").write_bytes(b"broken")
+    cv2.imwrite(str(tmp_path / "in" / "b.png"), np.eye(20, dtype=np.uint8))
+    arguments = ("predict", "--model", tmp_path / "m.pth", "--input", tmp_path / "in", "--output", tmp_path / "out")
+    assert run(monkeypatch, *arguments) == 1
+    assert (tmp_path / "out" / "b_mask.png").is_file()
+    captured = capsys.readouterr()
+    assert "a.tif" in captured.err
+    assert "1 of 2 images" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", "--model", "no.pth", "--input", ".", "--output", "o"], "no.pth: no such file"),
+        (["synthesize", "nuclei", "--output", "o"], "vesicle"),
+    ],
+)
+def test_mistakes(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert words in str(run(monkeypatch, *arguments))
+
+
+def test_no_images(tmp_path, monkeypatch):
+    write_model(tmp_path / "m.pth")
+    (tmp_path / "in").mkdir()
+    arguments = ("predict", "--model", tmp_path / "m.pth", "--output", tmp_path / "out", "--input")
+    assert "no images" in run(monkeypatch, *arguments, tmp_path / "in")
+    assert "no such file or folder" in run(monkeypatch, *arguments, tmp_path / "absent")
+
+
+def test_synthesize_writes_the_data_layout(tmp_path, monkeypatch):
+    arguments = ("synthesize", "vesicle", "--output", tmp_path / "d", "--train", 3, "--val", 2, "--size", 64)
+    assert run(monkeypatch, *arguments) == 0
+    assert len(list((tmp_path / "d" / "train" / "img").iterdir())) == 3
+    stems = sorted(p.stem for p in (tmp_path / "d" / "val" / "img").iterdir())
+    assert stems == sorted(p.stem for p in (tmp_path / "d" / "val" / "mask").iterdir())
+    image, mask = (
+        read_image(tmp_path / "d" / "val" / "img" / f"{stems[0]}.tif"),
+        read_mask(tmp_path / "d" / "val" / "mask" / f"{stems[0]}.npy"),
+    )
+    assert image.dtype == np.uint16
+    assert image.shape == mask.shape == (64, 64)
+    assert "already" in run(monkeypatch, *arguments)
+
+
+def test_help_has_examples(monkeypatch, capsys):
+    for command in ("predict", "synthesize"):
+        assert run(monkeypatch, command, "--help") == 0
+        assert f"Example: segexp {command}" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,120 @@
+"""Every option file composes, and every kind of wrong setting gets one clear message."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from segexp.config import build, conf_dir, load_augment, read
+from segexp.errors import InputError
+
+CONF = conf_dir()
+
+
+def options(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def config(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return read(compose("config", ["output_dir=x", *overrides]))
+
+
+@pytest.mark.parametrize("task", options("task"))
+@pytest.mark.parametrize("group", ["model", "augment", "trainer", "data"])
+def test_every_option_composes_and_builds(task, group):
+    for option in options(group):
+        run = config(f"task={task}", f"{group}={option}")
+        build(run.augment)
+        build(run.model | ({"widths": [4, 8]} if "widths" in run.model else {}))
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_composes_and_says_its_command_time_and_score(experiment):
+    assert config(f"experiment={experiment}").task.name
+    header = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("\n\n")[0]
+    for word in (f"experiment={experiment}", "min", "Dice"):
+        assert word in header
+
+
+def test_augment_follows_the_task_unless_chosen():
+    for task in options("task"):
+        chosen = config(f"task={task}").augment
+        assert chosen == config(f"task={task}", f"augment={task}").augment
+        assert chosen != config(f"task={task}", "augment=none").augment
+
+
+def test_defaults_are_the_older_scripts():
+    trainer = config("task=vesicle").trainer
+    assert (trainer.epochs, trainer.batch_size, trainer.lr, trainer.num_workers) == (50, 4, 0.001, 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["trainer.lr=fast"], ["trainer.lr=fast", "a number"]),
+        (["trainer.lr=null"], ["trainer.lr=null", "a number"]),
+        (["trainer.epochs=2.5"], ["trainer.epochs=2.5", "a whole number or null"]),
+        (["trainer.batch_size=0"], ["trainer.batch_size=0", "1 or more"]),
+        (["trainer.lr=-1", "task.crop=1", "seed=-1"], ["trainer.lr=-1", "task.crop=1"]),
+        (["+trainer.epoch=3"], ["trainer.epoch:", "did you mean trainer.epochs?"]),
+        (["+task.loss.dise=3"], ["task.loss.dise:", "did you mean task.loss.dice?"]),
+        (["+sede=3"], ["sede:", "did you mean seed?"]),
+        (["trainer.lr=???", "task.crop=???"], ["missing: task.crop, trainer.lr"]),
+        (["data.train_img_dir=a"], ["missing: data.train_mask_dir, data.val_img_dir, data.val_mask_dir"]),
+        (["trainer.max_time=soon"], ["trainer.max_time=soon", "hours:minutes:seconds"]),
+        (["trainer.epochs=null"], ["no limit"]),
+        (["trainer.validate_every=0"], ["validate_every"]),
+        (["task.normalization=minmax"], ["standard, log"]),
+        (["task.classes=[]"], ["task.classes"]),
+        (["task.name=../x"], ["task.name"]),
+        (["task.loss=3"], ["task.loss=3"]),
+        (["data.channels=2"], ["data.channels=2", "1 (grey) or 3"]),
+        (["model._target_=os.system"], ["os.system", "allow_targets"]),
+        (["+model.width=3"], ["model.width", "widths"]),
+        (["trainer.precision=fp8"], ["auto, bf16, fp32"]),
+    ],
+)
+def test_wrong_settings(overrides, words):
+    with pytest.raises(InputError) as error:
+        config("task=vesicle", *overrides)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("00:05:00", 300), ("5:00", 300), ("1:00:00", 3600), ("0:01.5", 1.5), ("100:00:00", 360000)]
+)
+def test_max_time(text, seconds):
+    assert config("task=vesicle", f"trainer.max_time={text}").trainer.seconds() == seconds
+
+
+def test_folders():
+    given = config("task=vesicle", "data.root=a", "data.val_img_dir=b").data.folders()
+    assert {name: str(path) for name, path in given.items()} == {
+        "train_img_dir": "a/train/img",
+        "train_mask_dir": "a/train/mask",
+        "val_img_dir": "b",
+        "val_mask_dir": "a/val/mask",
+    }
+    assert config("task=vesicle").data.folders() is None
+
+
+def test_home_is_expanded_unless_such_a_folder_exists(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    data = config("task=vesicle", "data.root='~/cells'").data
+    assert data.folders()["train_img_dir"] == tmp_path / "cells" / "train" / "img"
+    (tmp_path / "~").mkdir()
+    (tmp_path / "~" / "cells").mkdir()
+    assert str(data.folders()["train_img_dir"]) == "~/cells/train/img"
+
+
+def test_load_augment_by_name_and_by_file(tmp_path):
+    assert type(load_augment("none")).__name__ == "Augmentation"
+    path = tmp_path / "mine.yaml"
+    path.write_text("_target_: segexp.augment.Augmentation\noperations: []\n")
+    load_augment(path)
+    with pytest.raises(InputError, match="cytoskeleton, none, vesicle"):
+        load_augment("vesicel")
+    path.write_text("_target_: os.system\n")
+    with pytest.raises(InputError, match=r"os\.system"):
+        load_augment(path)

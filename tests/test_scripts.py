@@ -1,0 +1,195 @@
+"""The three scripts as people run them: real processes, real files, the older README's flags and file names."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import segexp
+from segexp import synthesis
+from segexp.config.overrides import quote
+from segexp.flags import overrides
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "model.widths=[4,8]",
+    "trainer.epochs=1",
+    "data.synthetic.train=2",
+    "data.synthetic.val=2",
+    "data.synthetic.size=48",
+]
+
+
+def script(name, *arguments, cwd, **environment):
+    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env=os.environ | environment, stdin=subprocess.DEVNULL
+    )
+
+
+def write_dataset(folder, task="vesicle", count=2, size=48):
+    images, masks = synthesis.generate(task, 2 * count, size, 0)
+    for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        part = folder / ("train" if index < count else "val")
+        (part / "img").mkdir(parents=True, exist_ok=True)
+        (part / "mask").mkdir(parents=True, exist_ok=True)
+        cv2.imencode(".png", image)[1].tofile(part / "img" / f"{index}.png")
+        mask[0, 0] = 1
+        np.save(part / "mask" / f"{index}.npy", mask)
+    return folder
+
+
+def folder_flags(folder, underscore=False):
+    flags = []
+    for part in ("train", "val"):
+        for kind in ("img", "mask"):
+            flag = f"--{part}-{kind}-dir"
+            flags += ["--" + flag[2:].replace("-", "_") if underscore else flag, str(folder / part / kind)]
+    return flags
+
+
+def test_train_writes_the_run_folder_and_its_first_line_says_generated(tmp_path):
+    result = script("train.py", "task=vesicle", *TINY, "output_dir=run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "no data given" in result.stdout.splitlines()[0]
+    run = tmp_path / "run"
+    for name in (".hydra/config.yaml", "run.json", "metrics.csv", "best_vesicle_model.pth", "last.pth", "train.log"):
+        assert (run / name).is_file(), name
+    assert list(run.glob("events.out.tfevents.*"))
+    assert len(list((run / "val").glob("*.png"))) == 2
+    summary = json.loads((run / "summary.json").read_text())
+    assert set(summary) == {"task", "seconds", "epochs", "best", "model"}
+    assert {"epoch", "dice", "iou", "precision", "recall"} <= set(summary["best"])
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["seed"] == 0
+    assert facts["versions"]["torch"] == torch.__version__
+    assert facts["data"]["source"] == "generated"
+    with (run / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["dice"]) == pytest.approx(summary["best"]["dice"], abs=1e-6)
+    assert segexp.load_model(run / "best_vesicle_model.pth", "cpu").predict(np.eye(30)).shape == (30, 30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["task=vesicle", "trainer.lr=fast"], "trainer.lr=fast: wanted a number"),
+        (["task=vesicle", "+trainer.epoch=3"], "did you mean trainer.epochs?"),
+        (["task=vesicle", "trainer.epoch=3"], "Key 'epoch' is not in struct"),
+        (["task=vesicel"], "Available options"),
+        ([], "You must specify 'task'"),
+        (["task=vesicle", "data.root=nowhere"], "no such folder"),
+        (["task=vesicle", "trainer.device=cuda:7"], "trainer.device=cuda:7"),
+        (["resume=nowhere"], "last.pth"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_no_traceback(tmp_path, arguments, words):
+    result = script("train.py", *arguments, cwd=tmp_path)
+    assert result.returncode in (1, 2)
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+def test_a_bug_shows_its_traceback(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import segexp.train\ndef broken(*_, **__): raise ZeroDivisionError('a bug')\nsegexp.train.fit = broken\n"
+    )
+    result = script("train.py", "task=vesicle", *TINY, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "ZeroDivisionError: a bug" in result.stderr
+
+
+def test_a_stopped_run_goes_on_in_place(tmp_path):
+    """Two epochs and then two more are the four of one sitting, to the bit (the rate's end is set by steps)."""
+    arguments = ["task=vesicle", *TINY, "trainer.epochs=4", "trainer.precision=fp32"]
+    assert script("train.py", *arguments, "output_dir=whole", cwd=tmp_path).returncode == 0
+    (tmp_path / "sitecustomize.py").write_text(
+        "import segexp.checkpoint as c, os\nkeep = c.save\n"
+        "def save(path, content):\n    keep(path, content)\n"
+        "    if path.name == 'last.pth' and content['state']['epoch'] == 2: os.kill(os.getpid(), 9)\nc.save = save\n"
+    )
+    killed = script("train.py", *arguments, "output_dir=part", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert killed.returncode == -9
+    result = script("train.py", "resume=part", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "resumed after epoch 2" in result.stdout
+    whole, part = (torch.load(tmp_path / name / "last.pth")["weights"] for name in ("whole", "part"))
+    assert all(torch.equal(whole[key], part[key]) for key in whole)
+    with (tmp_path / "part" / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+
+
+def test_a_sweep_with_a_failing_job(tmp_path):
+    result = script(
+        "train.py", "-m", "task=vesicle", *TINY, "trainer.lr=1e-3,fast", "seed=0,1", "output_dir=sweep", cwd=tmp_path
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr + result.stdout
+    with (tmp_path / "sweep" / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["done", "done", "failed", "failed"]
+    assert [row["trainer.lr"] for row in rows] == ["0.001", "0.001", "fast", "fast"]
+    assert all(float(row["score"]) >= 0 and float(row["seconds"]) > 0 for row in rows[:2])
+    assert "trainer.lr=fast" in rows[2]["message"]
+    assert "trainer.lr=fast" in (tmp_path / "sweep" / "3" / "failed.txt").read_text()
+    assert (tmp_path / "sweep" / "1" / "best_vesicle_model.pth").is_file()
+    assert "2 of 4 jobs failed" in result.stdout
+
+
+HARD_NAMES = ["plain", "a b", "a=b,c", 'it\'s "x"', "[a]{b}", "~", "é", "${x}", "end\\"]
+
+
+@pytest.mark.parametrize("name", HARD_NAMES)
+def test_a_shim_trains_in_any_path(tmp_path, name):
+    if sys.platform == "win32" and set(name) & set('"\\'):
+        pytest.skip("no such file name on Windows")
+    data = write_dataset(tmp_path / name)
+    task = "cytoskeleton" if name == "plain" else "vesicle"
+    result = script(
+        f"train_{task}_seg.py",
+        *folder_flags(data, underscore=name == "é"),
+        *["--epochs", 1, "--batch-size", 2, "--lr", 0.001, "--num-workers", 0],
+        *["--output-dir", tmp_path / name / "out"],
+        "model.widths=[4,8]",
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / name / "out" / f"best_{task}_model.pth").is_file()
+
+
+def test_shim_defaults_are_the_older_readmes():
+    given = overrides("vesicle", folder_flags(Path("d")))
+    for expected in (
+        "task=vesicle",
+        "trainer.epochs=50",
+        "trainer.batch_size=4",
+        "trainer.lr=0.001",
+        "trainer.num_workers=4",
+        "trainer.device='auto'",
+        "output_dir='checkpoints'",
+    ):
+        assert expected in given
+    more = overrides("vesicle", [*folder_flags(Path("d")), "-m", "--batch_size", "8", "seed=1,2", "--device", "cuda:1"])
+    assert "trainer.batch_size=8" in more
+    assert f"trainer.device={quote('cuda:1')}" in more
+    assert more[-2:] == ["seed=1,2", "-m"]
+
+
+def test_shim_mistakes(tmp_path):
+    missing = script("train_vesicle_seg.py", "--epochs", 1, cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "--train-img-dir" in missing.stderr
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    asked = script("train_vesicle_seg.py", *folder_flags(write_dataset(tmp_path)), "--device", "cuda", cwd=tmp_path)
+    assert asked.returncode == 1
+    assert "no CUDA device" in asked.stderr
