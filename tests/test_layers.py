@@ -9,7 +9,7 @@ FLOORS = [
     {"models", "device", "augment", "synthesis", "metrics", "data.images", "data.normalization"},
     {"losses", "checkpoint", "data"},
     {"training", "inference", "overlay", "provenance"},
-    {"evaluation"},
+    {"evaluation", "preview"},
     {"config", "sweep"},
     {"train"},
     {"flags"},

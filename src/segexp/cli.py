@@ -28,6 +28,23 @@ def train(context: typer.Context) -> None:
     train_main(context.args)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def preview(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option(help="The picture to write.")] = Path("preview.png"),
+    samples: Annotated[int, typer.Option(min=1, help="Rows.")] = 4,
+) -> None:
+    """Show the augmentation of a run before it trains: a row a sample, a column an operation. Takes Hydra overrides.
+
+    Example: segexp preview task=cytoskeleton data.root=DIR --output preview.png
+    """
+    from segexp.overlay import write_png
+    from segexp.train import preview_run
+
+    write_png(output, preview_run(context.args, samples))
+    print(output)
+
+
 @app.command()
 def predict(
     model: Annotated[Path, typer.Option(help="A best_<task>_model.pth.", show_default=False)],

@@ -9,19 +9,23 @@ import platform
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from segexp import checkpoint, provenance
+from segexp.augment import Augmentation
 from segexp.config import RunConfig, build, conf_dir, read
 from segexp.config.overrides import with_resume
 from segexp.data import sources
@@ -33,7 +37,8 @@ from segexp.evaluation import Row, evaluate, score_image, summarize
 from segexp.inference.predictor import Predictor
 from segexp.losses import SegmentationLoss
 from segexp.models.unet import UNet, set_prior
-from segexp.overlay import overlay, write_png
+from segexp.overlay import Picture, overlay, write_png
+from segexp.preview import preview
 from segexp.sweep import FAILURE
 from segexp.training.loop import TrainState, fit, prepare
 from segexp.training.runlog import RunLog, clock
@@ -83,10 +88,11 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
     device, device_reason = choose_device(trainer.device)
     precision, precision_reason = choose_precision(trainer.precision, device)
     with RunLog(folder, task.monitor) as log:
-        train_samples, val_samples = read_data(cfg, log)
+        train_samples, val_samples = read_data(cfg, log.say)
         torch.manual_seed(cfg.seed)
         model = build_model(cfg, train_samples)
-        augment = build(cfg.augment, tuple(cfg.allow_targets)).to(device)
+        augment = build_augment(cfg)
+
         predictor = Predictor(model, task.normalization, task.classes, task.threshold, device, precision)
         size = crop_size(train_samples, task.crop, model.multiple)
         batches = CropBatches(train_samples, size, trainer.batch_size, task.foreground, cfg.seed)
@@ -100,6 +106,10 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
             state = restore(folder / "last.pth", model, optimizer)
             log.resume(state.epoch)
             log.say(f"resumed after epoch {state.epoch}, best {task.monitor} {state.best.get(task.monitor, 0):.4f}")
+        if not resume:
+            image = picture(augment, train_samples, cfg, 4)
+            log.tensorboard.add_image("augmentation", image, 0, dataformats="HWC")
+        augment.to(device)
         facts = describe(cfg, folder, model, device, precision, train_samples, val_samples)
         write_json(folder / "run.json", facts)
         best_path = folder / f"best_{task.name}_model.pth"
@@ -149,12 +159,31 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
         return finish(cfg, folder, best_path, predictor, val_samples, state, log)
 
 
-def read_data(cfg: RunConfig, log: RunLog) -> tuple[list[Sample], list[Sample]]:
+def preview_run(arguments: list[str], samples: int) -> Picture:
+    """The picture of `segexp preview` for the run that these overrides describe; nothing is trained or written."""
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = read(compose("config", [*arguments, "output_dir=none"]))
+    except HydraException as error:
+        raise InputError(str(error)) from None
+    train_samples, _ = read_data(cfg, print)
+    augment = build_augment(cfg)
+    return picture(augment, train_samples, cfg, samples)
+
+
+def picture(augment: Augmentation, train_samples: list[Sample], cfg: RunConfig, samples: int) -> Picture:
+    """A few crops of the first epoch through the augmentation, operation by operation."""
+    size = crop_size(train_samples, cfg.task.crop)
+    batch = CropBatches(train_samples, size, samples, cfg.task.foreground, cfg.seed)[0, 0]
+    return preview(augment, batch, cfg.task.normalization, cfg.seed)
+
+
+def read_data(cfg: RunConfig, say: Callable[[str], None]) -> tuple[list[Sample], list[Sample]]:
     """Training and validation images, from folders or generated; says which in its first line."""
     data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
     folders = data.folders()
     if folders is None:
-        log.say(
+        say(
             f"task: {task.name}; no data given, so {synthetic.train} + {synthetic.val} images of "
             f"{synthetic.size}x{synthetic.size} are generated (data.root=DIR for your own)"
         )
@@ -162,11 +191,19 @@ def read_data(cfg: RunConfig, log: RunLog) -> tuple[list[Sample], list[Sample]]:
     else:
         keep = data.cache == "ram" or (data.cache == "auto" and sources.fits_in_memory(folders))
         place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"
-        log.say(f"task: {task.name}; images of {folders['train_img_dir']} and {folders['val_img_dir']}, {place}")
+        say(f"task: {task.name}; images of {folders['train_img_dir']} and {folders['val_img_dir']}, {place}")
         samples = sources.read_folders(folders, data.channels, len(task.classes), keep, max(1, cfg.trainer.num_workers))
     for name, part in zip(("train", "val"), samples, strict=True):
-        log.say(f"{name}: {sources.describe(part)}")
+        say(f"{name}: {sources.describe(part)}")
     return samples
+
+
+def build_augment(cfg: RunConfig) -> Augmentation:
+    """The operations that training batches go through."""
+    augment = build(cfg.augment, tuple(cfg.allow_targets))
+    if not isinstance(augment, Augmentation):
+        raise InputError("augment: wanted _target_: segexp.augment.Augmentation, with operations listed under it")
+    return augment
 
 
 def build_model(cfg: RunConfig, samples: list[Sample]) -> UNet:

@@ -48,5 +48,5 @@ def test_channels_are_normalised_apart():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match="standard, log"):
+    with pytest.raises(InputError, match=r"standard, log"):
         compress(torch.zeros(1), "minmax")

@@ -1,5 +1,7 @@
 """Tiles cover the image, and blending them gives back what a local function would give on the whole image."""
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ def test_tiles_cover_everything_and_overlap(length, tile, share):
     starts = tile_starts(length, tile, overlap)
     assert starts[0] == 0
     assert starts[-1] + tile == length or (length <= tile and starts == [0])
-    for a, b in zip(starts, starts[1:], strict=False):
+    for a, b in pairwise(starts):
         assert 0 < b - a <= tile - overlap
 
 

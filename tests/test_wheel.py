@@ -1,0 +1,46 @@
+"""The built wheel, unpacked away from the checkout, holds the configuration and runs."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_it_holds_the_configuration_and_nothing_of_the_tests(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    shipped = {name.removeprefix("segexp/") for name in names if name.startswith("segexp/conf/")}
+    expected = {str(path.relative_to(ROOT)) for path in (ROOT / "conf").rglob("*.yaml")}
+    assert shipped == expected
+    assert not any(name.startswith(("tests", "docs", "benchmarks")) for name in names)
+    assert any(name.endswith("entry_points.txt") for name in names)
+
+
+def test_the_command_trains_from_any_folder(wheel, tmp_path):
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    code = "import segexp, sys; from segexp.cli import main; print(segexp.__file__); main()"
+    tiny = ["trainer=smoke", "trainer.epochs=1", "model.widths=[4,8]"]
+    tiny += ["data.synthetic.train=2", "data.synthetic.val=2", "data.synthetic.size=48", "output_dir=run"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, "train", "task=cytoskeleton", *tiny],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(str(site))
+    assert (tmp_path / "run" / "best_cytoskeleton_model.pth").is_file()
