@@ -1,0 +1,11 @@
+"""Generated micrographs with exact truth: vesicles and filaments as a fluorescence microscope shows them.
+
+    images, masks = segexp.synthesis.generate("vesicle", count=10, size=512, seed=0)
+
+`generate` gives pixels; `generate_scenes` also instance labels, centres, radii, centrelines; `tables` says what can
+be varied.
+"""
+
+from segexp.synthesis.scene import TASKS, Scene, generate, generate_scenes, tables
+
+__all__ = ["TASKS", "Scene", "generate", "generate_scenes", "tables"]

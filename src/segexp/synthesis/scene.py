@@ -1,0 +1,290 @@
+"""One call from (task, seed) to images with exact truth.
+
+What is in an image is drawn on the CPU by a generator seeded from (seed, task, image number); pixels are computed
+batched, in torch, on any device, and noise is a function of (image key, pixel). So an image depends on nothing but
+its number: not on how many are asked for, nor on the batch it is in. On a CPU the batch is one image: what an image
+needs then stays in the cache.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segexp.synthesis import cells as cell
+from segexp.synthesis import discs, filaments, noise, optics, vesicles
+from segexp.synthesis.ranges import Limits, Range, Style, draw, narrow
+from segexp.synthesis.truth import View
+
+TASKS = ("vesicle", "cytoskeleton")
+SMALLEST, LARGEST = 16, 16384  # px, side of an image
+BATCH = 32  # images rendered at once on an accelerator
+
+_TABLES: dict[str, dict[str, Range]] = {
+    "vesicle": vesicles.VESICLES | cell.CELLS | optics.OPTICS,
+    "cytoskeleton": filaments.FILAMENTS | cell.CELLS | optics.OPTICS,
+}
+_STYLES: dict[str, dict[str, Style]] = {"vesicle": vesicles.STYLES, "cytoskeleton": filaments.STYLES}
+_MODULES: dict[str, ModuleType] = {"vesicle": vesicles, "cytoskeleton": filaments}
+_KNOTS = (5, 11)  # knots a side of the random fields: background, texture of the haze
+
+
+@dataclass
+class Layout:
+    """All that decides an image, small and on the CPU."""
+
+    key: int  # of the noise
+    style: str
+    parameters: dict[str, float]
+    cells: cell.Cells
+    objects: Any  # Vesicles or Filaments, in focus
+    blurred: Any  # Discs or Filaments, out of focus
+    blobs: discs.Discs | None  # distractors
+    knots: tuple[np.ndarray, np.ndarray]  # of the random fields
+    angles: tuple[float, float]  # of the background's slope and of the bleaching, radians
+    hot: np.ndarray  # (n, 3): row, column, charge as a share of the full scale
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image with its truth.
+
+    `image` uint16 (H, W); `mask` uint8 (H, W), 1 on visible objects; `labels` int32 (H, W): k on entry k - 1 of
+    `objects`, where objects overlap the last one (the smallest vesicle); `objects`: `Vesicles` or `Filaments`, in
+    px.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    labels: np.ndarray
+    objects: vesicles.Vesicles | filaments.Filaments
+    style: str
+    parameters: dict[str, float]
+
+
+def tables(task: str) -> tuple[dict[str, Range], dict[str, Style]]:
+    """Give all that `task` can vary, and its styles."""
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; accepted: {', '.join(TASKS)}")
+    return _TABLES[task], _STYLES[task]
+
+
+def layout(
+    task: str, size: tuple[int, int], seed: int, index: int, styles: Sequence[str], ranges: dict[str, Limits]
+) -> Layout:
+    """Draw what image `index` of `seed` holds."""
+    table, known = tables(task)
+    sequence = np.random.SeedSequence(seed, spawn_key=(TASKS.index(task), index))
+    rng = np.random.Generator(np.random.Philox(sequence))
+    weights = np.array([known[name].weight for name in styles])
+    style = styles[int(rng.choice(len(styles), p=weights / weights.sum()))]
+    p = draw(narrow(table, dict(known[style].limits) | ranges), rng)
+    field = tuple(rng.standard_normal((k, k)).astype(np.float32) for k in _KNOTS)
+    angles = (rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi))
+    count = rng.poisson(p["hot_pixels"] * size[0] * size[1])
+    hot = np.stack([rng.integers(0, size[0], count), rng.integers(0, size[1], count), rng.uniform(0.02, 0.6, count)], 1)
+    held = cell.sample(rng, p, size)
+    objects, blurred, *blobs = _MODULES[task].sample(rng, p, size, held)
+    key = int(sequence.generate_state(1, np.uint64)[0].astype(np.int64))
+    return Layout(key, style, p, held, objects, blurred, blobs[0] if blobs else None, field, angles, hot)  # type: ignore[arg-type]
+
+
+def _light(task: str, batch: list[Layout], canvas: Tensor, size: tuple[int, int]) -> tuple[Any, Tensor]:
+    """Draw all light without optics: objects in focus on a flat canvas, those out of focus on a coarse one (B, h, w).
+
+    The first of the pair is what the truth needs.
+    """
+    coarse = optics.coarse_shape(*size)
+    unfocused = torch.zeros(len(batch) * coarse[0] * coarse[1] + 1, device=canvas.device)
+    laid = _MODULES[task].draw([b.objects for b in batch], canvas, size)
+    if task == "vesicle":
+        for patch in discs.patches([discs.shrunk(b.blurred, optics.COARSE) for b in batch], coarse, canvas.device):
+            discs.splat(unfocused, patch)
+    else:
+        filaments.draw_coarse([b.blurred for b in batch], unfocused, coarse, optics.COARSE)
+        for patch in discs.patches([b.blobs for b in batch if b.blobs is not None], size, canvas.device):
+            discs.splat(canvas, patch)
+    return laid, unfocused[:-1].view(-1, *coarse)
+
+
+def render(
+    task: str, batch: list[Layout], size: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute a batch: image int32 and labels int32, both (B, H, W), and visibility, bool over all objects' parts."""
+    (height, width), n = size, len(batch)
+    names = list(batch[0].parameters)
+    values = np.array([[b.parameters[name] for name in names] for b in batch], np.float32)
+    on_cpu = dict(zip(names, values.T, strict=True))
+    p = dict(zip(names, torch.from_numpy(values).to(device).unbind(1), strict=True))
+
+    canvas = torch.zeros(n * height * width + 1, device=device)
+    laid, unfocused = _light(task, batch, canvas, size)
+    sharp = canvas[:-1].view(n, height, width)
+
+    coarse = optics.coarse_shape(height, width)
+    slope, fade = torch.from_numpy(np.array([b.angles for b in batch], np.float32)).to(device).unbind(1)
+    uneven, texture = (
+        optics.smooth_field(torch.from_numpy(np.stack([b.knots[k] for b in batch])).to(device), coarse)
+        for k in range(2)
+    )
+    background = 1.0 + p["unevenness"][:, None, None] * (0.7 * optics.ramp(slope, coarse) + 0.3 * uneven)
+    wide = optics.blur(optics.coarsened(sharp), on_cpu["halo_psf"] / optics.COARSE) * p["halo"][:, None, None]
+    behind = optics.blur(unfocused, on_cpu["defocus"] / optics.COARSE)
+    smooth = p["background"][:, None, None] * background + wide + behind
+    fields = [smooth, optics.illumination(p, fade, coarse)]
+    if any(len(b.cells) for b in batch):
+        fields += cell.draw([b.cells for b in batch], p, coarse, texture)
+    smooth, lit, *held = optics.refined(torch.stack(fields, 1), height, width).unbind(1)
+
+    expected = optics.blur(sharp, on_cpu["psf"]).mul_(1.0 - p["halo"][:, None, None])
+    expected += smooth
+    if held:
+        level, haze = held
+        expected += haze * (level / p["cell_edge"][:, None, None] + 0.5).clamp_(0.0, 1.0)
+    scale = lit * p["photons"][:, None, None]
+    expected = expected.clamp_min_(0.0).mul_(scale)
+
+    z = noise.normal(torch.from_numpy(np.array([b.key for b in batch])).to(device), height, width)
+    if bool((on_cpu["noise_blur"] > 0.25).any()):  # less leaves the noise as it is
+        z = optics.smoothed_noise(z, on_cpu["noise_blur"])
+    hot = torch.zeros(n, height, width, device=device)
+    for b, one in enumerate(batch):
+        if len(one.hot):
+            row, column, charge = torch.from_numpy(one.hot).to(device).unbind(1)
+            hot[b, row.long(), column.long()] = charge.float()
+    image = optics.exposed(expected, p, z, hot)
+    view = View(expected.flatten(), scale.flatten(), p, size)
+    labels, visible = _MODULES[task].truth([b.objects for b in batch], laid, view)
+    return image, labels.view(n, height, width), visible
+
+
+def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(pair) != 2 or not all(isinstance(s, int | np.integer) and SMALLEST <= s <= LARGEST for s in pair):
+        raise ValueError(f"size must be one or two whole numbers from {SMALLEST} to {LARGEST} px; got {size!r}")
+    return int(pair[0]), int(pair[1])
+
+
+_Batch = tuple[list[Layout], np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a caller asked for, checked."""
+
+    task: str
+    numbers: range
+    size: tuple[int, int]
+    seed: int
+    device: torch.device
+    styles: list[str]
+    ranges: dict[str, Limits]
+
+    def batch(self, numbers: range) -> _Batch:
+        """Draw and render some of the images."""
+        drawn = [layout(self.task, self.size, self.seed, i, self.styles, self.ranges) for i in numbers]
+        with torch.no_grad():
+            image, labels, visible = render(self.task, drawn, self.size, self.device)
+        return drawn, image.cpu().numpy().astype(np.uint16), labels.cpu().numpy(), visible.cpu().numpy()
+
+    def batches(self) -> Iterator[_Batch]:
+        """Give layouts, images, labels and visibility, batch by batch.
+
+        On a CPU as many images at once as torch may use threads, each on one thread: faster than several threads on
+        one image, far faster where other programs want the cores too, and the same to the bit for any number of them.
+        """
+        if self.device.type != "cpu":
+            for k in range(0, len(self.numbers), BATCH):
+                yield self.batch(self.numbers[k : k + BATCH])
+            return
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(max(1, min(threads, len(self.numbers))), initializer=_one_thread) as pool:
+            waiting: deque[Future[_Batch]] = deque()
+            try:
+                for i in self.numbers:
+                    waiting.append(pool.submit(self.batch, range(i, i + 1)))
+                    if len(waiting) > 2 * threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+                torch.set_num_threads(threads)  # the pool's setting is also what threads started later would get
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _request(
+    task: str,
+    count: int,
+    size: int | tuple[int, int],
+    seed: int,
+    first: int,
+    device: str | torch.device,
+    ranges: dict[str, Any],
+) -> _Request:
+    """Check the arguments; say what came and what is accepted."""
+    table, known = tables(task)
+    for name, value in (("count", count), ("seed", seed), ("first", first)):
+        if not isinstance(value, int | np.integer) or value < 0:
+            raise ValueError(f"{name} must be a whole number of 0 or more; got {value!r}")
+    limits = dict(ranges)
+    chosen = limits.pop("style", None)
+    styles = list(known) if chosen is None else [chosen] if isinstance(chosen, str) else list(chosen)
+    if not styles or set(styles) - set(known):
+        raise ValueError(f"unknown style {chosen!r} for {task}; accepted: {', '.join(known)}")
+    narrow(table, limits)
+    numbers = range(int(first), int(first) + int(count))
+    return _Request(task, numbers, _checked_size(size), int(seed), torch.device(device), styles, limits)
+
+
+def generate(
+    task: str,
+    count: int,
+    size: int | tuple[int, int],
+    seed: int,
+    first: int = 0,
+    device: str | torch.device = "cpu",
+    **ranges: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give images uint16 (count, H, W) and masks uint8 0/1 of that shape: numbers `first` and following of `seed`.
+
+    `task` is one of `TASKS`; `size` is in px, one number or (H, W). `ranges` narrow what is drawn: the name of a row
+    of `tables(task)` with a number or (low, high) in the row's unit, and `style`, one name or several.
+    """
+    request = _request(task, count, size, seed, first, device, ranges)
+    images, masks = np.empty((count, *request.size), np.uint16), np.empty((count, *request.size), np.uint8)
+    done = 0
+    for drawn, image, labels, _ in request.batches():
+        images[done : done + len(drawn)] = image
+        masks[done : done + len(drawn)] = labels > 0
+        done += len(drawn)
+    return images, masks
+
+
+def generate_scenes(
+    task: str,
+    count: int,
+    size: int | tuple[int, int],
+    seed: int,
+    first: int = 0,
+    device: str | torch.device = "cpu",
+    **ranges: Any,
+) -> Iterator[Scene]:
+    """Give the same images as `generate` one by one, each with all that is known about it."""
+    request = _request(task, count, size, seed, first, device, ranges)
+    for drawn, image, labels, visible in request.batches():
+        parts = 0
+        for b, one in enumerate(drawn):
+            parts = one.objects.mark(visible, parts)
+            mask = (labels[b] > 0).astype(np.uint8)
+            yield Scene(image[b], mask, labels[b], one.objects, one.style, one.parameters)

@@ -1,0 +1,44 @@
+"""Which drawn objects count as foreground: those that a careful reader of the finished image could point at.
+
+An object is visible where all three hold for the light it adds at its own place, after blur, illumination and
+saturation: its signal-to-noise ratio over its own area is `ROSE` or more (Rose's criterion for detection), it stands
+out from what lies under and around it by `CONTRAST` or more, and it changes the grey value by one level or more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segexp.synthesis import optics
+
+ROSE = 5.0
+CONTRAST = 0.08
+
+
+@dataclass
+class View:
+    """What reached the camera, before noise."""
+
+    expected: Tensor  # (B*H*W,) photons
+    scale: Tensor  # (B*H*W,) photons that brightness 1 gives there: photons times illumination
+    p: Mapping[str, Tensor]  # the parameters, (B,) each
+    shape: tuple[int, int]
+
+    def visible(self, image: Tensor, y: Tensor, x: Tensor, signal: Tensor, area: Tensor) -> Tensor:
+        """Decide for N places (y, x in px of image number `image`) where `signal` brightness covers `area` px^2."""
+        height, width = self.shape
+        row, column = y.round().long().clamp(0, height - 1), x.round().long().clamp(0, width - 1)
+        pixel = (image * height + row) * width + column
+        total = self.expected[pixel]
+        added = torch.minimum(signal * self.scale[pixel], total)
+        around = total - added
+        full = optics.ceiling(self.p)[image]
+        seen = torch.minimum(total, full) - torch.minimum(around, full)
+        noise = (total + self.p["read_noise"][image] ** 2).sqrt()
+        return (
+            (seen * area.sqrt() >= ROSE * noise)
+            & (seen >= CONTRAST * around)
+            & (seen * optics.gain(self.p)[image] >= 1.0)
+        )

@@ -1,0 +1,177 @@
+"""Vesicles: blobs over a huge range of size and brightness, filled or ring-like, alone, in clusters, in cells.
+
+Truth: a vesicle covers the pixels whose centres lie in its own outline (a ring's lumen too), and one smaller than
+the microscope can show covers the disc of its image's full width at half maximum. In px, with the PSF's sigma: R =
+max(radius, 1.18 sigma). Vesicles out of focus are never foreground, invisible ones (see `truth`) neither.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segexp.synthesis import cells as cell
+from segexp.synthesis import discs
+from segexp.synthesis.optics import bar_peak, disc_peak
+from segexp.synthesis.ranges import Range, Style
+from segexp.synthesis.truth import View
+
+MOST = (
+    3000  # vesicles in an image of 512x512; keeps an unlucky draw of tiny radius and high coverage from taking seconds
+)
+
+VESICLES: dict[str, Range] = {
+    "coverage": Range(
+        0.005, 0.4, "share", "area of all vesicles over the area they lie in (overlaps count twice)", "log"
+    ),
+    "radius": Range(1.2, 9.0, "px", "median radius of an image's vesicles", "log"),
+    "radius_spread": Range(0.1, 0.6, "ln(px)", "standard deviation of the log radius"),
+    "contrast": Range(1.5, 200.0, "ratio", "brightest over dimmest vesicle; evenly in the logarithm between", "log"),
+    "in_cells": Range(0.0, 1.0, "share", "vesicles that lie in cells"),
+    "clustered": Range(0.0, 0.7, "share", "vesicles that lie in clusters"),
+    "cluster": Range(4.0, 25.0, "px", "Gaussian sigma of a cluster", "log"),
+    "rings": Range(0.0, 0.4, "share", "vesicles of which the membrane alone is labelled"),
+    "rim": Range(1.0, 2.5, "px", "thickness of a labelled membrane"),
+    "flatness": Range(0.0, 1.0, "share", "1: flat disc, 0: projected ball"),
+    "elongation": Range(1.0, 1.3, "ratio", "long over short axis"),
+    "blurred": Range(0.0, 0.6, "share", "vesicles out of focus, against those in focus"),
+}
+
+STYLES: dict[str, Style] = {
+    # Endosomes and lysosomes in dark cells: spots near the resolution limit, some cells far brighter than others
+    "cells": Style(
+        0.4,
+        {
+            "in_cells": (0.8, 1.0), "radius": (1.2, 3.5), "radius_spread": (0.1, 0.4), "coverage": (0.03, 0.6),
+            "photons": (30.0, 6000.0), "haze": (0.003, 0.2), "background": (0.005, 0.2), "cell_contrast": (1.0, 20.0),
+        },
+    ),
+    # Filled discs everywhere, on a bright uneven background, very noisy and partly saturated
+    "field": Style(
+        0.3,
+        {
+            "in_cells": 0.0, "cells": 0.0, "radius": (3.5, 10.0), "radius_spread": (0.2, 0.6), "coverage": (0.08, 0.5),
+            "contrast": (2.0, 12.0), "background": (0.3, 2.0), "unevenness": (0.2, 0.9), "photons": (5.0, 100.0),
+            "exposure": (0.4, 1.6), "psf": (0.5, 1.4), "halo": (0.0, 0.05), "blurred": (0.0, 0.1),
+            "clustered": (0.0, 0.3), "rings": (0.0, 0.15), "flatness": (0.5, 1.0),
+        },
+    ),
+    # Everything else the table allows, a few large compartments included
+    "any": Style(0.3, {"radius": (1.2, 14.0), "coverage": (0.005, 0.3)}),
+}  # fmt: skip
+
+
+@dataclass
+class Vesicles:
+    """The truth about an image's vesicles: arrays of length N, the larger ones first; label k is entry k - 1."""
+
+    discs: discs.Discs
+    extent: np.ndarray  # radius R of the mask, px
+    peak: np.ndarray  # brightness that it adds at its centre after blur
+    visible: np.ndarray  # bool: whether it is foreground
+
+    def __len__(self) -> int:
+        return len(self.discs)
+
+    def mark(self, visible: np.ndarray, first: int) -> int:
+        """Take this image's entries of a batch's visibility, from `first` on; give where the next image's begin."""
+        self.visible = visible[first : first + len(self)]
+        return first + len(self)
+
+    @property
+    def centres(self) -> np.ndarray:
+        """Give (N, 2): y, x in px, pixel centres at whole numbers."""
+        return np.stack([self.discs.y, self.discs.x], 1)
+
+    @property
+    def radii(self) -> np.ndarray:
+        """Give the true radii (N,), px."""
+        return self.discs.radius
+
+
+def _places(
+    rng: np.random.Generator, count: int, p: Mapping[str, float], size: tuple[int, int], cells: cell.Cells
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw where vesicles lie and how bright their cells are: (y, x, gain)."""
+    y, x = rng.uniform(0, size[0], count) - 0.5, rng.uniform(0, size[1], count) - 0.5
+    gain = np.ones(count)
+    if len(cells):
+        inside = rng.random(count) < p["in_cells"]
+        cy, cx, owner = cells.place(rng, count, central=rng.uniform(-0.2, 0.5))
+        y, x, gain = np.where(inside, cy, y), np.where(inside, cx, x), np.where(inside, cells.gain[owner], gain)
+    joined = rng.random(count) < p["clustered"]
+    parent = rng.integers(0, max(1, count // 10 + 1), count).clip(max=count - 1)
+    jitter = p["cluster"] * rng.standard_normal((2, count))
+    return (
+        np.where(joined, y[parent] + jitter[0], y),
+        np.where(joined, x[parent] + jitter[1], x),
+        np.where(joined, gain[parent], gain),
+    )
+
+
+def _sample_discs(
+    rng: np.random.Generator, count: int, p: Mapping[str, float], size: tuple[int, int], cells: cell.Cells
+) -> tuple[discs.Discs, np.ndarray]:
+    """Draw vesicles, the larger ones first, and the peak brightness of each after blur."""
+    y, x, gain = _places(rng, count, p, size, cells) if count else (np.zeros(0),) * 3
+    radius = np.sort(p["radius"] * np.exp(p["radius_spread"] * rng.standard_normal(count))).clip(0.8, 60.0)[::-1].copy()
+    peak = gain * p["contrast"] ** -rng.random(count)
+    ring = (rng.random(count) < p["rings"]) & (radius > 1.5 * p["rim"])
+    rim = np.where(ring, p["rim"], 0.0)
+    lumen = rng.uniform(0.0, 0.5, count)
+    response = np.where(ring, np.maximum(bar_peak(rim, p["psf"]), lumen), disc_peak(radius, p["psf"]))
+    elongation = 1.0 + (p["elongation"] - 1.0) * rng.random(count)
+    angle = rng.uniform(0, np.pi, count)
+    rest: dict[str, np.ndarray | float] = {
+        "rim": rim,
+        "lumen": lumen,
+        "flatness": p["flatness"],
+        "elongation": elongation,
+        "angle": angle,
+    }
+    return discs.make(y, x, radius, peak / response, **rest), peak
+
+
+def sample(
+    rng: np.random.Generator, p: Mapping[str, float], size: tuple[int, int], cells: cell.Cells
+) -> tuple[Vesicles, discs.Discs]:
+    """Draw the vesicles of one image: in focus, and out of focus."""
+    area = size[0] * size[1]
+    if len(cells):  # a share of them lies in the cells alone, and cells overlap and leave the image
+        area *= 1.0 - p["in_cells"] * (1.0 - min(1.0, np.pi * (cells.outline**2).mean(1).sum() / area))
+    typical = np.pi * p["radius"] ** 2 * np.exp(2.0 * p["radius_spread"] ** 2)
+    most = MOST * max(1.0, size[0] * size[1] / 512**2)
+    count = rng.poisson(min(p["coverage"] * area / typical, most))
+    sharp, peak = _sample_discs(rng, count, p, size, cells)
+    blurred, _ = _sample_discs(rng, rng.poisson(p["blurred"] * count), p, size, cells)
+    return Vesicles(sharp, np.maximum(sharp.radius, 1.18 * p["psf"]), peak, np.zeros(count, bool)), blurred
+
+
+def draw(batch: Sequence[Vesicles], canvas: Tensor, shape: tuple[int, int]) -> list[discs.Patch]:
+    """Add the vesicles' light to a flat canvas of (B*H*W + 1,); give what `truth` needs."""
+    laid = list(discs.patches([v.discs for v in batch], shape, canvas.device, [v.extent for v in batch]))
+    for patch in laid:
+        discs.splat(canvas, patch)
+    return laid
+
+
+def truth(batch: Sequence[Vesicles], laid: list[discs.Patch], view: View) -> tuple[Tensor, Tensor]:
+    """Give labels int32 (B*H*W,) and which vesicles are visible, bool over the whole batch's vesicles in order."""
+    device = view.expected.device
+
+    def packed(arrays: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate(arrays).astype(np.float32)).to(device)
+
+    image = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(v) for v in batch])).to(device)
+    number = torch.from_numpy(np.concatenate([np.arange(1, len(v) + 1) for v in batch])).to(device, torch.int32)
+    extent = packed([v.extent for v in batch])
+    y, x = packed([v.discs.y for v in batch]), packed([v.discs.x for v in batch])
+    visible = view.visible(image, y, x, packed([v.peak for v in batch]), torch.pi * extent**2)
+    labels = torch.zeros(view.expected.shape[0] + 1, dtype=torch.int32, device=device)
+    for patch in laid:
+        covered = (patch.distance <= extent[patch.disc][:, None]) & visible[patch.disc][:, None]
+        values = torch.where(covered, number[patch.disc][:, None], 0)
+        labels.scatter_reduce_(0, patch.pixel.flatten(), values.flatten(), "amax")
+    return labels[:-1], visible

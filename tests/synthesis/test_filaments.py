@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+
+from segexp import synthesis
+from segexp.synthesis import filaments
+
+PLAIN = {
+    "style": "free", "cells": 0.0, "in_cells": 0.0, "blurred": 0.0, "hot_pixels": 0.0, "contrast": 1.0,
+    "photons": 800.0, "exposure": 0.5, "background": 0.02, "unevenness": 0.0, "dotted": 0.0, "broken": 0.0,
+    "blobs": 0.0, "variation": 0.0, "bundle": 1.0, "width_spread": 0.0, "bits": 16, "halo": 0.0,
+}  # fmt: skip
+
+
+def _distance(shape, line):
+    """Distance of each pixel centre from a polyline, by brute force."""
+    place = np.stack(np.mgrid[: shape[0], : shape[1]], -1)[:, :, None].astype(float)
+    a, d = line[:-1], np.diff(line, axis=0)
+    t = (((place - a) * d).sum(-1) / (d**2).sum(-1)).clip(0, 1)
+    return np.linalg.norm(place - a - t[..., None] * d, axis=-1).min(-1)
+
+
+def _one(y, x, width=2.0, period=0.0):
+    n = len(y)
+    return filaments.Filaments(
+        np.asarray(y, float), np.asarray(x, float), np.ones(n), np.array([0, n]), np.array([width]), np.ones(1),
+        np.ones(1), np.array([period]), np.zeros(n, bool),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, np.pi / 4, 1.2, np.pi / 2, 2.5])
+@pytest.mark.parametrize("width", [1.0, 2.0, 5.0])
+def test_a_filament_holds_the_light_of_its_length_and_width(angle, width):
+    s = filaments.STEP * np.arange(12)
+    y, x = 40 + np.sin(angle) * s - 12 * np.sin(angle), 40.3 + np.cos(angle) * s - 12 * np.cos(angle)
+    canvas = torch.zeros(80 * 80 + 1)
+    filaments.draw([_one(y, x, width)], canvas, (80, 80))
+    image = canvas[:-1].view(80, 80)
+    assert float(image.sum()) == pytest.approx(width * 11 * filaments.STEP, rel=1e-3)
+    assert float(image.max()) == pytest.approx(min(width, 1.0), abs=0.35)
+
+
+def test_light_beyond_the_border_is_dropped():
+    canvas = torch.zeros(30 * 30 + 1)
+    filaments.draw([_one(np.full(30, 10.0), filaments.STEP * np.arange(30) - 20.0)], canvas, (30, 30))
+    image = canvas[:-1].view(30, 30)
+    assert float(image[8:13].sum()) == pytest.approx(float(image.sum()))
+    assert float(image.sum()) == pytest.approx(2 * 30, rel=0.05)
+
+
+def test_the_coarse_grid_holds_the_same_light_at_the_same_place():
+    one = _one(30 + 0.4 * np.arange(12), 11 + 2.8 * np.arange(12), 2.0)
+    fine, coarse = torch.zeros(80 * 80 + 1), torch.zeros(20 * 20 + 1)
+    filaments.draw([one], fine, (80, 80))
+    filaments.draw_coarse([one], coarse, (20, 20), 4)
+    fine, coarse = fine[:-1].view(80, 80), coarse[:-1].view(20, 20)
+    assert float(coarse.sum() * 16) == pytest.approx(float(fine.sum()), rel=1e-3)
+    for axis in (0, 1):
+        centre = float((fine.sum(axis) * torch.arange(80)).sum() / fine.sum())
+        middle = float((coarse.sum(axis) * (4 * torch.arange(20) + 1.5)).sum() / coarse.sum())
+        assert middle == pytest.approx(centre, abs=0.1)
+
+
+def test_dots_have_half_the_light():
+    s = filaments.STEP * np.arange(21)
+    full, dotted = torch.zeros(80 * 80 + 1), torch.zeros(80 * 80 + 1)
+    filaments.draw([_one(np.full(21, 40.0), s + 5)], full, (80, 80))
+    filaments.draw([_one(np.full(21, 40.0), s + 5, period=6.0)], dotted, (80, 80))
+    assert float(dotted.sum() / full.sum()) == pytest.approx(0.5, abs=0.08)
+
+
+def test_chains_bend_as_their_persistence_length_says():
+    rng = np.random.default_rng(0)
+    zero = np.zeros(4000)
+    _, _, angle = filaments.chains(rng, zero, zero, zero, 41, 120.0, zero)
+    contour = filaments.STEP * np.arange(40)
+    expected = np.exp(-contour / (2 * 120.0))  # in two dimensions
+    np.testing.assert_allclose(np.cos(angle).mean(0), expected, atol=0.03)
+
+
+@pytest.mark.parametrize("width", [1.0, 2.4, 5.0])
+def test_the_mask_lies_within_half_its_width_of_the_centrelines(width):
+    (one,) = synthesis.generate_scenes(
+        "cytoskeleton", 1, 128, 3, width=width, filaments=60.0, length=100.0, persistence=300.0, **PLAIN
+    )
+    assert one.objects.visible[one.objects.steps].all()
+    distance = np.min([_distance((128, 128), line) for line in one.objects.centrelines], axis=0)
+    half = max(2.0, width) / 2
+    assert one.mask.sum() > 100
+    assert (one.mask.astype(bool) & (distance > half + 0.15)).sum() == 0
+    missed = (one.mask == 0) & (distance < half - 0.15)
+    assert missed.sum() <= 3.5 * half**2 * len(one.objects)  # square ends against the round ones of a distance
+    ends = np.concatenate([line[[0, -1]] for line in one.objects.centrelines])
+    place = np.argwhere(missed)
+    if len(place):
+        near = np.linalg.norm(place[:, None] - ends[None], axis=-1).min(1)
+        assert (near > half + 1).sum() < 0.003 * one.mask.sum()  # single pixels at the outside of bends
+
+
+def test_labels_number_the_filaments():
+    (one,) = synthesis.generate_scenes("cytoskeleton", 1, 128, 3, width=2.0, filaments=60.0, **PLAIN)
+    seen = set(np.unique(one.labels)) - {0}
+    assert seen
+    assert seen <= set(range(1, len(one.objects) + 1))
+    for k in seen:
+        line = one.objects.centrelines[k - 1]
+        assert _distance((128, 128), line)[one.labels == k].max() <= 1.15
+        assert one.objects.lengths[k - 1] == pytest.approx(
+            np.linalg.norm(np.diff(line, axis=0), axis=1).sum(), rel=0.02
+        )
+
+
+def test_invisible_filaments_are_not_foreground():
+    dim = PLAIN | {"photons": 0.2, "background": 50.0}
+    _, masks = synthesis.generate("cytoskeleton", 2, 128, 0, filaments=80.0, **dim)
+    assert masks.sum() == 0
+
+
+def test_long_breaks_are_not_foreground_and_dots_are():
+    (broken,) = synthesis.generate_scenes("cytoskeleton", 1, 256, 1, filaments=20.0, **PLAIN | {"broken": 1.0})
+    f = broken.objects
+    dark = f.light == 0
+    assert dark.any()
+    assert not f.visible[dark].any()
+    (dotted,) = synthesis.generate_scenes("cytoskeleton", 1, 256, 1, filaments=20.0, **PLAIN | {"dotted": 1.0})
+    assert (dotted.objects.period > 0).all()
+    assert dotted.objects.visible[dotted.objects.steps].all()
+
+
+def test_blobs_are_not_foreground():
+    (one,) = synthesis.generate_scenes("cytoskeleton", 1, 128, 0, filaments=0.0, **PLAIN | {"blobs": 300.0})
+    assert one.mask.sum() == 0
+    assert one.image.max() > 3 * np.median(one.image)
+
+
+def test_filaments_stay_in_their_cells():
+    limits = {"in_cells": 1.0, "leaving": 0.0, "bundle": 1.0, "haze": 0.01, "blobs": 0.0, "blurred": 0.0, "cells": 1.0}
+    (one,) = synthesis.generate_scenes("cytoskeleton", 1, 256, 2, style="network", **limits)
+    assert 0 < one.mask.mean() < 0.5
+    dense = [s.mask.mean() for s in synthesis.generate_scenes("cytoskeleton", 20, 256, 0)]
+    assert min(dense) < 0.02
+    assert max(dense) > 0.08

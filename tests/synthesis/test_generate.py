@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segexp import synthesis
+from segexp.synthesis import scene
+
+
+@pytest.mark.parametrize("task", synthesis.TASKS)
+def test_images_are_uint16_and_masks_are_zero_or_one(task):
+    images, masks = synthesis.generate(task, count=4, size=(96, 130), seed=3)
+    assert images.shape == masks.shape == (4, 96, 130)
+    assert images.dtype == np.uint16
+    assert masks.dtype == np.uint8
+    assert set(np.unique(masks)) == {0, 1}
+
+
+@pytest.mark.parametrize("task", synthesis.TASKS)
+def test_an_image_depends_on_its_number_alone(task):
+    images, masks = synthesis.generate(task, count=10, size=(97, 115), seed=5)
+    for i in (0, 3, 9):
+        image, mask = synthesis.generate(task, count=1, size=(97, 115), seed=5, first=i)
+        np.testing.assert_array_equal(image[0], images[i])
+        np.testing.assert_array_equal(mask[0], masks[i])
+
+
+@pytest.mark.parametrize("task", synthesis.TASKS)
+def test_seeds_and_numbers_give_different_images(task):
+    images, _ = synthesis.generate(task, count=2, size=64, seed=0)
+    others, _ = synthesis.generate(task, count=1, size=64, seed=1)
+    assert (images[0] != images[1]).any()
+    assert (images[0] != others[0]).any()
+
+
+@pytest.mark.parametrize("task", synthesis.TASKS)
+def test_a_batch_renders_as_its_images_one_by_one(task):
+    table, styles = synthesis.tables(task)
+    del table
+    layouts = [scene.layout(task, (80, 90), 7, i, list(styles), {}) for i in range(6)]
+    together, labels, _ = scene.render(task, layouts, (80, 90), torch.device("cpu"))
+    for i, one in enumerate(layouts):
+        alone, label, _ = scene.render(task, [one], (80, 90), torch.device("cpu"))
+        full = 65535 if one.parameters["stretch"] else 2 ** one.parameters["bits"] - 1
+        level = 65535 // (2 ** one.parameters["bits"] - 1) + 1 if one.parameters["stretch"] else 1
+        assert int(alone.max()) <= full
+        assert int((alone[0] - together[i]).abs().max()) <= level
+        assert float((label[0] != labels[i]).float().mean()) < 1e-3
+
+
+@pytest.mark.parametrize("task", synthesis.TASKS)
+def test_scenes_are_the_images_of_generate(task):
+    images, masks = synthesis.generate(task, count=3, size=72, seed=2)
+    for i, one in enumerate(synthesis.generate_scenes(task, count=3, size=72, seed=2)):
+        np.testing.assert_array_equal(one.image, images[i])
+        np.testing.assert_array_equal(one.mask, masks[i])
+        np.testing.assert_array_equal(one.mask, one.labels > 0)
+        assert one.labels.max() <= len(one.objects)
+        assert one.style in synthesis.tables(task)[1]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(synthesis.TASKS),
+    st.integers(16, 90),
+    st.integers(16, 90),
+    st.integers(0, 2**40),
+    st.integers(0, 2**20),
+)
+def test_any_size_and_seed_gives_an_image(task, height, width, seed, first):
+    images, masks = synthesis.generate(task, count=1, size=(height, width), seed=seed, first=first)
+    assert images.shape == masks.shape == (1, height, width)
+    assert masks.max() <= 1
+
+
+def test_intensities_span_the_16_bits():
+    images, _ = synthesis.generate("vesicle", count=60, size=64, seed=0)
+    medians = np.median(images, axis=(1, 2))
+    assert medians.min() < 60
+    assert medians.max() > 15000
+    assert (images.max((1, 2)) < 300).any()
+    assert ((images == 65535).mean((1, 2)) > 0.005).any()
+
+
+def test_narrowing_one_row_leaves_the_others():
+    usual = scene.layout("vesicle", (64, 64), 0, 0, ["any"], {})
+    narrowed = scene.layout("vesicle", (64, 64), 0, 0, ["any"], {"photons": (10.0, 20.0)})
+    assert 10 <= narrowed.parameters.pop("photons") <= 20
+    usual.parameters.pop("photons")
+    assert narrowed.parameters == usual.parameters
+
+
+def test_no_images_is_an_answer():
+    images, masks = synthesis.generate("vesicle", count=0, size=32, seed=0)
+    assert images.shape == masks.shape == (0, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "mitochondria"}, "'mitochondria'.*vesicle, cytoskeleton"),
+        ({"size": 8}, "size.*16.*8"),
+        ({"size": (64, 64, 3)}, r"size.*\(64, 64, 3\)"),
+        ({"size": 64.5}, "64.5"),
+        ({"count": -1}, "count.*-1"),
+        ({"seed": -1}, "seed.*-1"),
+        ({"first": 0.5}, "first.*0.5"),
+        ({"radios": (1, 2)}, "radios.*radius"),
+        ({"radius": (3, 2)}, r"radius.*px.*\(3, 2\)"),
+        ({"radius": (0, 2)}, "radius.*above 0"),
+        ({"radius": "big"}, "radius.*'big'"),
+        ({"style": "oil"}, "'oil'.*cells, field, any"),
+    ],
+)
+def test_errors_say_what_came_and_what_is_accepted(change, message):
+    arguments = {"task": "vesicle", "count": 1, "size": 64, "seed": 0} | change
+    with pytest.raises(ValueError, match=message):
+        synthesis.generate(**arguments)
+
+
+@pytest.mark.parametrize("task", synthesis.TASKS)
+def test_the_number_of_threads_changes_nothing(task):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone, masks = synthesis.generate(task, count=3, size=(150, 171), seed=8)
+        torch.set_num_threads(2)
+        together, others = synthesis.generate(task, count=3, size=(150, 171), seed=8)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(alone, together)
+    np.testing.assert_array_equal(masks, others)
+
+
+@pytest.mark.parametrize("task", synthesis.TASKS)
+def test_rendering_on_a_gpu_never_waits_for_it(task):
+    """Tensors of the meta device have no values: any reading back raises, and so does mixing with the CPU's."""
+    styles = list(synthesis.tables(task)[1])
+    layouts = [scene.layout(task, (64, 80), 0, i, styles, {"hot_pixels": 1e-3}) for i in range(4)]
+    image, labels, visible = scene.render(task, layouts, (64, 80), torch.device("meta"))
+    assert image.shape == labels.shape == (4, 64, 80)
+    assert {image.device.type, labels.device.type, visible.device.type} == {"meta"}
+
+
+def test_the_page_lists_every_row_with_its_range():
+    page = Path(__file__).parents[2] / "docs" / "synthesis.md"
+    if not page.is_file():
+        pytest.skip("docs/ is not here")
+    rows = [line.split("|")[1:4] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    listed = {name.strip(" `"): (low.strip(), high.strip()) for name, low, high in rows}
+    for task in synthesis.TASKS:
+        for name, row in synthesis.tables(task)[0].items():
+            if name != "contrast" and name not in ("in_cells", "blurred"):  # both tasks have these, with other ranges
+                assert listed[name] == (f"{row.low:g}", f"{row.high:g}"), name
