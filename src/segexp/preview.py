@@ -23,7 +23,7 @@ def preview(augment: Augmentation, batch: Batch, normalization: str, seed: int =
     Every panel shows what the network would be given, in grey from the lowest to the highest of its own values, with
     their mean and standard deviation and the outline of its mask. RGB uint8; panels are `side` pixels.
     """
-    images = standardize(batch.pixels, batch.mean, batch.deviation)
+    images = standardize(batch.pixels, batch.offset, batch.scale)
     columns = [("as read", (images, batch.labels))]
     for operation in augment.operations:
         alone = Augmentation([operation])

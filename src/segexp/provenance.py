@@ -36,5 +36,5 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(f"{sample.name} {sample.shape} {sample.dtype} {sample.class_pixels.tolist()}".encode())
-        digest.update(sample.mean.tobytes() + sample.deviation.tobytes())
+        digest.update(sample.offset.tobytes() + sample.scale.tobytes())
     return digest.hexdigest()

@@ -187,12 +187,16 @@ def read_data(cfg: RunConfig, say: Callable[[str], None]) -> tuple[list[Sample],
             f"task: {task.name}; no data given, so {synthetic.train} + {synthetic.val} images of "
             f"{synthetic.size}x{synthetic.size} are generated (data.root=DIR for your own)"
         )
-        samples = sources.generate(task.name, synthetic.train, synthetic.val, synthetic.size, cfg.seed, data.channels)
+        samples = sources.generate(
+            task.name, synthetic.train, synthetic.val, synthetic.size, cfg.seed, data.channels, task.normalization
+        )
     else:
         keep = data.cache == "ram" or (data.cache == "auto" and sources.fits_in_memory(folders))
         place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"
         say(f"task: {task.name}; images of {folders['train_img_dir']} and {folders['val_img_dir']}, {place}")
-        samples = sources.read_folders(folders, data.channels, len(task.classes), keep, max(1, cfg.trainer.num_workers))
+        samples = sources.read_folders(
+            folders, data.channels, len(task.classes), keep, max(1, cfg.trainer.num_workers), task.normalization
+        )
     for name, part in zip(("train", "val"), samples, strict=True):
         say(f"{name}: {sources.describe(part)}")
     return samples

@@ -11,14 +11,14 @@ from segexp.errors import InputError
 
 
 def normalise(pixels, kind):
-    mean, deviation = (torch.from_numpy(a)[None] for a in image_statistics(pixels))
-    return compress(standardize(torch.from_numpy(pixels)[None], mean, deviation), kind)
+    offset, scale = (torch.from_numpy(a)[None] for a in image_statistics(pixels, kind))
+    return compress(standardize(torch.from_numpy(pixels)[None], offset, scale), kind)
 
 
 def test_by_hand():
     pixels = np.array([[[1, 3], [1, 3]]], np.uint16)
     assert normalise(pixels, "standard").flatten().tolist() == [-1, 1, -1, 1]
-    expected = [-np.log(2), np.log(2)] * 2
+    expected = [0, np.log(3)] * 2  # black is 1, the standard deviation 1
     np.testing.assert_allclose(normalise(pixels, "log").flatten(), expected, rtol=1e-6)
 
 
@@ -36,7 +36,7 @@ def test_a_constant_image_becomes_zeros(value):
 
 def test_statistics_of_dim_images_in_large_offsets_are_exact():
     pixels = (np.arange(10000).reshape(1, 100, 100) % 2 + 60000).astype(np.uint16)
-    mean, deviation = image_statistics(pixels)
+    mean, deviation = image_statistics(pixels, "standard")
     assert mean[0] == pytest.approx(60000.5)
     assert deviation[0] == pytest.approx(0.5)
 
@@ -50,3 +50,9 @@ def test_channels_are_normalised_apart():
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match=r"standard, log"):
         compress(torch.zeros(1), "minmax")
+
+
+def test_black_is_the_first_percentile_of_large_images_too():
+    pixels = np.arange(2000 * 1000, dtype=np.float32).reshape(1, 2000, 1000)
+    offset, _ = image_statistics(pixels, "log")
+    assert offset[0] == pytest.approx(20000, rel=0.01)

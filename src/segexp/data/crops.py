@@ -23,13 +23,13 @@ class Batch(NamedTuple):
     Attributes:
         pixels: (B, C, H, W) in the files' dtype.
         labels: (B, 1, H, W) uint8; 255 where nobody annotated.
-        mean, deviation: float32 (B, C), of the whole images the crops were cut from.
+        offset, scale: float32 (B, C), of the whole images the crops were cut from.
     """
 
     pixels: Tensor
     labels: Tensor
-    mean: Tensor
-    deviation: Tensor
+    offset: Tensor
+    scale: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to the device without waiting for it."""
@@ -87,8 +87,8 @@ class CropBatches(Dataset):
         return Batch(
             torch.from_numpy(pixels),
             torch.from_numpy(labels),
-            torch.from_numpy(np.stack([sample.mean for sample in chosen])),
-            torch.from_numpy(np.stack([sample.deviation for sample in chosen])),
+            torch.from_numpy(np.stack([sample.offset for sample in chosen])),
+            torch.from_numpy(np.stack([sample.scale for sample in chosen])),
         )
 
     def _corner(self, sample: Sample, rng: np.random.Generator) -> tuple[int, int]:

@@ -36,7 +36,7 @@ class Sample:
         name: the file's name, for tables and messages.
         shape: (C, H, W).
         dtype: the file's.
-        mean, deviation: float32 (C,), of the whole image.
+        offset, scale: float32 (C,), of the whole image: see `segexp.data.normalization`.
         foreground: int32 (N, 2) rows and columns of up to `FOREGROUND_POINTS` foreground pixels.
         class_pixels: pixels of each label 0..K, int64 (K + 1,).
         pixels: (C, H, W) in the file's dtype, or None when read on demand.
@@ -46,8 +46,8 @@ class Sample:
     name: str
     shape: tuple[int, int, int]
     dtype: np.dtype
-    mean: NDArray[np.float32]
-    deviation: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    scale: NDArray[np.float32]
     foreground: NDArray[np.int32]
     class_pixels: NDArray[np.int64]
     pixels: NDArray | None = None
@@ -97,9 +97,11 @@ def read_pair(pair: Pair, channels: int, classes: int) -> tuple[NDArray, NDArray
     return pixels, labels
 
 
-def make_sample(name: str, pixels: NDArray, labels: NDArray[np.uint8], classes: int) -> Sample:
+def make_sample(
+    name: str, pixels: NDArray, labels: NDArray[np.uint8], classes: int, normalization: str = "standard"
+) -> Sample:
     """Gather the facts of one image, pixels (C, H, W) and labels (H, W), and keep both."""
-    mean, deviation = image_statistics(pixels)
+    offset, scale = image_statistics(pixels, normalization)
     foreground = np.flatnonzero((labels > 0) & (labels != IGNORE))
     if len(foreground) > FOREGROUND_POINTS:
         step = np.linspace(0, len(foreground) - 1, FOREGROUND_POINTS).astype(np.int64)
@@ -107,7 +109,7 @@ def make_sample(name: str, pixels: NDArray, labels: NDArray[np.uint8], classes: 
     points = np.stack(np.unravel_index(foreground, labels.shape), axis=1).astype(np.int32)
     counts = np.bincount(labels.ravel(), minlength=classes + 1)[: classes + 1]
     shape = (pixels.shape[0], pixels.shape[1], pixels.shape[2])
-    return Sample(name, shape, pixels.dtype, mean, deviation, points, counts, pixels, labels)
+    return Sample(name, shape, pixels.dtype, offset, scale, points, counts, pixels, labels)
 
 
 def read_samples(
@@ -116,6 +118,7 @@ def read_samples(
     classes: int,
     keep: bool,
     workers: int = 4,
+    normalization: str = "standard",
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[list[Sample], list[str]]:
     """Read every pair once, in threads; return the readable ones and the faults of the others.
@@ -126,7 +129,7 @@ def read_samples(
 
     def read(pair: Pair) -> Sample | str:
         try:
-            sample = make_sample(pair.image.name, *read_pair(pair, channels, classes), classes)
+            sample = make_sample(pair.image.name, *read_pair(pair, channels, classes), classes, normalization)
         except InputError as error:
             return str(error)
         except OSError as error:
@@ -149,11 +152,17 @@ def read_samples(
 
 
 def read_folder(
-    image_dir: str | Path, mask_dir: str | Path, channels: int, classes: int, keep: bool, workers: int = 4
+    image_dir: str | Path,
+    mask_dir: str | Path,
+    channels: int,
+    classes: int,
+    keep: bool,
+    workers: int = 4,
+    normalization: str = "standard",
 ) -> list[Sample]:
     """Every annotated image of two folders; raises one `InputError` that lists all that is wrong with them."""
     pairs, faults = find_pairs(image_dir, mask_dir)
-    samples, unreadable = read_samples(pairs, channels, classes, keep, workers)
+    samples, unreadable = read_samples(pairs, channels, classes, keep, workers, normalization)
     faults += unreadable
     if samples and not any(len(sample.foreground) for sample in samples):
         faults.append(f"{mask_dir}: every mask is empty, there is nothing to learn")

@@ -21,14 +21,16 @@ def fits_in_memory(folders: Mapping[str, Path]) -> bool:
     return need <= free_memory() / 2
 
 
-def read_folders(folders: Mapping[str, Path], channels: int, classes: int, keep: bool, workers: int) -> Samples:
+def read_folders(
+    folders: Mapping[str, Path], channels: int, classes: int, keep: bool, workers: int, normalization: str
+) -> Samples:
     """Read ``train_img_dir`` and the other three folders; one `InputError` lists all that is wrong with them."""
     faults: list[str] = []
     parts: list[list[Sample]] = []
     for part in ("train", "val"):
         try:
             images, masks = folders[f"{part}_img_dir"], folders[f"{part}_mask_dir"]
-            parts.append(read_folder(images, masks, channels, classes, keep, workers))
+            parts.append(read_folder(images, masks, channels, classes, keep, workers, normalization))
         except InputError as error:
             faults += str(error).splitlines()
     if faults:
@@ -37,13 +39,13 @@ def read_folders(folders: Mapping[str, Path], channels: int, classes: int, keep:
     return parts[0], parts[1]
 
 
-def generate(task: str, train: int, val: int, size: int, seed: int, channels: int) -> Samples:
+def generate(task: str, train: int, val: int, size: int, seed: int, channels: int, normalization: str) -> Samples:
     """Generated images of `size` pixels a side; the validation images follow the training images of the same seed."""
     if task not in synthesis.TASKS:
         raise InputError(f"no data given, and only {', '.join(synthesis.TASKS)} can be generated: set data.root=DIR")
     images, masks = synthesis.generate(task, train + val, size, seed)
     samples = [
-        make_sample(f"generated_{index:05}", np.repeat(image[None], channels, axis=0), mask, classes=1)
+        make_sample(f"generated_{index:05}", np.repeat(image[None], channels, axis=0), mask, 1, normalization)
         for index, (image, mask) in enumerate(zip(images, masks, strict=True))
     ]
     return samples[:train], samples[train:]

@@ -53,11 +53,12 @@ class Predictor:
         The image is normalised as a whole before it is cut into tiles. The model is put in evaluation mode and left so.
         """
         self.model.eval()
-        mean, deviation = (torch.from_numpy(array)[None].to(self.device) for array in image_statistics(pixels))
+        statistics = image_statistics(pixels, self.normalization)
+        offset, scale = (torch.from_numpy(array)[None].to(self.device) for array in statistics)
         if pixels.dtype not in (np.uint8, np.uint16, np.float32):
             pixels = pixels.astype(np.float32)
         raw = torch.from_numpy(np.ascontiguousarray(pixels))[None].to(self.device)
-        image = compress(standardize(raw, mean, deviation), self.normalization)[0]
+        image = compress(standardize(raw, offset, scale), self.normalization)[0]
         return predict_tiles(self._logits, image, tile, overlap).cpu().numpy()
 
     def predict(self, image: ArrayLike) -> NDArray[np.float32]:

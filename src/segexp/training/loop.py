@@ -65,8 +65,8 @@ def prepare(
     batch: Batch, device: torch.device, augment: Callable, normalization: str, classes: int
 ) -> tuple[Tensor, Tensor]:
     """Raw crops to the network's input (B, C, H, W) float32 and targets (B, K, H, W), all on the device."""
-    raw, labels, mean, deviation = batch.to(device)
-    images, labels = augment(standardize(raw, mean, deviation), labels)
+    raw, labels, offset, scale = batch.to(device)
+    images, labels = augment(standardize(raw, offset, scale), labels)
     images = compress(images, normalization).contiguous(memory_format=torch.channels_last)
     return images, to_targets(labels, classes)
 
