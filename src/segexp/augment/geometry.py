@@ -1,0 +1,182 @@
+"""Flips, quarter turns, affine maps and elastic deformation, composed into one sampling map and sampled once.
+
+Coordinates are pixels: (x, y) = (column, row), pixel centres at whole numbers. A map (B, 2, H, W) says for every output
+pixel where in the input its value comes from. Flips, turns and the affine map are one matrix; the elastic part is a
+cubic B-spline (``bspline.py``) of random displacements, evaluated by two small matrix products. Sampling once blurs
+once, and costs one pass where a chain of operations costs one each.
+
+Images in host memory are sampled by OpenCV's ``remap`` (three times as fast as ``grid_sample`` there), and everything
+else by ``grid_sample``. The two agree to rounding.
+"""
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segexp.augment.bspline import spline_weights
+from segexp.augment.operation import cast, in_host_memory, to_device
+
+OPENCV_LARGEST = 32766  # remap's limit on a side
+OPENCV_DTYPES = (torch.uint8, torch.int16, torch.float32)
+
+
+def dihedral_matrix(flip_x: Tensor, flip_y: Tensor, turn: Tensor, size: tuple[int, int]) -> Tensor:
+    """Flips (B,) followed by a swap of rows and columns (B,), as output-to-input matrices, float64 (B, 2, 3).
+
+    The eight combinations are the symmetries of the square. ``turn`` needs a square ``size`` (H, W).
+    """
+    height, width = size
+    turn, zero = turn.double(), torch.zeros(len(turn), dtype=torch.float64)
+    sign_x, sign_y = 1 - 2 * flip_x.double(), 1 - 2 * flip_y.double()
+    row_x = torch.stack([sign_x * (1 - turn), sign_x * turn, zero + flip_x * (width - 1)], dim=-1)
+    row_y = torch.stack([sign_y * turn, sign_y * (1 - turn), zero + flip_y * (height - 1)], dim=-1)
+    return torch.stack([row_x, row_y], dim=1)
+
+
+def affine_matrix(rotation: Tensor, scale: Tensor, shear: Tensor, translation: Tensor, size: tuple[int, int]) -> Tensor:
+    """Affine maps about the image centre as output-to-input matrices, float64 (B, 2, 3).
+
+    Args:
+        rotation: (B,) degrees, counter-clockwise as displayed.
+        scale: (B,) factor by which the content grows.
+        shear: (B, 2) degrees, along x and along y.
+        translation: (B, 2) pixels that the content moves by, right and down.
+        size: height and width of the image.
+    """
+    angle, slant = rotation.double().deg2rad(), shear.double().deg2rad().tan()
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=-1).view(-1, 2, 2)
+    one = torch.ones_like(angle)
+    unshear = torch.stack([one, -slant[:, 0], -slant[:, 1], one], dim=-1).view(-1, 2, 2)
+    unshear = unshear / (1 - slant[:, 0] * slant[:, 1]).view(-1, 1, 1)
+    linear = unshear @ turn / scale.double().view(-1, 1, 1)
+    centre = torch.tensor([(size[1] - 1) / 2, (size[0] - 1) / 2], dtype=torch.float64)
+    offset = centre - (linear @ (centre + translation.double())[..., None])[..., 0]
+    return torch.cat([linear, offset[..., None]], dim=-1)
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """The matrix (B, 2, 3) that applies ``inner`` to a point and then ``outer``."""
+    linear = outer[:, :, :2] @ inner[:, :, :2]
+    offset = outer[:, :, :2] @ inner[:, :, 2:] + outer[:, :, 2:]
+    return torch.cat([linear, offset], dim=-1)
+
+
+def sampling_map(
+    matrix: Tensor,
+    control: Tensor | None,
+    spacing: float,
+    size: tuple[int, int],
+    device: torch.device,
+    normalized: bool = False,
+) -> Tensor:
+    """Where each output pixel comes from: ``matrix`` applied to (pixel + elastic displacement).
+
+    Args:
+        matrix: (B, 2, 3) output-to-input pixel coordinates.
+        control: (B, 2, rows, columns) displacements (x, y) in pixels of the control points, or None.
+        spacing: pixels between control points.
+        size: height and width.
+        device: where the map is made.
+        normalized: give ``grid_sample``'s coordinates (``align_corners=False``) in place of pixels.
+
+    Returns:
+        float32 (B, 2, H, W), channels (x, y).
+    """
+    height, width = size
+    batch = len(matrix)
+    if control is not None:
+        control = torch.einsum("bij,bjrc->birc", matrix[:, :, :2].double(), control.double())
+    if normalized:
+        extent = torch.tensor([width, height], dtype=matrix.dtype).view(2, 1)
+        shift = torch.tensor([0.0, 0.0, 1.0], dtype=matrix.dtype)
+        matrix = matrix * (2 / extent) + shift * (1 / extent - 1)
+        control = control if control is None else control * (2 / extent).view(2, 1, 1)
+    matrix = to_device(matrix.float(), device)  # everything above is float64 on the CPU, a few values a sample
+    x = torch.arange(width, device=device, dtype=torch.float32)
+    y = torch.arange(height, device=device, dtype=torch.float32).unsqueeze(1)
+    along_x, along_y, offset = matrix.view(batch, 2, 3, 1, 1).unbind(2)
+    coordinates = torch.addcmul(torch.addcmul(offset, along_y, y), along_x, x)
+    if control is None:
+        return coordinates
+    # The products below see displacements alone: lower matmul precision set by the user cannot harm the rest.
+    with torch.autocast(device.type, enabled=False):
+        rows = spline_weights(height, spacing, device) @ to_device(control.float(), device)
+        columns = spline_weights(width, spacing, device).T.expand(2 * batch, -1, -1)
+        coordinates.view(2 * batch, height, width).baddbmm_(rows.view(2 * batch, height, -1), columns)
+    return coordinates
+
+
+def resample(images: Tensor, coordinates: Tensor, mode: str, padding: str, fill: float = 0.0) -> Tensor:
+    """Sample (B, C, H, W) at a map (B, 2, H, W); the dtype is kept, integers are rounded.
+
+    Args:
+        images: what is sampled. Labels pass through float32, exact up to 16,777,216.
+        coordinates: in pixels for images in host memory, normalised for all others (``map_is_normalized``).
+        mode: "nearest", "bilinear" or "bicubic".
+        padding: outside the image: "reflection" (which repeats the edge pixel), "border", or "constant".
+        fill: the constant, into which linear interpolation blends at the edge.
+    """
+    if not map_is_normalized(images, mode):
+        return _resample_with_opencv(images, coordinates, mode, padding, fill)
+    constant = padding == "constant"
+    values = images.float() - fill if constant and fill else images.float()
+    padding = "zeros" if constant else padding
+    with torch.autocast(images.device.type, enabled=False):
+        sampled = F.grid_sample(values, coordinates.permute(0, 2, 3, 1), mode, padding, align_corners=False)
+    if constant and fill:
+        sampled = sampled + fill
+    if mode != "nearest" and not images.is_floating_point():
+        sampled = sampled.round()
+    return cast(sampled, images.dtype)
+
+
+def map_is_normalized(images: Tensor, mode: str) -> bool:
+    """Whether ``resample`` uses ``grid_sample``, and so its coordinates, rather than OpenCV, and so pixels.
+
+    OpenCV's bicubic ``remap`` rounds positions to 1/32 pixel, so it is not used.
+    """
+    return not in_host_memory(images) or mode == "bicubic" or max(images.shape[-2:]) > OPENCV_LARGEST
+
+
+def _resample_with_opencv(images: Tensor, maps: Tensor, mode: str, padding: str, fill: float) -> Tensor:
+    interpolation = cv2.INTER_NEAREST if mode == "nearest" else cv2.INTER_LINEAR
+    border = {"constant": cv2.BORDER_CONSTANT, "border": cv2.BORDER_REPLICATE, "reflection": cv2.BORDER_REFLECT}
+    values = images.contiguous()
+    if images.dtype == torch.bool and mode == "nearest":
+        values = values.view(torch.uint8)
+    elif images.dtype not in OPENCV_DTYPES or (mode != "nearest" and not images.is_floating_point()):
+        values = values.float()
+    sampled = torch.empty_like(values)
+    for source, target, (x, y) in zip(values.numpy(), sampled.numpy(), maps.numpy(), strict=True):
+        for plane, result in zip(source, target, strict=True):
+            cv2.remap(plane, x, y, interpolation, dst=result, borderMode=border[padding], borderValue=fill)
+    if mode != "nearest" and not images.is_floating_point():
+        sampled = sampled.round()
+    return cast(sampled, images.dtype)
+
+
+def outside(coordinates: Tensor, size: tuple[int, int], normalized: bool) -> Tensor:
+    """Which output pixels come from beyond the image's edge: bool (B, 1, H, W) for a map (B, 2, H, W)."""
+    if normalized:
+        return (coordinates.abs() > 1).any(dim=1, keepdim=True)
+    x, y = coordinates.split(1, dim=1)
+    return (x < -0.5) | (x > size[1] - 0.5) | (y < -0.5) | (y > size[0] - 0.5)
+
+
+def dihedral(images: Tensor, flip_x: Tensor, flip_y: Tensor, turn: Tensor) -> Tensor:
+    """Flips, then a swap of rows and columns, as flags (B,) per sample: pixels move and none is interpolated."""
+    if in_host_memory(images):
+        flags = zip(flip_x.tolist(), flip_y.tolist(), turn.tolist(), strict=True)
+        return torch.stack([_moved(image, *which) for image, which in zip(images, flags, strict=True)])
+    for flag, moved in ((flip_x, (-1,)), (flip_y, (-2,))):
+        images = torch.where(to_device(flag, images.device).view(-1, 1, 1, 1), images.flip(moved), images)
+    if images.shape[-1] == images.shape[-2]:
+        images = torch.where(to_device(turn, images.device).view(-1, 1, 1, 1), images.mT, images)
+    return images
+
+
+def _moved(image: Tensor, flip_x: bool, flip_y: bool, turn: bool) -> Tensor:
+    axes = [axis for axis, flipped in ((-1, flip_x), (-2, flip_y)) if flipped]
+    image = image.flip(axes) if axes else image
+    return image.mT if turn else image

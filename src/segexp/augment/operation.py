@@ -1,0 +1,115 @@
+"""What every operation here shares: where random numbers come from, and which samples are processed.
+
+Random numbers are drawn on the CPU, in float32, wherever the images are; the few drawn values per sample follow the
+images with copies that do not wait. A draw is therefore the same on every device, and the CPU knows it without asking
+the device.
+
+A probability below one is handled in two ways with one result. For images in host memory only the selected samples are
+processed. On a device the whole batch is processed and the selection made with ``torch.where``: shapes stay the same
+from step to step, which is what ``torch.compile`` and CUDA graphs want, and elementwise work there costs less than
+gathering rows would.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from kornia.augmentation import IntensityAugmentationBase2D
+from torch import Tensor
+
+Range = Sequence[float]
+KORNIA_PARAMETERS = ("batch_prob", "forward_input_shape", "data_keys")  # what Kornia adds to the drawn ones
+
+
+def in_host_memory(images: Tensor) -> bool:
+    """Whether pixels can be reached by plain CPU routines: not on a device, not being traced, not differentiated."""
+    return (
+        type(images) is Tensor
+        and images.device.type == "cpu"
+        and not images.requires_grad
+        and not torch.compiler.is_compiling()
+    )
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Drawn values to ``device`` without waiting for the work queued there."""
+    return values.to(device, non_blocking=not torch.compiler.is_compiling())
+
+
+def per_sample(values: Tensor, images: Tensor) -> Tensor:
+    """(B,) drawn values as float32 (B, 1, 1, 1) beside ``images``."""
+    return to_device(values.to(torch.float32), images.device).view(-1, 1, 1, 1)
+
+
+def cast(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """float32 to ``dtype``; what float16 cannot hold becomes its largest value, not infinity."""
+    if dtype == torch.float16:
+        largest = torch.finfo(torch.float16).max
+        values = values.clamp(-largest, largest)
+    return values.to(dtype)
+
+
+def checked_range(name: str, bounds: Range, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
+    """``bounds`` as two floats, or a ValueError unless low <= bounds[0] <= bounds[1] <= high."""
+    values = tuple(float(value) for value in bounds)
+    if len(values) != 2 or not low <= values[0] <= values[1] <= high:
+        raise ValueError(f"{name}={list(bounds)}: wanted [low, high] with {low:g} <= low <= high <= {high:g}")
+    return values
+
+
+def checked_probability(name: str, value: float) -> float:
+    """``value``, or a ValueError unless it lies in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}={value}: wanted a probability in [0, 1]")
+    return float(value)
+
+
+def draw(batch: int, bounds: tuple[float, float], log: bool = False) -> Tensor:
+    """One value per sample from ``bounds``, uniform in the value or in its logarithm: float32 (B,) on the CPU."""
+    low, high = (math.log(bounds[0]), math.log(bounds[1])) if log else bounds
+    values = low + (high - low) * torch.rand(batch)
+    return values.exp() if log else values
+
+
+class IntensityOperation(IntensityAugmentationBase2D):
+    """Base of the intensity operations: a Kornia augmentation that follows the two rules at the top of this file.
+
+    A subclass overrides ``generate_parameters(batch_shape)``, which returns tensors of shape (B, ...) drawn on the CPU,
+    and ``apply_transform(images, params, flags)``, which gets float32 (B, C, H, W) and the same parameters.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p=checked_probability("p", p), p_batch=1.0, same_on_batch=False, keepdim=False)
+
+    def set_rng_device_and_dtype(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Keep drawing on the CPU in float32, wherever ``.to()`` sends this module."""
+        super().set_rng_device_and_dtype(torch.device("cpu"), torch.float32)
+
+    def transform_inputs(
+        self,
+        input: Tensor,
+        params: dict[str, Tensor],
+        flags: dict[str, Any],
+        transform: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Apply the operation to the samples its probability selected; dtype and shape are kept."""
+        images = self.transform_tensor(input)
+        self.validate_tensor(images)
+        drawn = {name: params[name] for name in params if name not in KORNIA_PARAMETERS}
+        if self.p == 1:
+            return cast(self.apply_transform(images.float(), drawn, flags), images.dtype)
+        if not in_host_memory(images):
+            changed = cast(self.apply_transform(images.float(), drawn, flags), images.dtype)
+            return torch.where(per_sample(params["batch_prob"], images) > 0.5, changed, images)
+        rows = [row for row, chosen in enumerate(params["batch_prob"].tolist()) if chosen > 0.5]
+        if not rows:
+            return images
+        drawn = {name: values[rows] for name, values in drawn.items()}
+        changed = cast(self.apply_transform(images[rows].float(), drawn, flags), images.dtype)
+        if len(rows) == len(images):
+            return changed
+        result = images.clone()
+        result[rows] = changed
+        return result

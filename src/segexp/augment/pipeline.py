@@ -1,0 +1,160 @@
+"""The augmentation of a run: a list of Kornia operations applied to a batch of images and masks.
+
+Three decisions hold for the whole package:
+
+- Random numbers are drawn on the CPU and follow the images; the device is never asked for a value (``operation.py``).
+- Parameters are drawn for the whole list before anything is applied, so they can be kept, cut to some samples, and
+  applied again: ``forward`` with the same parameters gives the same result, for a batch of 8 as for 8 batches of 1.
+- What is drawn depends on the generator that was passed and on nothing else; without one, on torch's global seed.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from kornia.augmentation import AugmentationSequential, ImageSequential, MixAugmentationBaseV2
+from kornia.augmentation.base import _AugmentationBase, _BasicAugmentationBase
+from kornia.augmentation.container.params import ParamItem
+from torch import Tensor, nn
+
+from segexp.augment.operation import IntensityOperation, cast
+from segexp.augment.warp import RandomWarp
+
+KORNIA = (_AugmentationBase, ImageSequential)  # what Kornia can draw parameters for
+Params = list[Any]  # one entry per operation: its drawn tensors by name, or Kornia's ParamItems for a stock operation
+
+
+class Augmentation(nn.Module):
+    """Apply operations in order to images and masks together.
+
+    Operations are those of this package and any stock Kornia augmentation; other torch modules see the images only.
+    Stock Kornia operations on brightness, contrast or colour clamp to [0, 1], which destroys standardised images: use
+    the ones of this package, or give ``clip_output=False`` where Kornia has it.
+
+    Args:
+        operations: modules, applied first to last; an empty list changes nothing.
+    """
+
+    def __init__(self, operations: Sequence[nn.Module] = ()) -> None:
+        super().__init__()
+        for operation in operations:
+            if isinstance(operation, MixAugmentationBaseV2):
+                raise ValueError(f"{operation}: mixing samples is not supported, each sample is augmented by itself")
+        self.operations = nn.ModuleList(_adopt(operation) for operation in operations)
+        self.params: Params = []
+
+    def sample(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Params:
+        """Draw the parameters for images of ``shape`` (B, C, H, W): one entry per operation, tensors on the CPU.
+
+        ``generator`` is a CPU generator and moves on by what is drawn; torch's global state then stays as it was.
+        """
+        shape = torch.Size(shape)
+        with _following(generator):
+            return [
+                operation.forward_parameters(shape) if isinstance(operation, KORNIA) else None
+                for operation in self.operations
+            ]
+
+    def forward(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        generator: torch.Generator | None = None,
+        params: Params | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Augment a batch.
+
+        Args:
+            images: (B, C, H, W), a floating dtype; computed in float32.
+            masks: (B, K, H, W), any dtype; 255 in a uint8 mask may stand for "ignore", it moves like a label.
+            generator: where random numbers come from; None is torch's global CPU generator.
+            params: what an earlier ``sample`` gave, or ``self.params`` after an earlier call, in place of a new draw.
+
+        Returns:
+            Images and masks with the dtypes and shapes they came with.
+
+        Raises:
+            ValueError: when the shapes do not fit, or an operation changes them.
+        """
+        if images.ndim != 4 or masks.ndim != 4 or images.shape[0] != masks.shape[0]:
+            raise ValueError(f"images {tuple(images.shape)}, masks {tuple(masks.shape)}: wanted two (B, C, H, W)")
+        if images.shape[-2:] != masks.shape[-2:]:
+            raise ValueError(f"images {tuple(images.shape)} and masks {tuple(masks.shape)} differ in size")
+        if params is None:
+            params = self.sample(images.shape, generator)
+        self.params = params
+        values = images.float()
+        for operation, drawn in zip(self.operations, params, strict=True):
+            values, masks = _apply(operation, values, masks, drawn)
+            if values.shape != images.shape:
+                raise ValueError(
+                    f"{operation} made {tuple(values.shape)} out of {tuple(images.shape)}: "
+                    "an operation that changes the size cannot be in this list"
+                )
+        return cast(values, images.dtype), masks
+
+    @staticmethod
+    def select(params: Params, rows: Sequence[int]) -> Params:
+        """The parameters of some samples of the batch they were drawn for."""
+        return [_select(entry, list(rows)) for entry in params]
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> "Augmentation":
+        super()._apply(fn, *args, **kwargs)
+        for module in self.modules():  # Kornia moves the draws along with a module; here they stay on the CPU
+            if isinstance(module, _BasicAugmentationBase):
+                module.set_rng_device_and_dtype(torch.device("cpu"), torch.float32)
+        return self
+
+
+def _adopt(operation: nn.Module) -> nn.Module:
+    """A stock Kornia operation gets the container that knows how to move masks with it."""
+    if isinstance(operation, RandomWarp | IntensityOperation | AugmentationSequential):
+        return operation
+    if isinstance(operation, KORNIA):
+        return AugmentationSequential(operation, data_keys=["input", "mask"])
+    return operation
+
+
+def _apply(operation: nn.Module, images: Tensor, masks: Tensor, drawn: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(operation, RandomWarp):
+        return operation.warp(images, masks, drawn)
+    if isinstance(operation, AugmentationSequential):
+        moved = operation(images, masks, params=drawn, data_keys=["input", "mask"])
+        return moved[0], moved[1]
+    if drawn is None:
+        return operation(images), masks
+    return operation(images, params=drawn), masks
+
+
+def _select(entry: Any, rows: list[int]) -> Any:
+    if isinstance(entry, ParamItem):
+        return ParamItem(entry.name, _select(entry.data, rows))
+    if isinstance(entry, list):
+        return [_select(item, rows) for item in entry]
+    if not isinstance(entry, dict):
+        return entry
+    batch = len(entry["batch_prob"])
+    selected = {}
+    for name, value in entry.items():
+        if name == "forward_input_shape":
+            value = torch.tensor([len(rows), *value[1:].tolist()])
+        elif isinstance(value, Tensor) and value.ndim > 0 and len(value) == batch:
+            value = value[rows]
+        selected[name] = value
+    return selected
+
+
+@contextmanager
+def _following(generator: torch.Generator | None) -> Iterator[None]:
+    """Let torch's global CPU generator stand in for ``generator``: Kornia's operations know only the global one."""
+    if generator is None:
+        yield
+        return
+    before = torch.get_rng_state()
+    torch.set_rng_state(generator.get_state())
+    try:
+        yield
+        generator.set_state(torch.get_rng_state())
+    finally:
+        torch.set_rng_state(before)
