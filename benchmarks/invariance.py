@@ -7,12 +7,13 @@ scores should be flat; squaring changes the image and shows what the augmentatio
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from segexp.data.pairs import read_folder
-from segexp.evaluation import score_image, summarize
+from segexp.evaluation import evaluate, summarize
 from segexp.inference.predictor import load_model
 
 FACTORS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0, 65000.0)
@@ -24,13 +25,8 @@ def main(model: str, folder: str) -> None:
     samples = read_folder(Path(folder) / "img", Path(folder) / "mask", channels, len(predictor.classes), keep=True)
 
     def dice(change) -> float:
-        rows = []
-        for sample in samples:
-            pixels, truth = sample.load()
-            probabilities = predictor.probabilities(change(pixels.astype(np.float32)))
-            labels = predictor.labels(probabilities)
-            rows += score_image(probabilities, labels, truth, predictor.classes, sample.name)
-        return summarize(rows)["dice"]
+        changed = [replace(s, pixels=change(s.load()[0].astype(np.float32)), labels=s.load()[1]) for s in samples]
+        return summarize(evaluate(predictor, changed))["dice"]
 
     print("factor      Dice    Dice of the square root")
     scores = []

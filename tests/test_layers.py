@@ -10,6 +10,7 @@ FLOORS = [
     {"losses", "checkpoint", "data"},
     {"training", "inference", "overlay", "provenance"},
     {"evaluation", "preview"},
+    {"results"},
     {"config", "sweep"},
     {"train"},
     {"flags"},

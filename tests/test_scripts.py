@@ -98,6 +98,13 @@ def test_mistakes_end_with_one_message_and_no_traceback(tmp_path, arguments, wor
     assert "Traceback" not in result.stderr + result.stdout
 
 
+def test_help_without_a_task(tmp_path):
+    result = script("train.py", "--help", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for words in ("task: cytoskeleton, vesicle", "batch_size: 4", "resume=runs/first", "trainer.lr=1e-3,3e-4"):
+        assert words in result.stdout
+
+
 def test_a_bug_shows_its_traceback(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import segexp.train\ndef broken(*_, **__): raise ZeroDivisionError('a bug')\nsegexp.train.fit = broken\n"

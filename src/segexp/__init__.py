@@ -4,6 +4,7 @@ The names below are the public ones for notebooks. They are imported when first 
 model loads neither Hydra nor Kornia.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from segexp.data.images import read_image, read_mask
     from segexp.errors import InputError
     from segexp.inference.predictor import load_model
+
+# Torch's threads spin while they wait, unless told otherwise before torch is imported. Beside any other busy process
+# that costs up to a factor of five; sleeping instead costs nothing measurable (LOG.md, 2026-11-24).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["InputError", "load_augment", "load_model", "read_image", "read_mask"]

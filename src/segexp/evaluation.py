@@ -1,6 +1,6 @@
 """Scores of a model on annotated images: a row for each image and class, and their means."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -40,14 +40,25 @@ def score_image(
     return rows
 
 
-def evaluate(predictor: Predictor, samples: Iterable[Sample], centreline: bool = False) -> list[Row]:
-    """Predict every sample whole and score it; `centreline` adds clDice, which skeletonises and takes longer."""
+def evaluate(
+    predictor: Predictor,
+    samples: Iterable[Sample],
+    centreline: bool = False,
+    look: Callable[[int, Sample, np.ndarray], None] | None = None,
+) -> list[Row]:
+    """Predict every sample whole and score it.
+
+    `centreline` adds clDice, which skeletonises and takes longer; `look` is shown the number, the sample and its
+    predicted labels (H, W).
+    """
     rows: list[Row] = []
-    for sample in samples:
+    for index, sample in enumerate(samples):
         pixels, truth = sample.load()
         probabilities = predictor.probabilities(pixels)
         labels = predictor.labels(probabilities)
         rows += score_image(probabilities, labels, truth, predictor.classes, sample.name, centreline)
+        if look is not None:
+            look(index, sample, labels)
     return rows
 
 

@@ -3,8 +3,6 @@
 ``python train.py task=vesicle`` and ``segexp train task=vesicle`` both end in `main`.
 """
 
-import csv
-import json
 import platform
 import sys
 import time
@@ -20,9 +18,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
 
 from segexp import checkpoint, provenance
 from segexp.augment import Augmentation
@@ -33,15 +30,16 @@ from segexp.data.crops import CropBatches, batch_loader, crop_size
 from segexp.data.pairs import Sample
 from segexp.device import choose_device, choose_precision
 from segexp.errors import InputError
-from segexp.evaluation import Row, evaluate, score_image, summarize
+from segexp.evaluation import evaluate, summarize
 from segexp.inference.predictor import Predictor
 from segexp.losses import SegmentationLoss
 from segexp.models.unet import UNet, set_prior
-from segexp.overlay import Picture, overlay, write_png
+from segexp.overlay import Picture
 from segexp.preview import preview
+from segexp.results import sample_overlay, write_json, write_results
 from segexp.sweep import FAILURE
 from segexp.training.loop import TrainState, fit, prepare
-from segexp.training.runlog import RunLog, clock
+from segexp.training.runlog import RunLog
 from segexp.training.schedule import Budget
 
 
@@ -52,6 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
         arguments = with_resume(arguments)
     except InputError as error:
         sys.exit(f"error: {error}")
+    asks = {"-h", "--help", "-c", "--cfg", "-i", "--info"} & set(arguments)
+    if asks and not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
+        arguments = [*arguments, "task=vesicle"]  # Hydra composes before it helps, and fails without a task
     sys.argv = [sys.argv[0], *arguments]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
 
@@ -128,9 +129,13 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
                 folder / "last.pth", model_file | {"state": now.plain(), "optimizer": optimizer.state_dict()}
             )
 
+        def show(index: int, sample: Sample, labels: NDArray) -> None:
+            if index < trainer.pictures:
+                image = sample_overlay(sample, labels, predictor)
+                log.tensorboard.add_image(f"val/{index}_{sample.name}", image, state.epoch, dataformats="HWC")
+
         def validate() -> dict[str, float]:
-            show_pictures(log, predictor, val_samples[: trainer.pictures], state.epoch)
-            return summarize(evaluate(predictor, val_samples, centreline=task.monitor == "cldice"))
+            return summarize(evaluate(predictor, val_samples, centreline=task.monitor == "cldice", look=show))
 
         fit(
             model,
@@ -156,7 +161,16 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
             validation_seconds=rehearse(predictor, val_samples),
             started=started,
         )
-        return finish(cfg, folder, best_path, predictor, val_samples, state, log)
+        settings: dict[str, int | float | str] = {
+            "lr": trainer.lr,
+            "batch_size": trainer.batch_size,
+            "crop": size,
+            "seed": cfg.seed,
+            "model": f"{type(model).__name__} {model.settings['widths']}",
+        }
+        centreline = task.loss.cldice > 0 or task.monitor == "cldice"
+        best = write_results(folder, best_path, predictor, val_samples, state, settings, centreline, log)
+        return best[task.monitor]
 
 
 def preview_run(arguments: list[str], samples: int) -> Picture:
@@ -233,15 +247,6 @@ def rehearse(predictor: Predictor, samples: list[Sample]) -> float:
     return (time.monotonic() - tick) * sum(pixels) / sum(pixels[:2])
 
 
-def show_pictures(log: RunLog, predictor: Predictor, samples: list[Sample], epoch: int) -> None:
-    """Validation images with outlines of truth and prediction, to TensorBoard."""
-    for index, sample in enumerate(samples):
-        pixels, truth = sample.load()
-        labels = predictor.labels(predictor.probabilities(pixels))
-        picture = overlay(pixels, truth, labels, len(predictor.classes))
-        log.tensorboard.add_image(f"val/{index}_{sample.name}", picture, epoch, dataformats="HWC")
-
-
 def restore(path: Path, model: UNet, optimizer: torch.optim.Optimizer) -> TrainState:
     """Put model and optimiser back where `last.pth` left them; returns the state."""
     content = checkpoint.load(path)
@@ -283,83 +288,3 @@ def describe(
             "fingerprint": provenance.fingerprint([*train, *val]),
         },
     }
-
-
-def finish(
-    cfg: RunConfig,
-    folder: Path,
-    best_path: Path,
-    predictor: Predictor,
-    samples: list[Sample],
-    state: TrainState,
-    log: RunLog,
-) -> float:
-    """Score the best model image by image, write tables and pictures, print a short table and where the model lies."""
-    network, _ = checkpoint.load_model(best_path)
-    predictor.model.load_state_dict(network.state_dict())
-    centreline = cfg.task.loss.cldice > 0 or cfg.task.monitor == "cldice"
-    rows: list[Row] = []
-    (folder / "val").mkdir(exist_ok=True)
-    for index, sample in enumerate(samples):
-        pixels, truth = sample.load()
-        probabilities = predictor.probabilities(pixels)
-        labels = predictor.labels(probabilities)
-        rows += score_image(probabilities, labels, truth, predictor.classes, sample.name, centreline)
-        if index < 50:  # enough to look at, and small enough to copy
-            picture = overlay(pixels, truth, labels, len(predictor.classes))
-            write_png(folder / "val" / f"{Path(sample.name).stem}.png", picture)
-    write_csv(folder / "val" / "scores.csv", rows)
-    best = state.best | summarize(rows)
-    best["epoch"] = int(best["epoch"])
-    summary = {
-        "task": cfg.task.name,
-        "seconds": round(state.elapsed, 2),
-        "epochs": state.epoch,
-        "best": best,
-        "model": str(best_path),
-    }
-    write_json(folder / "summary.json", summary)
-    log.hyperparameters(
-        {
-            "lr": cfg.trainer.lr,
-            "batch_size": cfg.trainer.batch_size,
-            "crop": cfg.task.crop,
-            "seed": cfg.seed,
-            "model": f"{type(network).__name__} {network.settings['widths']}",
-        },
-        {f"best/{name}": value for name, value in best.items() if name != "epoch"},
-    )
-    log.stop_bar()
-    if best["recall"] == 0:
-        log.say(
-            "warning: the best model finds no foreground at all. Train longer (trainer.epochs, trainer.max_time), "
-            "look at the overlays in val/, and check that the masks mark what you mean."
-        )
-    log.record(f"best {best}; model {best_path}")
-    print_summary(log.console, best, state, best_path)
-    return best[cfg.task.monitor]
-
-
-def print_summary(console: Console, best: dict[str, float], state: TrainState, model: Path) -> None:
-    """The closing table and the paths."""
-    table = Table(box=None, header_style="bold")
-    names = [name for name in ("dice", "dice_pooled", "iou", "precision", "recall", "cldice") if name in best]
-    for name in ("best epoch", *names):
-        table.add_column(name, justify="right")
-    table.add_row(str(best["epoch"]), *(f"{best[name]:.4f}" for name in names))
-    console.print(table)
-    console.print(f"{state.epoch} epochs in {clock(state.elapsed)}; pictures in {model.parent / 'val'}", markup=False)
-    console.print(f"model: {model}", markup=False)
-
-
-def write_csv(path: Path, rows: list[Row]) -> None:
-    """A table with a header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Indented, as people open it."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segexp.data.normalization import compress, image_statistics, standardize
+from segexp.data.normalization import compress, image_statistics, match_moments, standardize
 from segexp.errors import InputError
 
 
@@ -56,3 +56,20 @@ def test_black_is_the_first_percentile_of_large_images_too():
     pixels = np.arange(2000 * 1000, dtype=np.float32).reshape(1, 2000, 1000)
     offset, _ = image_statistics(pixels, "log")
     assert offset[0] == pytest.approx(20000, rel=0.01)
+
+
+def test_moments_are_given_back_sample_by_sample():
+    reference = torch.tensor([[1.0, 3.0], [10.0, 30.0]]).reshape(2, 1, 1, 2)
+    images = torch.tensor([[-5.0, 5.0], [7.0, 7.0]]).reshape(2, 1, 1, 2)
+    assert match_moments(images, reference).flatten().tolist() == pytest.approx([1, 3, 20, 20])
+    torch.testing.assert_close(match_moments(reference, reference), reference)
+
+
+def test_a_multiplication_acts_but_leaves_the_range():
+    """What the vesicle augmentation relies on: times 65,000, dim and bright move closer, mean and spread stay."""
+    plain = torch.tensor([0.0, 0.01, 0.1, 10.0]).reshape(1, 1, 1, 4)
+    seen = match_moments(compress(plain * 65000, "log"), compress(plain, "log"))
+    before, after = compress(plain, "log").flatten(), seen.flatten()
+    assert after.mean() == pytest.approx(before.mean())
+    assert after.std() == pytest.approx(before.std())
+    assert (after[1] - after[0]) > 20 * (before[1] - before[0])

@@ -2,11 +2,12 @@
 
 ``standard``: subtract the whole image's mean, divide by its standard deviation (per channel).
 
-``log``: subtract the whole image's black level (its first percentile), divide by its standard deviation, and, after the
-augmentation, take ``sign(x) log(1 + |x|)``. The logarithm turns a multiplication of the intensity into a shift, so a
-vesicle thousands of times brighter than its neighbour stays within the range a batch norm can describe, and an
-augmentation that multiplies by 65,000 acts without wrecking it. It starts from black and not from the mean: multiplied
-about the mean, all that is darker than it would turn into its own negative image.
+``log``: subtract the whole image's black level (its first percentile), divide by its standard deviation, and take
+``sign(x) log(1 + |x|)`` after the augmentation. There each training crop is given back the mean and standard deviation
+that its logarithm had before the augmentation. So a multiplication by 65,000 does not throw the crop out of the range
+that the batch norm describes, and is not cancelled either: it moves the knee of the logarithm, from a nearly linear
+image to one in which a vesicle a thousand times dimmer than its neighbour shows as clearly. The logarithm starts from
+black and not from the mean: multiplied about the mean, all that is darker would become its own negative image.
 
 Because offset and scale are the whole image's, both give the same result for an image and for any multiple of it, and a
 tile is treated like the image it was cut from.
@@ -53,3 +54,15 @@ def compress(images: Tensor, normalization: str) -> Tensor:
     if normalization == "log":
         return torch.sign(images) * torch.log1p(images.abs())
     raise InputError(f"task.normalization={normalization!r}: wanted one of {', '.join(NORMALIZATIONS)}")
+
+
+def match_moments(images: Tensor, reference: Tensor) -> Tensor:
+    """Give each sample and channel of (B, C, H, W) the mean and standard deviation that it has in `reference`."""
+
+    def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = x.mean((2, 3), keepdim=True)
+        return mean, (x - mean).square().mean((2, 3), keepdim=True).sqrt()
+
+    mean, deviation = moments(images)
+    wanted_mean, wanted_deviation = moments(reference)
+    return (images - mean) * (wanted_deviation / deviation.clamp_min(1e-6)) + wanted_mean

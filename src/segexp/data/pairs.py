@@ -4,7 +4,7 @@ An image and its mask share their stem: ``img/cell_01.tif`` and ``mask/cell_01.n
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +119,6 @@ def read_samples(
     keep: bool,
     workers: int = 4,
     normalization: str = "standard",
-    progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[list[Sample], list[str]]:
     """Read every pair once, in threads; return the readable ones and the faults of the others.
 
@@ -142,12 +141,11 @@ def read_samples(
     samples: list[Sample] = []
     faults: list[str] = []
     with ThreadPoolExecutor(max(1, min(workers, os.cpu_count() or 1))) as pool:
-        for done, result in enumerate(pool.map(read, pairs), 1):
+        for result in pool.map(read, pairs):
             if isinstance(result, str):
                 faults.append(result)
             else:
                 samples.append(result)
-            progress(done)
     return samples, faults
 
 

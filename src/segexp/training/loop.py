@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from segexp.data.crops import Batch
 from segexp.data.images import IGNORE
-from segexp.data.normalization import compress, standardize
+from segexp.data.normalization import compress, match_moments, standardize
 from segexp.device import autocast
 from segexp.losses import IGNORED
 from segexp.training.schedule import Budget, learning_rate_factor
@@ -66,9 +66,12 @@ def prepare(
 ) -> tuple[Tensor, Tensor]:
     """Raw crops to the network's input (B, C, H, W) float32 and targets (B, K, H, W), all on the device."""
     raw, labels, offset, scale = batch.to(device)
-    images, labels = augment(standardize(raw, offset, scale), labels)
-    images = compress(images, normalization).contiguous(memory_format=torch.channels_last)
-    return images, to_targets(labels, classes)
+    plain = standardize(raw, offset, scale)
+    augmented, labels = augment(plain, labels)
+    images = compress(augmented, normalization)
+    if normalization == "log":
+        images = match_moments(images, compress(plain, normalization))
+    return images.contiguous(memory_format=torch.channels_last), to_targets(labels, classes)
 
 
 def optimize(
@@ -133,14 +136,14 @@ def fit(
     """
     before = state.elapsed
     last_validated = time.monotonic()
-    done = False
+    done = budget.progress(state.step, state.elapsed) >= 1  # a finished run that is resumed
     while not done:
         model.train()
         epoch_loss = torch.zeros((), device=next(model.parameters()).device)
         epoch_start, taken = time.monotonic(), 0
         for _ in range(epoch_steps):
-            # kept back for the last validation, with a margin, and for writing the results
-            usable = budget.less(1.2 * validation_seconds + 1.0)
+            # kept back for the last validation, the scoring of the best model after it, and writing
+            usable = budget.less(2.2 * validation_seconds + 2.0)
             progress = usable.progress(state.step, state.elapsed)
             rate = lr * learning_rate_factor(progress, warmup)
             for group in optimizer.param_groups:

@@ -1,0 +1,90 @@
+"""Whole runs in this process, on data that the scripts' tests do not cover."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from hydra import compose, initialize_config_dir
+
+import segexp
+from segexp.config import conf_dir, read
+from segexp.errors import InputError
+from segexp.train import run, total_steps
+
+TINY = ["model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32", "output_dir=x"]
+
+
+def settings(*overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return read(compose("config", [*TINY, *overrides]))
+
+
+def write_dataset(folder, make):
+    for part in ("train", "val"):
+        for kind in ("img", "mask"):
+            (folder / part / kind).mkdir(parents=True)
+        for index in range(2):
+            image, mask = make(np.random.default_rng(index))
+            tifffile.imwrite(folder / part / "img" / f"{index}.tif", image)
+            np.save(folder / part / "mask" / f"{index}.npy", mask)
+    return folder
+
+
+def test_two_classes_in_colour_and_mixed_sizes(tmp_path):
+    def make(rng):
+        shape = tuple(rng.integers(30, 70, 2))
+        return rng.integers(0, 255, (*shape, 3)).astype(np.uint8), rng.integers(0, 3, shape)
+
+    data = write_dataset(tmp_path / "data", make)
+    cfg = settings("task=vesicle", f"data.root={data}", "task.classes=[a,b]", "data.channels=3")
+    score = run(cfg, tmp_path / "run")
+    assert 0 <= score <= 1
+    lines = (tmp_path / "run" / "val" / "scores.csv").read_text().splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("image,class,dice")
+    model = segexp.load_model(tmp_path / "run" / "best_vesicle_model.pth", "cpu")
+    assert model.predict(np.zeros((40, 33, 3), np.uint8)).shape == (2, 40, 33)
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_the_result_does_not_depend_on_the_cache(tmp_path, cache):
+    def make(rng):
+        image = rng.integers(0, 4000, (64, 64)).astype(np.uint16)
+        return image, image > 2000
+
+    data = write_dataset(tmp_path / "data", make)
+    losses = []
+    for name, kept in (("a", cache), ("b", "auto")):
+        cfg = settings("task=cytoskeleton", f"data.root={data}", f"data.cache={kept}", "trainer.num_workers=1")
+        run(cfg, tmp_path / name)
+        losses.append((tmp_path / name / "metrics.csv").read_text().splitlines()[1].split(",")[4])
+    assert losses[0] == losses[1]
+    best = json.loads((tmp_path / "a" / "summary.json").read_text())["best"]
+    assert "cldice" in best
+
+
+def test_a_data_set_with_faults_trains_nothing_and_lists_them_all(tmp_path):
+    data = write_dataset(tmp_path / "data", lambda rng: (np.zeros((40, 40), np.uint8), np.ones((40, 40), bool)))
+    (data / "train" / "img" / "0.tif").write_bytes(b"II*")
+    (data / "val" / "mask" / "1.npy").unlink()
+    with pytest.raises(InputError, match="2 faults") as error:
+        run(settings("task=vesicle", f"data.root={data}"), tmp_path / "run")
+    assert str(data / "train" / "img" / "0.tif") in str(error.value)
+    assert str(data / "val" / "img" / "1.tif") in str(error.value)
+    assert not (tmp_path / "run" / "last.pth").exists()
+
+
+def test_a_model_that_finds_nothing_says_so(tmp_path, capsys):
+    data = write_dataset(
+        tmp_path / "data", lambda rng: (rng.integers(0, 9, (40, 40)).astype(np.uint8), np.eye(40, dtype=bool))
+    )
+    run(settings("task=vesicle", f"data.root={data}", "trainer.lr=1e-9", "task.threshold=0.9"), tmp_path / "run")
+    assert "finds no foreground" in capsys.readouterr().out
+
+
+def test_the_smaller_limit_counts():
+    assert total_steps(None, None, 10) is None
+    assert total_steps(5, None, 10) == 5
+    assert total_steps(None, 3, 10) == 30
+    assert total_steps(50, 3, 10) == 30
