@@ -92,75 +92,22 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
         train_samples, val_samples = read_data(cfg, log.say)
         torch.manual_seed(cfg.seed)
         model = build_model(cfg, train_samples)
-        augment = build_augment(cfg)
-
         predictor = Predictor(model, task.normalization, task.classes, task.threshold, device, precision)
+        augment = build_augment(cfg)
+        if not resume:
+            image = picture(augment, train_samples, cfg, 4)
+            log.tensorboard.add_image("augmentation", image, 0, dataformats="HWC")
+        augment.to(device)
         size = crop_size(train_samples, task.crop, model.multiple)
         batches = CropBatches(train_samples, size, trainer.batch_size, task.foreground, cfg.seed)
         weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         log.say(f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})")
         log.say(f"model: {type(model).__name__} {model.settings['widths']}, {weights:.2f} million weights")
         log.say(f"epoch: {batches.steps} steps of {trainer.batch_size} crops of {size}x{size}")
-        optimizer = torch.optim.AdamW(model.parameters(), trainer.lr, weight_decay=trainer.weight_decay, fused=True)
-        state = TrainState()
-        if resume:
-            state = restore(folder / "last.pth", model, optimizer)
-            log.resume(state.epoch)
-            log.say(f"resumed after epoch {state.epoch}, best {task.monitor} {state.best.get(task.monitor, 0):.4f}")
-        if not resume:
-            image = picture(augment, train_samples, cfg, 4)
-            log.tensorboard.add_image("augmentation", image, 0, dataformats="HWC")
-        augment.to(device)
-        facts = describe(cfg, folder, model, device, precision, train_samples, val_samples)
+        facts = describe(cfg, folder, predictor, train_samples, val_samples)
         write_json(folder / "run.json", facts)
         best_path = folder / f"best_{task.name}_model.pth"
-        content = {key: facts[key] for key in ("task", "versions", "data", "model")} | {
-            "normalization": task.normalization,
-            "classes": list(task.classes),
-            "threshold": task.threshold,
-            "pixel_size": None,
-        }
-
-        def save(now: TrainState, improved: bool) -> None:
-            model_file = content | {"weights": model.state_dict(), "metrics": now.best}
-            if improved:
-                checkpoint.save(best_path, model_file)
-            checkpoint.save(
-                folder / "last.pth", model_file | {"state": now.plain(), "optimizer": optimizer.state_dict()}
-            )
-
-        def show(index: int, sample: Sample, labels: NDArray) -> None:
-            if index < trainer.pictures:
-                image = sample_overlay(sample, labels, predictor)
-                log.tensorboard.add_image(f"val/{index}_{sample.name}", image, state.epoch, dataformats="HWC")
-
-        def validate() -> dict[str, float]:
-            return summarize(evaluate(predictor, val_samples, centreline=task.monitor == "cldice", look=show))
-
-        fit(
-            model,
-            SegmentationLoss(task.loss.bce, task.loss.dice, task.loss.cldice, task.loss.cldice_iterations),
-            optimizer,
-            iter(batch_loader(batches, trainer.num_workers, state.epoch, pin=device.type == "cuda")),
-            lambda batch: prepare(batch, device, augment, task.normalization, len(task.classes)),
-            validate,
-            save,
-            log,
-            state,
-            budget=Budget(total_steps(trainer.steps, trainer.epochs, batches.steps), trainer.seconds()),
-            epoch_steps=batches.steps,
-            monitor=task.monitor,
-            lr=trainer.lr,
-            warmup=trainer.warmup,
-            grad_clip=trainer.grad_clip,
-            validate_every=None if trainer.validate_every == "auto" else int(trainer.validate_every),
-            patience=trainer.patience,
-            precision=precision,
-            seed=cfg.seed,
-            log_every=trainer.log_every,
-            validation_seconds=rehearse(predictor, val_samples),
-            started=started,
-        )
+        state = train(cfg, best_path, facts, predictor, augment, batches, val_samples, resume, started, log)
         settings: dict[str, int | float | str] = {
             "lr": trainer.lr,
             "batch_size": trainer.batch_size,
@@ -171,6 +118,75 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
         centreline = task.loss.cldice > 0 or task.monitor == "cldice"
         best = write_results(folder, best_path, predictor, val_samples, state, settings, centreline, log)
         return best[task.monitor]
+
+
+def train(
+    cfg: RunConfig,
+    best_path: Path,
+    facts: dict[str, Any],
+    predictor: Predictor,
+    augment: Augmentation,
+    batches: CropBatches,
+    val_samples: list[Sample],
+    resume: bool,
+    started: float,
+    log: RunLog,
+) -> TrainState:
+    """Hand the parts to the loop, with what it calls to validate and to save; `facts` go into the model file."""
+    task, trainer = cfg.task, cfg.trainer
+    model, device = predictor.model, predictor.device
+    last_path = best_path.with_name("last.pth")
+    optimizer = torch.optim.AdamW(model.parameters(), trainer.lr, weight_decay=trainer.weight_decay, fused=True)
+    state = TrainState()
+    if resume:
+        state = restore(last_path, model, optimizer)
+        log.resume(state.epoch)
+        log.say(f"resumed after epoch {state.epoch}, best {task.monitor} {state.best.get(task.monitor, 0):.4f}")
+    content = {key: facts[key] for key in ("task", "versions", "data", "model")} | {
+        "normalization": task.normalization,
+        "classes": list(task.classes),
+        "threshold": task.threshold,
+        "pixel_size": None,
+    }
+
+    def save(now: TrainState, improved: bool) -> None:
+        model_file = content | {"weights": model.state_dict(), "metrics": now.best}
+        if improved:
+            checkpoint.save(best_path, model_file)
+        checkpoint.save(last_path, model_file | {"state": now.plain(), "optimizer": optimizer.state_dict()})
+
+    def show(index: int, sample: Sample, labels: NDArray) -> None:
+        if index < trainer.pictures:
+            image = sample_overlay(sample, labels, predictor)
+            log.tensorboard.add_image(f"val/{index}_{sample.name}", image, state.epoch, dataformats="HWC")
+
+    def validate() -> dict[str, float]:
+        return summarize(evaluate(predictor, val_samples, centreline=task.monitor == "cldice", look=show))
+
+    return fit(
+        model,
+        SegmentationLoss(task.loss.bce, task.loss.dice, task.loss.cldice, task.loss.cldice_iterations),
+        optimizer,
+        iter(batch_loader(batches, trainer.num_workers, state.epoch, pin=device.type == "cuda")),
+        lambda batch: prepare(batch, device, augment, task.normalization, len(task.classes)),
+        validate,
+        save,
+        log,
+        state,
+        budget=Budget(total_steps(trainer.steps, trainer.epochs, batches.steps), trainer.seconds()),
+        epoch_steps=batches.steps,
+        monitor=task.monitor,
+        lr=trainer.lr,
+        warmup=trainer.warmup,
+        grad_clip=trainer.grad_clip,
+        validate_every=None if trainer.validate_every == "auto" else int(trainer.validate_every),
+        patience=trainer.patience,
+        precision=predictor.precision,
+        seed=cfg.seed,
+        log_every=trainer.log_every,
+        validation_seconds=rehearse(predictor, val_samples),
+        started=started,
+    )
 
 
 def preview_run(arguments: list[str], samples: int) -> Picture:
@@ -258,13 +274,7 @@ def restore(path: Path, model: UNet, optimizer: torch.optim.Optimizer) -> TrainS
 
 
 def describe(
-    cfg: RunConfig,
-    folder: Path,
-    model: UNet,
-    device: torch.device,
-    precision: str,
-    train: list[Sample],
-    val: list[Sample],
+    cfg: RunConfig, folder: Path, predictor: Predictor, train: list[Sample], val: list[Sample]
 ) -> dict[str, Any]:
     """The facts of ``run.json``: what was run, on what, with which versions."""
     folders = cfg.data.folders()
@@ -274,10 +284,10 @@ def describe(
         "folder": str(folder.absolute()),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "seed": cfg.seed,
-        "device": str(device),
-        "precision": precision,
+        "device": str(predictor.device),
+        "precision": predictor.precision,
         "threads": torch.get_num_threads(),
-        "model": {"name": type(model).__name__, "settings": model.settings},
+        "model": {"name": type(predictor.model).__name__, "settings": predictor.model.settings},
         "versions": provenance.versions(),
         "platform": platform.platform(),
         "git_commit": provenance.git_commit(),
