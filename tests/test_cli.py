@@ -74,6 +74,20 @@ def test_no_images(tmp_path, monkeypatch):
     assert "no such file or folder" in run(monkeypatch, *arguments, tmp_path / "absent")
 
 
+def test_several_inputs_and_results_beside_them(tmp_path, monkeypatch, capsys):
+    write_model(tmp_path / "m.pth")
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / "in" / name), np.eye(20, dtype=np.uint8))
+    files = (tmp_path / "in" / "a.png", tmp_path / "in" / "b.png")
+    arguments = ("predict", "--model", tmp_path / "m.pth", "--output", tmp_path / "in", "--input")
+    assert run(monkeypatch, *arguments, *files) == 0
+    assert run(monkeypatch, *arguments, tmp_path / "in") == 0
+    assert capsys.readouterr().out.count("2 of 2 images") == 2
+    cv2.imwrite(str(tmp_path / "a.png"), np.eye(20, dtype=np.uint8))
+    assert "same name" in run(monkeypatch, *arguments, tmp_path / "in", tmp_path / "a.png")
+
+
 def test_synthesize_writes_the_data_layout(tmp_path, monkeypatch):
     arguments = ("synthesize", "vesicle", "--output", tmp_path / "d", "--train", 3, "--val", 2, "--size", 64)
     assert run(monkeypatch, *arguments) == 0

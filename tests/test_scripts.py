@@ -153,6 +153,20 @@ def test_a_sweep_with_a_failing_job(tmp_path):
 
 
 # one folder a process: everything that a shell, Hydra or OmegaConf could take for its own
+def test_the_task_itself_can_be_swept_and_a_repaired_sweep_is_clean(tmp_path):
+    arguments = ["train.py", "-m", "task=vesicle,cytoskeleton", *TINY]
+    failed = script(*arguments, "trainer.lr=-1", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert failed.returncode == 1
+    again = script(*arguments, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert again.returncode == 0, again.stdout
+    with (tmp_path / "sweep" / "summary.csv").open() as file:
+        assert [(row["status"], row["task"]) for row in csv.DictReader(file)] == [
+            ("done", "vesicle"),
+            ("done", "cytoskeleton"),
+        ]
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
+
+
 HARD_NAMES = ["plain", "~", "end\\", 'a = b, c; d & e # [f] {g} (h) it\'s "i" é ${x} \\${y}']
 
 

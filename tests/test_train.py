@@ -1,6 +1,7 @@
 """Whole runs in this process, on data that the scripts' tests do not cover."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hydra import compose, initialize_config_dir
 import segexp
 from segexp.config import conf_dir, read
 from segexp.errors import InputError
-from segexp.train import run, total_steps
+from segexp.train import main, run, total_steps
 
 TINY = ["model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32", "output_dir=x"]
 
@@ -81,6 +82,17 @@ def test_a_model_that_finds_nothing_says_so(tmp_path, capsys):
     )
     run(settings("task=vesicle", f"data.root={data}", "trainer.lr=1e-9", "task.threshold=0.9"), tmp_path / "run")
     assert "finds no foreground" in capsys.readouterr().out
+
+
+def test_main_returns_the_score_and_a_second_run_in_a_folder_is_alone_in_it(tmp_path, monkeypatch):
+    tiny = ["data.synthetic.train=2", "data.synthetic.val=1", "data.synthetic.size=48", *TINY[:-1]]
+    monkeypatch.chdir(tmp_path)
+    for task in ("vesicle", "cytoskeleton"):
+        monkeypatch.setattr(sys, "argv", ["train.py"])
+        score = main([f"task={task}", *tiny, "output_dir=run"])
+        assert score == json.loads((tmp_path / "run" / "summary.json").read_text())["best"]["dice"]
+    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 2
+    assert (tmp_path / "run" / "best_vesicle_model.pth").is_file()
 
 
 def test_the_smaller_limit_counts():

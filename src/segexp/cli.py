@@ -22,10 +22,7 @@ app = typer.Typer(
     help="Train a model with Hydra overrides: segexp train task=vesicle data.root=DIR (segexp train --help lists all).",
 )
 def train(context: typer.Context) -> None:
-    """Hand everything to Hydra."""
-    from segexp.train import main as train_main
-
-    train_main(context.args)
+    """Listed for the help; `main` hands everything after ``train`` to Hydra."""
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -48,9 +45,12 @@ def preview(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Option(help="A best_<task>_model.pth.", show_default=False)],
-    input: Annotated[Path, typer.Option(help="An image file, or a folder of them.", show_default=False)],
+    input: Annotated[list[Path], typer.Option(help="Image files, or folders of them.", show_default=False)],
     output: Annotated[Path, typer.Option(help="Folder for the results; made where missing.", show_default=False)],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps.")] = "auto",
+    more: Annotated[
+        list[Path] | None, typer.Argument(help="Further files, as *.tif gives.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which a pixel is foreground; default: the model's.")
     ] = None,
@@ -69,7 +69,7 @@ def predict(
         if not 0 < threshold < 1:
             raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
         predictor.threshold = threshold
-    files = find_images(input)
+    files = find_images([*input, *(more or [])], output)
     faults = 0
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     with Progress(*columns, disable=not sys.stdout.isatty()) as bar:
@@ -92,7 +92,7 @@ def synthesize(
     output: Annotated[Path, typer.Option(help="Folder to write; must not hold a data set yet.", show_default=False)],
     train: Annotated[int, typer.Option(min=0, help="Training images.")] = 200,
     val: Annotated[int, typer.Option(min=0, help="Validation images.")] = 50,
-    size: Annotated[int, typer.Option(min=32, help="Pixels a side.")] = 512,
+    size: Annotated[int, typer.Option(min=32, max=16384, help="Pixels a side.")] = 512,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
 ) -> None:
     """Write generated images with exact masks: OUTPUT/train/img/*.tif, OUTPUT/train/mask/*.npy, OUTPUT/val/...

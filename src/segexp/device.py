@@ -22,7 +22,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
-        raise InputError(f"trainer.device={name}: wanted auto, cpu, cuda, cuda:0 or mps") from None
+        raise InputError(f"trainer.device={name}: wanted auto, cpu, cuda or cuda:0") from None
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= count:
@@ -34,7 +34,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
             raise InputError("trainer.device=mps: PyTorch finds no Metal device here; use cpu or auto")
         return device, "Apple Metal"
     if device.type != "cpu":
-        raise InputError(f"trainer.device={name}: wanted auto, cpu, cuda, cuda:0 or mps")
+        raise InputError(f"trainer.device={name}: wanted auto, cpu, cuda or cuda:0")
     return device, f"{torch.get_num_threads()} threads"
 
 
@@ -63,5 +63,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if not hasattr(torch.cpu, "get_capabilities"):  # before PyTorch 2.10
+        return torch.cpu._is_avx512_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))

@@ -28,7 +28,8 @@ def parser(task: str) -> argparse.ArgumentParser:
     )
 
     def add(flag: str, help_text: str, **more: object) -> None:
-        flags.add_argument(flag, flag[:2] + flag[2:].replace("-", "_"), help=help_text, **more)  # type: ignore[arg-type]
+        spellings = dict.fromkeys((flag, "--" + flag[2:].replace("-", "_")))
+        flags.add_argument(*spellings, help=help_text, **more)  # type: ignore[arg-type]
 
     for flag, text in _FOLDERS.items():
         add(flag, text, required=True, metavar="DIR", default=argparse.SUPPRESS)
@@ -36,9 +37,12 @@ def parser(task: str) -> argparse.ArgumentParser:
     add("--batch-size", "Number of samples per batch.", type=int, default=4)
     add("--lr", "Learning rate for the optimizer.", type=float, default=0.001)
     add("--num-workers", "Number of worker processes for data loading.", type=int, default=4)
-    add("--device", "Device to train on: cuda, cuda:0, cpu. Without CUDA the default falls back to cpu.")
+    add(
+        "--device",
+        "Device to train on: cuda, cuda:0, cpu (default: cuda, and cpu where there is no CUDA).",
+        default=argparse.SUPPRESS,
+    )
     add("--output-dir", "Directory to save model checkpoints.", default="checkpoints", metavar="DIR")
-    flags.set_defaults(device=None)
     return flags
 
 
@@ -54,7 +58,7 @@ def overrides(task: str, arguments: list[str]) -> list[str]:
         "trainer.batch_size": known.batch_size,
         "trainer.lr": known.lr,
         "trainer.num_workers": known.num_workers,
-        "trainer.device": quote(known.device or "auto"),
+        "trainer.device": quote(getattr(known, "device", "auto")),
         "output_dir": quote(known.output_dir),
     }
     # Hydra wants its overrides together, before flags of its own such as -m

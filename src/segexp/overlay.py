@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import IGNORE
-
 TRUTH = (0, 200, 90)
 PREDICTION = (255, 60, 200)
 """Green and magenta as (red, green, blue): told apart with any common colour vision."""
@@ -46,7 +44,7 @@ def overlay(
     marked = display
     for label in range(1, classes + 1):
         if truth is not None:
-            marked = outline(marked, (truth == label) & (truth != IGNORE), TRUTH)
+            marked = outline(marked, truth == label, TRUTH)
         marked = outline(marked, prediction == label, PREDICTION)
     return np.concatenate([display, marked], axis=1)
 
@@ -54,4 +52,5 @@ def overlay(
 def write_png(path: str | Path, picture: Picture) -> None:
     """Write RGB (H, W, 3) or grey (H, W) uint8."""
     _, encoded = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(encoded.tobytes())

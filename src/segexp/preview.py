@@ -1,6 +1,7 @@
 """The augmentation as one picture: a row a sample, a column an operation, the whole list last."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from segexp.augment import Augmentation
 from segexp.data.crops import Batch
 from segexp.data.images import IGNORE
-from segexp.data.normalization import compress, standardize
+from segexp.data.normalization import finish, standardize
 from segexp.overlay import TRUTH, Picture, outline
 
 _GAP, _TITLE = 4, 22
@@ -26,16 +27,23 @@ def preview(augment: Augmentation, batch: Batch, normalization: str, seed: int =
     images = standardize(batch.pixels, batch.offset, batch.scale)
     columns = [("as read", (images, batch.labels))]
     for operation in augment.operations:
-        alone = Augmentation([operation])
-        parameters = alone.sample(images.shape, torch.Generator().manual_seed(seed))
-        for drawn in parameters:
-            if isinstance(drawn, dict) and "batch_prob" in drawn:
-                drawn["batch_prob"] = torch.ones_like(drawn["batch_prob"])
-        columns.append((_name(operation), alone(images, batch.labels, params=parameters)))
+        alone = Augmentation([_always(operation)])
+        generator = torch.Generator().manual_seed(seed)
+        columns.append((_name(operation), alone(images, batch.labels, generator=generator)))
     generator = torch.Generator().manual_seed(seed)
     columns.append(("all of it", augment(images, batch.labels, generator=generator)))
-    parts = [_column(title, compress(x, normalization), labels, side) for title, (x, labels) in columns]
+    parts = [_column(title, finish(x, images, normalization), labels, side) for title, (x, labels) in columns]
     return np.concatenate(parts, axis=1)
+
+
+def _always(operation: torch.nn.Module) -> torch.nn.Module:
+    """A copy that acts on every sample: each probability of it that is not 0 becomes 1, flips and turns apart."""
+    copy = deepcopy(operation)
+    for module in copy.modules():
+        for name, value in vars(module).items():
+            if name in ("p", "p_affine", "p_elastic") and isinstance(value, float) and value > 0:
+                setattr(module, name, 1.0)
+    return copy
 
 
 def _name(operation: torch.nn.Module) -> str:

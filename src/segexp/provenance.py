@@ -15,7 +15,9 @@ PACKAGES = ("torch", "kornia", "numpy", "opencv-python-headless", "hydra-core", 
 
 def versions() -> dict[str, str]:
     """Versions of segexp, Python and the packages that a result depends on."""
-    return {"segexp": __version__, "python": platform.python_version()} | {p: metadata.version(p) for p in PACKAGES}
+    installed = {package.metadata["Name"]: package.version for package in metadata.distributions()}
+    found = {name: installed.get(name, "not from PyPI") for name in PACKAGES}
+    return {"segexp": __version__, "python": platform.python_version()} | found
 
 
 def git_commit() -> str | None:

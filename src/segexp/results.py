@@ -72,10 +72,12 @@ def write_results(
     return best
 
 
-def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor) -> Picture:
-    """A validation image with outlines of truth and prediction."""
+def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor, largest: int = 2048) -> Picture:
+    """A validation image with outlines of truth and prediction; every n-th pixel where it is over `largest`."""
     pixels, truth = sample.load()
-    return overlay(pixels, truth, labels, len(predictor.classes))
+    step = -(-max(truth.shape) // largest)
+    reduced = pixels[:, ::step, ::step], truth[::step, ::step], labels[::step, ::step]
+    return overlay(*reduced, len(predictor.classes))
 
 
 def print_summary(console: Console, best: dict[str, float], state: TrainState, model: Path) -> None:

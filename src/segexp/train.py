@@ -3,6 +3,7 @@
 ``python train.py task=vesicle`` and ``segexp train task=vesicle`` both end in `main`.
 """
 
+import functools
 import platform
 import sys
 import time
@@ -43,18 +44,33 @@ from segexp.training.runlog import RunLog
 from segexp.training.schedule import Budget
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run Hydra on `arguments` (default: the command line). Exits with 1 where the settings or files do not fit."""
+def main(arguments: list[str] | None = None) -> float | None:
+    """Run Hydra on `arguments` (default: the command line); returns the monitored score of the last job.
+
+    Exits with 1 where the settings or files do not fit.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         arguments = with_resume(arguments)
     except InputError as error:
         sys.exit(f"error: {error}")
-    asks = {"-h", "--help", "-c", "--cfg", "-i", "--info"} & set(arguments)
+    flags = {argument.partition("=")[0] for argument in arguments}
+    asks = {"-h", "--help", "-c", "--cfg", "-i", "--info"} & flags
     if asks and not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
         arguments = [*arguments, "task=vesicle"]  # Hydra composes before it helps, and fails without a task
+    if {"-m", "--multirun"} & flags and not {"output_dir", "hydra.sweep.dir"} & flags:
+        # where the task itself is swept, output_dir would name a folder a task, and none before the first job
+        arguments = [*arguments, f"hydra.sweep.dir=runs/sweep/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]
     sys.argv = [sys.argv[0], *arguments]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    scores: list[float] = []
+
+    @functools.wraps(job)
+    def scored(cfg: DictConfig) -> float:
+        scores.append(job(cfg))
+        return scores[-1]
+
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(scored)()
+    return scores[-1] if scores else None
 
 
 def job(cfg: DictConfig) -> float:
@@ -66,9 +82,12 @@ def job(cfg: DictConfig) -> float:
     for name, content in (("config", cfg), ("hydra", {"hydra": settings}), ("overrides", settings.overrides.task)):
         (folder / ".hydra").mkdir(exist_ok=True)
         OmegaConf.save(content, folder / ".hydra" / f"{name}.yaml")
+    resume = bool(cfg.get("resume"))
+    if not resume:
+        forget_run(folder)
     if settings.mode != RunMode.MULTIRUN:
         try:
-            return run(read(cfg), folder, bool(cfg.get("resume")))
+            return run(read(cfg), folder, resume)
         except InputError as error:
             sys.exit(f"error: {error}")
     print(f"job {settings.job.num}: {' '.join(settings.overrides.task)}", flush=True)
@@ -81,6 +100,13 @@ def job(cfg: DictConfig) -> float:
         return float("nan")
 
 
+def forget_run(folder: Path) -> None:
+    """Remove the records of an earlier run in the same folder, so that two never mix; model files stay."""
+    records = ("metrics.csv", "train.log", "run.json", "summary.json", FAILURE, "events.out.tfevents.*", "val/*.png")
+    for path in (path for pattern in (*records, "val/scores.csv") for path in folder.glob(pattern)):
+        path.unlink()
+
+
 def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
     """Train, evaluate and write one run folder; returns the monitored score of the best model."""
     started = time.monotonic()
@@ -88,6 +114,7 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
     task, trainer = cfg.task, cfg.trainer
     device, device_reason = choose_device(trainer.device)
     precision, precision_reason = choose_precision(trainer.precision, device)
+    torch.backends.cudnn.benchmark = True  # crops have one size: the fastest kernels are worth finding
     with RunLog(folder, task.monitor) as log:
         train_samples, val_samples = read_data(cfg, log.say)
         torch.manual_seed(cfg.seed)
@@ -157,7 +184,7 @@ def train(
 
     def show(index: int, sample: Sample, labels: NDArray) -> None:
         if index < trainer.pictures:
-            image = sample_overlay(sample, labels, predictor)
+            image = sample_overlay(sample, labels, predictor, largest=1024)
             log.tensorboard.add_image(f"val/{index}_{sample.name}", image, state.epoch, dataformats="HWC")
 
     def validate() -> dict[str, float]:
@@ -212,6 +239,8 @@ def read_data(cfg: RunConfig, say: Callable[[str], None]) -> tuple[list[Sample],
     """Training and validation images, from folders or generated; says which in its first line."""
     data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
     folders = data.folders()
+    if folders is None and len(task.classes) > 1:
+        raise InputError(f"task.classes={task.classes}: generated images have one class; set data.root=DIR")
     if folders is None:
         say(
             f"task: {task.name}; no data given, so {synthetic.train} + {synthetic.val} images of "

@@ -1,4 +1,4 @@
-"""The loop on a tiny problem: it learns, ends where it should, resumes exactly and never waits for the device."""
+"""The loop on a tiny problem: it learns, ends where it should and resumes exactly."""
 
 import itertools
 import time

@@ -40,6 +40,9 @@ def read(cfg: DictConfig) -> RunConfig:
         raise InputError("missing: " + ", ".join(missing))
     problems: list[str] = []
     sections = {"task": TaskConfig, "data": DataConfig, "trainer": TrainerConfig}
+    absent = [name for name in (*sections, "model", "augment") if not isinstance(cfg.get(name), DictConfig)]
+    if absent:
+        raise InputError("missing: " + ", ".join(absent))
     top = {key for key in cfg if key not in (*sections, "model", "augment")}
     unknown = _unknown_keys("", {key: cfg[key] for key in top}, RunKeys)
     for name, schema in sections.items():

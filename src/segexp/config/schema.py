@@ -223,7 +223,9 @@ class TrainerConfig(Checked):
             return None
         parts = re.fullmatch(r"(?:(\d+):)?(\d+):(\d{1,2}(?:\.\d+)?)", self.max_time.strip())
         if parts is None:
-            raise InputError(f"trainer.max_time={self.max_time}: wanted hours:minutes:seconds, such as 00:05:00")
+            raise InputError(
+                f"trainer.max_time={self.max_time}: wanted hours:minutes:seconds, such as 00:05:00 (in YAML: in quotes)"
+            )
         hours, minutes, seconds = (float(part or 0) for part in parts.groups())
         total = 3600 * hours + 60 * minutes + seconds
         if total <= 0:

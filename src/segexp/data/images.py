@@ -89,6 +89,12 @@ def to_channels(pixels: NDArray, channels: int, path: str | Path = "image") -> N
     Colour asked for as one channel becomes grey by the luma weights 0.299, 0.587, 0.114 (three equal channels keep
     their values exactly); grey asked for as three is repeated; a fourth (alpha) channel is dropped.
     """
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8)
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
+        raise InputError(f"{path}: shape {pixels.shape}; wanted (height, width) or (height, width, 3)")
+    if pixels.ndim == 3 and pixels.shape[2] == 2:  # grey with alpha
+        pixels = pixels[..., 0]
     colour = pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] in (3, 4) else None
     if channels == 3:
         if colour is None:
@@ -97,8 +103,6 @@ def to_channels(pixels: NDArray, channels: int, path: str | Path = "image") -> N
     if channels != 1:
         raise InputError(f"data.channels={channels}: wanted 1 (grey) or 3 (colour)")
     if colour is None:
-        if pixels.ndim == 3 and pixels.shape[2] == 2:  # grey with alpha
-            pixels = pixels[..., 0]
         return np.ascontiguousarray(pixels.reshape(1, *pixels.shape[:2]))
     red, green, blue = np.moveaxis(colour, 2, 0)
     if np.array_equal(red, green) and np.array_equal(green, blue):
@@ -111,9 +115,17 @@ def to_channels(pixels: NDArray, channels: int, path: str | Path = "image") -> N
 
 def _read_tiff(path: Path) -> NDArray:
     try:
-        return tifffile.imread(path)
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            pixels = series.asarray()
+            pages = [axis for axis, length in zip(series.axes, series.shape, strict=True) if length > 1]
     except Exception as error:  # tifffile and imagecodecs raise many types on damaged files
         raise InputError(f"{path}: cannot be read as TIFF ({error})") from None
+    if len(pages) > 2 and "S" not in pages:  # S: the samples of a colour; all else is a stack, however short
+        raise InputError(
+            f"{path}: a stack of shape {pixels.shape} (axes {series.axes}); wanted one image (height, width)"
+        )
+    return pixels
 
 
 def _read_npy(path: Path) -> NDArray:

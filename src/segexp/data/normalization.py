@@ -56,6 +56,12 @@ def compress(images: Tensor, normalization: str) -> Tensor:
     raise InputError(f"task.normalization={normalization!r}: wanted one of {', '.join(NORMALIZATIONS)}")
 
 
+def finish(augmented: Tensor, plain: Tensor, normalization: str) -> Tensor:
+    """What the network is given in training: augmented crops (B, C, H, W), and the same before the augmentation."""
+    images = compress(augmented, normalization)
+    return match_moments(images, compress(plain, normalization)) if normalization == "log" else images
+
+
 def match_moments(images: Tensor, reference: Tensor) -> Tensor:
     """Give each sample and channel of (B, C, H, W) the mean and standard deviation that it has in `reference`."""
 

@@ -1,5 +1,6 @@
 """Predict image files into a folder: a mask that any viewer shows and the probabilities behind it."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,16 +13,27 @@ from segexp.errors import InputError
 from segexp.inference.predictor import Predictor
 
 
-def find_images(source: str | Path) -> list[Path]:
-    """One file, or the image files of a folder sorted by name."""
-    source = Path(source).expanduser() if not Path(source).exists() else Path(source)
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise InputError(f"{source}: no such file or folder")
-    files = sorted(p for p in source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+def find_images(sources: Iterable[Path], output: Path) -> list[Path]:
+    """Files, and the image files of folders sorted by name, without what an earlier prediction wrote to `output`.
+
+    Raises `InputError` where there is none, or where two would write the same result.
+    """
+    files: list[Path] = []
+    for source in sources:
+        if source.is_file():
+            files.append(source)
+        elif source.is_dir():
+            inside = (p for p in source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+            own = output.resolve() == source.resolve()
+            files += sorted(p for p in inside if not (own and p.stem.endswith(("_mask", "_prob"))))
+        else:
+            raise InputError(f"{source}: no such file or folder")
     if not files:
-        raise InputError(f"{source}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(f"no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}")
+    stems = Counter(path.stem for path in files)
+    twice = [str(path) for path in files if stems[path.stem] > 1]
+    if twice:
+        raise InputError(f"{', '.join(twice)}: same name, so one result would replace the other; predict them apart")
     return files
 
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from segexp.data.crops import Batch
 from segexp.data.images import IGNORE
-from segexp.data.normalization import compress, match_moments, standardize
+from segexp.data.normalization import finish, standardize
 from segexp.device import autocast
 from segexp.losses import IGNORED
 from segexp.training.schedule import Budget, learning_rate_factor
@@ -68,9 +68,7 @@ def prepare(
     raw, labels, offset, scale = batch.to(device)
     plain = standardize(raw, offset, scale)
     augmented, labels = augment(plain, labels)
-    images = compress(augmented, normalization)
-    if normalization == "log":
-        images = match_moments(images, compress(plain, normalization))
+    images = finish(augmented, plain, normalization)
     return images.contiguous(memory_format=torch.channels_last), to_targets(labels, classes)
 
 

@@ -62,7 +62,7 @@ class RunLog:
         path = self.folder / "metrics.csv"
         if path.exists():
             with path.open(newline="") as file:
-                rows = [row for row in csv.reader(file) if row[0] == "epoch" or int(row[0]) <= epoch]
+                rows = [row for row in csv.reader(file) if row and (row[0] == "epoch" or int(row[0]) <= epoch)]
             with path.open("w", newline="") as file:
                 csv.writer(file).writerows(rows)
 
