@@ -69,8 +69,9 @@ def test_the_table_of_flags_is_the_parsers():
         if action.dest == "help":
             continue
         assert f"`{action.option_strings[0]}`" in text
-        if not action.required and action.default is not None:
-            assert f"| `{action.option_strings[0]}` | {action.default} |" in text
+        if not action.required:
+            default = "cuda" if action.dest == "device" else action.default
+            assert f"| `{action.option_strings[0]}` | {default} |" in text
 
 
 def test_every_setting_named_exists():
