@@ -3,8 +3,10 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
+from segexp.augment import Augmentation
 from segexp.config import build, conf_dir, load_augment, read
 from segexp.errors import InputError
+from segexp.models import MODELS
 
 CONF = conf_dir()
 
@@ -23,8 +25,8 @@ def config(*overrides):
 def test_every_option_composes_and_builds(task, group):
     for option in options(group):
         run = config(f"task={task}", f"{group}={option}")
-        build(run.augment)
-        build(run.model | ({"widths": [4, 8]} if "widths" in run.model else {}))
+        assert isinstance(build(run.augment), Augmentation)
+        assert type(build(run.model | {"widths": [4, 8]})).__name__ in MODELS
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
