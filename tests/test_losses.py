@@ -62,6 +62,14 @@ def test_ignored_pixels_count_nowhere(loss):
     assert loss(logits, torch.full_like(truth, -1.0)).isfinite()
 
 
+@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss])
+def test_ignoring_rows_is_cutting_them_off(loss):
+    truth, logits = line(4), torch.randn(1, 1, 9, 20)
+    known = truth.clone()
+    known[..., :2, :] = -1
+    assert loss(logits, known).item() == pytest.approx(loss(logits[..., 2:, :], truth[..., 2:, :]).item(), abs=1e-6)
+
+
 def test_skeleton_of_a_thin_line_is_the_line_and_of_a_bar_its_middle():
     thin = line(4)
     torch.testing.assert_close(soft_skeleton(thin, 2), thin)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segexp.data.normalization import compress, image_statistics, match_moments, standardize
+from segexp.data.normalization import compress, finish, image_statistics, match_moments, standardize
 from segexp.errors import InputError
 
 
@@ -73,3 +73,10 @@ def test_a_multiplication_acts_but_leaves_the_range():
     assert after.mean() == pytest.approx(before.mean())
     assert after.std() == pytest.approx(before.std())
     assert (after[1] - after[0]) > 20 * (before[1] - before[0])
+
+
+def test_only_the_logarithm_gives_moments_back():
+    plain = torch.tensor([0.0, 0.1, 1.0, 10.0]).reshape(1, 1, 1, 4)
+    torch.testing.assert_close(finish(plain * 3, plain, "standard"), plain * 3)
+    assert finish(plain * 65000, plain, "log").mean() == pytest.approx(compress(plain, "log").mean())
+    torch.testing.assert_close(finish(plain, plain, "log"), compress(plain, "log"))
