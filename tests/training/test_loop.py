@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from segexp.augment import Augmentation
+from segexp.augment import Augmentation, RandomFlip
 from segexp.data.crops import Batch, CropBatches, batch_loader
 from segexp.data.pairs import make_sample
 from segexp.losses import SegmentationLoss
@@ -66,7 +66,7 @@ def train(budget, state=None, model=None, optimizer=None, saved=None, scores=Non
         SegmentationLoss(),
         optimizer,
         iter(batch_loader(batches, 0, state.epoch)),
-        lambda batch: prepare(batch, torch.device("cpu"), Augmentation([]), "standard", 1),
+        lambda batch: prepare(batch, torch.device("cpu"), Augmentation([RandomFlip()]), "standard", 1),
         lambda: next(scores),
         lambda now, improved: saved.append((now.plain(), improved)) if saved is not None else None,
         recorder,
