@@ -1,0 +1,51 @@
+"""The command `segexp`: one subcommand a job, one file a subcommand, each a few lines around the library.
+
+A command imports what it runs only when it runs, so that ``segexp --help`` is quick.
+"""
+
+import sys
+
+import typer
+
+from segexp.cli.predict import predict
+from segexp.cli.preview import preview
+from segexp.cli.synthesize import synthesize
+from segexp.errors import InputError
+
+HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+app = typer.Typer(
+    help="U-Nets for filaments and vesicles in microscopy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command(
+    context_settings={**HYDRA, "help_option_names": []},
+    help="Train a model with Hydra overrides: segexp train task=vesicle data.root=DIR (segexp train --help lists all).",
+)
+def train(context: typer.Context) -> None:
+    """Listed for the help; `main` hands everything after ``train`` to Hydra."""
+
+
+app.command(context_settings=HYDRA)(preview)
+app.command()(predict)
+app.command()(synthesize)
+
+
+def main() -> None:
+    """Entry point: what the user gave and cannot be used ends in one line and exit code 1."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["train"]:  # Hydra owns every flag after it, --help among them
+        from segexp.train import main as train_main
+
+        sys.argv[0] = "segexp train"
+        train_main(arguments[1:])
+        return
+    try:
+        app()
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,5 @@
+"""``python -m segexp.cli``."""
+
+from segexp.cli import main
+
+main()

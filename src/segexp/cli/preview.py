@@ -1,0 +1,22 @@
+"""`segexp preview`: the augmentation of a run as one picture."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def preview(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option(help="The picture to write.")] = Path("preview.png"),
+    samples: Annotated[int, typer.Option(min=1, help="Rows.")] = 4,
+) -> None:
+    """Show the augmentation of a run before it trains: a row a sample, a column an operation. Takes Hydra overrides.
+
+    Example: segexp preview task=cytoskeleton data.root=DIR --output preview.png
+    """
+    from segexp.overlay import write_png
+    from segexp.train import preview_run
+
+    write_png(output, preview_run(context.args, samples))
+    print(output)
