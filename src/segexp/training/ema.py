@@ -1,0 +1,39 @@
+"""A running average of the weights, which scores better than the weights of the last step.
+
+Polyak averaging with an exponential window. PyTorch's `AveragedModel` does the same, but asks the device for its step
+count at every update; here nothing waits.
+"""
+
+from copy import deepcopy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def averaged_copy(model: Module) -> Module:
+    """A copy to hold the average: no gradients, never trained."""
+    average = deepcopy(model).eval()
+    return average.requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move `average` towards `model` after step number `step` (from 1).
+
+    The decay warms up as (1 + step) / (10 + step), so that the first, random weights are soon forgotten. Running
+    statistics of batch norms are averaged like the weights they belong to; whole-number buffers are copied.
+    """
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    mine, theirs = _tensors(average), _tensors(model)
+    held = [pair for pair in zip(mine, theirs, strict=True) if pair[0].is_floating_point()]
+    torch._foreach_lerp_([one for one, _ in held], [other for _, other in held], weight)
+    for one, other in zip(mine, theirs, strict=True):
+        if not one.is_floating_point():
+            one.copy_(other)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*(parameter.detach() for parameter in model.parameters()), *model.buffers()]
