@@ -8,7 +8,7 @@ FLOORS = [
     {"errors"},
     {"models", "device", "augment", "synthesis", "metrics", "data.images", "data.normalization"},
     {"losses", "checkpoint", "data"},
-    {"training", "inference", "overlay", "provenance"},
+    {"training", "inference", "overlay", "provenance", "check"},
     {"evaluation", "preview"},
     {"results"},
     {"config", "sweep"},

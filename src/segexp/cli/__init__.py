@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from segexp.cli.check import check
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
 from segexp.cli.synthesize import synthesize
@@ -31,6 +32,7 @@ def train(context: typer.Context) -> None:
     """Listed for the help; `main` hands everything after ``train`` to Hydra."""
 
 
+app.command(context_settings=HYDRA)(check)
 app.command(context_settings=HYDRA)(preview)
 app.command()(predict)
 app.command()(synthesize)

@@ -1,0 +1,257 @@
+"""Judge the facts of all files: the table of each split, what is odd in them, and which settings would suit them.
+
+A fault stops a training, a warning does not. Every limit that decides what is odd stands at the top.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from segexp.check.report import Fault, Finding, Split, Spread, Suggestion
+from segexp.check.scan import Entry
+from segexp.check.similar import Alike, equal_images, equal_masks
+
+SATURATED = 0.01
+"""Share of an image's pixels at the camera's ceiling from which it counts as saturated."""
+RARE = 0.01
+"""Share of foreground below which more crops should be placed on it."""
+DOMINANT = 0.9
+"""Share of foreground above which a mask looks inverted."""
+LONG, COMPACT = 10.0, 6.0
+"""Area of an object in squares of its width: above the first it is a filament, below the second a blob (disc: 1.8)."""
+SHIFT = 4.0
+"""Factor between the splits' median intensities or foregrounds from which they are told apart."""
+FEW = 5
+"""Training images fewer than this are few."""
+
+
+def summarize(entries: Sequence[Entry]) -> Split:
+    """The table of one split."""
+    images = [entry.image_facts for entry in entries if entry.image_facts is not None]
+    masks = [entry.mask_facts for entry in entries if entry.mask_facts is not None]
+    quantiles = np.array([facts.quantiles for facts in images])
+    areas = np.concatenate([facts.areas for facts in masks]) if masks else np.zeros(0)
+    counts = np.sum([facts.class_pixels for facts in masks], axis=0) if masks else np.zeros(1)
+    sizes = Counter(f"{facts.shape[1]}x{facts.shape[2]}" for facts in images)
+    intensity = None
+    if images:
+        middle = np.median(quantiles[:, 1:4], axis=0)
+        intensity = (quantiles[:, 0].min(), *middle, quantiles[:, 4].max())
+    return Split(
+        images=len(images),
+        masks=len(masks),
+        sizes=dict(sizes.most_common()),
+        dtypes=dict(Counter(facts.dtype for facts in images).most_common()),
+        channels=dict(Counter(str(facts.shape[0]) for facts in images).most_common()),
+        intensity=tuple(float(value) for value in intensity) if intensity else None,
+        saturated=_spread(facts.saturated for facts in images),
+        foreground=_spread(facts.foreground for facts in masks),
+        class_shares=tuple(float(count / max(counts.sum(), 1)) for count in counts[1:]),
+        empty_masks=sum(not any(facts.class_pixels[1:]) for facts in masks),
+        ignored=float(np.mean([facts.ignored for facts in masks])) if masks else 0.0,
+        objects=sum(facts.objects for facts in masks),
+        diameter=_spread(2 * np.sqrt(areas / np.pi), 0.05, 0.95) if len(areas) else None,
+        width=_spread(facts.width for facts in masks if facts.width > 0),
+        length=_spread(facts.middle / facts.width**2 for facts in masks if facts.width > 0),
+    )
+
+
+def split_faults(splits: dict[str, Split], folders: dict[str, str]) -> list[Fault]:
+    """Splits from which nothing can be learnt or judged."""
+    return [
+        Fault("split", folders[name], "every mask is empty, there is nothing to learn; wanted some foreground")
+        for name, split in splits.items()
+        if split.masks and split.empty_masks == split.masks
+    ]
+
+
+def find_warnings(
+    entries: Sequence[Entry], splits: dict[str, Split], alike: Sequence[Alike], classes: Sequence[str], channels: int
+) -> list[Finding]:
+    """All that is odd, the gravest first."""
+    return [
+        *_leakage(entries, alike),
+        *_copies(entries, alike),
+        *_masks(entries, splits, classes),
+        *_intensities(entries),
+        *_colours(entries, channels),
+        *_differences(splits),
+    ]
+
+
+def suggest(splits: dict[str, Split], crop: int) -> list[Suggestion]:
+    """Settings that suit the data; `crop` is the side of the crops as it stands."""
+    found: list[Suggestion] = []
+    main = splits.get("train") or next(iter(splits.values()), None)
+    if main is None or main.diameter is None or main.width is None or main.length is None:
+        return found
+    width, length = main.width.median, main.length.median
+    if length > LONG:
+        reason = f"the objects are long and thin: {width:.2g} pixels wide, {length:.0f} times as long"
+        found.append(Suggestion("task=cytoskeleton", reason))
+    elif length < COMPACT:
+        reason = f"the objects are compact: {width:.2g} pixels wide, {length:.2g} times as long"
+        found.append(Suggestion("task=vesicle", reason))
+    share = sum(main.class_shares)
+    if 0 < share < RARE:
+        reason = f"only {_percent(share)} of the pixels are foreground; more crops are then placed on it"
+        found.append(Suggestion("task.foreground=0.8", reason))
+    smallest = min(min(map(int, size.split("x"))) for size in main.sizes)
+    large = main.diameter.high if length < COMPACT else 16 * width
+    wanted = int(min(2 * large, 1024, smallest) // 32 * 32)
+    if large > crop / 2 and wanted > crop:
+        reason = f"objects reach {large:.0f} pixels; a crop should hold the whole of one"
+        found.append(Suggestion(f"task.crop={wanted}", reason))
+    return found
+
+
+def _leakage(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
+    copied: dict[str, str] = {}
+    for group in equal_images(entries):
+        seen = [entries[i].image for i in group if entries[i].split == "train"]
+        for i in group:
+            if seen and entries[i].split == "val":
+                copied[str(entries[i].image)] = f"is {seen[0]}"
+    for pair in alike:
+        first, second = sorted((entries[pair.first], entries[pair.second]), key=lambda entry: entry.split)
+        if (first.split, second.split) == ("train", "val"):
+            how = "mirrored or turned" if pair.turn else "with other pixel values"
+            copied.setdefault(str(second.image), f"is {first.image} {how}")
+    if not copied:
+        return []
+    files = tuple(f"{name} {what}" for name, what in copied.items())
+    message = f"{_count(len(copied), 'validation image')} in the training images too: the score will be too good"
+    return [Finding("leakage", message, "remove them from one of the two", files)]
+
+
+def _copies(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
+    def together(indices: Iterable[int]) -> bool:
+        return len({entries[i].split for i in indices}) == 1
+
+    found = []
+    groups = [group for group in equal_images(entries) if together(group)]
+    if groups:
+        files = tuple(" = ".join(str(entries[i].image) for i in group) for group in groups)
+        message = f"{_count(len(groups), 'image')} saved more than once, with equal pixels"
+        found.append(Finding("duplicate", message, "keep one of each, or it counts twice", files))
+    near = [pair for pair in alike if together((pair.first, pair.second))]
+    if near:
+        files = tuple(f"{entries[p.first].image} ~ {entries[p.second].image}" for p in near)
+        message = f"{_count(len(near), 'pair')} of images nearly the same"
+        found.append(Finding("near-duplicate", message, "frames of one scene belong in one split", files))
+    groups = equal_masks(entries)
+    if groups:
+        files = tuple(" = ".join(str(entries[i].mask) for i in group) for group in groups)
+        message = f"{_count(len(groups), 'mask')} shared by images that differ"
+        found.append(Finding("same-mask", message, "look whether a mask was saved under the wrong name", files))
+    return found
+
+
+def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence[str]) -> list[Finding]:
+    found = []
+    empty = [str(e.mask) for e in entries if e.mask_facts is not None and not any(e.mask_facts.class_pixels[1:])]
+    masks = sum(split.masks for split in splits.values())
+    if empty and len(empty) < masks:
+        message = f"{_count(len(empty), 'mask')} of {masks} without any foreground"
+        advice = "fine where there is nothing to see; else annotate them"
+        found.append(Finding("empty-mask", message, advice, tuple(empty)))
+    full = [str(e.mask) for e in entries if e.mask_facts is not None and e.mask_facts.foreground > DOMINANT]
+    if full:
+        message = f"{_count(len(full), 'mask')} with more than {_percent(DOMINANT)} foreground"
+        advice = "look whether foreground and background are swapped"
+        found.append(Finding("inverted-mask", message, advice, tuple(full)))
+    for name, split in splits.items():
+        for label, share in enumerate(split.class_shares, 1):
+            if share == 0 and len(classes) > 1 and split.masks:
+                message = f"no pixel of class {label} ({classes[label - 1]}) in {name}"
+                found.append(Finding("missing-class", message, "it can be neither learnt nor scored there"))
+    return found
+
+
+def _intensities(entries: Sequence[Entry]) -> list[Finding]:
+    kinds: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+    for entry in entries:
+        facts = entry.image_facts
+        if facts is None:
+            continue
+        name, low, high = str(entry.image), facts.quantiles[0], facts.quantiles[-1]
+        if facts.constant:
+            kinds["constant"].append((0, name))
+        elif facts.values == 2:
+            kinds["two-valued"].append((0, name))
+        elif facts.saturated > SATURATED:
+            kinds["saturated"].append((-facts.saturated, f"{name} ({_percent(facts.saturated)})"))
+        if facts.dtype == "uint16" and low < high <= 255:
+            kinds["8-bit-range"].append((high, f"{name} (up to {high:.0f})"))
+    words = {
+        "constant": ("of one value only, nothing can be seen in them", "look how they were exported"),
+        "two-valued": ("of two values only, like a mask", "look whether images and masks are swapped"),
+        "saturated": (
+            f"with more than {_percent(SATURATED)} of their pixels at the camera's limit",
+            "expose less next time; what is clipped cannot be told apart",
+        ),
+        "8-bit-range": (
+            "of 16 bits that hold no value above 255",
+            "they were probably turned into 8 bits before: use the originals if there are any",
+        ),
+    }
+    found = []
+    for kind, (what, advice) in words.items():
+        if kinds[kind]:
+            files = tuple(name for _, name in sorted(kinds[kind]))
+            found.append(Finding(kind, f"{_count(len(files), 'image')} {what}", advice, files))
+    return found
+
+
+def _colours(entries: Sequence[Entry], channels: int) -> list[Finding]:
+    colour = [e for e in entries if e.image_facts is not None and not e.image_facts.grey]
+    if not colour or channels == 3:
+        return []
+    message = f"{_count(len(colour), 'image')} in colour, turned grey by 0.299 red + 0.587 green + 0.114 blue"
+    return [Finding("colour", message, "data.channels=3 keeps the colours", tuple(str(e.image) for e in colour))]
+
+
+def _differences(splits: dict[str, Split]) -> list[Finding]:
+    found = []
+    for name, split in splits.items():
+        if len(split.dtypes) > 1:
+            shown = ", ".join(f"{count} {dtype}" for dtype, count in split.dtypes.items())
+            message = f"{name} mixes pixel types: {shown}"
+            found.append(Finding("mixed-dtype", message, "export all images in the same way"))
+    train, val = splits.get("train"), splits.get("val")
+    if train is not None and 0 < train.images < FEW:
+        message = f"only {_count(train.images, 'training image')}"
+        advice = "a model needs variety more than pixels: annotate small parts of many images"
+        found.append(Finding("few-images", message, advice))
+    if train is None or val is None or not train.images or not val.images:
+        return found
+    if not set(train.dtypes) & set(val.dtypes):
+        message = f"train holds {', '.join(train.dtypes)} and val {', '.join(val.dtypes)}"
+        found.append(Finding("split-dtype", message, "export both in the same way"))
+    elif train.intensity and val.intensity:
+        spans = [max(s[3] - s[1], 1e-9) for s in (train.intensity, val.intensity)]
+        if max(spans) > SHIFT * min(spans):
+            message = f"the splits differ in brightness: contrasts of {spans[0]:.3g} in train and {spans[1]:.3g} in val"
+            found.append(Finding("split-brightness", message, "look whether both were taken and exported alike"))
+    if train.foreground and val.foreground:
+        shares = [max(sum(split.class_shares), 1e-6) for split in (train, val)]
+        if max(shares) > SHIFT * min(shares):
+            message = f"the splits differ in foreground: {_percent(shares[0])} in train, {_percent(shares[1])} in val"
+            found.append(Finding("split-foreground", message, "mix the images before dividing them"))
+    return found
+
+
+def _spread(values: Iterable[float], low: float = 0.0, high: float = 1.0) -> Spread | None:
+    array = np.array(list(values), np.float64)
+    if not len(array):
+        return None
+    return Spread(*(float(value) for value in np.quantile(array, (low, 0.5, high))))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

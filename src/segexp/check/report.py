@@ -1,0 +1,126 @@
+"""The result of a check as plain values: what `text`, `page` and ``--json`` show.
+
+The JSON is `as_json`, described in docs/check.md; `FORMAT` grows when a key changes its meaning or goes.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that stops a training.
+
+    Attributes:
+        kind: folder, name, pair, image, mask, shape or split.
+        file: path of the file or folder at fault.
+        message: what is wrong and what would be accepted, without the path.
+    """
+
+    kind: str
+    file: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something odd that training can live with.
+
+    Attributes:
+        kind: a fixed word, such as ``saturated`` or ``leakage``.
+        message: what was found.
+        advice: what to do about it.
+        files: the files concerned, the worst first.
+    """
+
+    kind: str
+    message: str
+    advice: str
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A setting that suits the data better than the default: an override for ``segexp train``, and why."""
+
+    override: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Smallest, middle and largest of a number over the images of a split."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Split:
+    """What the readable files of one split hold; lengths are in pixels, shares from 0 to 1.
+
+    Attributes:
+        images, masks: how many could be read.
+        sizes: images of each "HEIGHTxWIDTH", the commonest first.
+        dtypes: images of each dtype.
+        channels: images of each number of channels.
+        intensity: over all images: least minimum, median of the 1 % quantiles, of the medians, of the 99 % quantiles,
+            and greatest maximum.
+        saturated: share of pixels at the camera's ceiling.
+        foreground: share of foreground in a mask.
+        class_shares: of all annotated pixels, the share of each class 1 to K.
+        empty_masks: masks without foreground.
+        ignored: share of pixels that nobody annotated.
+        objects: connected regions of foreground in all masks.
+        diameter: of an object, as a disc of its area: 5 %, median and 95 % over the objects.
+        width: mean thickness of the foreground of a mask.
+        length: of its typical object, in such widths: area / width².
+    """
+
+    images: int
+    masks: int
+    sizes: dict[str, int]
+    dtypes: dict[str, int]
+    channels: dict[str, int]
+    intensity: tuple[float, ...] | None
+    saturated: Spread | None
+    foreground: Spread | None
+    class_shares: tuple[float, ...]
+    empty_masks: int
+    ignored: float
+    objects: int
+    diameter: Spread | None
+    width: Spread | None
+    length: Spread | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a check found.
+
+    Attributes:
+        root: what was checked, as typed.
+        splits: by name: train and val, or images for a folder without splits.
+        seconds: how long it took.
+    """
+
+    root: str
+    splits: dict[str, Split]
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether a training could start."""
+        return not self.faults
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as values that `json` takes: ``format`` and ``ok``, then the fields of `Report`."""
+    return {"format": FORMAT, "ok": report.ok} | dataclasses.asdict(report)

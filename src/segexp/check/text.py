@@ -1,0 +1,171 @@
+"""A report in words, for a terminal or a log."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from segexp.check.report import Fault, Report, Split, Spread
+
+LISTED = 40
+"""Files named under one finding; ``--json`` and ``--html`` name all."""
+
+_TITLES = {
+    "folder": "Folders",
+    "name": "File names",
+    "pair": "Images and masks that do not belong together",
+    "image": "Images that cannot be used",
+    "mask": "Masks that cannot be used",
+    "shape": "Masks of another size than their image",
+    "split": "Splits",
+}
+_NAMES = {"train": "training", "val": "validation", "images": "images"}
+
+
+def print_report(report: Report, console: Console, more: str = "--json lists all") -> None:
+    """Print the table of the splits, then faults, warnings and suggestions.
+
+    Args:
+        report: what to print.
+        console: where; its width shapes the table.
+        more: what to say where a list of files is cut.
+    """
+
+    def say(text: str = "", style: str | None = None) -> None:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    if any(split.images or split.masks for split in report.splits.values()):
+        console.print(_table(report.splits))
+        say()
+    for title, group in grouped(report.faults):
+        say(f"{title} ({len(group)})", "bold red")
+        shared, lines = _listed(group)
+        if shared:
+            say(f"  {shared}")
+        for line in _cut(lines, more):
+            say(f"    {line}" if shared else f"  {line}")
+    for warning in report.warnings:
+        say(f"Warning: {warning.message}; {warning.advice}", "yellow")
+        for line in _cut(warning.files, more):
+            say(f"    {line}")
+    for suggestion in report.suggestions:
+        say(f"Suggestion: {suggestion.override}  ({suggestion.reason})")
+    if report.warnings or report.suggestions or report.faults:
+        say()
+    say(verdict(report), "bold green" if report.ok else "bold red")
+
+
+def verdict(report: Report) -> str:
+    """The last line: whether a training could start."""
+    images = sum(split.images for split in report.splits.values())
+    read = f"{_many(images, 'image')} read in {report.seconds:.1f} s"
+    warnings = f", {_many(len(report.warnings), 'warning')}" if report.warnings else ""
+    if report.ok:
+        return f"{report.root}: no faults{warnings} ({read})"
+    return f"{report.root}: {_many(len(report.faults), 'fault')}{warnings} ({read}); mend them before training"
+
+
+def grouped(faults: Iterable[Fault]) -> list[tuple[str, list[Fault]]]:
+    """Faults of one kind that say the same of different files, under the kind's title."""
+    groups: defaultdict[tuple[str, str], list[Fault]] = defaultdict(list)
+    for fault in faults:
+        groups[fault.kind, re.sub(r"[\d.]+", "0", general(fault))].append(fault)
+    order = list(_TITLES)
+    return [(_TITLES[kind], group) for (kind, _), group in sorted(groups.items(), key=lambda g: order.index(g[0][0]))]
+
+
+def general(fault: Fault) -> str:
+    """A fault's message without the name of its file, so that files with the same fault say the same."""
+    path = Path(fault.file)
+    return fault.message.replace(path.name, "NAME").replace(path.stem, "NAME") if path.stem else fault.message
+
+
+def rows(splits: dict[str, Split]) -> list[tuple[str, list[str]]]:
+    """The table of the splits: a label and one text a split."""
+    columns = [_column(split) for split in splits.values()]
+    labels = list(dict.fromkeys(label for column in columns for label in column))
+    return [(label, [column.get(label, "") for column in columns]) for label in labels]
+
+
+def headers(splits: dict[str, Split]) -> list[str]:
+    """The splits' names in words."""
+    return [_NAMES.get(name, name) for name in splits]
+
+
+def _column(split: Split) -> dict[str, str]:
+    found = {"images": f"{split.images:,}"}
+    if split.images:
+        found["height x width, pixels"] = _counted(split.sizes, split.images)
+        found["pixel type"] = _counted(split.dtypes, split.images)
+        channels = {{"1": "grey", "3": "colour"}.get(n, f"{n} channels"): count for n, count in split.channels.items()}
+        found["channels"] = _counted(channels, split.images)
+    if split.intensity is not None:
+        found["intensity: min, 1 %, median, 99 %, max"] = " · ".join(_number(value) for value in split.intensity)
+    if split.saturated is not None:
+        found["at the camera's limit"] = _percents(split.saturated)
+    if split.masks:
+        found["masks"] = f"{split.masks:,}" + (f", {split.empty_masks:,} of them empty" if split.empty_masks else "")
+    if split.foreground is not None:
+        found["foreground"] = _percents(split.foreground)
+    if len(split.class_shares) > 1:
+        found["classes"] = ", ".join(f"{i}: {100 * share:.2g} %" for i, share in enumerate(split.class_shares, 1))
+    if split.ignored:
+        found["not annotated"] = f"{100 * split.ignored:.2g} %"
+    if split.masks:
+        found["objects"] = f"{split.objects:,}, {split.objects / split.masks:.3g} an image"
+    if split.diameter is not None:
+        found["object diameter, pixels"] = _spread(split.diameter)
+    if split.width is not None:
+        found["object width, pixels"] = _spread(split.width)
+    return found
+
+
+def _table(splits: dict[str, Split]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in headers(splits):
+        table.add_column(name, overflow="fold")
+    for label, texts in rows(splits):
+        table.add_row(label, *texts)
+    return table
+
+
+def _listed(group: Sequence[Fault]) -> tuple[str, list[str]]:
+    """What a group's faults share, said once, and a line a file; one fault alone is one line."""
+    texts = {general(fault) for fault in group}
+    if len(group) > 1 and len(texts) == 1:
+        return texts.pop(), [fault.file for fault in group]
+    return "", [f"{fault.file}: {fault.message}" for fault in group]
+
+
+def _cut(lines: Sequence[str], more: str) -> list[str]:
+    rest = len(lines) - LISTED
+    return list(lines) if rest <= 0 else [*lines[:LISTED], f"and {rest:,} more ({more})"]
+
+
+def _counted(counts: dict[str, int], total: int) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    shown = [f"{name} ({count:,})" for name, count in list(counts.items())[:3]]
+    rest = len(counts) - 3
+    return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def _percents(spread: Spread) -> str:
+    low, median, high = (f"{100 * share:.2g}" for share in (spread.low, spread.median, spread.high))
+    return f"{median} %" if low == high else f"{median} % ({low} to {high})"
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.median:.3g} ({spread.low:.3g} to {spread.high:.3g})"
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"

@@ -1,0 +1,247 @@
+"""Whole checks of small data sets: what is counted, what is called odd, and what is not."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from segexp.check.dataset import Wanted, check
+from segexp.check.report import as_json
+from segexp.check.scan import find_folders
+from segexp.errors import InputError
+
+
+def scene(seed, size=96):
+    """Blurred discs on noise, uint16, and their mask."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((size, size), np.uint8)
+    for _ in range(8):
+        cv2.circle(mask, tuple(int(v) for v in rng.integers(8, size - 8, 2)), int(rng.integers(4, 8)), 1, -1)
+    image = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.5) * 2000 + rng.normal(400, 40, mask.shape)
+    return np.clip(image, 0, 65535).astype(np.uint16), mask
+
+
+def write(folder, part, name, image, mask=None, suffix=".tif"):
+    for kind in ("img", "mask"):
+        (folder / part / kind).mkdir(parents=True, exist_ok=True)
+    if suffix == ".tif":
+        tifffile.imwrite(folder / part / "img" / f"{name}.tif", image)
+    else:
+        cv2.imencode(suffix, image)[1].tofile(folder / part / "img" / f"{name}{suffix}")
+    if mask is not None:
+        np.save(folder / part / "mask" / f"{name}.npy", mask)
+
+
+@pytest.fixture
+def data(tmp_path):
+    for index in range(8):
+        write(tmp_path, "train" if index < 6 else "val", f"cell_{index}", *scene(index))
+    return tmp_path
+
+
+def run(folder, **wanted):
+    report, _ = check(str(folder), find_folders(folder), Wanted(**wanted))
+    return report
+
+
+def kinds(report):
+    return {warning.kind: warning for warning in report.warnings}
+
+
+def test_a_sound_data_set_has_no_faults_and_no_warnings(data):
+    report = run(data)
+    assert report.ok
+    assert report.warnings == ()
+    train = report.splits["train"]
+    assert (train.images, train.masks, train.empty_masks) == (6, 6, 0)
+    assert train.sizes == {"96x96": 6}
+    assert train.dtypes == {"uint16": 6}
+    shares = [scene(index)[1].mean() for index in range(6)]
+    assert train.foreground.low == pytest.approx(min(shares))
+    assert train.foreground.high == pytest.approx(max(shares))
+    assert train.class_shares[0] == pytest.approx(np.mean(shares))
+    assert train.objects == sum(cv2.connectedComponents(scene(i)[1])[0] - 1 for i in range(6))
+    assert [s.override for s in report.suggestions] == ["task=vesicle"]
+
+
+def test_every_fault_of_every_file_is_reported(data):
+    (data / "train" / "img" / "cell_0.tif").write_bytes(b"")
+    np.save(data / "train" / "mask" / "cell_0.npy", np.full((96, 96), 7))
+    np.save(data / "train" / "mask" / "cell_1.npy", np.zeros((96, 95), bool))
+    (data / "val" / "mask" / "cell_6.npy").unlink()
+    found = {(fault.kind, fault.file.rpartition("/")[2]) for fault in run(data).faults}
+    assert found == {("image", "cell_0.tif"), ("mask", "cell_0.npy"), ("shape", "cell_1.npy"), ("pair", "cell_6.tif")}
+
+
+def test_a_copy_in_validation_is_leakage_whatever_the_format(data):
+    image, mask = scene(0)
+    write(data, "val", "other", image, mask, ".png")
+    warning = kinds(run(data))["leakage"]
+    assert "1 validation image" in warning.message
+    assert "other.png is" in warning.files[0]
+    assert "cell_0.tif" in warning.files[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image[::-1],
+        lambda image: np.rot90(image),
+        lambda image: np.rot90(image, 3)[:, ::-1],
+        lambda image: image // 2 + 100,
+        lambda image: (image // 16).clip(0, 255).astype(np.uint8),
+        lambda image: cv2.resize(image, (150, 150)),
+        lambda image: np.roll(image, 1, axis=0),
+    ],
+)
+def test_a_changed_copy_in_validation_is_leakage(data, change):
+    image, _ = scene(3)
+    changed = np.ascontiguousarray(change(image))
+    write(data, "val", "other", changed, np.ones(changed.shape, bool))
+    warning = kinds(run(data))["leakage"]
+    assert len(warning.files) == 1
+    assert "cell_3.tif" in warning.files[0]
+
+
+def test_copies_within_a_split(data):
+    image, mask = scene(0)
+    write(data, "train", "again", image, mask)
+    write(data, "train", "darker", image // 3, mask)
+    found = kinds(run(data))
+    assert "again.tif" in found["duplicate"].files[0]
+    assert any("darker.tif" in line for line in found["near-duplicate"].files)
+    assert "leakage" not in found
+
+
+def test_images_that_share_only_their_illumination_are_not_alike(tmp_path):
+    rows, columns = np.mgrid[0:96, 0:96]
+    light = 30000 * np.exp(-((rows - 48) ** 2 + (columns - 48) ** 2) / 3000)
+    for index in range(12):
+        image, mask = scene(index)
+        write(tmp_path, "train" if index < 8 else "val", str(index), (light + image).astype(np.uint16), mask)
+    assert set(kinds(run(tmp_path))) <= {"split-brightness"}
+
+
+def test_one_mask_under_two_names(data):
+    np.save(data / "train" / "mask" / "cell_1.npy", scene(2)[1])
+    warning = kinds(run(data))["same-mask"]
+    assert "cell_1.npy" in warning.files[0]
+    assert "cell_2.npy" in warning.files[0]
+
+
+def test_empty_and_inverted_masks(data):
+    np.save(data / "train" / "mask" / "cell_1.npy", np.zeros((96, 96), bool))
+    np.save(data / "val" / "mask" / "cell_7.npy", np.ones((96, 96), bool))
+    found = kinds(run(data))
+    assert "1 mask of 8" in found["empty-mask"].message
+    assert found["inverted-mask"].files[0].endswith("cell_7.npy")
+
+
+def test_a_split_whose_masks_are_all_empty_is_a_fault(data):
+    for path in (data / "train" / "mask").iterdir():
+        np.save(path, np.zeros((96, 96), bool))
+    (fault,) = run(data).faults
+    assert fault.kind == "split"
+    assert "every mask is empty" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "image"),
+    [
+        ("constant", np.full((96, 96), 9, np.uint16)),
+        ("two-valued", np.where(np.eye(96), 255, 0).astype(np.uint16)),
+        ("saturated", np.where(np.random.default_rng(0).random((96, 96)) < 0.2, 4095, scene(0)[0]).astype(np.uint16)),
+        ("8-bit-range", np.random.default_rng(0).integers(0, 200, (96, 96)).astype(np.uint16)),
+    ],
+)
+def test_odd_images(data, kind, image):
+    write(data, "train", "odd", image, scene(0)[1])
+    found = kinds(run(data))
+    assert "odd.tif" in found[kind].files[0]
+    assert "1 image " in found[kind].message
+
+
+def test_splits_that_differ(data):
+    for index in (6, 7):
+        image, mask = scene(index)
+        write(data, "val", f"cell_{index}", image * 8, np.pad(mask[:30, :30], (0, 66)))
+    assert {"split-brightness", "split-foreground"} <= set(kinds(run(data)))
+    write(data, "train", "byte", (scene(9)[0] // 16).astype(np.uint8), scene(9)[1])
+    assert "5 uint16" not in kinds(run(data))["mixed-dtype"].message
+    assert "1 uint8" in kinds(run(data))["mixed-dtype"].message
+
+
+def test_a_class_that_never_occurs(data):
+    found = run(data, classes=("nucleus", "spindle"))
+    assert {w.message for w in found.warnings if w.kind == "missing-class"} == {
+        "no pixel of class 2 (spindle) in train",
+        "no pixel of class 2 (spindle) in val",
+    }
+
+
+def test_filaments_are_told_from_blobs_and_rare_foreground_is_noticed(tmp_path):
+    for index in range(6):
+        rng = np.random.default_rng(index)
+        mask = np.zeros((256, 256), np.uint8)
+        cv2.polylines(mask, [rng.integers(0, 256, (3, 2)).astype(np.int32)], False, 1, 1)
+        image = (mask * np.uint16(1000) + rng.integers(0, 300, mask.shape)).astype(np.uint16)
+        write(tmp_path, "train" if index < 5 else "val", str(index), image, mask)
+    suggested = [s.override for s in run(tmp_path).suggestions]
+    assert suggested == ["task=cytoskeleton", "task.foreground=0.8"]
+
+
+def test_large_objects_ask_for_a_larger_crop(tmp_path):
+    for index in range(6):
+        image, mask = scene(index, 64)
+        large = np.kron(mask, np.ones((16, 16), np.uint8))
+        write(tmp_path, "train", str(index), np.kron(image, np.ones((16, 16), np.uint16)), large)
+    (crop,) = [s.override for s in run(tmp_path).suggestions if s.override.startswith("task.crop=")]
+    assert int(crop.removeprefix("task.crop=")) % 32 == 0
+
+
+def test_colour_and_grey_saved_as_colour(data):
+    rgb = np.random.default_rng(0).integers(0, 255, (96, 96, 3)).astype(np.uint8)
+    write(data, "train", "rgb", rgb, scene(0)[1])
+    write(data, "train", "grey", np.repeat((scene(9)[0] // 16)[..., None], 3, axis=2).astype(np.uint8), scene(9)[1])
+    assert [f.rpartition("/")[2] for f in kinds(run(data))["colour"].files] == ["rgb.tif"]
+    assert "colour" not in kinds(run(data, channels=3))
+
+
+def test_layouts(data, tmp_path):
+    assert set(run(data / "train").splits) == {"images"}
+    assert run(data / "train").splits["images"].masks == 6
+    alone = run(data / "train" / "img")
+    assert (alone.splits["images"].images, alone.splits["images"].masks) == (6, 0)
+    (data / "other").mkdir()
+    with pytest.raises(InputError, match="no data set"):
+        find_folders(data / "other")
+    with pytest.raises(InputError, match="no such folder"):
+        find_folders(tmp_path / "absent")
+    with pytest.raises(InputError, match="a file"):
+        find_folders(data / "train" / "img" / "cell_0.tif")
+
+
+def test_the_report_is_plain_json_with_stable_keys(data):
+    (data / "train" / "img" / "cell_0.tif").write_bytes(b"")
+    np.save(data / "train" / "mask" / "cell_1.npy", np.zeros((96, 96), bool))
+    plain = json.loads(json.dumps(as_json(run(data))))
+    assert list(plain) == ["format", "ok", "root", "splits", "faults", "warnings", "suggestions", "seconds"]
+    assert plain["format"] == 1
+    assert plain["ok"] is False
+    assert set(plain["faults"][0]) == {"kind", "file", "message"}
+    assert set(plain["warnings"][0]) == {"kind", "message", "advice", "files"}
+    assert set(plain["suggestions"][0]) == {"override", "reason"}
+    assert set(plain["splits"]["train"]) == {
+        *("images", "masks", "sizes", "dtypes", "channels", "intensity", "saturated", "foreground", "class_shares"),
+        *("empty_masks", "ignored", "objects", "diameter", "width", "length"),
+    }
+
+
+def test_threads_and_progress_do_not_change_the_result(data):
+    ticks = []
+    one, _ = check("d", find_folders(data), Wanted(), workers=1, tick=lambda *at: ticks.append(at))
+    many, _ = check("d", find_folders(data), Wanted(), workers=8)
+    assert as_json(one) | {"seconds": 0} == as_json(many) | {"seconds": 0}
+    assert ticks == [(n, 8) for n in range(1, 9)]
