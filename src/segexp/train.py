@@ -28,7 +28,7 @@ from segexp.config import RunConfig, build, conf_dir, read
 from segexp.config.overrides import with_resume
 from segexp.data import sources
 from segexp.data.crops import CropBatches, batch_loader, crop_size
-from segexp.data.pairs import Sample
+from segexp.data.pairs import Reading, Sample
 from segexp.device import choose_device, choose_precision
 from segexp.errors import InputError
 from segexp.evaluation import evaluate, summarize
@@ -250,12 +250,11 @@ def read_data(cfg: RunConfig, say: Callable[[str], None]) -> tuple[list[Sample],
             task.name, synthetic.train, synthetic.val, synthetic.size, cfg.seed, data.channels, task.normalization
         )
     else:
-        keep = data.cache == "ram" or (data.cache == "auto" and sources.fits_in_memory(folders))
+        reading = Reading(data.channels, len(task.classes))
+        keep = data.cache == "ram" or (data.cache == "auto" and sources.fits_in_memory(folders, reading))
         place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"
         say(f"task: {task.name}; images of {folders['train_img_dir']} and {folders['val_img_dir']}, {place}")
-        samples = sources.read_folders(
-            folders, data.channels, len(task.classes), keep, max(1, cfg.trainer.num_workers), task.normalization
-        )
+        samples = sources.read_folders(folders, reading, keep, max(1, cfg.trainer.num_workers), task.normalization)
     for name, part in zip(("train", "val"), samples, strict=True):
         say(f"{name}: {sources.describe(part)}")
     return samples

@@ -75,8 +75,8 @@ def test_mixed_dtypes_travel_in_the_smallest_common_one():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_follow_from_the_seed_whatever_the_workers(tmp_path, workers):
     img, mask = dataset(tmp_path, 4, (40, 50))
-    memory = CropBatches(read_folder(img, mask, 1, 1, keep=True), 16, 4, 0.5, 7)
-    disk = CropBatches(read_folder(img, mask, 1, 1, keep=False), 16, 4, 0.5, 7)
+    memory = CropBatches(read_folder(img, mask), 16, 4, 0.5, 7)
+    disk = CropBatches(read_folder(img, mask, keep=False), 16, 4, 0.5, 7)
     loader = iter(batch_loader(disk, workers, first_epoch=1))
     for position in [(1, step) for step in range(memory.steps)] + [(2, 0)]:
         batch = next(loader)

@@ -69,7 +69,7 @@ def test_a_short_stack_is_not_a_colour_image(tmp_path, pages):
 
 
 def test_one_bit_images_become_0_and_1(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", GREY8 > 100)
+    tifffile.imwrite(tmp_path / "a.tif", GREY8 > 100, photometric="minisblack")
     pixels = to_channels(read_image(tmp_path / "a.tif"), 1)
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels[0], GREY8 > 100)

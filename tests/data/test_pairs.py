@@ -1,10 +1,11 @@
 """Pairing by stem, and every fault of a folder at once."""
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 
-from segexp.data.pairs import FOREGROUND_POINTS, find_pairs, make_sample, pixel_bytes, read_folder
+from segexp.data.pairs import FOREGROUND_POINTS, Reading, find_pairs, make_sample, pixel_bytes, read_folder
 from segexp.errors import InputError
 
 
@@ -38,7 +39,7 @@ def test_every_fault_is_reported_at_once(tmp_path):
     (mask / "4.npy").write_bytes(b"broken")
     (img / "5.png").write_bytes(b"second image of one name")
     with pytest.raises(InputError) as error:
-        read_folder(img, mask, 1, 1, keep=True)
+        read_folder(img, mask)
     lines = str(error.value).splitlines()
     assert len(lines) == 7
     for name, words in {
@@ -47,7 +48,7 @@ def test_every_fault_is_reported_at_once(tmp_path):
         "2.tif": "0 bytes",
         "3.npy": "swapped",
         "4.npy": "NumPy",
-        "5.tif": "same name",
+        "5.tif": "another file of that name",
         "5.png": "damaged",
     }.items():
         assert any(name in line and words in line for line in lines), (name, words, lines)
@@ -55,10 +56,63 @@ def test_every_fault_is_reported_at_once(tmp_path):
 
 def test_a_mask_of_another_format_is_pointed_out(tmp_path):
     img, mask = dataset(tmp_path, 1)
-    (mask / "0.npy").rename(mask / "0.png")
+    (mask / "0.npy").rename(mask / "0.jpg")
     _, faults = find_pairs(img, mask)
-    assert "0.png" in faults[0]
+    assert "0.jpg" in faults[0]
     assert ".npy" in faults[0]
+
+
+def test_masks_as_pictures_and_previews_beside_arrays(tmp_path):
+    img, mask = dataset(tmp_path)
+    for name in ("0.png", "1_overlay.png"):
+        cv2.imwrite(str(mask / name), np.zeros((20, 30), np.uint8))
+    pairs, faults = find_pairs(img, mask)
+    assert [pair.mask.name for pair in pairs] == ["0.npy", "1.npy", "2.npy"]
+    assert faults == []
+    expected = [sample.labels for sample in read_folder(img, mask)]
+    for path in [*mask.glob("*.npy")]:
+        values = np.load(path)
+        path.unlink()
+        cv2.imwrite(str(path.with_suffix(".png")), values * 255)
+    (mask / "1_overlay.png").unlink()
+    (mask / "2.png").unlink()
+    tifffile.imwrite(mask / "2.tif", expected[2])
+    samples = read_folder(img, mask)
+    assert [sample.mask_kind for sample in samples] == ["0/255", "0/255", "0/1"]
+    for sample, labels in zip(samples, expected, strict=True):
+        np.testing.assert_array_equal(sample.labels, labels)
+    cv2.imwrite(str(mask / "2.png"), np.zeros((20, 30), np.uint8))
+    (img / "1.tif").unlink()
+    _, faults = find_pairs(img, mask)
+    assert len(faults) == 2
+    assert "2.tif: another file of that name" in faults[0]
+    assert "1.png: no image" in faults[1]
+
+
+@pytest.mark.parametrize("each", ["stack", "files"])
+def test_every_page_is_a_sample(tmp_path, each):
+    img, mask = tmp_path / "img", tmp_path / "mask"
+    img.mkdir()
+    mask.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 1000, (3, 20, 30)).astype(np.uint16)
+    tifffile.imwrite(img / "s.tif", pixels, photometric="minisblack")
+    tifffile.imwrite(img / "one.tif", pixels[0])
+    np.save(mask / "one.npy", pixels[0] > 500)
+    if each == "stack":
+        np.save(mask / "s.npy", pixels > 500)
+    else:
+        for number in range(3):
+            np.save(mask / f"s_{number + 1:03}.npy", pixels[number] > 500)
+    samples = read_folder(img, mask, Reading(page="each"), keep=False)
+    assert [sample.name for sample in samples] == ["one.tif", "s_0001.tif", "s_0002.tif", "s_0003.tif"]
+    for sample, plane in zip(samples[1:], pixels, strict=True):
+        image, labels = sample.load()
+        np.testing.assert_array_equal(image[0], plane)
+        np.testing.assert_array_equal(labels, plane > 500)
+    for path in [*mask.glob("s*.npy")][:1]:
+        np.save(path, pixels[:2] > 500) if each == "stack" else path.unlink()
+    with pytest.raises(InputError, match=r"s\.(tif|npy).*3" if each == "files" else r"s\.npy: 2 pages"):
+        read_folder(img, mask, Reading(page="each"))
 
 
 def test_missing_and_empty_folders(tmp_path):
@@ -73,19 +127,19 @@ def test_masks_without_any_foreground_are_refused(tmp_path):
     for path in mask.iterdir():
         np.save(path, np.zeros((20, 30), np.uint8))
     with pytest.raises(InputError, match="every mask is empty"):
-        read_folder(img, mask, 1, 1, keep=True)
+        read_folder(img, mask)
 
 
 def test_nan_is_refused(tmp_path):
     img, mask = dataset(tmp_path, 1)
     tifffile.imwrite(img / "0.tif", np.full((20, 30), np.nan, np.float32))
     with pytest.raises(InputError, match=r"0\.tif: holds NaN"):
-        read_folder(img, mask, 1, 1, keep=True)
+        read_folder(img, mask)
 
 
 def test_on_demand_reads_what_memory_holds(tmp_path):
     img, mask = dataset(tmp_path)
-    kept, lazy = (read_folder(img, mask, 1, 1, keep) for keep in (True, False))
+    kept, lazy = (read_folder(img, mask, keep=keep) for keep in (True, False))
     for a, b in zip(kept, lazy, strict=True):
         assert b.pixels is None
         np.testing.assert_array_equal(a.load()[0], b.load()[0])
@@ -108,3 +162,33 @@ def test_facts_of_a_sample():
 def test_pixel_bytes(tmp_path):
     img, mask = dataset(tmp_path, 4)
     assert pixel_bytes(img, mask) == pytest.approx(4 * 20 * 30 * 3, rel=0.01)
+
+
+@pytest.mark.parametrize("layout", [{}, {"tile": (16, 16), "compression": "zlib"}])
+@pytest.mark.parametrize("pixel_size", [None, 0.15, 0.05])
+@pytest.mark.parametrize("kind", ["npy", "png", "tif"])
+def test_a_window_is_the_same_from_memory_and_from_disk(tmp_path, layout, pixel_size, kind):
+    img, mask = tmp_path / "img", tmp_path / "mask"
+    img.mkdir()
+    mask.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 60000, (61, 75)).astype(np.uint16)
+    labels = (pixels > 30000).astype(np.uint8) * 255
+    tifffile.imwrite(img / "a.tif", pixels, **layout)
+    if kind == "npy":
+        np.save(mask / "a.npy", labels)
+    elif kind == "png":
+        cv2.imwrite(str(mask / "a.png"), labels)
+    else:
+        tifffile.imwrite(mask / "a.tif", labels, **layout)
+    reading = Reading(pixel_size=pixel_size, file_pixel_size=0.1)
+    (kept,), (disk,) = (read_folder(img, mask, reading, keep) for keep in (True, False))
+    expected = {None: (1, 61, 75), 0.15: (1, 41, 50), 0.05: (1, 122, 150)}[pixel_size]
+    assert kept.shape == disk.shape == expected
+    assert kept.pixel_size == pytest.approx((pixel_size or 0.1,) * 2, rel=0.01)
+    for whole, part in zip(kept.load(), disk.load(), strict=True):
+        np.testing.assert_array_equal(whole, part)
+    for corner in ((0, 0), (7, 11), (expected[1] - 5, expected[2] - 9)):
+        ours, theirs = kept.window(*corner, 16), disk.window(*corner, 16)
+        assert ours[0].shape == (1, min(16, expected[1] - corner[0]), min(16, expected[2] - corner[1]))
+        for whole, part in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(whole, part)

@@ -1,176 +1,296 @@
 """Read pixels as the file holds them: 16-bit stays 16-bit, float stays float.
 
-tifffile reads TIFF (every dtype and compression, with imagecodecs), NumPy reads ``.npy``, OpenCV the rest. OpenCV alone
-would return page 0 of a stack and 8 bits of a 16-bit file, and nothing at all for a broken one.
+`read_image` reads a whole image, `open_image` opens one of any size for reading by window. TIFF is read by tifffile,
+``.npy`` by NumPy, the rest by OpenCV, which alone would return page 0 of a stack and 8 bits of a 16-bit file, and
+nothing at all for a broken one. What a header declares is judged before room is made for it (`segexp.data.limits`).
 """
 
 from pathlib import Path
+from types import TracebackType
 
-import cv2
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
+from segexp.data.arrays import ArrayReader, open_array
+from segexp.data.channels import to_channels
+from segexp.data.labels import IGNORE, label_map
+from segexp.data.pictures import PictureReader
+from segexp.data.tiff import TiffReader
 from segexp.errors import InputError
+
+__all__ = [
+    "IGNORE",
+    "IMAGE_SUFFIXES",
+    "MASK_SUFFIXES",
+    "ImageFile",
+    "MaskFile",
+    "label_map",
+    "open_image",
+    "read_image",
+    "read_mask",
+    "read_pixel_size",
+    "to_channels",
+]
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".npy")
-IGNORE = 255
-"""Label of a pixel that nobody annotated: no loss and no score counts it."""
+MASK_SUFFIXES = (".npy", ".png", *TIFF_SUFFIXES)
+"""Masks: formats that keep every value. JPEG does not."""
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, the rule OpenCV and Fiji's "weighted" conversion use
+PAGES = ("first", "max", "mean", "channels")
+"""What to make of a stack, besides a page number from 1; ``channels``: its pages are the channels of one image."""
+
+Page = int | str | None
+Channel = int | list[int] | tuple[int, ...] | None
 
 
-def read_image(path: str | Path) -> NDArray:
+class ImageFile:
+    """An image file open for reading, whole or by window; use it in a ``with`` statement.
+
+    Uncompressed TIFF and ``.npy`` are memory-mapped, of a compressed TIFF only the strips or tiles that a window
+    touches are decoded. The other formats cannot be read in part: they are decoded when they are opened.
+
+    >>> with open_image("slide.tif") as image:
+    ...     image.shape, image.dtype, image.pixel_size
+    ...     tile = image.read(top=4096, left=8192, height=512, width=512)
+
+    Attributes:
+        path: the file.
+        shape: (H, W), or (H, W, C) with several channels; as `read_image` returns it.
+        dtype: the file's.
+        colour: whether the channels are red, green and blue (and alpha).
+        pixel_size: micrometres (y, x) of a pixel, or None where the file does not say.
+        pages: how many images the file holds: slices, times; channels are not counted.
+    """
+
+    def __init__(self, path: str | Path, page: Page = None, channel: Channel = None, raw: bool = False):
+        self.path = Path(path)
+        self._reader = _reader(self.path, raw)
+        try:
+            self._open(page, channel)
+        except InputError:
+            self.close()
+            raise
+
+    def _open(self, page: Page, channel: Channel) -> None:
+        reader = self._reader
+        self.pages, self.dtype, self.pixel_size = reader.pages, reader.dtype, reader.pixel_size
+        self._page = _chosen_page(self.path, page, reader.pages)
+        held = reader.channels * (reader.pages if self._page == "channels" else 1)
+        self._channels = _chosen_channels(self.path, channel, held)
+        self.colour = reader.colour and channel is None and held == reader.channels
+        kept = held if self._channels is None else len(self._channels)
+        self.shape: tuple[int, ...] = (reader.height, reader.width)
+        if kept > 1 or isinstance(channel, (list, tuple)):
+            self.shape = (*self.shape, kept)
+
+    def __enter__(self) -> "ImageFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._reader.close()
+
+    def read(self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None) -> NDArray:
+        """The window at (top, left), (height, width) or (height, width, C) in the file's dtype; the rest by default.
+
+        Equal to ``read_image(path)[top : top + height, left : left + width]``. The window must lie inside the image.
+        """
+        tall, wide = self.shape[:2]
+        height, width = tall - top if height is None else height, wide - left if width is None else width
+        if top < 0 or left < 0 or height < 1 or width < 1 or top + height > tall or left + width > wide:
+            raise ValueError(f"window of {height}x{width} at ({top}, {left}) of {self.path}, which is {tall}x{wide}")
+        pixels = self._project(top, left, height, width)
+        if self._channels is not None:
+            pixels = pixels[..., self._channels]
+        return np.ascontiguousarray(pixels[..., 0] if len(self.shape) == 2 else pixels)
+
+    def _project(self, top: int, left: int, height: int, width: int) -> NDArray:
+        window = (top, left, height, width)
+        if isinstance(self._page, int):
+            return self._reader.read(self._page, *window)
+        each = (self._reader.read(page, *window) for page in range(self.pages))
+        if self._page == "channels":
+            return np.concatenate(list(each), axis=2)
+        total = next(each)
+        if self._page == "max":
+            for pixels in each:
+                np.maximum(total, pixels, out=total)
+            return total
+        dtype, total = total.dtype, total.astype(np.float64)
+        for pixels in each:
+            total += pixels
+        total /= self.pages
+        return (np.rint(total) if dtype.kind in "iub" else total).astype(dtype)
+
+
+def open_image(path: str | Path, page: Page = None, channel: Channel = None) -> ImageFile:
+    """Open an image of any size for reading by window.
+
+    Args:
+        path: TIFF, PNG, JPEG, BMP, WebP or ``.npy``.
+        page: what to make of a stack: a number from 1 (as Fiji counts), ``first``, ``max`` or ``mean`` (projections),
+            or ``channels`` (its pages are channels). None: the file must hold one image.
+        channel: a number from 1, or several, to take of a file with channels; None: all.
+
+    Raises:
+        InputError: naming the file, where it is missing, empty, damaged, not numeric, a stack with no `page` chosen, or
+            declares a size that its own is too small for.
+    """
+    return ImageFile(path, page, channel)
+
+
+def read_image(path: str | Path, page: Page = None, channel: Channel = None) -> NDArray:
     """Read an image as (H, W), or (H, W, C) with colours in the order red, green, blue.
 
-    The dtype is the file's: uint8, uint16, float32 and so on. Raises `InputError` naming the file where it is missing,
-    empty, damaged, a stack of several pages, or not numeric.
+    The dtype is the file's: uint8, uint16, float32 and so on. A palette is applied (uint8 colours) and white-is-zero
+    turned round, so that large values are bright. Arguments and errors are those of `open_image`.
+    """
+    with ImageFile(path, page, channel) as image:
+        return image.read()
+
+
+def read_mask(path: str | Path, page: int | None = None) -> NDArray:
+    """Read a mask, ``.npy``, PNG or TIFF, as (H, W) in the file's dtype and with the values that it stores.
+
+    A palette is not applied (its entries are class ids) and white-is-zero not turned round (ImageJ stores 255 for the
+    object and shows it black). Three equal colour channels count as one. Of an ``.npy`` a single leading or trailing
+    axis of length 1 is dropped; pickled objects are refused (``allow_pickle=False``).
+
+    Args:
+        path: the file.
+        page: which mask of a stack, from 1; None: the file must hold one.
+
+    Raises:
+        InputError: naming the file.
+    """
+    with MaskFile(path, page) as mask:
+        return mask.read()
+
+
+class MaskFile:
+    """A mask open for reading, whole or by window, as `read_mask` reads it; use it in a ``with`` statement.
+
+    Attributes:
+        path: the file.
+        shape: (H, W).
+        pages: how many masks the file holds.
+    """
+
+    def __init__(self, path: str | Path, page: int | None = None):
+        self.path = Path(path)
+        _check_file(self.path, MASK_SUFFIXES, "masks are {}")
+        if page is None and self.path.suffix.lower() == ".npy":
+            _check_mask_array(self.path)
+        self._file = ImageFile(self.path, page, raw=True)
+        self.shape, self.pages = (self._file.shape[0], self._file.shape[1]), self._file.pages
+        if len(self._file.shape) != 2 and not self._file.colour:
+            self.close()
+            raise InputError(f"{path}: shape {self._file.shape}; a mask is (height, width)")
+
+    def __enter__(self) -> "MaskFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def read(self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None) -> NDArray:
+        """The window at (top, left), which must lie inside: (height, width) of the stored values."""
+        mask = self._file.read(top, left, height, width)
+        if mask.ndim == 2:
+            return mask
+        red, green, blue = np.moveaxis(mask[..., :3], 2, 0)
+        if not (np.array_equal(red, green) and np.array_equal(green, blue)):
+            raise InputError(f"{self.path}: a picture in colour; a mask holds one number a pixel: save it as grey")
+        return np.ascontiguousarray(red)
+
+
+def read_pixel_size(path: str | Path) -> tuple[float, float] | None:
+    """Micrometres (y, x) of a pixel, from a TIFF's ImageJ, OME or resolution entries; None where unknown.
+
+    Plain resolution tags of more than 20 micrometres a pixel (72 to 1200 dots an inch) are a printer's or a screen's
+    and are not believed; neither is what is not a plausible number.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes)")
+    reader = _reader(path, raw=False) if path.suffix.lower() in TIFF_SUFFIXES else None
+    if reader is None:
+        _check_file(path, IMAGE_SUFFIXES, "images may be {}")
+        return None
+    reader.close()
+    return reader.pixel_size
+
+
+def _reader(path: Path, raw: bool) -> TiffReader | ArrayReader | PictureReader:
+    _check_file(path, IMAGE_SUFFIXES, "images may be {}")
     suffix = path.suffix.lower()
-    if suffix in TIFF_SUFFIXES:
-        pixels = _read_tiff(path)
-    elif suffix == ".npy":
-        pixels = _read_npy(path)
-    elif suffix in IMAGE_SUFFIXES:
-        pixels = _read_opencv(path)
-    else:
-        raise InputError(f"{path}: {suffix or 'no suffix'}; images may be {', '.join(IMAGE_SUFFIXES)}")
-    return _channels_last(pixels, path)
-
-
-def read_mask(path: str | Path) -> NDArray:
-    """Read a mask ``.npy`` as (H, W) in the file's dtype; a single leading or trailing axis of length 1 is dropped.
-
-    Pickled objects are refused (``allow_pickle=False``). Raises `InputError` naming the file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.suffix.lower() != ".npy":
-        raise InputError(f"{path}: masks are NumPy files (.npy), written by numpy.save(path, mask)")
-    mask = _read_npy(path)
-    if mask.ndim == 3 and 1 in (mask.shape[0], mask.shape[2]):
-        mask = mask[0] if mask.shape[0] == 1 else mask[..., 0]
-    if mask.ndim != 2 or mask.size == 0:
-        raise InputError(f"{path}: shape {mask.shape}; a mask is (height, width)")
-    return mask
-
-
-def label_map(mask: NDArray, classes: int, path: str | Path = "mask") -> NDArray[np.uint8]:
-    """Turn mask values into labels 0 (background) to `classes`, as uint8 (H, W).
-
-    One class: bool, 0/1 or 0/255. More classes: integers 0 to `classes`. Anything else raises `InputError` with the
-    values
-    found: what they mean is a question for the person who drew them.
-    """
-    if mask.dtype == bool:
-        return mask.astype(np.uint8)
-    if not np.issubdtype(mask.dtype, np.number) or np.issubdtype(mask.dtype, np.complexfloating):
-        raise InputError(f"{path}: dtype {mask.dtype}; a mask holds bool or integers")
-    values = _distinct(mask)
-    if values <= set(range(classes + 1)):
-        return mask.astype(np.uint8)
-    if classes == 1 and values <= {0, 255}:
-        return (mask == 255).astype(np.uint8)
-    shown = ", ".join(f"{value:g}" for value in sorted(values)[:6]) + (", ..." if len(values) > 6 else "")
-    wanted = "bool, 0/1 or 0/255" if classes == 1 else f"class ids 0 to {classes} (task.classes has {classes})"
-    raise InputError(f"{path}: values {shown}; wanted {wanted}")
-
-
-def to_channels(pixels: NDArray, channels: int, path: str | Path = "image") -> NDArray:
-    """Bring (H, W) or (H, W, C) to (C, H, W) with 1 or 3 channels, keeping the dtype.
-
-    Colour asked for as one channel becomes grey by the luma weights 0.299, 0.587, 0.114 (three equal channels keep
-    their values exactly); grey asked for as three is repeated; a fourth (alpha) channel is dropped.
-    """
-    if pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8)
-    if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
-        raise InputError(f"{path}: shape {pixels.shape}; wanted (height, width) or (height, width, 3)")
-    if pixels.ndim == 3 and pixels.shape[2] == 2:  # grey with alpha
-        pixels = pixels[..., 0]
-    colour = pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] in (3, 4) else None
-    if channels == 3:
-        if colour is None:
-            colour = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
-        return np.ascontiguousarray(np.moveaxis(colour, 2, 0))
-    if channels != 1:
-        raise InputError(f"data.channels={channels}: wanted 1 (grey) or 3 (colour)")
-    if colour is None:
-        return np.ascontiguousarray(pixels.reshape(1, *pixels.shape[:2]))
-    red, green, blue = np.moveaxis(colour, 2, 0)
-    if np.array_equal(red, green) and np.array_equal(green, blue):
-        return np.ascontiguousarray(red[None])
-    grey = colour @ _LUMA
-    if np.issubdtype(pixels.dtype, np.integer):
-        grey = np.rint(grey)
-    return grey.astype(pixels.dtype)[None]
-
-
-def _read_tiff(path: Path) -> NDArray:
+    kind = TiffReader if suffix in TIFF_SUFFIXES else ArrayReader if suffix == ".npy" else PictureReader
     try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            pixels = series.asarray()
-            pages = [axis for axis, length in zip(series.axes, series.shape, strict=True) if length > 1]
-    except Exception as error:  # tifffile and imagecodecs raise many types on damaged files
-        raise InputError(f"{path}: cannot be read as TIFF ({error})") from None
-    if len(pages) > 2 and "S" not in pages:  # S: the samples of a colour; all else is a stack, however short
-        raise InputError(
-            f"{path}: a stack of shape {pixels.shape} (axes {series.axes}); wanted one image (height, width)"
-        )
-    return pixels
+        return kind(path, raw)
+    except OSError as error:  # it vanished, or may not be read
+        raise InputError(f"{path}: {error.strerror or error}") from None
 
 
-def _read_npy(path: Path) -> NDArray:
+def _check_file(path: Path, suffixes: tuple[str, ...], wanted: str) -> None:
     try:
-        array = np.load(path, allow_pickle=False)
-    except Exception as error:  # NumPy raises ValueError, EOFError, OSError, SyntaxError on damaged headers
-        raise InputError(f"{path}: cannot be read as a NumPy file ({error})") from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: an archive of several arrays; wanted one array written by numpy.save")
-    return array
+        if path.is_dir():
+            raise InputError(f"{path}: a folder; wanted a file")
+        if not path.is_file():
+            raise InputError(f"{path}: no such file" + (" (a link to nowhere)" if path.is_symlink() else ""))
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}") from None
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{path}: {path.suffix or 'no suffix'}; {wanted.format(', '.join(suffixes))}")
+    if size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes)")
 
 
-def _read_opencv(path: Path) -> NDArray:
-    # imdecode rather than imread: it takes any path (imread fails on non-ASCII ones on Windows)
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise InputError(f"{path}: damaged, or not a {path.suffix} file")
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if pixels.ndim == 3 else pixels
+def _chosen_page(path: Path, page: Page, pages: int) -> int | str:
+    """Number from 0, or ``max``, ``mean`` or ``channels``."""
+    if page is None:
+        if pages > 1:
+            raise InputError(
+                f"{path}: a stack of {pages} pages; wanted one image. Choose with data.page=max or mean (projections), "
+                f"first, 1 to {pages}, channels (the pages are channels), or each (every page an image)"
+            )
+        return 0
+    if isinstance(page, str) and page not in PAGES:
+        raise InputError(f"data.page={page}: wanted {', '.join(PAGES)}, or a number from 1")
+    if page == "first" or (page in ("max", "mean") and pages == 1):
+        return 0
+    if isinstance(page, str):
+        return page
+    if not 1 <= page <= pages:
+        raise InputError(f"{path}: no page {page}; it has {pages}, counted from 1")
+    return page - 1
 
 
-def _channels_last(pixels: NDArray, path: Path) -> NDArray:
-    """Accept (H, W), (H, W, 2..4) and planar (2..4, H, W); refuse the rest by its shape."""
-    squeezed = pixels.reshape([n for n in pixels.shape if n != 1] or [1])
-    if pixels.size and squeezed.ndim == 1:  # an image one pixel high or wide
-        squeezed = pixels.reshape(pixels.shape[-2:]) if pixels.ndim >= 2 else squeezed
-    if not np.issubdtype(pixels.dtype, np.number) and pixels.dtype != bool:
-        raise InputError(f"{path}: dtype {pixels.dtype}; an image holds numbers")
-    if np.issubdtype(pixels.dtype, np.complexfloating):
-        raise InputError(f"{path}: complex numbers; wanted real intensities")
-    if squeezed.size and squeezed.ndim == 2:
-        return squeezed
-    if squeezed.size and squeezed.ndim == 3:
-        if squeezed.shape[2] in (2, 3, 4):
-            return squeezed
-        if squeezed.shape[0] in (2, 3, 4):
-            return np.moveaxis(squeezed, 0, 2)
-    raise InputError(
-        f"{path}: shape {pixels.shape}; wanted one image (height, width) or (height, width, colours), not a stack"
-    )
+def _chosen_channels(path: Path, channel: Channel, held: int) -> list[int] | None:
+    if channel is None:
+        return None
+    wanted = [channel] if isinstance(channel, int) else list(channel)
+    wrong = [number for number in wanted if not 1 <= number <= held]
+    if wrong or not wanted:
+        raise InputError(f"{path}: no channel {', '.join(map(str, wrong))}; it has {held}, counted from 1")
+    return [number - 1 for number in wanted]
 
 
-def _distinct(mask: NDArray) -> set[float]:
-    """The distinct values; a fast path for 8-bit masks, which are nearly all masks."""
-    if mask.dtype == np.uint8:
-        return {float(value) for value in np.flatnonzero(np.bincount(mask.ravel(), minlength=256))}
-    return {float(value) for value in np.unique(mask)}
+def _check_mask_array(path: Path) -> None:
+    try:
+        shape = open_array(path).shape
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    flat = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape[:2] if shape[2:] == (1,) else shape
+    if len(flat) != 2 or 0 in shape:
+        raise InputError(f"{path}: shape {shape}; a mask is (height, width)")

@@ -4,28 +4,38 @@ An image and its mask share their stem: ``img/cell_01.tif`` and ``mask/cell_01.n
 """
 
 import os
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import IGNORE, IMAGE_SUFFIXES, label_map, read_image, read_mask, to_channels
+from segexp.data.images import IGNORE, IMAGE_SUFFIXES, MASK_SUFFIXES, MaskFile, open_image
 from segexp.data.normalization import image_statistics
+from segexp.data.reading import Pair, Reading, inspect_pair, read_instances, read_pair, read_pair_window
+from segexp.data.scale import Size
 from segexp.errors import InputError
+
+__all__ = [
+    "FOREGROUND_POINTS",
+    "Pair",
+    "Reading",
+    "Sample",
+    "empty_faults",
+    "find_pairs",
+    "make_sample",
+    "pixel_bytes",
+    "read_folder",
+    "read_pair",
+    "read_samples",
+    "settle_doubts",
+]
 
 FOREGROUND_POINTS = 4096
 """Foreground pixels remembered for each image, a uniform subset where there are more: enough to place crops on."""
-
-
-class Pair(NamedTuple):
-    """The two files of one annotated image."""
-
-    image: Path
-    mask: Path
 
 
 @dataclass
@@ -41,6 +51,11 @@ class Sample:
         class_pixels: pixels of each label 0..K, int64 (K + 1,).
         pixels: (C, H, W) in the file's dtype, or None when read on demand.
         labels: (H, W) uint8, or None when read on demand.
+        source: the two files; None for generated images.
+        reading: how the files are read.
+        mask_kind: what the mask was found to hold, such as ``0/255``: see `segexp.data.labels.Values`.
+        pixel_size: micrometres (y, x) of a pixel; None where unknown.
+        has_instances: whether `instances` gives object ids.
     """
 
     name: str
@@ -53,48 +68,85 @@ class Sample:
     pixels: NDArray | None = None
     labels: NDArray[np.uint8] | None = None
     source: Pair | None = field(default=None, repr=False)
+    reading: Reading | None = field(default=None, repr=False)
+    mask_kind: str = "0/1"
+    pixel_size: Size | None = None
+    has_instances: bool = False
+    doubt: str = field(default="", repr=False)
 
     def load(self) -> tuple[NDArray, NDArray[np.uint8]]:
         """Pixels (C, H, W) and labels (H, W): from memory, or from the two files."""
         if self.pixels is not None and self.labels is not None:
             return self.pixels, self.labels
         assert self.source is not None
-        channels, classes = self.shape[0], len(self.class_pixels) - 1
-        return read_pair(self.source, channels, classes)
+        assert self.reading is not None
+        return read_pair_window(self.source, self.reading, (0, 0, *self.shape[1:]))
+
+    def window(self, top: int, left: int, size: int) -> tuple[NDArray, NDArray[np.uint8]]:
+        """The square of `size` at (top, left) of pixels (C, h, w) and labels (h, w), smaller where the image ends.
+
+        From memory, or reading only that part of the two files: see `segexp.data.images.open_image`.
+        """
+        height, width = min(size, self.shape[1] - top), min(size, self.shape[2] - left)
+        if self.pixels is not None and self.labels is not None:
+            cut = slice(top, top + height), slice(left, left + width)
+            return self.pixels[:, *cut], self.labels[cut]
+        assert self.source is not None
+        assert self.reading is not None
+        return read_pair_window(self.source, self.reading, (top, left, height, width))
+
+    def instances(self) -> NDArray[np.int32] | None:
+        """Object ids (H, W) from the mask file, 0 for background; None where the masks of the set hold no objects."""
+        if not self.has_instances or self.source is None or self.reading is None:
+            return None
+        return read_instances(self.source, self.reading)
 
 
-def find_pairs(image_dir: str | Path, mask_dir: str | Path) -> tuple[list[Pair], list[str]]:
+def find_pairs(image_dir: str | Path, mask_dir: str | Path, page: object = None) -> tuple[list[Pair], list[str]]:
     """Pair the files of two folders by stem, sorted by name; the second list holds what does not fit.
 
-    Files that are neither images nor masks (``.DS_Store``, ``Thumbs.db``, notes) are passed over.
+    Files that are neither images nor masks (``.DS_Store``, ``Thumbs.db``, notes) are passed over. Where an ``.npy`` and
+    a picture of the same stem lie in the mask folder, the ``.npy`` is the mask. With `page` ``each`` every page of an
+    image is a pair of its own, with the same page of the mask, or with the mask file of that page: ``stack_3.png`` or
+    ``stack_0003.png`` for page 3 of ``stack.tif``.
     """
     image_dir, mask_dir = Path(image_dir), Path(mask_dir)
     faults = [f"{folder}: no such folder" for folder in (image_dir, mask_dir) if not folder.is_dir()]
     if faults:
         return [], faults
-    images, image_faults = _by_stem(image_dir, IMAGE_SUFFIXES)
-    masks, mask_faults = _by_stem(mask_dir, (".npy",))
-    faults = image_faults + mask_faults
+    try:
+        images, image_twins = _by_stem(image_dir, IMAGE_SUFFIXES)
+        masks, mask_twins = _by_stem(mask_dir, (".npy",))
+        pictures, picture_twins = _by_stem(mask_dir, MASK_SUFFIXES[1:])
+    except OSError as error:
+        return [], [f"{error.filename}: {error.strerror}"]
+    extra = {stem for stem in pictures if masks and stem not in images}  # previews, perhaps, beside .npy masks
+    twins = image_twins + mask_twins + [path for path in picture_twins if path.stem not in masks.keys() | extra]
+    faults = [f"{path}: another file of that name, with another ending; each needs a name of its own" for path in twins]
+    masks = {stem: path for stem, path in pictures.items() if stem not in extra} | masks  # .npy counts where both exist
     if not images:
         faults.append(f"{image_dir}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}")
-    for stem in sorted(images.keys() - masks.keys()):
-        other = next((p.name for p in mask_dir.glob(f"{_escape(stem)}.*")), None)
-        found = f" (there is {other}: save it as .npy)" if other else ""
-        faults.append(f"{images[stem]}: no mask {mask_dir / (stem + '.npy')}{found}")
-    faults += [f"{masks[stem]}: no image of that name in {image_dir}" for stem in sorted(masks.keys() - images.keys())]
-    return [Pair(images[stem], masks[stem]) for stem in sorted(images.keys() & masks.keys())], faults
-
-
-def read_pair(pair: Pair, channels: int, classes: int) -> tuple[NDArray, NDArray[np.uint8]]:
-    """Pixels (channels, H, W) in the file's dtype and labels (H, W) uint8; `InputError` names the file at fault."""
-    pixels = to_channels(read_image(pair.image), channels, pair.image)
-    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-        raise InputError(f"{pair.image}: holds NaN or infinite values")
-    labels = label_map(read_mask(pair.mask), classes, pair.mask)
-    if labels.shape != pixels.shape[1:]:
-        swapped = " (rows and columns swapped?)" if labels.shape == pixels.shape[:0:-1] else ""
-        raise InputError(f"{pair.mask}: shape {labels.shape}, but {pair.image.name} is {pixels.shape[1:]}{swapped}")
-    return pixels, labels
+    pairs: list[Pair] = []
+    used: set[str] = set()
+    for stem, image in images.items():
+        try:
+            found = _pages(image, stem, masks, masks.keys() - images.keys()) if page == "each" else None
+        except InputError as error:
+            faults.append(str(error))
+            used.add(stem)
+            continue
+        if found:
+            pairs += found
+            used |= {pair.mask.stem for pair in found}
+        elif stem in masks:
+            pairs.append(Pair(image, masks[stem]))
+            used.add(stem)
+        else:
+            other = next((p.name for p in mask_dir.glob(f"{_escape(stem)}.*")), None)
+            also = f" (there is {other}: save it as .npy, .png or .tif, which keep every value)" if other else ""
+            faults.append(f"{image}: no mask {mask_dir / stem} ending in {', '.join(MASK_SUFFIXES)}{also}")
+    faults += [f"{masks[stem]}: no image of that name in {image_dir}" for stem in sorted(masks.keys() - used)]
+    return pairs, faults
 
 
 def make_sample(
@@ -113,12 +165,7 @@ def make_sample(
 
 
 def read_samples(
-    pairs: Iterable[Pair],
-    channels: int,
-    classes: int,
-    keep: bool,
-    workers: int = 4,
-    normalization: str = "standard",
+    pairs: Iterable[Pair], reading: Reading, keep: bool, workers: int = 4, normalization: str = "standard"
 ) -> tuple[list[Sample], list[str]]:
     """Read every pair once, in threads; return the readable ones and the faults of the others.
 
@@ -128,12 +175,14 @@ def read_samples(
 
     def read(pair: Pair) -> Sample | str:
         try:
-            sample = make_sample(pair.image.name, *read_pair(pair, channels, classes), classes, normalization)
+            pixels, labels, values, place = inspect_pair(pair, reading)
+            sample = make_sample(pair.name, pixels, labels, reading.classes, normalization)
         except InputError as error:
             return str(error)
         except OSError as error:
             return f"{pair.image}: {error}"
-        sample.source = pair
+        sample.source, sample.reading, sample.pixel_size = pair, reading, place.pixel_size
+        sample.mask_kind, sample.doubt = values.kind, values.doubt
         if not keep:
             sample.pixels = sample.labels = None
         return sample
@@ -149,51 +198,91 @@ def read_samples(
     return samples, faults
 
 
+def settle_doubts(samples: Iterable[Sample]) -> list[str]:
+    """Faults of masks whose few ids stay unclear after all of a set were read; mark the set where they hold objects."""
+    samples = list(samples)
+    objects = any(sample.mask_kind == "instance ids" and not sample.doubt for sample in samples)
+    for sample in samples:
+        sample.has_instances = objects
+    return [] if objects else [sample.doubt for sample in samples if sample.doubt]
+
+
 def read_folder(
     image_dir: str | Path,
     mask_dir: str | Path,
-    channels: int,
-    classes: int,
-    keep: bool,
+    reading: Reading | None = None,
+    keep: bool = True,
     workers: int = 4,
     normalization: str = "standard",
 ) -> list[Sample]:
     """Every annotated image of two folders; raises one `InputError` that lists all that is wrong with them."""
-    pairs, faults = find_pairs(image_dir, mask_dir)
-    samples, unreadable = read_samples(pairs, channels, classes, keep, workers, normalization)
-    faults += unreadable
-    if samples and not any(len(sample.foreground) for sample in samples):
-        faults.append(f"{mask_dir}: every mask is empty, there is nothing to learn")
+    reading = reading or Reading()
+    pairs, faults = find_pairs(image_dir, mask_dir, reading.page)
+    samples, unreadable = read_samples(pairs, reading, keep, workers, normalization)
+    faults += unreadable + settle_doubts(samples) + empty_faults(samples, mask_dir)
     if faults:
         raise InputError("\n".join(faults))
     return samples
 
 
-def pixel_bytes(image_dir: str | Path, mask_dir: str | Path) -> int:
+def empty_faults(samples: list[Sample], place: str | Path) -> list[str]:
+    """The fault that no mask of `samples` marks anything, where that is so."""
+    if not samples or any(len(sample.foreground) for sample in samples):
+        return []
+    ignore = samples[0].reading.ignore if samples[0].reading else None
+    why = "" if ignore is None else f" (task.ignore={ignore} hides the pixels that are {ignore})"
+    return [f"{place}: every mask is empty, there is nothing to learn{why}"]
+
+
+def pixel_bytes(image_dir: str | Path, mask_dir: str | Path, reading: Reading | None = None) -> int:
     """Memory that the images and masks of two folders would take, guessed from one image and the number of files."""
-    pairs, _ = find_pairs(image_dir, mask_dir)
+    reading = reading or Reading()
+    pairs, _ = find_pairs(image_dir, mask_dir, reading.page)
     for pair in pairs:
         try:
-            image, mask = read_image(pair.image), read_mask(pair.mask)
-        except InputError:
+            with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
+                pixels = file.shape[0] * file.shape[1]
+                bytes_each = pixels * (reading.channels * file.dtype.itemsize + 1)
+            # compressed files differ in size; scale by bytes on disk where that is larger than by count
+            disk = sum(p.image.stat().st_size for p in pairs) / max(pair.image.stat().st_size, 1)
+        except (InputError, OSError):
             continue
-        # compressed files differ in size; scale by bytes on disk where that is larger than by count
-        disk = sum(p.image.stat().st_size for p in pairs) / max(pair.image.stat().st_size, 1)
-        return int(max(disk, len(pairs)) * (image.nbytes + mask.size))
+        return int(max(disk, len(pairs)) * bytes_each)
     return 0
 
 
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Path], list[str]]:
+def _pages(image: Path, stem: str, masks: dict[str, Path], free: set[str]) -> list[Pair]:
+    """A pair for each page of a stack, with a mask file a page or a stack of masks; none where it is a single image."""
+    with open_image(image, "first") as file:
+        count = file.pages
+    if count == 1:
+        return []
+    pattern = re.compile(re.escape(stem) + r"_0*([1-9]\d*)")
+    single = {int(match[1]): masks[name] for name in sorted(free) if (match := pattern.fullmatch(name))}
+    if single:
+        missing = [number for number in range(1, count + 1) if number not in single]
+        if missing or len(single) > count:
+            shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            raise InputError(f"{image}: {count} pages, but {len(single)} masks {stem}_N; none for page {shown or '?'}")
+        return [Pair(image, single[number], number) for number in range(1, count + 1)]
+    if stem not in masks:
+        return []
+    with MaskFile(masks[stem], 1) as mask:
+        if mask.pages != count:
+            raise InputError(f"{masks[stem]}: {mask.pages} pages, but {image.name} has {count}; wanted a mask a page")
+    return [Pair(image, masks[stem], number, number) for number in range(1, count + 1)]
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Path], list[Path]]:
+    """Files by stem, and those whose stem another one has already."""
     found: dict[str, Path] = {}
-    faults = []
+    twins = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
-        if path.stem in found:
-            faults.append(f"{path}: same name as {found[path.stem].name}; each image needs a name of its own")
-        else:
-            found[path.stem] = path
-    return found, faults
+        if found.setdefault(path.stem, path) != path:
+            twins.append(path)
+    return found, twins
 
 
 def _escape(stem: str) -> str:

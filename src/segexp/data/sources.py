@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from segexp import synthesis
-from segexp.data.pairs import Sample, make_sample, pixel_bytes, read_folder
+from segexp.data.pairs import Reading, Sample, make_sample, pixel_bytes, read_folder
 from segexp.errors import InputError
 
 Samples = tuple[list[Sample], list[Sample]]
 """Training and validation images."""
 
 
-def fits_in_memory(folders: Mapping[str, Path]) -> bool:
+def fits_in_memory(folders: Mapping[str, Path], reading: Reading) -> bool:
     """Whether the pixels of all four folders take at most half of the memory that is free now."""
-    need = pixel_bytes(folders["train_img_dir"], folders["train_mask_dir"])
-    need += pixel_bytes(folders["val_img_dir"], folders["val_mask_dir"])
+    need = pixel_bytes(folders["train_img_dir"], folders["train_mask_dir"], reading)
+    need += pixel_bytes(folders["val_img_dir"], folders["val_mask_dir"], reading)
     return need <= free_memory() / 2
 
 
 def read_folders(
-    folders: Mapping[str, Path], channels: int, classes: int, keep: bool, workers: int, normalization: str
+    folders: Mapping[str, Path], reading: Reading, keep: bool, workers: int, normalization: str
 ) -> Samples:
     """Read ``train_img_dir`` and the other three folders; one `InputError` lists all that is wrong with them."""
     faults: list[str] = []
@@ -30,7 +30,7 @@ def read_folders(
     for part in ("train", "val"):
         try:
             images, masks = folders[f"{part}_img_dir"], folders[f"{part}_mask_dir"]
-            parts.append(read_folder(images, masks, channels, classes, keep, workers, normalization))
+            parts.append(read_folder(images, masks, reading, keep, workers, normalization))
         except InputError as error:
             faults += str(error).splitlines()
     if faults:

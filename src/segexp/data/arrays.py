@@ -1,0 +1,83 @@
+"""`.npy` files, whole or by window, never unpickled and never longer than the file."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.data.limits import check_declared
+from segexp.errors import InputError
+
+
+def open_array(path: Path) -> NDArray:
+    """The array of an ``.npy`` file, memory-mapped: only the header is read, and the length compared with it.
+
+    Raises `InputError` for pickled objects, archives (``.npz``), and whatever is no NumPy file.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+        if start == b"PK":
+            raise InputError(f"{path}: an archive of several arrays; wanted one array written by numpy.save")
+        array = np.lib.format.open_memmap(path, mode="r")
+    except InputError:
+        raise
+    except PermissionError:
+        raise
+    except Exception as error:  # NumPy raises ValueError, EOFError, OSError, SyntaxError on damaged headers
+        raise InputError(f"{path}: cannot be read as a NumPy file ({error})") from None
+    return array
+
+
+class ArrayReader:
+    """An image ``.npy``, open for reading windows; see `segexp.data.tiff.TiffReader` for the attributes.
+
+    (H, W), (H, W, 2 to 4), planar (2 to 4, H, W), (H, W, C) with few channels, or else (pages, H, W). Three or four
+    channels are colours. Axes of length 1 are dropped. `raw`, for masks: three axes are always (pages, H, W).
+    """
+
+    def __init__(self, path: Path, raw: bool = False):
+        self.path = path
+        array = open_array(path)
+        if not np.issubdtype(array.dtype, np.number) and array.dtype != bool:
+            raise InputError(f"{path}: dtype {array.dtype}; an image holds numbers")
+        if np.issubdtype(array.dtype, np.complexfloating):
+            raise InputError(f"{path}: complex numbers; wanted real intensities")
+        self._stack = _pages_rows_columns_channels(array, path, raw)
+        self.pages, self.height, self.width, self.channels = self._stack.shape
+        self.colour = self.channels in (3, 4)
+        self.dtype = array.dtype.newbyteorder("=")
+        self.pixel_size: tuple[float, float] | None = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._stack = np.empty((0, 0, 0, 0), self.dtype)
+
+    def read(self, page: int, top: int, left: int, height: int, width: int) -> NDArray:
+        """The window of page `page` (from 0), which must lie inside it: (height, width, channels)."""
+        cut = self._stack[page, top : top + height, left : left + width]
+        check_declared(self.path, cut.shape, cut.dtype.itemsize)
+        return cut.astype(self.dtype, copy=True)
+
+
+def _pages_rows_columns_channels(array: NDArray, path: Path, raw: bool) -> NDArray:
+    shape = array.shape
+    lengths = list(shape)
+    while len(lengths) > 2 and 1 in (lengths[0], lengths[-1]):
+        del lengths[0 if lengths[0] == 1 else -1]
+    lengths = [n for n in lengths if n != 1] if len(lengths) > 3 else lengths
+    if array.size and len(lengths) == 2:
+        return array.reshape(1, *lengths, 1)
+    if array.size and len(lengths) == 3:
+        first, rows, last = lengths
+        squeezed = array.reshape(lengths)
+        if raw:
+            return squeezed[..., None]
+        if last in (2, 3, 4) or (last <= 16 and 4 * last <= min(first, rows)):
+            return squeezed[None]
+        if first in (2, 3, 4):
+            return np.moveaxis(squeezed, 0, 2)[None]
+        return squeezed[..., None]
+    raise InputError(
+        f"{path}: shape {shape}; wanted (height, width), (height, width, channels) or (pages, height, width)"
+    )

@@ -1,0 +1,84 @@
+"""The size that a PNG, JPEG, BMP or WebP file declares, from its first bytes and without decoding.
+
+OpenCV tells an image's size only once it has allocated it; these few fields say it before. The kind is told by the
+content, as OpenCV does, and only these four kinds get through to it.
+"""
+
+import struct
+from typing import NamedTuple
+
+_JPEG_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_PNG_CHANNELS = {0: (1, 1), 2: (3, 3), 3: (1, 4), 4: (2, 4), 6: (4, 4)}  # as stored, and as OpenCV decodes them
+_JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+
+
+class Header(NamedTuple):
+    """What a picture's first bytes declare: its `kind`, its size, and bytes a pixel as decoded and bits as stored."""
+
+    kind: str
+    height: int
+    width: int
+    itemsize: int
+    bits: int
+
+
+def declared_size(data: bytes) -> Header | None:
+    """The header of a PNG, JPEG, BMP or WebP; None where the content is none of the four or is cut short."""
+    try:
+        if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":
+            width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
+            stored, decoded = _PNG_CHANNELS.get(colour, (4, 4))
+            return Header("PNG", height, width, decoded * (2 if depth == 16 else 1), max(1, depth) * stored)
+        if data[:2] == b"BM":
+            return _bmp(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+        if data[:2] == b"\xff\xd8":
+            return _jpeg(data)
+    except (struct.error, IndexError):
+        return None
+    return None
+
+
+def png_is_indexed(data: bytes) -> bool:
+    """Whether a PNG's pixels are entries of a palette."""
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x03"
+
+
+def _bmp(data: bytes) -> Header:
+    (header,) = struct.unpack("<I", data[14:18])
+    width, height = struct.unpack("<HH", data[18:22]) if header == 12 else struct.unpack("<ii", data[18:26])
+    return Header("BMP", abs(height), abs(width), 4, 8)  # a negative height means rows from the top
+
+
+def _webp(data: bytes) -> Header | None:
+    kind, body = data[12:16], data[20:]
+    if kind == b"VP8X":  # the canvas that later chunks are drawn on
+        height, width = (1 + int.from_bytes(body[start : start + 3], "little") for start in (7, 4))
+        return Header("WebP", height, width, 4, 32)
+    if kind == b"VP8L" and body[0] == 0x2F:
+        (bits,) = struct.unpack("<I", body[1:5])
+        return Header("WebP", 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF), 4, 32)
+    if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", body[6:10])
+        return Header("WebP", height & 0x3FFF, width & 0x3FFF, 4, 32)
+    return None
+
+
+def _jpeg(data: bytes) -> Header | None:
+    position = 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            return None
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill bytes
+            position += 1
+        elif marker in _JPEG_BARE:
+            position += 2
+        elif marker in _JPEG_FRAMES:
+            height, width, components = struct.unpack(">HHB", data[position + 5 : position + 10])
+            itemsize = max(components, 1) * (2 if data[position + 4] > 8 else 1)
+            return Header("JPEG", height, width, itemsize, 8 * itemsize)
+        else:
+            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
+    return None

@@ -1,0 +1,150 @@
+"""What the numbers in a mask mean: background, classes, objects, and pixels that nobody annotated.
+
+The rules are in ``docs/data.md``. A mask is first judged by the values it holds (`mask_values`), and what is not clear
+is refused with the setting that settles it; then `to_labels` translates, pixel by pixel, so that a window of a mask
+becomes the same window of its labels.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.errors import InputError
+
+IGNORE = 255
+"""Label of a pixel that nobody annotated: no loss and no score counts it."""
+
+MASKS = ("auto", "binary", "classes", "instances", "probabilities")
+"""What masks may hold, for ``task.masks``."""
+
+MANY_IDS = 8
+"""Distinct ids in one mask of a task with one class from which they are taken for objects without being told."""
+
+PROBABILITY = 0.5
+"""Where a mask of probabilities is cut."""
+
+
+class Values(NamedTuple):
+    """How a mask is read.
+
+    Attributes:
+        kind: ``empty``, ``0/1``, ``0/255``, ``class ids``, ``instance ids`` or ``probabilities``.
+        largest: the largest value, the ignored one aside.
+        doubt: what to say unless other masks of the set settle it; empty where it is clear.
+    """
+
+    kind: str
+    largest: float
+    doubt: str = ""
+
+
+def label_map(
+    mask: NDArray, classes: int, path: str | Path = "mask", masks: str = "auto", ignore: int | None = None
+) -> NDArray[np.uint8]:
+    """Turn mask values into labels 0 (background) to `classes` and 255 (not annotated), as uint8 (H, W).
+
+    One class: bool, 0/1, 0/255, or ids of at least `MANY_IDS` objects. More classes: integers 0 to `classes`. What else
+    there is needs `masks`, one of `MASKS`; `ignore` is the value of pixels that nobody annotated. Raises `InputError`
+    with the values found where that is not clear: what they mean is a question for the person who drew them.
+    """
+    found = mask_values(mask, classes, path, masks, ignore)
+    if found.doubt:
+        raise InputError(found.doubt)
+    return to_labels(mask, classes, masks, ignore)
+
+
+def mask_values(
+    mask: NDArray, classes: int, path: str | Path = "mask", masks: str = "auto", ignore: int | None = None
+) -> Values:
+    """Judge a mask by the values it holds; the arguments and errors are those of `label_map`.
+
+    A few ids in a task with one class might be objects or classes: that is returned as a doubt, because another mask of
+    the set with many of them makes it clear.
+    """
+    if mask.dtype == bool:
+        return Values("0/1" if mask.any() else "empty", float(mask.any()))
+    if not np.issubdtype(mask.dtype, np.number) or np.issubdtype(mask.dtype, np.complexfloating):
+        raise InputError(f"{path}: dtype {mask.dtype}; a mask holds bool or integers")
+    values = distinct(mask)
+    if any(not np.isfinite(value) for value in values):
+        raise InputError(f"{path}: holds NaN or infinite values")
+    if ignore is not None:
+        values -= {float(ignore)}
+        if ignore == 0:  # as ilastik and Labkit write: 0 nobody's, 1 background, 2 and up the classes
+            values = {value - 1 for value in values}
+    kind = masks if masks != "auto" else "binary" if classes == 1 else "classes"
+    return _judge(values, kind, masks == "auto", classes, path)
+
+
+def _judge(values: set[float], kind: str, guess: bool, classes: int, path: str | Path) -> Values:
+    shown = ", ".join(f"{value:g}" for value in sorted(values)[:6]) + (", ..." if len(values) > 6 else "")
+    largest = max(values, default=0.0)
+    start = f"{path}: values {shown}; wanted"
+    if kind == "probabilities":
+        if values and not (min(values) >= 0 and largest <= 1):
+            raise InputError(f"{start} probabilities from 0 to 1 (task.masks=probabilities)")
+        return Values(kind, largest)
+    if any(value < 0 or value != round(value) for value in values):
+        cut = "; probabilities? task.masks=probabilities cuts them at 0.5" if guess and min(values) >= 0 else ""
+        cut = "; not annotated? say which value with task.ignore" if min(values) < 0 else cut
+        raise InputError(f"{start} {_wanted(kind, classes)}{cut}")
+    if values <= {0.0}:
+        return Values("empty", 0.0)
+    if kind == "instances":
+        return Values("instance ids", largest)
+    if kind == "classes" and largest <= classes:
+        return Values("0/1" if largest == 1 and classes == 1 else "class ids", largest)
+    if kind == "binary" and (values <= {0, 1} or values <= {0, 255}):
+        return Values("0/255" if largest == 255 else "0/1", largest)
+    if kind == "binary" and guess and len(values - {0.0}) >= MANY_IDS:
+        return Values("instance ids", largest)
+    message = f"{start} {_wanted(kind, classes)}{_remedies(values, kind, classes)}"
+    if kind == "binary" and guess and 255 not in values:
+        return Values("instance ids", largest, doubt=message)
+    raise InputError(message)
+
+
+def _wanted(kind: str, classes: int) -> str:
+    if kind == "binary":
+        return "bool, 0/1 or 0/255"
+    return "object ids" if kind == "instances" else f"class ids 0 to {classes} (task.classes has {classes})"
+
+
+def _remedies(values: set[float], kind: str, classes: int) -> str:
+    """The settings that would settle it."""
+    found = []
+    if 255 in values:
+        found.append("task.ignore=255 if 255 was not annotated")
+    rest = max(values - {255.0}, default=0.0)
+    if kind == "binary" and 1 < rest < 10:
+        names = ",".join(f"class{n}" for n in range(1, int(rest) + 1))
+        found.append(f"'task.classes=[{names}]' if they are classes")
+    if kind == "binary" or classes == 1:
+        found.append("task.masks=instances if every value is an object")
+    elif rest > classes:
+        found.append("object ids go with a single class: 'task.classes=[name]' task.masks=instances")
+    return "; " + ", ".join(found) if found else ""
+
+
+def to_labels(mask: NDArray, classes: int, masks: str = "auto", ignore: int | None = None) -> NDArray[np.uint8]:
+    """Translate mask values, judged by `mask_values` before, to labels uint8 (H, W); each pixel by itself."""
+    unknown = None if ignore is None else mask == ignore
+    background = 1 if ignore == 0 else 0
+    if masks == "probabilities":
+        labels = (mask >= PROBABILITY).astype(np.uint8)
+    elif masks in ("binary", "instances") or (masks == "auto" and classes == 1):
+        labels = (mask != background).astype(np.uint8)
+    else:
+        labels = mask.astype(np.uint8) - np.uint8(background)
+    if unknown is not None:
+        labels[unknown] = IGNORE
+    return labels
+
+
+def distinct(mask: NDArray) -> set[float]:
+    """The distinct values; a fast path for 8-bit masks, which are nearly all masks."""
+    if mask.dtype == np.uint8:
+        return {float(value) for value in np.flatnonzero(np.bincount(mask.ravel(), minlength=256))}
+    return {float(value) for value in np.unique(mask)}

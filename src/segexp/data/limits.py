@@ -1,0 +1,63 @@
+"""What a file may make segexp allocate: judged by what its header declares, before anything is decoded.
+
+A few bytes can claim an image of a million by a million pixels. What a header declares is therefore compared with the
+size of the file: no common compression shrinks real images, or even empty ones, by more than `RATIO`. Apart from that
+no single read may take more than `largest()` bytes.
+"""
+
+import os
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+from segexp.errors import InputError
+
+HARMLESS = 128 * 2**20
+"""Bytes that a file of any size may ask for: an empty mask of 8192x8192 pixels shrinks to next to nothing."""
+
+RATIO = 2000
+"""Most that a byte of a file may grow to: deflate, and PNG with it, reaches 1032 at the very best."""
+
+LARGEST_GIB = 16.0
+VARIABLE = "SEGEXP_MAX_GIB"
+"""Environment variable that replaces `LARGEST_GIB`."""
+
+
+def largest() -> int:
+    """Bytes that one read may take: 16 GiB, or what the environment variable ``SEGEXP_MAX_GIB`` says."""
+    text = os.environ.get(VARIABLE, str(LARGEST_GIB))
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < 2**20:
+        raise InputError(f"{VARIABLE}={text}: wanted a number of GiB, such as 16")
+    return int(limit * 2**30)
+
+
+def check_declared(path: str | Path, shape: Sequence[int], itemsize: int, stored: int | None = None) -> int:
+    """Bytes of an array of `shape` and `itemsize` that `path` asks for; `InputError` where that is not to be believed.
+
+    Args:
+        path: the file, for the message.
+        shape: what the header declares, or the part of it that is about to be read.
+        itemsize: bytes a value.
+        stored: bytes in the file that it would be decoded from, times 8 where a bit becomes a byte; None where that
+            does not matter, because the file holds all of them uncompressed and its length was checked.
+    """
+    size = prod(int(length) for length in shape) * itemsize
+    claim = f"{path}: declares {'x'.join(str(length) for length in shape)} values, {_amount(size)}"
+    if any(length < 0 for length in shape):
+        raise InputError(f"{claim}; damaged")
+    if stored is not None and size > max(HARMLESS, RATIO * stored):
+        raise InputError(f"{claim}, in {_amount(stored)} of file; damaged, or made to exhaust memory: not read")
+    if size > largest():
+        raise InputError(f"{claim}; one read may take {_amount(largest())} ({VARIABLE}=N allows N GiB)")
+    return size
+
+
+def _amount(size: int) -> str:
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}" if size < 1e6 * factor else f"{size / factor:.0e} {unit}"
+    return f"{size} bytes"

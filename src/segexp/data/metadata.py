@@ -1,0 +1,194 @@
+"""What the description of a TIFF says: which page is which channel, and how large a pixel is.
+
+ImageJ's lines ``key=value``, OME-XML, tifffile's own JSON, and the resolution tags. All of it is text from a stranger:
+XML that declares a document type is refused, so nothing outside it is ever fetched and nothing in it expands, and no
+number in it decides how much memory is taken.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.errors import InputError
+
+MICROMETRES = {
+    "pm": 1e-6,
+    "å": 1e-4,
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "µm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "inch": 25400.0,
+    "in": 25400.0,
+}
+PLAUSIBLE = (1e-5, 1000.0)
+"""Micrometres a pixel that are believed: from a hundredth of a nanometre to a millimetre."""
+
+PRINTED = 20.0
+"""Micrometres from which a plain resolution tag is a printer's or a screen's (72 to 1200 dots an inch), not a scale."""
+
+
+class Planes(NamedTuple):
+    """Which page of the file holds what.
+
+    Attributes:
+        table: (images, channels) page numbers from 0.
+        told: whether the description says so.
+        contiguous: whether the planes follow each other behind a single directory.
+    """
+
+    table: NDArray[np.int64]
+    told: bool = False
+    contiguous: bool = False
+
+
+def planes(page: Any, count: int, room: int, path: Path) -> Planes:
+    """Arrange the `count` pages of a file whose first `page` carries the description.
+
+    `room`: planes that find room in the file behind the first page's data. ImageJ writes a single directory for stacks
+    over 4 GiB.
+    """
+    text = _description(page)
+    if text.startswith("ImageJ="):
+        return _imagej_planes(text, count, room)
+    order: str | None = None
+    sizes: dict[str, int] = {}
+    root = ome(text, path)
+    if root is not None:
+        element = _first(root, "Pixels")
+        if element is not None:
+            order = element.get("DimensionOrder", "")[:1:-1]  # XYCZT -> TZC: slowest first
+            sizes = {axis: _whole(element.get(f"Size{axis}")) for axis in "CZT"}
+            if page.samplesperpixel > 1:
+                sizes["C"] //= page.samplesperpixel
+    elif text.startswith("{") and '"shape"' in text:
+        order, sizes = _json_axes(text, page)
+    if order is not None and sorted(order) == sorted(sizes) and math.prod(sizes.values()) == count:
+        table = np.arange(count).reshape([sizes[axis] for axis in order])
+        if "C" not in order:
+            return Planes(table.reshape(-1, 1), told=True)
+        return Planes(np.moveaxis(table, order.index("C"), -1).reshape(-1, sizes["C"]), told=True)
+    return Planes(np.arange(count)[:, None], told=count == 1)
+
+
+def pixel_size(page: Any) -> tuple[float, float] | None:
+    """Micrometres (y, x) of a pixel, from ImageJ's description, OME-XML or the resolution tags; None where unknown."""
+    text = _description(page)
+    if text.startswith("ImageJ="):
+        unit = MICROMETRES.get(_unit(dict(_lines(text)).get("unit", "")))
+        return _believed(*(_per_unit(page, tag, unit) for tag in (283, 282)))
+    root = ome(text, None)
+    if root is not None:
+        pixels = _first(root, "Pixels")
+        if pixels is None:
+            return None
+        sizes = []
+        for axis in "YX":
+            unit = MICROMETRES.get(_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm")))
+            size = _number(pixels.get(f"PhysicalSize{axis}"))
+            sizes.append(size * unit if size is not None and unit is not None else None)
+        return _believed(*sizes)
+    unit = {2: 25400.0, 3: 1e4}.get(int(page.tags.valueof(296, 2)))
+    found = _believed(*(_per_unit(page, tag, unit) for tag in (283, 282)))
+    return found if found is not None and max(found) < PRINTED else None
+
+
+def ome(text: str, path: Path | None) -> ElementTree.Element | None:
+    """The root of an OME-XML description; None where it is none. A document type declaration is refused."""
+    if "<OME" not in text[:2000] and ":OME" not in text[:2000]:
+        return None
+    if re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
+        if path is None:
+            return None
+        raise InputError(f"{path}: its OME-XML declares a document type, which could name other files; not read")
+    try:
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError):
+        return None
+
+
+def _imagej_planes(text: str, count: int, room: int) -> Planes:
+    facts = dict(_lines(text))
+    channels, slices, frames = (max(1, _whole(facts.get(key))) for key in ("channels", "slices", "frames"))
+    images = max(_whole(facts.get("images")), 1)
+    if channels * slices * frames != images:
+        channels = 1
+    if images != count and (count > 1 or images > room):
+        return Planes(np.arange(count)[:, None], told=count == 1)
+    # channels run fastest
+    return Planes(np.arange(images).reshape(-1, channels), told=True, contiguous=images != count)
+
+
+def _json_axes(text: str, page: Any) -> tuple[str | None, dict[str, int]]:
+    """Axes before the page's own, of tifffile's JSON: ``{"shape": [3, 64, 64], "axes": "CYX"}``."""
+    try:
+        facts = json.loads(text)
+        shape, axes = [int(n) for n in facts["shape"]], str(facts.get("axes", ""))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None, {}
+    outer = len(axes) - len(page.axes)
+    if len(axes) != len(shape) or outer < 1 or axes[outer:] not in (page.axes, page.axes.replace("S", "C")):
+        return None, {}
+    names = axes[:outer]
+    if len(set(names)) != outer:
+        return None, {}
+    return names, dict(zip(names, shape, strict=False))
+
+
+def _description(page: Any) -> str:
+    text = page.tags.valueof(270)
+    return text.strip() if isinstance(text, str) else ""
+
+
+def _lines(text: str) -> list[tuple[str, str]]:
+    return [(key.strip(), value.strip()) for key, _, value in (line.partition("=") for line in text.splitlines())]
+
+
+def _unit(text: str) -> str:
+    """A unit as `MICROMETRES` spells it: ImageJ escapes the micro sign, and Unicode has two of them."""
+    text = text.strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\u03bc", "µ")
+    return text.lower().replace("metre", "meter")
+
+
+def _first(root: ElementTree.Element, name: str) -> ElementTree.Element | None:
+    return next((element for element in root.iter() if element.tag.rpartition("}")[2] == name), None)
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text is not None and re.fullmatch(r"\d{1,10}", text.strip()) else 0
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _per_unit(page: Any, tag: int, unit: float | None) -> float | None:
+    """Micrometres a pixel from a resolution tag (a fraction: pixels a unit)."""
+    value = page.tags.valueof(tag)
+    if unit is None or not isinstance(value, tuple) or len(value) != 2 or not value[0]:
+        return None
+    return unit * value[1] / value[0]
+
+
+def _believed(y: float | None, x: float | None) -> tuple[float, float] | None:
+    y, x = (y if y is not None else x), (x if x is not None else y)
+    low, high = PLAUSIBLE
+    if y is None or x is None or not (low <= y <= high and low <= x <= high):  # NaN is in no range
+        return None
+    return y, x

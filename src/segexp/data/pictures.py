@@ -1,0 +1,68 @@
+"""PNG, JPEG, BMP and WebP: decoded whole by OpenCV, after their declared size has been judged."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import PngImagePlugin
+
+from segexp.data.headers import declared_size, png_is_indexed
+from segexp.data.limits import check_declared
+from segexp.errors import InputError
+
+
+class PictureReader:
+    """One picture; see `segexp.data.tiff.TiffReader` for the attributes. It is decoded when it is opened.
+
+    Args:
+        path: the file.
+        raw: give the entries of a PNG's palette instead of its colours. For masks.
+    """
+
+    def __init__(self, path: Path, raw: bool = False):
+        self.path = path
+        data = path.read_bytes()
+        size = declared_size(data)
+        if size is None:
+            other = "; it holds a TIFF: rename it to .tif" if data[:4] in (b"II*\0", b"MM\0*") else ""
+            raise InputError(f"{path}: damaged, or not a {path.suffix} file{other}")
+        # several pixels to a byte: what the file's bytes may grow to is judged before they are spread out
+        check_declared(path, (size.height, size.width), size.itemsize, len(data) * 8 * size.itemsize // size.bits)
+        pixels = _indices(path) if raw and png_is_indexed(data) else _decode(data)
+        if pixels is None or pixels.shape[:2] != (size.height, size.width):
+            raise InputError(f"{path}: damaged, or not a {size.kind} file that can be read")
+        self._pixels = pixels.reshape(*pixels.shape[:2], -1)
+        self.pages = 1
+        self.height, self.width, self.channels = self._pixels.shape
+        self.colour = self.channels in (3, 4)
+        self.dtype = self._pixels.dtype
+        self.pixel_size: tuple[float, float] | None = None
+
+    def close(self) -> None:
+        """Let go of the pixels."""
+        self._pixels = self._pixels[:0].copy()
+
+    def read(self, page: int, top: int, left: int, height: int, width: int) -> NDArray:
+        """The window, which must lie inside: (height, width, channels), colours red, green, blue."""
+        return self._pixels[top : top + height, left : left + width].copy()
+
+
+def _decode(data: bytes) -> NDArray | None:
+    # imdecode rather than imread: it takes any path (imread fails on non-ASCII ones on Windows)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if pixels is None or pixels.ndim == 2:
+        return pixels
+    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+
+
+def _indices(path: Path) -> NDArray | None:
+    """Entries of the palette of an indexed PNG; OpenCV gives only their colours."""
+    try:
+        with path.open("rb") as file:
+            return np.asarray(PngImagePlugin.PngImageFile(file))
+    except Exception as error:  # Pillow raises SyntaxError, OSError, ValueError and others on damaged files
+        raise InputError(f"{path}: damaged, or not a PNG file that can be read ({error})") from None

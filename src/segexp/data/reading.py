@@ -1,0 +1,164 @@
+"""From the two files of an annotated image to pixels and labels, whole or by window, as the settings say."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.data.channels import to_channels
+from segexp.data.images import Channel, ImageFile, MaskFile, Page, open_image
+from segexp.data.labels import Values, mask_values, to_labels
+from segexp.data.scale import Size, rescale, rescale_window, scaled_shape, source_window
+from segexp.errors import InputError
+
+Window = tuple[int, int, int, int]
+"""Top, left, height, width."""
+
+
+class Pair(NamedTuple):
+    """The two files of one annotated image, and which page of each where they are stacks (from 1)."""
+
+    image: Path
+    mask: Path
+    page: int | None = None
+    mask_page: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The image's file name; a page's number is put before the suffix: ``stack_0003.tif``."""
+        return self.image.name if self.page is None else f"{self.image.stem}_{self.page:04}{self.image.suffix}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What files are read as: the settings ``data.*`` and ``task.*`` that decide it.
+
+    Attributes:
+        channels: of the model: 1 grey, 3 colour, or as many as the files hold.
+        classes: how many, the background not counted.
+        page: what to make of a stack: see `segexp.data.images.open_image`; ``each`` is resolved by pairing.
+        channel: which to take of a file with channels, from 1.
+        masks: what masks hold, one of `segexp.data.labels.MASKS`.
+        ignore: mask value of pixels that nobody annotated.
+        pixel_size: micrometres a pixel that images are brought to; None: they stay as they are.
+        file_pixel_size: micrometres a pixel of the files, in place of what they say themselves.
+    """
+
+    channels: int = 1
+    classes: int = 1
+    page: Page = None
+    channel: Channel = None
+    masks: str = "auto"
+    ignore: int | None = None
+    pixel_size: float | None = None
+    file_pixel_size: float | None = None
+
+    def page_of(self, page: int | None) -> Page:
+        """Which page to open: `page` where pairing chose one."""
+        return page if page is not None else None if self.page == "each" else self.page
+
+    def size_of(self, file: ImageFile) -> Size | None:
+        """Micrometres (y, x) of a file's pixels, as far as known."""
+        return file.pixel_size if self.file_pixel_size is None else (self.file_pixel_size, self.file_pixel_size)
+
+
+class Place(NamedTuple):
+    """Where an image's pixels lie in space.
+
+    Attributes:
+        source: (H, W) of the file.
+        shape: (H, W) of what is read of it; another where the scale is changed.
+        pixel_size: micrometres (y, x) of a pixel that is read, None where unknown.
+    """
+
+    source: tuple[int, int]
+    shape: tuple[int, int]
+    pixel_size: Size | None
+
+
+def locate(file: ImageFile, reading: Reading) -> Place:
+    """The shape and scale in which an open image is read."""
+    source = (file.shape[0], file.shape[1])
+    size = reading.size_of(file)
+    shape = scaled_shape(source, size, reading.pixel_size, str(file.path))
+    if size is not None:
+        size = (size[0] * source[0] / shape[0], size[1] * source[1] / shape[1])
+    return Place(source, shape, size)
+
+
+def read_pixels(file: ImageFile, reading: Reading, place: Place, window: Window | None = None) -> NDArray:
+    """Pixels (channels, H, W) of an open image in its dtype, at the scale of `place`; `InputError` where unfit."""
+    top, left, height, width = window or (0, 0, *place.shape)
+    if place.shape == place.source:
+        raw = file.read(top, left, height, width)
+        pixels = to_channels(raw, reading.channels, file.path, file.colour)
+    else:
+        corner, size = source_window(place.source, place.shape, (top, left), (height, width))
+        raw = to_channels(file.read(*corner, *size), reading.channels, file.path, file.colour)
+        pixels = rescale_window(raw, place.shape, corner, place.source, (top, left), (height, width))
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise InputError(f"{file.path}: holds NaN or infinite values")
+    return pixels
+
+
+def read_image_as(path: str | Path, reading: Reading, page: int | None = None) -> tuple[NDArray, Place]:
+    """Pixels (channels, H, W) of a whole file as the settings say, and where they lie; for prediction and training.
+
+    ``rescale(result, place.source)`` brings what was predicted at the model's scale back to the file's own size.
+    """
+    with open_image(path, reading.page_of(page), reading.channel) as file:
+        place = locate(file, reading)
+        return read_pixels(file, reading, place), place
+
+
+def read_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8]]:
+    """Pixels (channels, H, W) in the file's dtype and labels (H, W) uint8; `InputError` names the file at fault."""
+    pixels, labels, values, _ = inspect_pair(pair, reading)
+    if values.doubt:
+        raise InputError(values.doubt)
+    return pixels, labels
+
+
+def inspect_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8], Values, Place]:
+    """`read_pair`, with what the mask was found to hold, a doubt about it perhaps, and where the pixels lie."""
+    pixels, place = read_image_as(pair.image, reading, pair.page)
+    with MaskFile(pair.mask, pair.mask_page) as file:
+        mask = file.read()
+    values = mask_values(mask, reading.classes, pair.mask, reading.masks, reading.ignore)
+    if mask.shape != place.source:
+        swapped = " (rows and columns swapped?)" if mask.shape == place.source[::-1] else ""
+        raise InputError(f"{pair.mask}: shape {mask.shape}, but {pair.image.name} is {place.source}{swapped}")
+    labels = to_labels(mask, reading.classes, reading.masks, reading.ignore)
+    return pixels, rescale(labels, place.shape, nearest=True), values, place
+
+
+def read_pair_window(pair: Pair, reading: Reading, window: Window) -> tuple[NDArray, NDArray[np.uint8]]:
+    """The same window of pixels (channels, H, W) and labels (H, W), reading no more of the two files than needed."""
+    with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
+        place = locate(file, reading)
+        pixels = read_pixels(file, reading, place, window)
+    mask = _mask_window(pair, place, window)
+    return pixels, to_labels(mask, reading.classes, reading.masks, reading.ignore)
+
+
+def read_instances(pair: Pair, reading: Reading) -> NDArray[np.int32]:
+    """Object ids (H, W) int32 of a mask of instances, at the scale of the image; 0 is background or not annotated."""
+    with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
+        place = locate(file, reading)
+    mask = _mask_window(pair, place, (0, 0, *place.shape))
+    ids = mask.astype(np.int32)
+    if reading.ignore == 0:
+        ids -= 1
+    return np.where((mask == reading.ignore) | (ids < 0), 0, ids) if reading.ignore is not None else ids
+
+
+def _mask_window(pair: Pair, place: Place, window: Window) -> NDArray:
+    top, left, height, width = window
+    with MaskFile(pair.mask, pair.mask_page) as file:
+        if place.shape == place.source:
+            return file.read(top, left, height, width)
+        corner, size = source_window(place.source, place.shape, (top, left), (height, width))
+        mask = file.read(*corner, *size)
+    return rescale_window(mask, place.shape, corner, place.source, (top, left), (height, width), nearest=True)
