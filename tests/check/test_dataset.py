@@ -10,6 +10,7 @@ import tifffile
 from segexp.check.dataset import Wanted, check
 from segexp.check.report import as_json
 from segexp.check.scan import find_folders
+from segexp.check.text import mentioned
 from segexp.errors import InputError
 
 
@@ -80,8 +81,10 @@ def test_a_copy_in_validation_is_leakage_whatever_the_format(data):
     write(data, "val", "other", image, mask, ".png")
     warning = kinds(run(data))["leakage"]
     assert "1 validation image" in warning.message
-    assert "other.png is" in warning.files[0]
-    assert "cell_0.tif" in warning.files[0]
+    (mention,) = warning.files
+    assert mention.file.endswith("other.png")
+    assert mention.others[0].endswith("cell_0.tif")
+    assert len(mention.others) == 1
 
 
 @pytest.mark.parametrize(
@@ -101,8 +104,9 @@ def test_a_changed_copy_in_validation_is_leakage(data, change):
     changed = np.ascontiguousarray(change(image))
     write(data, "val", "other", changed, np.ones(changed.shape, bool))
     warning = kinds(run(data))["leakage"]
-    assert len(warning.files) == 1
-    assert "cell_3.tif" in warning.files[0]
+    (mention,) = warning.files
+    assert mention.file.endswith("other.tif")
+    assert mention.others[0].endswith("cell_3.tif")
 
 
 def test_copies_within_a_split(data):
@@ -110,8 +114,8 @@ def test_copies_within_a_split(data):
     write(data, "train", "again", image, mask)
     write(data, "train", "darker", image // 3, mask)
     found = kinds(run(data))
-    assert "again.tif" in found["duplicate"].files[0]
-    assert any("darker.tif" in line for line in found["near-duplicate"].files)
+    assert {m.file.rpartition("/")[2] for m in found["duplicate"].files} == {"again.tif"}
+    assert any("darker.tif" in mentioned(m) for m in found["near-duplicate"].files)
     assert "leakage" not in found
 
 
@@ -127,8 +131,8 @@ def test_images_that_share_only_their_illumination_are_not_alike(tmp_path):
 def test_one_mask_under_two_names(data):
     np.save(data / "train" / "mask" / "cell_1.npy", scene(2)[1])
     warning = kinds(run(data))["same-mask"]
-    assert "cell_1.npy" in warning.files[0]
-    assert "cell_2.npy" in warning.files[0]
+    assert "cell_1.npy = " in mentioned(warning.files[0])
+    assert "cell_2.npy (equal masks)" in mentioned(warning.files[0])
 
 
 def test_empty_and_inverted_masks(data):
@@ -136,7 +140,7 @@ def test_empty_and_inverted_masks(data):
     np.save(data / "val" / "mask" / "cell_7.npy", np.ones((96, 96), bool))
     found = kinds(run(data))
     assert "1 mask of 8" in found["empty-mask"].message
-    assert found["inverted-mask"].files[0].endswith("cell_7.npy")
+    assert mentioned(found["inverted-mask"].files[0]).endswith("cell_7.npy (100 % foreground)")
 
 
 def test_a_split_whose_masks_are_all_empty_is_a_fault(data):
@@ -159,7 +163,7 @@ def test_a_split_whose_masks_are_all_empty_is_a_fault(data):
 def test_odd_images(data, kind, image):
     write(data, "train", "odd", image, scene(0)[1])
     found = kinds(run(data))
-    assert "odd.tif" in found[kind].files[0]
+    assert found[kind].files[0].file.endswith("odd.tif")
     assert "1 image " in found[kind].message
 
 
@@ -205,7 +209,7 @@ def test_colour_and_grey_saved_as_colour(data):
     rgb = np.random.default_rng(0).integers(0, 255, (96, 96, 3)).astype(np.uint8)
     write(data, "train", "rgb", rgb, scene(0)[1])
     write(data, "train", "grey", np.repeat((scene(9)[0] // 16)[..., None], 3, axis=2).astype(np.uint8), scene(9)[1])
-    assert [f.rpartition("/")[2] for f in kinds(run(data))["colour"].files] == ["rgb.tif"]
+    assert [m.file.rpartition("/")[2] for m in kinds(run(data))["colour"].files] == ["rgb.tif"]
     assert "colour" not in kinds(run(data, channels=3))
 
 
@@ -232,6 +236,7 @@ def test_the_report_is_plain_json_with_stable_keys(data):
     assert plain["ok"] is False
     assert set(plain["faults"][0]) == {"kind", "file", "message"}
     assert set(plain["warnings"][0]) == {"kind", "message", "advice", "files"}
+    assert set(plain["warnings"][0]["files"][0]) == {"file", "note", "others"}
     assert set(plain["suggestions"][0]) == {"override", "reason"}
     assert set(plain["splits"]["train"]) == {
         *("images", "masks", "sizes", "dtypes", "channels", "intensity", "saturated", "foreground", "class_shares"),

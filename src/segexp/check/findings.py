@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from segexp.check.report import Fault, Finding, Split, Spread, Suggestion
+from segexp.check.report import Fault, Finding, Mention, Split, Spread, Suggestion
 from segexp.check.scan import Entry
 from segexp.check.similar import Alike, equal_images, equal_masks
 
@@ -107,42 +107,47 @@ def suggest(splits: dict[str, Split], crop: int) -> list[Suggestion]:
 
 
 def _leakage(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
-    copied: dict[str, str] = {}
+    copied: dict[str, Mention] = {}
     for group in equal_images(entries):
-        seen = [entries[i].image for i in group if entries[i].split == "train"]
+        seen = tuple(str(entries[i].image) for i in group if entries[i].split == "train")
         for i in group:
             if seen and entries[i].split == "val":
-                copied[str(entries[i].image)] = f"is {seen[0]}"
+                name = str(entries[i].image)
+                copied[name] = Mention(name, "equal pixels", seen)
     for pair in alike:
         first, second = sorted((entries[pair.first], entries[pair.second]), key=lambda entry: entry.split)
         if (first.split, second.split) == ("train", "val"):
-            how = "mirrored or turned" if pair.turn else "with other pixel values"
-            copied.setdefault(str(second.image), f"is {first.image} {how}")
+            how = "mirrored or turned" if pair.turn else "the same picture with other values"
+            name = str(second.image)
+            copied.setdefault(name, Mention(name, how, (str(first.image),)))
     if not copied:
         return []
-    files = tuple(f"{name} {what}" for name, what in copied.items())
     message = f"{_count(len(copied), 'validation image')} in the training images too: the score will be too good"
-    return [Finding("leakage", message, "remove them from one of the two", files)]
+    return [Finding("leakage", message, "remove them from one of the two", tuple(copied.values()))]
 
 
 def _copies(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
     def together(indices: Iterable[int]) -> bool:
         return len({entries[i].split for i in indices}) == 1
 
+    def mention(paths: Sequence[str], note: str) -> Mention:
+        return Mention(paths[0], note, tuple(paths[1:]))
+
     found = []
     groups = [group for group in equal_images(entries) if together(group)]
     if groups:
-        files = tuple(" = ".join(str(entries[i].image) for i in group) for group in groups)
+        files = tuple(mention([str(entries[i].image) for i in group], "equal pixels") for group in groups)
         message = f"{_count(len(groups), 'image')} saved more than once, with equal pixels"
         found.append(Finding("duplicate", message, "keep one of each, or it counts twice", files))
     near = [pair for pair in alike if together((pair.first, pair.second))]
     if near:
-        files = tuple(f"{entries[p.first].image} ~ {entries[p.second].image}" for p in near)
+        paths = [(str(entries[pair.first].image), str(entries[pair.second].image)) for pair in near]
+        files = tuple(mention(two, f"{_percent(p.likeness)} alike") for two, p in zip(paths, near, strict=True))
         message = f"{_count(len(near), 'pair')} of images nearly the same"
         found.append(Finding("near-duplicate", message, "frames of one scene belong in one split", files))
     groups = equal_masks(entries)
     if groups:
-        files = tuple(" = ".join(str(entries[i].mask) for i in group) for group in groups)
+        files = tuple(mention([str(entries[i].mask) for i in group], "equal masks") for group in groups)
         message = f"{_count(len(groups), 'mask')} shared by images that differ"
         found.append(Finding("same-mask", message, "look whether a mask was saved under the wrong name", files))
     return found
@@ -150,13 +155,21 @@ def _copies(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
 
 def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence[str]) -> list[Finding]:
     found = []
-    empty = [str(e.mask) for e in entries if e.mask_facts is not None and not any(e.mask_facts.class_pixels[1:])]
+    empty = [
+        Mention(str(e.mask), "empty")
+        for e in entries
+        if e.mask_facts is not None and not any(e.mask_facts.class_pixels[1:])
+    ]
     masks = sum(split.masks for split in splits.values())
     if empty and len(empty) < masks:
         message = f"{_count(len(empty), 'mask')} of {masks} without any foreground"
         advice = "fine where there is nothing to see; else annotate them"
         found.append(Finding("empty-mask", message, advice, tuple(empty)))
-    full = [str(e.mask) for e in entries if e.mask_facts is not None and e.mask_facts.foreground > DOMINANT]
+    full = [
+        Mention(str(e.mask), f"{_percent(e.mask_facts.foreground)} foreground")
+        for e in entries
+        if e.mask_facts is not None and e.mask_facts.foreground > DOMINANT
+    ]
     if full:
         message = f"{_count(len(full), 'mask')} with more than {_percent(DOMINANT)} foreground"
         advice = "look whether foreground and background are swapped"
@@ -170,20 +183,20 @@ def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence
 
 
 def _intensities(entries: Sequence[Entry]) -> list[Finding]:
-    kinds: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+    kinds: defaultdict[str, list[tuple[float, Mention]]] = defaultdict(list)
     for entry in entries:
         facts = entry.image_facts
         if facts is None:
             continue
         name, low, high = str(entry.image), facts.quantiles[0], facts.quantiles[-1]
         if facts.constant:
-            kinds["constant"].append((0, name))
+            kinds["constant"].append((0, Mention(name, f"all {high:g}")))
         elif facts.values == 2:
-            kinds["two-valued"].append((0, name))
+            kinds["two-valued"].append((0, Mention(name, f"{low:g} and {high:g}")))
         elif facts.saturated > SATURATED:
-            kinds["saturated"].append((-facts.saturated, f"{name} ({_percent(facts.saturated)})"))
+            kinds["saturated"].append((-facts.saturated, Mention(name, f"{_percent(facts.saturated)} at {high:g}")))
         if facts.dtype == "uint16" and low < high <= 255:
-            kinds["8-bit-range"].append((high, f"{name} (up to {high:.0f})"))
+            kinds["8-bit-range"].append((high, Mention(name, f"up to {high:g}")))
     words = {
         "constant": ("of one value only, nothing can be seen in them", "look how they were exported"),
         "two-valued": ("of two values only, like a mask", "look whether images and masks are swapped"),
@@ -199,7 +212,7 @@ def _intensities(entries: Sequence[Entry]) -> list[Finding]:
     found = []
     for kind, (what, advice) in words.items():
         if kinds[kind]:
-            files = tuple(name for _, name in sorted(kinds[kind]))
+            files = tuple(file for _, file in sorted(kinds[kind], key=lambda item: (item[0], item[1].file)))
             found.append(Finding(kind, f"{_count(len(files), 'image')} {what}", advice, files))
     return found
 
@@ -209,7 +222,9 @@ def _colours(entries: Sequence[Entry], channels: int) -> list[Finding]:
     if not colour or channels == 3:
         return []
     message = f"{_count(len(colour), 'image')} in colour, turned grey by 0.299 red + 0.587 green + 0.114 blue"
-    return [Finding("colour", message, "data.channels=3 keeps the colours", tuple(str(e.image) for e in colour))]
+    return [
+        Finding("colour", message, "data.channels=3 keeps the colours", tuple(Mention(str(e.image)) for e in colour))
+    ]
 
 
 def _differences(splits: dict[str, Split]) -> list[Finding]:
@@ -254,4 +269,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.2g} %" if share < 0.995 else "100 %"

@@ -26,6 +26,21 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Mention:
+    """A file that a finding is about.
+
+    Attributes:
+        file: its path.
+        note: what is odd in it, in a word or two.
+        others: files that it is the same as.
+    """
+
+    file: str
+    note: str = ""
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something odd that training can live with.
 
@@ -39,7 +54,7 @@ class Finding:
     kind: str
     message: str
     advice: str
-    files: tuple[str, ...] = ()
+    files: tuple[Mention, ...] = ()
 
 
 @dataclass(frozen=True)

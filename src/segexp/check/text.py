@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from segexp.check.report import Fault, Report, Split, Spread
+from segexp.check.report import Fault, Mention, Report, Split, Spread
+from segexp.errors import printable
 
 LISTED = 40
 """Files named under one finding; ``--json`` and ``--html`` name all."""
@@ -35,37 +36,43 @@ def print_report(report: Report, console: Console, more: str = "--json lists all
     """
 
     def say(text: str = "", style: str | None = None) -> None:
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
     if any(split.images or split.masks for split in report.splits.values()):
         console.print(_table(report.splits))
         say()
     for title, group in grouped(report.faults):
         say(f"{title} ({len(group)})", "bold red")
-        shared, lines = _listed(group)
+        shared, lines = listed(group)
         if shared:
             say(f"  {shared}")
         for line in _cut(lines, more):
             say(f"    {line}" if shared else f"  {line}")
     for warning in report.warnings:
         say(f"Warning: {warning.message}; {warning.advice}", "yellow")
-        for line in _cut(warning.files, more):
+        for line in _cut([mentioned(file) for file in warning.files], more):
             say(f"    {line}")
     for suggestion in report.suggestions:
         say(f"Suggestion: {suggestion.override}  ({suggestion.reason})")
     if report.warnings or report.suggestions or report.faults:
         say()
-    say(verdict(report), "bold green" if report.ok else "bold red")
+    say(f"{report.root}: {verdict(report)}", "bold green" if report.ok else "bold red")
 
 
 def verdict(report: Report) -> str:
-    """The last line: whether a training could start."""
+    """In a line: whether a training could start."""
     images = sum(split.images for split in report.splits.values())
     read = f"{_many(images, 'image')} read in {report.seconds:.1f} s"
     warnings = f", {_many(len(report.warnings), 'warning')}" if report.warnings else ""
     if report.ok:
-        return f"{report.root}: no faults{warnings} ({read})"
-    return f"{report.root}: {_many(len(report.faults), 'fault')}{warnings} ({read}); mend them before training"
+        return f"no faults{warnings} ({read})"
+    return f"{_many(len(report.faults), 'fault')}{warnings} ({read}); mend them before training"
+
+
+def mentioned(mention: Mention) -> str:
+    """A file of a finding in one line."""
+    note = f" ({mention.note})" if mention.note else ""
+    return " = ".join((mention.file, *mention.others)) + note
 
 
 def grouped(faults: Iterable[Fault]) -> list[tuple[str, list[Fault]]]:
@@ -133,7 +140,7 @@ def _table(splits: dict[str, Split]) -> Table:
     return table
 
 
-def _listed(group: Sequence[Fault]) -> tuple[str, list[str]]:
+def listed(group: Sequence[Fault]) -> tuple[str, list[str]]:
     """What a group's faults share, said once, and a line a file; one fault alone is one line."""
     texts = {general(fault) for fault in group}
     if len(group) > 1 and len(texts) == 1:

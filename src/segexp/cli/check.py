@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from segexp.errors import InputError
+
 
 def check(
     context: typer.Context,
@@ -29,6 +31,7 @@ def check(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from segexp.check.dataset import check as run
+    from segexp.check.page import render
     from segexp.check.report import as_json as plain
     from segexp.check.text import print_report
     from segexp.config.dataset import dataset
@@ -37,16 +40,35 @@ def check(
     if directory is not None and "=" in directory and not Path(directory).exists():
         overrides, directory = [directory, *overrides], None
     root, splits, wanted = dataset(directory, overrides)
-    left = (MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     screen = Console(stderr=True)
-    with Progress(
-        TextColumn("checking"), BarColumn(), *left, console=screen, transient=True, disable=not screen.is_terminal
-    ) as bar:
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         track = bar.add_task("", total=None)
-        report, _ = run(root, splits, wanted, workers, lambda done, of: bar.update(track, completed=done, total=of))
+
+        def tick(done: int, total: int) -> None:
+            bar.update(track, completed=done, total=total)
+
+        report, entries = run(root, splits, wanted, workers, tick)
+    if html is not None:
+        write_page(html, render(report, entries, len(wanted.classes)))
     if as_json:
-        print(json.dumps(plain(report), indent=2, ensure_ascii=False))
+        print(json.dumps(plain(report), indent=2))
     else:
-        print_report(report, Console())
+        print_report(report, Console(), more="--json lists all" if html is None else f"{html} lists all")
     if not report.ok:
         raise typer.Exit(1)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write the page; the folder above it is made where missing, and a file that is no page is not written over."""
+    if path.is_dir():
+        raise InputError(f"--html {path}: a folder; wanted the name of a file, such as {path / 'check.html'}")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--html {path}: wanted a name ending in .html")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise InputError(
+            f"--html {path}: cannot be written ({error.strerror}); wanted a folder you may write to"
+        ) from None

@@ -20,7 +20,7 @@ def dataset(directory: str | None, overrides: list[str]) -> tuple[str, dict[str,
     except HydraException as error:
         raise InputError(str(error)) from None
     if directory is not None:
-        return directory, find_folders(Path(directory)), wanted(cfg)
+        return str(Path(directory).resolve()), find_folders(Path(directory)), wanted(cfg)
     if cfg.data.folders() is None:
         raise InputError("nothing to check; wanted a folder (segexp check DIR), or data.root=DIR, or the four folders")
     return cfg.data.root or "data", run_folders(cfg), wanted(cfg)
