@@ -1,5 +1,6 @@
 """`segexp` and its subcommands, run in this process; the installed command is tested in test_wheel."""
 
+import json
 import sys
 
 import cv2
@@ -103,7 +104,31 @@ def test_synthesize_writes_the_data_layout(tmp_path, monkeypatch):
     assert "already" in run(monkeypatch, *arguments)
 
 
+def test_evaluate_scores_a_data_set_and_a_folder(tmp_path, monkeypatch, capsys):
+    write_model(tmp_path / "m.pth")
+    for index in range(3):
+        for kind in ("img", "mask"):
+            (tmp_path / "d" / "val" / kind).mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(index)
+        tifffile.imwrite(tmp_path / "d" / "val" / "img" / f"{index}.tif", rng.integers(0, 999, (40, 40), np.uint16))
+        np.save(tmp_path / "d" / "val" / "mask" / f"{index}.npy", rng.random((40, 40)) > 0.8)
+    arguments = ("evaluate", "--model", tmp_path / "m.pth", "--output", tmp_path / "out", "--data")
+    assert run(monkeypatch, *arguments, tmp_path / "d", "--scores", "object,surface", "--pixel-size", 0.1) == 0
+    out = capsys.readouterr().out
+    assert "HD95 (µm)" in out
+    assert "3 images; threshold 0.5" in out
+    record = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert record["scores"]["object_f1"]["images"] == 3
+    assert run(monkeypatch, *arguments, tmp_path / "d" / "val", "--images", 2, "--threshold", 0.3) == 0
+    record = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert [image["name"] for image in record["images"]] == ["0.tif", "2.tif"]
+    assert record["operating_point"]["threshold"] == 0.3
+    assert "neither val/img nor img" in run(monkeypatch, *arguments, tmp_path)
+    assert "probability, filament" in run(monkeypatch, *arguments, tmp_path / "d", "--scores", "objekt")
+    assert "--threshold 2.0" in run(monkeypatch, *arguments, tmp_path / "d", "--threshold", 2)
+
+
 def test_help_has_examples(monkeypatch, capsys):
-    for command in ("predict", "synthesize"):
+    for command in ("predict", "synthesize", "evaluate"):
         assert run(monkeypatch, command, "--help") == 0
         assert f"Example: segexp {command}" in " ".join(capsys.readouterr().out.split())

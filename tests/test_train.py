@@ -43,7 +43,7 @@ def test_two_classes_in_colour_and_mixed_sizes(tmp_path):
     assert 0 <= score <= 1
     lines = (tmp_path / "run" / "val" / "scores.csv").read_text().splitlines()
     assert len(lines) == 5
-    assert lines[0].startswith("image,class,dice")
+    assert lines[0].startswith("image,class,group,dice,iou")
     model = segexp.load_model(tmp_path / "run" / "best_vesicle_model.pth", "cpu")
     assert model.predict(np.zeros((40, 33, 3), np.uint8)).shape == (2, 40, 33)
 

@@ -1,6 +1,5 @@
 """What a run leaves behind when it ends: scores and pictures image by image, ``summary.json``, a closing table."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,16 @@ from rich.table import Table
 
 from segexp import checkpoint
 from segexp.data.pairs import Sample
-from segexp.evaluation import Row, evaluate, summarize
+from segexp.evaluation import evaluate_fully, summarize
+from segexp.evaluation.operating_point import OperatingPoint, choose_operating_point
+from segexp.evaluation.record import evaluation_record, write_scores
+from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import Predictor
 from segexp.overlay import Picture, overlay, write_png
 from segexp.training.loop import TrainState
 from segexp.training.runlog import RunLog, clock
 
+SHOWN = ("dice", "dice_pooled", "iou", "precision", "recall", "cldice", "object_f1")
 PICTURES = 50
 """Validation images of which an overlay is written: enough to look at, and small enough to copy."""
 
@@ -28,7 +31,7 @@ def write_results(
     samples: list[Sample],
     state: TrainState,
     settings: dict[str, int | float | str],
-    centreline: bool,
+    scoring: Scoring,
     log: RunLog,
 ) -> dict[str, float]:
     """Score the best model on the validation images and write the run's results; returns its scores.
@@ -37,9 +40,9 @@ def write_results(
         folder: the run folder.
         best_path: the model file; its weights are put into `predictor`.
         settings: hyperparameters shown with the scores in TensorBoard.
-        centreline: whether clDice is computed too.
+        scoring: which scores, and what may be chosen on the validation images and put into the model file.
     """
-    network, content = checkpoint.load_model(best_path)
+    network, _ = checkpoint.load_model(best_path)
     predictor.model.load_state_dict(network.state_dict())
     (folder / "val").mkdir(exist_ok=True)
 
@@ -48,9 +51,32 @@ def write_results(
             image = sample_overlay(sample, labels, predictor)
             write_png(folder / "val" / f"{Path(sample.name).stem}.png", image)
 
-    rows = evaluate(predictor, samples, centreline, look=keep)
-    write_csv(folder / "val" / "scores.csv", rows)
-    best = state.best | summarize(rows)
+    content = checkpoint.load(best_path)
+    point = choose_operating_point(predictor, samples, scoring)
+    chosen = {"threshold": point.threshold, "min_size": point.min_size, "temperature": point.temperature}
+    checkpoint.save(best_path, content | chosen | {"monitor": scoring.monitor, "scores": list(scoring.families)})
+    maps = point.maps
+    found = evaluate_fully(
+        predictor,
+        samples,
+        scoring.families,
+        scoring.tolerance,
+        scoring.pixel_size or 1.0,
+        keep,
+        None if maps is None else lambda index, _: maps[index],
+    )
+    record = evaluation_record(
+        found,
+        task=content["task"],
+        model=str(best_path),
+        classes=predictor.classes,
+        monitor=scoring.monitor,
+        operating_point=point.record(),
+        tolerance=scoring.tolerance,
+        pixel_size=scoring.pixel_size,
+    )
+    write_scores(found.rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
+    best = state.best | summarize(found.rows)
     best["epoch"] = int(best["epoch"])
     summary = {
         "task": content["task"],
@@ -68,8 +94,22 @@ def write_results(
             "warning: the best model finds no foreground at all. Train longer (trainer.epochs, trainer.max_time), "
             "look at the overlays in val/, and check that the masks mark what you mean."
         )
+    log.say(_in_words(point))
     print_summary(log.console, best, state, best_path)
     return best
+
+
+def _in_words(point: OperatingPoint) -> str:
+    """One line on how the model is used, and what that owes to having been chosen on the images it is scored on."""
+    line = f"threshold {point.threshold:.3g}, smallest object {point.min_size} px, temperature {point.temperature:.3g}"
+    details = point.details
+    if details["chosen_on"] == "settings" or point.threshold == 0.5:
+        return line
+    name = details["criterion"]
+    return (
+        f"{line}; {name} {details['score_chosen']:.4f} against {details['score_at_half']:.4f} at 0.5, "
+        f"{details['score_cross_fitted']:.4f} where each image's threshold is chosen on the others"
+    )
 
 
 def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor, largest: int = 2048) -> Picture:
@@ -83,21 +123,13 @@ def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor, larges
 def print_summary(console: Console, best: dict[str, float], state: TrainState, model: Path) -> None:
     """The closing table and the paths."""
     table = Table(box=None, header_style="bold")
-    names = [name for name in ("dice", "dice_pooled", "iou", "precision", "recall", "cldice") if name in best]
+    names = [name for name in SHOWN if name in best]
     for name in ("best epoch", *names):
         table.add_column(name, justify="right")
     table.add_row(str(best["epoch"]), *(f"{best[name]:.4f}" for name in names))
     console.print(table)
     console.print(f"{state.epoch} epochs in {clock(state.elapsed)}; pictures in {model.parent / 'val'}", markup=False)
     console.print(f"model: {model}", markup=False)
-
-
-def write_csv(path: Path, rows: list[Row]) -> None:
-    """A table with a header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

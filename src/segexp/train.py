@@ -103,7 +103,9 @@ def job(cfg: DictConfig) -> float:
 def forget_run(folder: Path) -> None:
     """Remove the records of an earlier run in the same folder, so that two never mix; model files stay."""
     records = ("metrics.csv", "train.log", "run.json", "summary.json", FAILURE, "events.out.tfevents.*", "val/*.png")
-    for path in (path for pattern in (*records, "val/scores.csv") for path in folder.glob(pattern)):
+    for path in (
+        path for pattern in (*records, "val/scores.csv", "val/evaluation.json") for path in folder.glob(pattern)
+    ):
         path.unlink()
 
 
@@ -119,7 +121,9 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
         train_samples, val_samples = read_data(cfg, log.say)
         torch.manual_seed(cfg.seed)
         model = build_model(cfg, train_samples)
-        predictor = Predictor(model, task.normalization, task.classes, task.threshold, device, precision)
+        predictor = Predictor(
+            model, task.normalization, task.classes, task.scoring().threshold or 0.5, device, precision
+        )
         augment = build_augment(cfg)
         if not resume:
             image = picture(augment, train_samples, cfg, 4)
@@ -142,8 +146,7 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
             "seed": cfg.seed,
             "model": f"{type(model).__name__} {model.settings['widths']}",
         }
-        centreline = task.loss.cldice > 0 or task.monitor == "cldice"
-        best = write_results(folder, best_path, predictor, val_samples, state, settings, centreline, log)
+        best = write_results(folder, best_path, predictor, val_samples, state, settings, task.scoring(), log)
         return best[task.monitor]
 
 
@@ -172,7 +175,7 @@ def train(
     content = {key: facts[key] for key in ("task", "versions", "data", "model")} | {
         "normalization": task.normalization,
         "classes": list(task.classes),
-        "threshold": task.threshold,
+        "threshold": predictor.threshold,
         "pixel_size": None,
     }
 

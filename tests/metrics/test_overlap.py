@@ -19,15 +19,17 @@ def test_two_squares_by_hand():
     counts = confusion(prediction, truth)
     assert counts == Counts(50, 50, 50, 250)
     scores = overlap_scores(counts)
-    assert scores == {"dice": 0.5, "iou": 1 / 3, "precision": 0.5, "recall": 0.5}
+    assert scores == {"dice": 0.5, "iou": 1 / 3, "precision": 0.5, "recall": 0.5, "specificity": 250 / 300}
 
 
 @pytest.mark.parametrize(
     ("counts", "expected"),
     [
-        (Counts(0, 0, 0, 9), {"dice": 1, "iou": 1, "precision": 1, "recall": 1}),
-        (Counts(0, 3, 0, 6), {"dice": 0, "iou": 0, "precision": 0, "recall": 0}),
-        (Counts(0, 0, 3, 6), {"dice": 0, "iou": 0, "precision": 0, "recall": 0}),
+        (Counts(0, 0, 0, 9), {"dice": 1, "iou": 1, "precision": 1, "recall": 1, "specificity": 1}),
+        (Counts(0, 3, 0, 6), {"dice": 0, "iou": 0, "precision": 0, "recall": 0, "specificity": 2 / 3}),
+        (Counts(0, 0, 3, 6), {"dice": 0, "iou": 0, "precision": 0, "recall": 0, "specificity": 1}),
+        (Counts(9, 0, 0, 0), {"dice": 1, "iou": 1, "precision": 1, "recall": 1, "specificity": 1}),
+        (Counts(6, 0, 3, 0), {"dice": 0.8, "iou": 2 / 3, "precision": 1, "recall": 2 / 3, "specificity": 0}),
     ],
 )
 def test_empty_masks(counts, expected):

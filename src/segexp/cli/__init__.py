@@ -8,6 +8,7 @@ import sys
 import typer
 
 from segexp.cli.check import check
+from segexp.cli.evaluate import evaluate
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
 from segexp.cli.synthesize import synthesize
@@ -35,6 +36,7 @@ def train(context: typer.Context) -> None:
 app.command(context_settings=HYDRA)(check)
 app.command(context_settings=HYDRA)(preview)
 app.command()(predict)
+app.command()(evaluate)
 app.command()(synthesize)
 
 

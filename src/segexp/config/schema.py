@@ -11,11 +11,20 @@ from omegaconf import MISSING
 from segexp.data.normalization import NORMALIZATIONS
 from segexp.device import PRECISIONS
 from segexp.errors import InputError
+from segexp.evaluation.scores import FAMILIES
+from segexp.evaluation.scoring import Scoring
 
 
 def _require(problems: list[str], fine: bool, message: str) -> None:
     if not fine:
         problems.append(message)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 class Checked:
@@ -66,8 +75,11 @@ class TaskConfig(Checked):
     normalization: str = MISSING
     crop: int = MISSING
     foreground: float = MISSING
-    threshold: float = MISSING
+    threshold: str = MISSING
+    min_size: str = MISSING
     monitor: str = MISSING
+    scores: list[str] = MISSING
+    tolerance: float = MISSING
     loss: LossConfig = MISSING
 
     def problems(self) -> list[str]:
@@ -92,9 +104,17 @@ class TaskConfig(Checked):
         _require(found, 0 <= self.foreground <= 1, f"task.foreground={self.foreground}: wanted a share from 0 to 1")
         _require(
             found,
-            0 < self.threshold < 1,
-            f"task.threshold={self.threshold}: wanted more than 0 and less than 1",
+            self.threshold == "auto" or 0 < _number(self.threshold) < 1,
+            f"task.threshold={self.threshold}: wanted more than 0 and less than 1, or auto",
         )
+        _require(
+            found,
+            self.min_size == "auto" or self.min_size.isdigit(),
+            f"task.min_size={self.min_size}: wanted a number of pixels, or auto",
+        )
+        strange = [name for name in self.scores if name not in FAMILIES]
+        _require(found, not strange, f"task.scores={self.scores}: wanted some of {', '.join(FAMILIES)}")
+        _require(found, 0 <= self.tolerance < math.inf, f"task.tolerance={self.tolerance}: wanted 0 pixels or more")
         monitors = ("dice", "iou", "precision", "recall", "cldice")
         _require(
             found,
@@ -102,6 +122,19 @@ class TaskConfig(Checked):
             f"task.monitor={self.monitor}: wanted one of {', '.join(monitors)}",
         )
         return found
+
+    def scoring(self) -> Scoring:
+        """What the run's evaluation computes and chooses."""
+        families = tuple(self.scores)
+        if self.monitor == "cldice" and "filament" not in families:
+            families = (*families, "centreline")
+        return Scoring(
+            families,
+            self.monitor,
+            self.tolerance,
+            None if self.threshold == "auto" else float(self.threshold),
+            None if self.min_size == "auto" else int(self.min_size),
+        )
 
 
 @dataclass

@@ -14,6 +14,7 @@ from segexp.data.normalization import compress, image_statistics, standardize
 from segexp.device import autocast, choose_device, choose_precision
 from segexp.errors import InputError
 from segexp.inference.tiles import predict_tiles
+from segexp.metrics.region import without_small
 from segexp.models import UNet
 
 
@@ -24,6 +25,8 @@ class Predictor:
         model: the network, on `device`.
         classes: their names, in the order of the output channels.
         threshold: probability from which a pixel is foreground.
+        min_size: 8-connected pieces of a class with fewer pixels are dropped from the labels.
+        temperature: logits are divided by it, which calibrates the probabilities.
         facts: what else the model file holds (task, metrics, versions).
     """
 
@@ -36,15 +39,19 @@ class Predictor:
         device: torch.device | None = None,
         precision: str = "fp32",
         facts: dict[str, Any] | None = None,
+        min_size: int = 0,
+        temperature: float = 1.0,
     ):
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.normalization, self.classes, self.threshold = normalization, list(classes), threshold
+        self.min_size, self.temperature = min_size, temperature
         self.precision, self.facts = precision, facts or {}
 
     def _logits(self, images: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
-            return self.model(images.contiguous(memory_format=torch.channels_last))
+            logits = self.model(images.contiguous(memory_format=torch.channels_last))
+        return logits if self.temperature == 1 else logits.float() / self.temperature
 
     @torch.inference_mode()
     def probabilities(self, pixels: NDArray, tile: int = 512, overlap: int = 128) -> NDArray[np.float32]:
@@ -81,8 +88,16 @@ class Predictor:
         return probabilities[0] if len(self.classes) == 1 else probabilities
 
     def labels(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Probabilities (K, H, W) to labels (H, W): 0, or the likeliest class where it reaches the threshold."""
-        return label_classes(probabilities, self.threshold)
+        """Probabilities (K, H, W) to labels (H, W): 0, or the likeliest class where it reaches the threshold.
+
+        Pieces smaller than `min_size` become background.
+        """
+        labels = label_classes(probabilities, self.threshold)
+        if self.min_size > 1:
+            for label in range(1, len(self.classes) + 1):
+                piece = labels == label
+                labels[piece & ~without_small(piece, self.min_size)] = 0
+        return labels
 
 
 def label_classes(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
@@ -107,4 +122,6 @@ def load_model(path: str | Path, device: str = "auto", precision: str = "auto") 
         chosen,
         choose_precision(precision, chosen)[0],
         facts,
+        facts.get("min_size", 0),
+        facts.get("temperature", 1.0),
     )

@@ -132,7 +132,7 @@ class RunLog:
         path = self.folder / "metrics.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, [*row, *_SCORES])
+            writer = csv.DictWriter(file, [*row, *_SCORES], extrasaction="ignore")
             if new:
                 writer.writeheader()
             writer.writerow(row | (scores or {}))

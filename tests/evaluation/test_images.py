@@ -9,7 +9,7 @@ from segexp.evaluation import score_image, summarize
 def rows_of(truth, prediction, image="a", classes=("x",)):
     truth, prediction = np.array(truth, np.uint8), np.array(prediction, np.uint8)
     probabilities = np.stack([np.where(prediction == k, 0.9, 0.1) for k in range(1, len(classes) + 1)])
-    return score_image(probabilities, prediction, truth, classes, image)
+    return [scores.row for scores in score_image(probabilities, prediction, truth, classes, image)]
 
 
 def test_one_image_by_hand():

@@ -1,0 +1,50 @@
+"""`segexp evaluate`: every score of a model on annotated images."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segexp.errors import InputError
+
+
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A best_<task>_model.pth.", show_default=False)],
+    data: Annotated[
+        Path, typer.Option(help="A data set (its val/ is scored), or a folder with img/ and mask/.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the results; made where missing.", show_default=False)],
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Score so many images, spread evenly; default: all.")
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(help="Families of scores, such as probability,filament,surface,object; default: the model's."),
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Foreground probability; default: the model's.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Of outlines and centrelines: pixels, or µm with --pixel-size.")
+    ] = 2.0,
+    pixel_size: Annotated[float | None, typer.Option(help="µm; lengths are then given in µm.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+) -> None:
+    """Score a model on annotated images: writes OUTPUT/scores.csv, a row an image and class, and OUTPUT/scores.json.
+
+    Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
+    """
+    from segexp.evaluation.run import evaluate_folder
+    from segexp.evaluation.tables import print_scores
+    from segexp.inference.predictor import load_model
+
+    predictor = load_model(model, device)
+    if threshold is not None:
+        if not 0 < threshold < 1:
+            raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
+        predictor.threshold = threshold
+    families = None if scores is None else tuple(name for name in scores.split(",") if name)
+    record = evaluate_folder(
+        predictor, model, data, output, families, tolerance, pixel_size, images, sys.stdout.isatty()
+    )
+    print_scores(record)
+    print(output / "scores.json")

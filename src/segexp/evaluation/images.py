@@ -1,0 +1,134 @@
+"""A model on many annotated images: in short during training, in full when a run ends and for ``segexp evaluate``."""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.data.pairs import Sample
+from segexp.evaluation.scores import SCORES, Row, is_number, score_image
+from segexp.inference.predictor import Predictor
+from segexp.metrics.overlap import Counts, overlap_scores
+
+Look = Callable[[int, Sample, NDArray], None]
+"""Is shown the number of an image, the sample and its predicted labels (H, W)."""
+
+
+@dataclass
+class Evaluation:
+    """All that was found out about a model on some images.
+
+    Attributes:
+        rows: one an image and class: image, class, group, every score, tp, fp, fn, tn.
+        images: one an image: name, group, height, width, and fingerprints of its truth and of its pixels.
+        histograms: (2, BINS) by class, the sum over images; empty without the family ``probability``.
+        sizes: by kind (``object_diameter``, ``filament_length``) the sizes of all true and of all predicted ones.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    images: list[dict[str, str | int]] = field(default_factory=list)
+    histograms: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    sizes: dict[str, tuple[list[NDArray], list[NDArray]]] = field(default_factory=dict)
+
+
+def evaluate(
+    predictor: Predictor, samples: Iterable[Sample], centreline: bool = False, look: Look | None = None
+) -> list[Row]:
+    """Rows of overlap scores, all that validation during training needs; `centreline` adds clDice, which is slower."""
+    rows: list[Row] = []
+    for index, sample in enumerate(samples):
+        pixels, truth = sample.load()
+        probabilities = predictor.probabilities(pixels)
+        labels = predictor.labels(probabilities)
+        families = ("centreline",) if centreline else ()
+        found = score_image(probabilities, labels, truth, predictor.classes, sample.name, families)
+        rows += [scores.row for scores in found]
+        if look is not None:
+            look(index, sample, labels)
+    return rows
+
+
+def evaluate_fully(
+    predictor: Predictor,
+    samples: Iterable[Sample],
+    families: Collection[str],
+    tolerance: float = 2.0,
+    spacing: float = 1.0,
+    look: Look | None = None,
+    probabilities: Callable[[int, NDArray], NDArray] | None = None,
+) -> Evaluation:
+    """Predict every sample whole and compute every score of the `families`.
+
+    Args:
+        tolerance, spacing: see `segexp.evaluation.scores.score_class`.
+        probabilities: gives the probabilities of image number i with these pixels, where they are known already.
+    """
+    result = Evaluation()
+    for index, sample in enumerate(samples):
+        pixels, truth = sample.load()
+        maps = probabilities(index, pixels) if probabilities else predictor.probabilities(pixels)
+        labels = predictor.labels(maps)
+        group = str(getattr(sample, "group", "") or "")
+        found = score_image(maps, labels, truth, predictor.classes, sample.name, families, group, tolerance, spacing)
+        for name, scores in zip(predictor.classes, found, strict=True):
+            result.rows.append(scores.row)
+            if scores.histogram is not None:
+                result.histograms[name] = result.histograms.get(name, 0) + scores.histogram
+            for kind, (true, predicted) in scores.sizes.items():
+                kept = result.sizes.setdefault(kind, ([], []))
+                kept[0].append(true)
+                kept[1].append(predicted)
+        result.images.append(
+            {
+                "name": sample.name,
+                "group": group,
+                "height": truth.shape[0],
+                "width": truth.shape[1],
+                "truth": _digest(truth),
+                "pixels": _digest(pixels),
+            }
+        )
+        if look is not None:
+            look(index, sample, labels)
+    return result
+
+
+def summarize(rows: Sequence[Row]) -> dict[str, float]:
+    """Mean of each score over images and classes, and `dice_pooled`, from the pixels of all images together.
+
+    The mean weighs every image alike, however much it holds; the pooled score weighs every pixel alike. A score that no
+    image has is left out.
+    """
+    means = {}
+    for name in SCORES:
+        values = image_values(rows, name)
+        if not np.isnan(values).all():
+            means[name] = float(np.nanmean(values))
+    return means | {"dice_pooled": float(np.mean([scores["dice"] for scores in pooled_scores(rows).values()]))}
+
+
+def image_values(rows: Sequence[Row], score: str) -> NDArray[np.float64]:
+    """A score of each image, in the order of their first rows: the mean of its classes; NaN where none has it."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        cell = row.get(score)
+        values.setdefault(str(row["image"]), []).extend([float(cell)] if is_number(cell) else [])  # type: ignore[arg-type]
+    return np.array([np.mean(found) if found else np.nan for found in values.values()])
+
+
+def pooled_scores(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Overlap scores by class, from the pixels of all images together."""
+    pooled = {}
+    for name in dict.fromkeys(str(row["class"]) for row in rows):
+        counts = [Counts(*(int(row[f]) for f in Counts._fields)) for row in rows if row["class"] == name]
+        pooled[name] = overlap_scores(sum(counts, Counts(0, 0, 0, 0)))
+    return pooled
+
+
+def _digest(array: NDArray) -> str:
+    """Sixteen hexadecimal digits that differ where shape, dtype or any value does."""
+    digest = hashlib.blake2b(f"{array.shape} {array.dtype}".encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

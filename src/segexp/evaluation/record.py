@@ -1,0 +1,194 @@
+"""What an evaluation leaves behind for people and programs: ``evaluation.json`` and ``scores.csv``.
+
+In a run folder they are ``val/evaluation.json`` and ``val/scores.csv``; ``segexp evaluate --output D`` writes the same
+as ``D/scores.json`` and ``D/scores.csv``.
+
+``scores.csv`` holds a row an image and class: ``image``, ``class``, ``group`` (empty without groups), every score that
+was computed, and the pixel counts ``tp fp fn tn``. An empty cell is a score that the image cannot have (an average
+precision without foreground, a centre error without a matched object).
+
+``evaluation.json`` (format 1; no NaN: what is undefined is null):
+
+    format          1
+    task, model     name, path of the model file
+    created         ISO time
+    classes         names
+    monitor         the score that the best model was chosen by
+    unit            "px", or "µm" where the pixel size is known: of every length in the file
+    pixel_size      µm, or null
+    tolerance       of centrelines and outlines, in `unit`
+    images          [{name, group, height, width, truth, pixels}]: the last two are fingerprints; order of scores.csv
+    scores          {score: {words, better, unit, mean, interval, images, pooled, classes, groups}}
+                    better: "higher", "lower", or "" for a fact such as a count; unit: "", "px" or "µm";
+                    mean over images (classes averaged within each), interval [low, high] of that mean at 95 % or null
+                    for fewer than 3 images; images: how many have the score; pooled: from all pixels or objects
+                    together, or null where that is not defined; classes and groups: {name: {mean, interval, images,
+                    pooled}}
+    operating_point {threshold, min_size, temperature, chosen_on, ...}: see `segexp.evaluation.operating_point`
+    calibration     {class: {predicted: [...], observed: [...], count: [...]}}: the reliability diagram's bins that hold
+                    pixels, from low to high probability
+    histograms      {kind: {unit, edges: [n + 1], truth: [n], prediction: [n]}}: counts of ``object_diameter`` or
+                    ``filament_length``; the last bin holds all larger ones too
+    robustness      {perturbation: {words, unit, parameter: [...], score: [...], interval: [[low, high], ...],
+                    range: [low, high], number}}: a curve of `monitor` over a change of the images; range: of the
+                    parameter, where the score stays within 0.02 of its best; number: the mean score of the curve;
+                    absent unless it was computed
+"""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.evaluation.images import Evaluation, image_values, pooled_scores
+from segexp.evaluation.scores import SCORES, Row
+from segexp.metrics.calibration import average_precision, calibration_error, reliability
+from segexp.metrics.interval import bootstrap_interval
+
+FORMAT = 1
+HISTOGRAM_BINS = 24
+
+
+def evaluation_record(
+    evaluation: Evaluation,
+    *,
+    task: str,
+    model: str,
+    classes: Sequence[str],
+    monitor: str,
+    operating_point: dict[str, Any],
+    tolerance: float,
+    pixel_size: float | None = None,
+    robustness: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of ``evaluation.json``, as this module describes it."""
+    unit = "px" if pixel_size is None else "µm"
+    record = {
+        "format": FORMAT,
+        "task": task,
+        "model": model,
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "classes": list(classes),
+        "monitor": monitor,
+        "unit": unit,
+        "pixel_size": pixel_size,
+        "tolerance": tolerance,
+        "images": evaluation.images,
+        "scores": score_table(evaluation, unit),
+        "operating_point": operating_point,
+        "calibration": {name: _diagram(histogram) for name, histogram in evaluation.histograms.items()},
+        "histograms": {kind: _histogram(*sizes, unit) for kind, sizes in evaluation.sizes.items()},
+    }
+    return record if robustness is None else record | {"robustness": robustness}
+
+
+def score_table(evaluation: Evaluation, unit: str) -> dict[str, Any]:
+    """Every score that at least one image has: mean, interval and pooled value, in all, by class and by group."""
+    rows = evaluation.rows
+    table = {}
+    for name, score in SCORES.items():
+        if np.isnan(image_values(rows, name)).all():
+            continue
+        classes = {str(row["class"]): [r for r in rows if r["class"] == row["class"]] for row in rows}
+        groups = {str(row["group"]): [r for r in rows if r["group"] == row["group"]] for row in rows}
+        by_class = {key: _entry(part, name, evaluation, (key,)) for key, part in classes.items()}
+        table[name] = {
+            "words": score.words,
+            "better": score.better,
+            "unit": unit if score.unit == "length" else "",
+            **_entry(rows, name, evaluation, tuple(classes)),
+            "classes": by_class,
+            "groups": {key: _entry(part, name, None, ()) for key, part in groups.items() if key},
+        }
+    return table
+
+
+def write_scores(rows: Sequence[Row], record: dict[str, Any], table: Path, details: Path) -> None:
+    """Write ``scores.csv`` and ``evaluation.json`` (or ``scores.json``)."""
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
+    text = json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
+    details.write_text(text + "\n", encoding="utf-8")
+
+
+def read_rows(table: Path) -> list[Row]:
+    """The rows of a ``scores.csv``: numbers as numbers, empty cells as NaN, names as text."""
+    with table.open(newline="", encoding="utf-8") as file:
+        return [
+            {
+                key: value if key in ("image", "class", "group") else float(value) if value else math.nan
+                for key, value in row.items()
+            }
+            for row in csv.DictReader(file)
+        ]
+
+
+def plain(value: Any) -> Any:
+    """NumPy numbers and arrays, tuples and NaN to what JSON holds: numbers, lists and null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    return None if _undefined(value) else value
+
+
+def _undefined(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _entry(rows: Sequence[Row], name: str, evaluation: Evaluation | None, classes: tuple[str, ...]) -> dict[str, Any]:
+    values = image_values(rows, name)
+    known = values[~np.isnan(values)]
+    return {
+        "mean": float(known.mean()) if len(known) else None,
+        "interval": bootstrap_interval(known),
+        "images": len(known),
+        "pooled": _pooled(rows, name, evaluation, classes),
+    }
+
+
+def _pooled(rows: Sequence[Row], name: str, evaluation: Evaluation | None, classes: tuple[str, ...]) -> float | None:
+    """A score from all pixels or objects of the rows together, averaged over classes; None where it is not defined."""
+    if SCORES[name].family == "overlap" and name in (first := pooled_scores(rows))[next(iter(first))]:
+        return float(np.mean([scores[name] for scores in first.values()]))
+    if name in ("ece", "average_precision") and evaluation is not None:
+        function = calibration_error if name == "ece" else average_precision
+        return float(np.mean([function(evaluation.histograms[key]) for key in classes]))
+    total = {key: sum(float(row.get(key) or 0) for row in rows) for key in _TOTALS}
+    if name in ("object_f1", "object_precision", "object_recall"):
+        matched = sum(round(float(row["object_recall"]) * float(row["objects_truth"])) for row in rows)
+        found, wanted = total["objects_prediction"], total["objects_truth"]
+        whole = {"object_f1": (found + wanted) / 2, "object_precision": found, "object_recall": wanted}[name]
+        return matched / whole if whole else float(found == wanted)
+    if name == "length_error" and total["length_truth"]:
+        return abs(total["length_prediction"] / total["length_truth"] - 1)
+    return None
+
+
+_TOTALS = ("objects_truth", "objects_prediction", "length_truth", "length_prediction")
+
+
+def _diagram(histogram: NDArray[np.int64]) -> dict[str, Any]:
+    predicted, observed, pixels = reliability(histogram)
+    some = pixels > 0
+    return {"predicted": predicted[some], "observed": observed[some], "count": pixels[some]}
+
+
+def _histogram(true: list[NDArray], predicted: list[NDArray], unit: str) -> dict[str, Any]:
+    """Counts in equal bins from 0 to the 99th percentile of both."""
+    wanted, found = (np.concatenate([*sizes, np.empty(0)]) for sizes in (true, predicted))
+    both = np.concatenate([wanted, found])
+    top = float(np.percentile(both, 99)) if len(both) else 1.0
+    edges = np.linspace(0, top or 1.0, HISTOGRAM_BINS + 1)
+    counts = [np.histogram(np.minimum(sizes, edges[-1]), edges)[0] for sizes in (wanted, found)]
+    return {"unit": unit, "edges": edges, "truth": counts[0], "prediction": counts[1]}

@@ -1,0 +1,89 @@
+"""From a model file and a folder of annotated images to ``scores.csv`` and ``scores.json``: ``segexp evaluate``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from segexp.data.pairs import Sample, read_folder
+from segexp.errors import InputError
+from segexp.evaluation.images import evaluate_fully
+from segexp.evaluation.record import evaluation_record, plain, write_scores
+from segexp.evaluation.scores import FAMILIES
+from segexp.inference.predictor import Predictor
+
+
+def evaluate_folder(
+    predictor: Predictor,
+    model: Path,
+    data: Path,
+    output: Path,
+    families: Sequence[str] | None = None,
+    tolerance: float = 2.0,
+    pixel_size: float | None = None,
+    images: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Score a model on a data set's ``val/``, or on a folder with ``img/`` and ``mask/``; returns the record written.
+
+    Args:
+        model: the file that `predictor` was read from.
+        families: of `segexp.evaluation.scores.FAMILIES`; None: those that the model file names.
+        tolerance: of outlines and centrelines, in pixels, or in µm where `pixel_size` (µm) is given.
+        images: score so many, spread evenly over the names; None: all.
+        progress: show a progress bar.
+    """
+    chosen = tuple(predictor.facts.get("scores", ("probability",)) if families is None else families)
+    strange = [name for name in chosen if name not in (*FAMILIES, "centreline")]
+    if strange:
+        raise InputError(f"--scores {','.join(strange)}: wanted some of {', '.join(FAMILIES)}")
+    if pixel_size is not None and not 0 < pixel_size < float("inf"):
+        raise InputError(f"--pixel-size {pixel_size}: wanted more than 0 µm")
+    samples = spread(find_samples(predictor, data), images)
+    output.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
+    with Progress(*columns, disable=not progress) as bar:
+        track = bar.add_task("scoring", total=len(samples))
+        found = evaluate_fully(predictor, samples, chosen, tolerance, pixel_size or 1.0, lambda *_: bar.advance(track))
+    facts = predictor.facts
+    record = evaluation_record(
+        found,
+        task=facts.get("task", ""),
+        model=str(model),
+        classes=predictor.classes,
+        monitor=facts.get("monitor", "dice"),
+        operating_point={
+            "threshold": predictor.threshold,
+            "min_size": predictor.min_size,
+            "temperature": predictor.temperature,
+            "chosen_on": "model" if predictor.threshold == facts.get("threshold") else "settings",
+        },
+        tolerance=tolerance,
+        pixel_size=pixel_size,
+    )
+    write_scores(found.rows, record, output / "scores.csv", output / "scores.json")
+    return plain(record)
+
+
+def find_samples(predictor: Predictor, data: Path) -> list[Sample]:
+    """The annotated images of ``data/val``, or of ``data`` itself, facts only: pixels are read when they are used."""
+    for folder in (data / "val", data):
+        if (folder / "img").is_dir():
+            return read_folder(
+                folder / "img",
+                folder / "mask",
+                predictor.model.settings["in_channels"],
+                len(predictor.classes),
+                keep=False,
+                normalization=predictor.normalization,
+            )
+    raise InputError(f"{data}: holds neither val/img nor img; wanted a data set, or a folder with img/ and mask/")
+
+
+def spread(samples: list[Sample], count: int | None) -> list[Sample]:
+    """`count` of the samples, evenly spread in their order; all where there are no more."""
+    if count is None or count >= len(samples):
+        return samples
+    return [samples[index] for index in np.linspace(0, len(samples) - 1, count).round().astype(int)]
