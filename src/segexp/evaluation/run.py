@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segexp.data.pairs import Sample, read_folder
+from segexp.data.pairs import Reading, Sample, read_folder
 from segexp.errors import InputError
 from segexp.evaluation.images import evaluate_fully
 from segexp.evaluation.record import evaluation_record, plain, write_scores
@@ -74,8 +74,7 @@ def find_samples(predictor: Predictor, data: Path) -> list[Sample]:
             return read_folder(
                 folder / "img",
                 folder / "mask",
-                predictor.model.settings["in_channels"],
-                len(predictor.classes),
+                Reading(predictor.model.settings["in_channels"], len(predictor.classes)),
                 keep=False,
                 normalization=predictor.normalization,
             )
