@@ -6,7 +6,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parent.parent / "src" / "segexp"
 FLOORS = [
     {"errors"},
-    {"models", "device", "augment", "synthesis", "metrics", "data.images", "data.normalization"},
+    {"models", "device", "augment", "synthesis", "metrics", "measurements", "data.images", "data.normalization"},
     {"losses", "checkpoint", "data"},
     {"training", "inference", "overlay", "provenance"},
     {"evaluation", "preview", "check"},

@@ -23,7 +23,7 @@ from segexp.errors import InputError
 NORMALIZATIONS = ("standard", "log")
 
 
-_PERCENTILE_PIXELS = 1_000_000  # a regular subset of more is as good, and sorts in milliseconds
+PERCENTILE_PIXELS = 1_000_000  # a regular subset of more is as good, and sorts in milliseconds
 
 
 def image_statistics(pixels: NDArray, normalization: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -37,7 +37,7 @@ def image_statistics(pixels: NDArray, normalization: str) -> tuple[NDArray[np.fl
     scale = flat.std(axis=1, dtype=np.float64)
     scale[scale <= 1e-7 * np.abs(offset)] = 1.0
     if normalization == "log":
-        step = -(-flat.shape[1] // _PERCENTILE_PIXELS)
+        step = -(-flat.shape[1] // PERCENTILE_PIXELS)
         offset = np.percentile(flat[:, ::step], 1, axis=1)
     return offset.astype(np.float32), scale.astype(np.float32)
 

@@ -1,5 +1,6 @@
-"""A finished model that takes an image as it comes from a file and returns probabilities."""
+"""A finished model, or several, that take an image as it comes from a file and return probabilities."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from torch import Tensor
 
 from segexp import checkpoint
 from segexp.data.images import to_channels
-from segexp.data.normalization import compress, image_statistics, standardize
+from segexp.data.normalization import compress, standardize
 from segexp.device import autocast, choose_device, choose_precision
 from segexp.errors import InputError
-from segexp.inference.tiles import predict_tiles
+from segexp.inference.rows import ArrayRows, checked
+from segexp.inference.statistics import row_statistics
+from segexp.inference.symmetry import average_symmetries
+from segexp.inference.tiles import Forward, Progress, Rows, Tiling, assemble, predict_bands
 from segexp.metrics.region import without_small
 from segexp.models import UNet
 
@@ -28,6 +32,9 @@ class Predictor:
         min_size: 8-connected pieces of a class with fewer pixels are dropped from the labels.
         temperature: logits are divided by it, which calibrates the probabilities.
         facts: what else the model file holds (task, metrics, versions).
+        others: further members of an ensemble; probabilities are the mean over all.
+        tta: whether each tile is predicted in all eight flips and turns, and their mean taken.
+        say: told what a user should know, such as a halved batch.
     """
 
     def __init__(
@@ -47,32 +54,83 @@ class Predictor:
         self.normalization, self.classes, self.threshold = normalization, list(classes), threshold
         self.min_size, self.temperature = min_size, temperature
         self.precision, self.facts = precision, facts or {}
+        self.others: list[Predictor] = []
+        self.tta = False
+        self.say: Callable[[str], None] = print
 
-    def _logits(self, images: Tensor) -> Tensor:
-        with autocast(self.device, self.precision):
-            logits = self.model(images.contiguous(memory_format=torch.channels_last))
-        return logits if self.temperature == 1 else logits.float() / self.temperature
+    def forward(self, image: Rows) -> Forward:
+        """Raw tiles of `image` to probabilities, normalised with the statistics of the whole image."""
+        offset, scale = (
+            torch.from_numpy(array)[None].to(self.device) for array in row_statistics(image, self.normalization)
+        )
 
-    @torch.inference_mode()
-    def probabilities(self, pixels: NDArray, tile: int = 512, overlap: int = 128) -> NDArray[np.float32]:
+        def network(tiles: Tensor) -> Tensor:
+            with autocast(self.device, self.precision):
+                logits = self.model(tiles.contiguous(memory_format=torch.channels_last))
+            return torch.sigmoid(logits.float() / self.temperature)
+
+        answer = average_symmetries(network) if self.tta else network
+        return lambda raw: answer(compress(standardize(raw, offset, scale), self.normalization))
+
+    def tiling(self, tile: int | None = None, overlap: int | None = None, batch: int | None = None) -> Tiling:
+        """How images are cut for these networks.
+
+        Tiles share 16 of the network's coarsest pixels, twice what reaches it there; the more channels the network
+        has at full resolution, the smaller they are, so that a tile takes a few hundred MB. One coarsest pixel of
+        reflection around the image takes a quarter to a half off the error in its outermost 16 px (LOG.md, 2026-11-25);
+        wider ones take off no more.
+        """
+        members = [self, *self.others]
+        multiple = max(member.model.multiple for member in members)
+        reach = max(member.model.settings.get("kernel_size", 3) // 2 for member in members)
+        width = max(member.model.settings["widths"][0] for member in members)
+        overlap = 16 * multiple * max(1, reach) if overlap is None else overlap
+        tile = max(4 * overlap, 1024 if width <= 16 else 768 if width <= 32 else 512) if tile is None else tile
+        batch = (1 if self.device.type == "cpu" else 8) if batch is None else batch
+        return Tiling(tile, overlap, multiple, margin=multiple, batch=batch)
+
+    def bands(
+        self, image: Rows, tiling: Tiling | None = None, progress: Progress | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Probabilities of an image of any size from top to bottom: first row and (K, rows, W) float32."""
+        members = [self, *self.others]
+        for member in members:
+            member.model.eval()
+            member.tta = self.tta
+        with torch.inference_mode():
+            parts = [member.forward(image) for member in members]
+
+        def mean(raw: Tensor) -> Tensor:
+            with torch.inference_mode():  # here and not around the generator: it is not left between two bands
+                if len(parts) == 1:
+                    return parts[0](raw)
+                return torch.stack([part(raw) for part in parts]).mean(dim=0)
+
+        tiling = tiling or self.tiling()
+        yield from predict_bands(mean, image, len(self.classes), tiling, self.device, self.say, progress)
+
+    def probabilities(
+        self,
+        pixels: NDArray,
+        tile: int | None = None,
+        overlap: int | None = None,
+        progress: Progress | None = None,
+    ) -> NDArray[np.float32]:
         """Raw pixels (C, H, W) of any real dtype to probabilities (K, H, W), float32 in [0, 1].
 
         The image is normalised as a whole before it is cut into tiles. The model is put in evaluation mode and left so.
         """
-        self.model.eval()
-        statistics = image_statistics(pixels, self.normalization)
-        offset, scale = (torch.from_numpy(array)[None].to(self.device) for array in statistics)
-        if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-            pixels = pixels.astype(np.float32)
-        raw = torch.from_numpy(np.ascontiguousarray(pixels))[None].to(self.device)
-        image = compress(standardize(raw, offset, scale), self.normalization)[0]
-        return predict_tiles(self._logits, image, tile, overlap).cpu().numpy()
+        image = ArrayRows(pixels)
+        bands = self.bands(image, self.tiling(tile, overlap), progress)
+        return assemble(bands, (len(self.classes), *image.shape[1:]))
 
-    def predict(self, image: ArrayLike) -> NDArray[np.float32]:
+    def predict(self, image: ArrayLike, progress: Progress | None = None) -> NDArray[np.float32]:
         """Probability of foreground for each pixel of an image.
 
         Args:
             image: (H, W) or (H, W, colours) of any real dtype, in whatever units the camera gives.
+            progress: called with the pixels done and all pixels after each row of tiles; what it raises ends the
+                prediction.
 
         Returns:
             float32 in [0, 1]: (H, W) for a model of one class, (K, H, W) for K classes. ``predict(image) >
@@ -81,10 +139,8 @@ class Predictor:
         array = np.asarray(image)
         if array.ndim not in (2, 3) or array.size == 0:
             raise InputError(f"image of shape {array.shape}: wanted (height, width) or (height, width, colours)")
-        pixels = to_channels(array, self.model.settings["in_channels"])
-        if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-            raise InputError("image holds NaN or infinite values")
-        probabilities = self.probabilities(pixels)
+        pixels = checked(to_channels(array, self.model.settings["in_channels"]))
+        probabilities = self.probabilities(pixels, progress=progress)
         return probabilities[0] if len(self.classes) == 1 else probabilities
 
     def labels(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -92,36 +148,53 @@ class Predictor:
 
         Pieces smaller than `min_size` become background.
         """
-        labels = label_classes(probabilities, self.threshold)
-        if self.min_size > 1:
-            for label in range(1, len(self.classes) + 1):
-                piece = labels == label
-                labels[piece & ~without_small(piece, self.min_size)] = 0
-        return labels
+        return drop_small(label_classes(probabilities, self.threshold), len(self.classes), self.min_size)
 
 
 def label_classes(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """Probabilities (K, H, W) to labels (H, W) uint8: 0, or 1 + the likeliest class where it reaches `threshold`."""
+    if len(probabilities) == 1:
+        return (probabilities[0] >= threshold).astype(np.uint8)
     best = probabilities.argmax(axis=0)
     return np.where(probabilities.max(axis=0) >= threshold, best + 1, 0).astype(np.uint8)
 
 
-def load_model(path: str | Path, device: str = "auto", precision: str = "auto") -> Predictor:
-    """Open a ``best_<task>_model.pth`` for prediction.
+def drop_small(labels: NDArray[np.uint8], classes: int, min_size: int) -> NDArray[np.uint8]:
+    """Labels (H, W) with the 8-connected pieces of fewer than `min_size` pixels made background, in place."""
+    for label in range(1, classes + 1 if min_size > 1 else 1):
+        piece = labels == label
+        labels[piece & ~without_small(piece, min_size)] = 0
+    return labels
+
+
+def load_model(
+    path: str | Path | Sequence[str | Path], device: str = "auto", precision: str = "auto", tta: bool = False
+) -> Predictor:
+    """Open a ``best_<task>_model.pth`` for prediction, or several as an ensemble.
+
+    An ensemble answers with the mean probability; its threshold is the mean, its `min_size` the largest of theirs.
 
     >>> model = segexp.load_model("runs/vesicle/.../best_vesicle_model.pth")
     >>> mask = model.predict(segexp.read_image("cell.tif")) > model.threshold
     """
-    network, facts = checkpoint.load_model(path)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    if not paths:
+        raise InputError("no model file given")
     chosen, _ = choose_device(device)
-    return Predictor(
-        network,
-        facts["normalization"],
-        facts["classes"],
-        facts["threshold"],
-        chosen,
-        choose_precision(precision, chosen)[0],
-        facts,
-        facts.get("min_size", 0),
-        facts.get("temperature", 1.0),
-    )
+    members = [_open(one, chosen, choose_precision(precision, chosen)[0]) for one in paths]
+    first = members[0]
+    for one, member in zip(paths[1:], members[1:], strict=True):
+        for what in ("classes", "in_channels"):
+            ours, its = (m.classes if what == "classes" else m.model.settings[what] for m in (first, member))
+            if ours != its:
+                raise InputError(f"{one}: {what} {its}, but {paths[0]} has {ours}; an ensemble needs the same")
+    first.others = members[1:]
+    first.threshold = float(np.mean([member.threshold for member in members]))
+    first.min_size = max(member.min_size for member in members)
+    first.tta = tta
+    return first
+
+
+def _open(path: str | Path, device: torch.device, precision: str) -> Predictor:
+    network, facts = checkpoint.load_model(path)
+    return Predictor(network, facts["normalization"], facts["classes"], facts["threshold"], device, precision, facts)

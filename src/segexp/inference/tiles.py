@@ -1,56 +1,220 @@
-"""Whole images through a network by overlapping tiles, blended with a Gaussian.
+"""Images of any size through a network by overlapping tiles, blended with a Gaussian, in bands of rows.
 
 The blend follows nnU-Net (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z): a pixel near the edge of its tile,
 where the network sees half of its surroundings, weighs little beside the tile that has it in the middle.
+
+What keeps the tiles from showing: every tile starts at a multiple of the network's coarsest pixel, because pooling
+answers differently when the image moves by less than that; tiles overlap by more than the network sees; and beyond the
+image's border stands its reflection. What keeps memory bounded: only one row of tiles is held, and rows that no later
+tile touches leave as soon as they are done.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-
-def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """First pixels of evenly spread tiles that cover `length` and overlap by at least `overlap`."""
-    if length <= tile:
-        return [0]
-    count = -(-(length - overlap) // (tile - overlap))
-    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+Forward = Callable[[Tensor], Tensor]
+"""Raw pixels (B, C, h, w) of any dtype to probabilities (B, K, h, w) float32 on the same device."""
+Progress = Callable[[int, int], None]
+"""Told how many pixels of how many are done."""
 
 
-def blend_weight(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """(height, width) Gaussian with a standard deviation of an eighth of each side; largest value 1, never zero."""
+class Rows(Protocol):
+    """An image that is read by whole rows: `shape` is (C, H, W)."""
 
-    def bell(length: int) -> Tensor:
-        x = torch.arange(length, device=device, dtype=torch.float32) - (length - 1) / 2
-        return torch.exp(-0.5 * (x / (length / 8)) ** 2)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        ...
 
-    return (bell(height)[:, None] * bell(width)).clamp_min(1e-4)
+    def rows(self, top: int, bottom: int) -> NDArray:
+        """Rows `top` to `bottom` - 1 as (C, bottom - top, W)."""
+        ...
 
 
-def predict_tiles(
-    logits: Callable[[Tensor], Tensor], image: Tensor, tile: int = 512, overlap: int = 128, batch: int = 4
-) -> Tensor:
-    """Probabilities (K, H, W) float32 of a normalised image (C, H, W).
+@dataclass(frozen=True)
+class Tiling:
+    """How an image is cut.
 
-    An image no larger than 1.5 tiles on both sides goes through whole. `logits` maps (B, C, h, w) to (B, K, h, w).
+    Attributes:
+        tile: largest side of a tile, px; an image that fits goes through whole.
+        overlap: least overlap of neighbours, px.
+        multiple: side of the network's coarsest pixel, px; all else is rounded up to it.
+        margin: least width of the reflection around the image, px.
+        batch: tiles at once.
     """
+
+    tile: int = 1024
+    overlap: int = 128
+    multiple: int = 16
+    margin: int = 0
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Tiles along one axis: `starts` in the image extended by its reflection, which begins `before` px outside."""
+
+    starts: list[int]
+    tile: int
+    before: int
+    length: int  # of the image itself
+
+    @property
+    def extended(self) -> int:
+        """Length with the reflection."""
+        return self.starts[-1] + self.tile
+
+    def total(self) -> NDArray[np.float32]:
+        """Sum of the tiles' weights at each place of the extended axis, float32 (extended,)."""
+        total = np.zeros(self.extended, np.float32)
+        for start in self.starts:
+            total[start : start + self.tile] += bell(self.tile)
+        return total
+
+
+def lay_tiles(length: int, tiling: Tiling) -> Axis:
+    """Cover `length` px by the fewest tiles, no larger than needed, that start at multiples and overlap enough."""
+    unit = tiling.multiple
+
+    def up(n: int) -> int:
+        return -(-n // unit) * unit
+
+    before, tile, overlap = up(tiling.margin), max(up(tiling.tile), unit), up(tiling.overlap)
+    extended = up(before + length + tiling.margin)
+    if extended <= tile or tile <= overlap:
+        return Axis([0], extended, before, length)
+    count = -(-(extended - overlap) // (tile - overlap))
+    tile = up(-(-(extended + (count - 1) * overlap) // count))
+    last = (extended - tile) // unit
+    return Axis([(i * last // (count - 1)) * unit for i in range(count)], tile, before, length)
+
+
+def bell(length: int) -> NDArray[np.float32]:
+    """Gaussian (length,) with a standard deviation of an eighth of it: 1 in the middle, 3e-4 at both ends."""
+    x = np.arange(length) - (length - 1) / 2
+    return np.exp(-0.5 * (x / (length / 8)) ** 2).astype(np.float32)
+
+
+def reflected(first: int, last: int, length: int) -> NDArray[np.intp]:
+    """Indices into an axis of `length` for places `first` to `last` - 1 of its endless reflection."""
+    if length == 1:
+        return np.zeros(last - first, np.intp)
+    period = 2 * (length - 1)
+    place = np.arange(first, last) % period
+    return np.minimum(place, period - place)
+
+
+def predict_bands(
+    forward: Forward,
+    image: Rows,
+    classes: int,
+    tiling: Tiling,
+    device: torch.device | None = None,
+    say: Callable[[str], None] = print,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Probabilities of an image from top to bottom, as pairs of first row and (K, rows, W) float32 in [0, 1].
+
+    Memory holds one row of tiles; the next one is read in a thread meanwhile. Where the device runs out of memory the
+    batch is halved, which `say` is told; `progress` hears the pixels done.
+    """
+    device = device or torch.device("cpu")
     _, height, width = image.shape
-    if height <= 1.5 * tile and width <= 1.5 * tile:
-        return torch.sigmoid(logits(image[None])[0].float())
-    tall, wide = min(tile, height), min(tile, width)
-    corners = [(y, x) for y in tile_starts(height, tile, overlap) for x in tile_starts(width, tile, overlap)]
-    weight = blend_weight(tall, wide, image.device)
-    total = torch.zeros(height, width, device=image.device)
-    blended: Tensor | None = None
-    for first in range(0, len(corners), batch):
-        group = corners[first : first + batch]
-        crops = torch.stack([image[:, y : y + tall, x : x + wide] for y, x in group])
-        probabilities = torch.sigmoid(logits(crops).float()) * weight
-        if blended is None:
-            blended = torch.zeros(probabilities.shape[1], height, width, device=image.device)
-        for (y, x), probability in zip(group, probabilities, strict=True):
-            blended[:, y : y + tall, x : x + wide] += probability
-            total[y : y + tall, x : x + wide] += weight
-    assert blended is not None
-    return blended / total
+    down, across = lay_tiles(height, tiling), lay_tiles(width, tiling)
+    weight = torch.from_numpy(bell(down.tile)[:, None] * bell(across.tile)).to(device)
+    inverse_across = 1 / torch.from_numpy(across.total()).to(device)
+    inverse_down = 1 / torch.from_numpy(down.total()).to(device)
+    blended = torch.zeros(classes, down.tile, across.extended, device=device)
+    batch = tiling.batch
+    columns = slice(across.before, across.before + width)
+    with ThreadPoolExecutor(1) as reader:
+        bands = _bands(image, down, across, reader)
+        for number, (start, band) in enumerate(zip(down.starts, bands, strict=True)):
+            batch = _add_row(forward, torch.from_numpy(band).to(device), blended, weight, across, batch, say)
+            end = down.starts[number + 1] if number + 1 < len(down.starts) else down.extended
+            first, last = (min(max(y - down.before, 0), height) for y in (start, end))
+            if last > first:
+                rows = slice(first + down.before - start, last + down.before - start)
+                factor = inverse_down[start:end, None][rows.start : rows.stop] * inverse_across[columns]
+                done = (blended[:, rows, columns] * factor).clamp_(0, 1)
+                yield first, done.cpu().numpy()
+            if progress is not None:
+                progress(last * width, height * width)
+            step = end - start
+            blended[:, : down.tile - step] = blended[:, step:].clone()
+            blended[:, down.tile - step :] = 0
+
+
+def _bands(image: Rows, down: Axis, across: Axis, reader: ThreadPoolExecutor) -> Iterator[NDArray]:
+    """The raw rows of each row of tiles, (C, tile, extended width), reflected at the borders, read one ahead."""
+    sideways = reflected(-across.before, across.extended - across.before, image.shape[2])
+
+    def read(first: int, last: int) -> NDArray:
+        vertical = reflected(first - down.before, last - down.before, image.shape[1])
+        low = int(vertical.min())
+        raw = image.rows(low, int(vertical.max()) + 1)
+        return np.ascontiguousarray(raw[:, vertical - low][..., sideways])
+
+    previous: NDArray | None = None
+    ends = [start + down.tile for start in down.starts]
+    waiting: Future[NDArray] = reader.submit(read, 0, ends[0])
+    for number, start in enumerate(down.starts):
+        fresh = waiting.result()
+        if number + 1 < len(ends):
+            waiting = reader.submit(read, ends[number], ends[number + 1])
+        if previous is None:
+            band = fresh
+        else:
+            band = np.concatenate([previous[:, start - down.starts[number - 1] :], fresh], axis=1)
+        previous = band
+        yield band
+
+
+def _add_row(
+    forward: Forward,
+    band: Tensor,
+    blended: Tensor,
+    weight: Tensor,
+    across: Axis,
+    batch: int,
+    say: Callable[[str], None],
+) -> int:
+    """Add the weighted probabilities of one row of tiles to `blended`; returns the batch that fitted in memory."""
+    waiting = list(across.starts)
+    while waiting:
+        group = waiting[:batch]
+        crops = [band[:, :, x : x + across.tile] for x in group]
+        try:
+            probabilities = forward(torch.stack(crops))
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or len(group) == 1:
+                raise
+            batch = len(group) // 2
+            say(f"out of memory with {len(group)} tiles at once; going on with {batch}")
+            continue
+        for x, probability in zip(group, probabilities, strict=True):
+            blended[:, :, x : x + across.tile].addcmul_(probability, weight)
+        waiting = waiting[len(group) :]
+    return batch
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch, on a GPU or on the CPU, or NumPy meant by this that memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def assemble(bands: Iterable[tuple[int, NDArray[np.float32]]], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Put bands together to (K, H, W)."""
+    whole = np.empty(shape, np.float32)
+    for first, rows in bands:
+        whole[:, first : first + rows.shape[1]] = rows
+    return whole

@@ -1,0 +1,89 @@
+"""One call from a mask and its image to labels, rows and a summary, by the settings that the task stores."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.errors import InputError
+from segexp.measurements.filaments import measure_filaments, summarize_filaments, trace
+from segexp.measurements.table import Row, with_micrometres
+from segexp.measurements.vesicles import measure_vesicles, split_touching, summarize_vesicles
+
+KINDS = ("objects", "filaments")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a mask is measured; model files carry them from the task they were trained for.
+
+    Attributes:
+        kind: ``objects`` (one row a vesicle) or ``filaments`` (one row a segment of the skeleton).
+        split: touching objects are cut where the distance to the background falls by this many px; 0 cuts nothing.
+        spur: side branches that stick out of a filament by less than this many px are dropped.
+        gap, ring: the local background lies more than `gap` and up to `gap` + `ring` px away from an object.
+    """
+
+    kind: str = "objects"
+    split: float = 0.5
+    spur: float = 3.0
+    gap: float = 2.0
+    ring: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"measure.kind={self.kind!r}: wanted one of {', '.join(KINDS)}")
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> "Settings":
+        """What a model file's facts say; files that say nothing: filaments for the cytoskeleton, else objects."""
+        stored = facts.get("measure") or {"kind": "filaments" if facts.get("task") == "cytoskeleton" else "objects"}
+        return cls(**stored)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Attributes:
+    labels: int32 (H, W): the pixels of row k of `objects` are k + 1; 0 is background.
+    objects: a row for each vesicle, or for each segment of a filament.
+    summary: the image's row.
+    """
+
+    labels: NDArray[np.int32]
+    objects: list[Row]
+    summary: Row
+
+
+def measure(
+    mask: NDArray,
+    image: NDArray,
+    settings: Settings | None = None,
+    pixel_size: float | None = None,
+) -> Measurement:
+    """Measure one class of one image.
+
+    Args:
+        mask: (H, W), foreground where not zero.
+        image: (H, W) or (H, W, colours) of any real dtype; intensities are in its units, colours averaged.
+        settings: see `Settings`; the default measures vesicles.
+        pixel_size: side of a pixel in micrometres; adds the columns in micrometres.
+    """
+    settings = settings or Settings()
+    mask = np.asarray(mask) > 0
+    grey = image.mean(axis=2) if image.ndim == 3 else image
+    if mask.shape != grey.shape:
+        raise InputError(f"mask of shape {mask.shape}, image of shape {image.shape}: wanted the same height and width")
+    if pixel_size is not None and not 0 < pixel_size < np.inf:
+        raise InputError(f"pixel size {pixel_size}: wanted micrometres, more than 0")
+    if settings.kind == "objects":
+        labels = split_touching(mask, settings.split)
+        rows = measure_vesicles(labels, grey, settings.gap, settings.ring)
+        summary = summarize_vesicles(rows, mask.shape)
+    else:
+        network = trace(mask, settings.spur)
+        labels = network.labels
+        rows = measure_filaments(network, grey, settings.gap, settings.ring)
+        summary = summarize_filaments(rows, network)
+    rows = [with_micrometres(row, pixel_size) for row in rows]
+    return Measurement(labels, rows, with_micrometres(summary, pixel_size))

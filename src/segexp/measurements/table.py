@@ -1,0 +1,41 @@
+"""Tables whose columns name their unit: pixels always, micrometres beside them where the pixel size is known."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+Row = dict[str, str | int | float]
+
+UNITS = {"px": "um", "px2": "um2", "per_px": "per_um", "per_px2": "per_um2"}
+"""Suffixes of columns in pixels, and of the same in micrometres."""
+_POWERS = {"px": 1, "px2": 2, "per_px": -1, "per_px2": -2}
+
+
+def with_micrometres(row: Mapping[str, str | int | float], pixel_size: float | None) -> Row:
+    """The row with, behind each column in pixels, the same in micrometres: ``area_px2``, ``area_um2``.
+
+    `pixel_size` is the side of a pixel in micrometres; None leaves the row as it is.
+    """
+    full: Row = {}
+    for name, value in row.items():
+        full[name] = value
+        unit = next((unit for unit in sorted(UNITS, key=len, reverse=True) if name.endswith(f"_{unit}")), None)
+        if pixel_size is not None and unit is not None:
+            full[f"{name.removesuffix(unit)}{UNITS[unit]}"] = float(value) * pixel_size ** _POWERS[unit]
+    return full
+
+
+def write_rows(rows: Sequence[Mapping[str, str | int | float]]) -> str:
+    """CSV text; the columns are those of all rows, and a row without one leaves it empty. Six significant digits."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+    return text.getvalue()
+
+
+def prefixed(rows: Iterable[Mapping[str, str | int | float]], **first: str | int) -> list[Row]:
+    """The rows with further columns in front, such as the image's name."""
+    return [{**first, **row} for row in rows]
