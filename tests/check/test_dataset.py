@@ -11,6 +11,7 @@ from segexp.check.dataset import Wanted, check
 from segexp.check.report import as_json
 from segexp.check.scan import find_folders
 from segexp.check.text import mentioned
+from segexp.data.reading import Reading
 from segexp.errors import InputError
 
 
@@ -42,8 +43,9 @@ def data(tmp_path):
     return tmp_path
 
 
-def run(folder, **wanted):
-    report, _ = check(str(folder), find_folders(folder), Wanted(**wanted))
+def run(folder, classes=("a",), **reading):
+    wanted = Wanted(Reading(classes=len(classes), **reading), classes)
+    report, _ = check(str(folder), find_folders(folder), wanted)
     return report
 
 
@@ -241,6 +243,7 @@ def test_the_report_is_plain_json_with_stable_keys(data):
     assert set(plain["splits"]["train"]) == {
         *("images", "masks", "sizes", "dtypes", "channels", "intensity", "saturated", "foreground", "class_shares"),
         *("empty_masks", "ignored", "objects", "diameter", "width", "length"),
+        *("pixel_size", "unknown_scale"),
     }
 
 
@@ -250,3 +253,41 @@ def test_threads_and_progress_do_not_change_the_result(data):
     many, _ = check("d", find_folders(data), Wanted(), workers=8)
     assert as_json(one) | {"seconds": 0} == as_json(many) | {"seconds": 0}
     assert ticks == [(n, 8) for n in range(1, 9)]
+
+
+def test_pixel_sizes_that_differ(data):
+    for index in range(6):
+        image, _ = scene(index)
+        resolution = (10.0, 10.0) if index < 3 else (20.0, 20.0)  # pixels a micrometre
+        path = data / "train" / "img" / f"cell_{index}.tif"
+        tifffile.imwrite(path, image, imagej=True, resolution=resolution, metadata={"unit": "um"})
+    report = run(data)
+    assert report.splits["train"].pixel_size.low == pytest.approx(0.05)
+    assert report.splits["train"].pixel_size.high == pytest.approx(0.1)
+    assert report.splits["val"].unknown_scale == 2
+    found = kinds(report)
+    assert "0.05 to 0.1 µm" in found["mixed-scale"].message
+    assert "2 images without a pixel size" in found["unknown-scale"].message
+
+
+def test_a_few_ids_are_a_fault_unless_other_masks_hold_objects(data):
+    np.save(data / "train" / "mask" / "cell_0.npy", scene(0)[1] * 3)
+    (fault,) = run(data).faults
+    assert (fault.kind, fault.file.rpartition("/")[2]) == ("mask", "cell_0.npy")
+    assert "task.masks=instances" in fault.message
+    np.save(data / "train" / "mask" / "cell_1.npy", np.arange(96 * 96).reshape(96, 96) // 500)
+    assert run(data).ok
+
+
+def test_pages_are_images_of_their_own(tmp_path):
+    for kind in ("img", "mask"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+    images, masks = zip(*(scene(index) for index in range(3)), strict=True)
+    tifffile.imwrite(tmp_path / "train" / "img" / "stack.tif", np.stack(images), photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "train" / "mask" / "stack.tif", np.stack([*masks[:2], masks[0] * 0]), photometric="minisblack"
+    )
+    assert "a stack of 3 pages" in run(tmp_path).faults[0].message
+    report = run(tmp_path, page="each")
+    assert report.splits["train"].images == 3
+    assert kinds(report)["empty-mask"].files[0].file.endswith("stack.tif page 3")

@@ -11,6 +11,7 @@ import numpy as np
 from segexp.check.dataset import Wanted, check
 from segexp.check.page import render
 from segexp.check.scan import find_folders
+from segexp.data.reading import Reading
 from tests.check.test_dataset import data as data
 from tests.check.test_dataset import scene, write
 from tests.test_cli import run
@@ -31,9 +32,9 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def page(folder, classes=("a",)):
-    report, entries = check("data", find_folders(folder), Wanted(classes=classes))
-    return render(report, entries, len(classes))
+def page(folder):
+    report, entries = check("data", find_folders(folder), Wanted())
+    return render(report, entries, Reading())
 
 
 def test_pictures_of_what_is_odd_are_inside(data):
@@ -86,7 +87,7 @@ def test_headings_table_and_language_serve_a_screen_reader(data):
 def test_a_file_that_changed_in_between_is_said(data):
     report, entries = check("data", find_folders(data), Wanted())
     (data / "train" / "img" / "cell_0.tif").unlink()
-    assert "cannot be read any more" in render(report, entries, 1)
+    assert "cannot be read any more" in render(report, entries, Reading())
 
 
 def test_odd_shapes_and_float_images_have_pictures(data):

@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from numpy.typing import NDArray
 
 from segexp.check.findings import find_warnings, split_faults, suggest, summarize
-from segexp.check.report import Report
-from segexp.check.scan import Entry, Folders, Progress, scan
+from segexp.check.report import Fault, Report
+from segexp.check.scan import Entry, Folders, Progress, Source, find_sources, read_planes, scan
 from segexp.check.similar import near_duplicates
-from segexp.data.images import read_image
+from segexp.data.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -19,12 +18,12 @@ class Wanted:
     """What a training would make of the files.
 
     Attributes:
-        channels: 1 (grey) or 3 (colour).
+        reading: how files are read.
         classes: names of the classes that masks hold, in the order of their ids.
         crop: side of the training crops in pixels.
     """
 
-    channels: int = 1
+    reading: Reading = field(default_factory=Reading)
     classes: tuple[str, ...] = ("foreground",)
     crop: int = 256
 
@@ -41,22 +40,37 @@ def check(
         workers: threads; default: one for each core.
         tick: told about progress.
     """
+    sources, faults = find_sources(splits, wanted.reading)
+    places = {name: str(folders.masks) for name, folders in splits.items()}
+    return check_sources(root, sources, faults, places, wanted, workers, tick)
+
+
+def check_sources(
+    root: str,
+    sources: Sequence[Source],
+    faults: Sequence[Fault],
+    places: Mapping[str, str],
+    wanted: Wanted,
+    workers: int | None = None,
+    tick: Progress | None = None,
+) -> tuple[Report, Sequence[Entry]]:
+    """`check` of files that were found before, with the faults of finding them; `places` are the splits' folders."""
     started = time.monotonic()
-    entries, faults = scan(splits, wanted.channels, len(wanted.classes), workers, tick)
-    tables = {name: summarize([entry for entry in entries if entry.split == name]) for name in splits}
-    faults += split_faults(tables, {name: str(folders.masks) for name, folders in splits.items()})
-    alike = near_duplicates(entries, _grey)
+    entries, broken = scan(sources, wanted.reading, workers, tick)
+    tables = {name: summarize([entry for entry in entries if entry.split == name]) for name in places}
+    broken += split_faults(tables, places)
+    alike = near_duplicates(entries, lambda entry: _grey(entry, wanted.reading))
     report = Report(
         root=root,
         splits=tables,
-        faults=tuple(faults),
-        warnings=tuple(find_warnings(entries, tables, alike, wanted.classes, wanted.channels)),
+        faults=(*faults, *broken),
+        warnings=tuple(find_warnings(entries, tables, alike, wanted.classes, wanted.reading)),
         suggestions=tuple(suggest(tables, wanted.crop)),
         seconds=round(time.monotonic() - started, 3),
     )
     return report, entries
 
 
-def _grey(entry: Entry) -> NDArray:
-    pixels = read_image(Path(entry.image))
-    return pixels if pixels.ndim == 2 else pixels.mean(axis=2)
+def _grey(entry: Entry, reading: Reading) -> NDArray:
+    planes, _ = read_planes(entry.source, reading)
+    return planes[0] if len(planes) == 1 else planes.mean(axis=0)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import IGNORE
+from segexp.data.labels import IGNORE
 
 DESCRIPTOR = 16
 """Side of the descriptor in blocks."""

@@ -4,13 +4,14 @@ A fault stops a training, a warning does not. Every limit that decides what is o
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from segexp.check.report import Fault, Finding, Mention, Split, Spread, Suggestion
 from segexp.check.scan import Entry
 from segexp.check.similar import Alike, equal_images, equal_masks
+from segexp.data.reading import Reading
 
 SATURATED = 0.01
 """Share of an image's pixels at the camera's ceiling from which it counts as saturated."""
@@ -22,14 +23,16 @@ LONG, COMPACT = 10.0, 6.0
 """Area of an object in squares of its width: above the first it is a filament, below the second a blob (disc: 1.8)."""
 SHIFT = 4.0
 """Factor between the splits' median intensities or foregrounds from which they are told apart."""
+SCALES = 1.25
+"""Factor between the pixel sizes of images from which they are of different scales."""
 FEW = 5
 """Training images fewer than this are few."""
 
 
 def summarize(entries: Sequence[Entry]) -> Split:
     """The table of one split."""
-    images = [entry.image_facts for entry in entries if entry.image_facts is not None]
-    masks = [entry.mask_facts for entry in entries if entry.mask_facts is not None]
+    images = [entry.image for entry in entries if entry.image is not None]
+    masks = [entry.mask for entry in entries if entry.mask is not None]
     quantiles = np.array([facts.quantiles for facts in images])
     areas = np.concatenate([facts.areas for facts in masks]) if masks else np.zeros(0)
     counts = np.sum([facts.class_pixels for facts in masks], axis=0) if masks else np.zeros(1)
@@ -53,11 +56,13 @@ def summarize(entries: Sequence[Entry]) -> Split:
         objects=sum(facts.objects for facts in masks),
         diameter=_spread(2 * np.sqrt(areas / np.pi), 0.05, 0.95) if len(areas) else None,
         width=_spread(facts.width for facts in masks if facts.width > 0),
+        pixel_size=_spread(sum(e.pixel_size) / 2 for e in entries if e.pixel_size is not None),
+        unknown_scale=sum(e.pixel_size is None for e in entries if e.image is not None),
         length=_spread(facts.middle / facts.width**2 for facts in masks if facts.width > 0),
     )
 
 
-def split_faults(splits: dict[str, Split], folders: dict[str, str]) -> list[Fault]:
+def split_faults(splits: dict[str, Split], folders: Mapping[str, str]) -> list[Fault]:
     """Splits from which nothing can be learnt or judged."""
     return [
         Fault("split", folders[name], "every mask is empty, there is nothing to learn; wanted some foreground")
@@ -67,15 +72,17 @@ def split_faults(splits: dict[str, Split], folders: dict[str, str]) -> list[Faul
 
 
 def find_warnings(
-    entries: Sequence[Entry], splits: dict[str, Split], alike: Sequence[Alike], classes: Sequence[str], channels: int
+    entries: Sequence[Entry], splits: dict[str, Split], alike: Sequence[Alike], classes: Sequence[str], reading: Reading
 ) -> list[Finding]:
     """All that is odd, the gravest first."""
+    channels, rescaled = reading.channels, reading.pixel_size is not None
     return [
         *_leakage(entries, alike),
         *_copies(entries, alike),
         *_masks(entries, splits, classes),
         *_intensities(entries),
         *_colours(entries, channels),
+        *_scales(splits, rescaled),
         *_differences(splits),
     ]
 
@@ -109,17 +116,17 @@ def suggest(splits: dict[str, Split], crop: int) -> list[Suggestion]:
 def _leakage(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
     copied: dict[str, Mention] = {}
     for group in equal_images(entries):
-        seen = tuple(str(entries[i].image) for i in group if entries[i].split == "train")
+        seen = tuple(entries[i].source.image_name for i in group if entries[i].split == "train")
         for i in group:
             if seen and entries[i].split == "val":
-                name = str(entries[i].image)
+                name = entries[i].source.image_name
                 copied[name] = Mention(name, "equal pixels", seen)
     for pair in alike:
         first, second = sorted((entries[pair.first], entries[pair.second]), key=lambda entry: entry.split)
         if (first.split, second.split) == ("train", "val"):
             how = "mirrored or turned" if pair.turn else "the same picture with other values"
-            name = str(second.image)
-            copied.setdefault(name, Mention(name, how, (str(first.image),)))
+            name = second.source.image_name
+            copied.setdefault(name, Mention(name, how, (first.source.image_name,)))
     if not copied:
         return []
     message = f"{_count(len(copied), 'validation image')} in the training images too: the score will be too good"
@@ -136,18 +143,18 @@ def _copies(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
     found = []
     groups = [group for group in equal_images(entries) if together(group)]
     if groups:
-        files = tuple(mention([str(entries[i].image) for i in group], "equal pixels") for group in groups)
+        files = tuple(mention([entries[i].source.image_name for i in group], "equal pixels") for group in groups)
         message = f"{_count(len(groups), 'image')} saved more than once, with equal pixels"
         found.append(Finding("duplicate", message, "keep one of each, or it counts twice", files))
     near = [pair for pair in alike if together((pair.first, pair.second))]
     if near:
-        paths = [(str(entries[pair.first].image), str(entries[pair.second].image)) for pair in near]
+        paths = [(entries[pair.first].source.image_name, entries[pair.second].source.image_name) for pair in near]
         files = tuple(mention(two, f"{_percent(p.likeness)} alike") for two, p in zip(paths, near, strict=True))
         message = f"{_count(len(near), 'pair')} of images nearly the same"
         found.append(Finding("near-duplicate", message, "frames of one scene belong in one split", files))
     groups = equal_masks(entries)
     if groups:
-        files = tuple(mention([str(entries[i].mask) for i in group], "equal masks") for group in groups)
+        files = tuple(mention([entries[i].source.mask_name for i in group], "equal masks") for group in groups)
         message = f"{_count(len(groups), 'mask')} shared by images that differ"
         found.append(Finding("same-mask", message, "look whether a mask was saved under the wrong name", files))
     return found
@@ -156,9 +163,7 @@ def _copies(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
 def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence[str]) -> list[Finding]:
     found = []
     empty = [
-        Mention(str(e.mask), "empty")
-        for e in entries
-        if e.mask_facts is not None and not any(e.mask_facts.class_pixels[1:])
+        Mention(e.source.mask_name, "empty") for e in entries if e.mask is not None and not any(e.mask.class_pixels[1:])
     ]
     masks = sum(split.masks for split in splits.values())
     if empty and len(empty) < masks:
@@ -166,9 +171,9 @@ def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence
         advice = "fine where there is nothing to see; else annotate them"
         found.append(Finding("empty-mask", message, advice, tuple(empty)))
     full = [
-        Mention(str(e.mask), f"{_percent(e.mask_facts.foreground)} foreground")
+        Mention(e.source.mask_name, f"{_percent(e.mask.foreground)} foreground")
         for e in entries
-        if e.mask_facts is not None and e.mask_facts.foreground > DOMINANT
+        if e.mask is not None and e.mask.foreground > DOMINANT
     ]
     if full:
         message = f"{_count(len(full), 'mask')} with more than {_percent(DOMINANT)} foreground"
@@ -185,10 +190,10 @@ def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence
 def _intensities(entries: Sequence[Entry]) -> list[Finding]:
     kinds: defaultdict[str, list[tuple[float, Mention]]] = defaultdict(list)
     for entry in entries:
-        facts = entry.image_facts
+        facts = entry.image
         if facts is None:
             continue
-        name, low, high = str(entry.image), facts.quantiles[0], facts.quantiles[-1]
+        name, low, high = entry.source.image_name, facts.quantiles[0], facts.quantiles[-1]
         if facts.constant:
             kinds["constant"].append((0, Mention(name, f"all {high:g}")))
         elif facts.values == 2:
@@ -218,13 +223,32 @@ def _intensities(entries: Sequence[Entry]) -> list[Finding]:
 
 
 def _colours(entries: Sequence[Entry], channels: int) -> list[Finding]:
-    colour = [e for e in entries if e.image_facts is not None and not e.image_facts.grey]
+    colour = [e for e in entries if e.image is not None and not e.image.grey]
     if not colour or channels == 3:
         return []
     message = f"{_count(len(colour), 'image')} in colour, turned grey by 0.299 red + 0.587 green + 0.114 blue"
     return [
-        Finding("colour", message, "data.channels=3 keeps the colours", tuple(Mention(str(e.image)) for e in colour))
+        Finding(
+            "colour", message, "data.channels=3 keeps the colours", tuple(Mention(e.source.image_name) for e in colour)
+        )
     ]
+
+
+def _scales(splits: dict[str, Split], rescaled: bool) -> list[Finding]:
+    known = [split.pixel_size for split in splits.values() if split.pixel_size is not None]
+    if not known or rescaled:
+        return []
+    low, high = min(spread.low for spread in known), max(spread.high for spread in known)
+    found = []
+    if high > SCALES * low:
+        middle = known[0].median
+        message = f"the pixels are {low:.3g} to {high:.3g} µm large, so objects of one size look different"
+        found.append(Finding("mixed-scale", message, f"task.pixel_size={middle:.3g} brings all images to one scale"))
+    unknown = sum(split.unknown_scale for split in splits.values())
+    if unknown:
+        message = f"{_count(unknown, 'image')} without a pixel size, the others state one"
+        found.append(Finding("unknown-scale", message, "look whether all were taken with the same magnification"))
+    return found
 
 
 def _differences(splits: dict[str, Split]) -> list[Finding]:

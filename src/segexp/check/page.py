@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 
 from segexp.check.report import Finding, Report
-from segexp.check.scan import Entry
+from segexp.check.scan import Entry, read_labels, read_planes
 from segexp.check.text import grouped, headers, listed, mentioned, rows, verdict
-from segexp.data.images import label_map, read_image, read_mask, to_channels
+from segexp.data.channels import to_channels
+from segexp.data.labels import IGNORE
+from segexp.data.reading import Reading
 from segexp.errors import InputError, printable
 from segexp.overlay import TRUTH, outline, to_display
 
@@ -31,31 +33,31 @@ class Thumbnail:
     alt: str
 
 
-def render(report: Report, entries: Sequence[Entry], classes: int) -> str:
+def render(report: Report, entries: Sequence[Entry], reading: Reading) -> str:
     """The page as text: reads again the few images that it shows."""
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"shown": printable, "mentioned": mentioned}
-    by_file = {str(path): entry for entry in entries for path in (entry.image, entry.mask) if path is not None}
+    by_file = {name: e for e in entries for name in (e.source.image_name, e.source.mask_name)}
     return environment.get_template("page.html").render(
         report=report,
         verdict=verdict(report),
         headers=headers(report.splits),
         table=rows(report.splits) if any(split.images or split.masks for split in report.splits.values()) else [],
         groups=[(title, *listed(group)) for title, group in grouped(report.faults)],
-        warnings=[(warning, _warning_pictures(warning, by_file, classes)) for warning in report.warnings],
-        sample=[_thumbnail(entry, entry.image.name, classes) for entry in _sample(entries)],
+        warnings=[(warning, _warning_pictures(warning, by_file, reading)) for warning in report.warnings],
+        sample=[_thumbnail(entry, entry.source.image.name, reading) for entry in _sample(entries)],
     )
 
 
-def _warning_pictures(warning: Finding, by_file: dict[str, Entry], classes: int) -> list[Thumbnail]:
+def _warning_pictures(warning: Finding, by_file: dict[str, Entry], reading: Reading) -> list[Thumbnail]:
     found: list[Thumbnail] = []
     for mention in warning.files:
         for file in (mention.file, *mention.others[:1]):
             if file in by_file and len(found) < _A_WARNING:
                 note = f" ({mention.note})" if mention.note and file == mention.file else ""
-                found.append(_thumbnail(by_file[file], f"{_short(file)}{note}", classes))
+                found.append(_thumbnail(by_file[file], f"{_short(file)}{note}", reading))
     return found
 
 
@@ -67,28 +69,29 @@ def _short(file: str) -> str:
 def _sample(entries: Sequence[Entry]) -> list[Entry]:
     chosen = []
     for split in dict.fromkeys(entry.split for entry in entries):
-        good = [entry for entry in entries if entry.split == split and entry.image_facts is not None]
+        good = [entry for entry in entries if entry.split == split and entry.image is not None]
         chosen += good[:: max(1, -(-len(good) // _A_SPLIT))]
     return chosen
 
 
-def _thumbnail(entry: Entry, caption: str, classes: int) -> Thumbnail:
+def _thumbnail(entry: Entry, caption: str, reading: Reading) -> Thumbnail:
     """An image, stretched, with outlines of its mask."""
     try:
-        pixels = to_channels(read_image(entry.image), 3, entry.image)
-        mask = None if entry.mask_facts is None else label_map(read_mask(Path(str(entry.mask))), classes)
+        planes, _ = read_planes(entry.source, reading)
+        mask = None if entry.mask is None else read_labels(entry.source, reading)[0]
     except (InputError, OSError):  # changed since it was checked
         return Thumbnail("", 0, 0, f"{caption}: cannot be read any more", "")
-    finite = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
-    scale = min(1.0, _SIDE / max(finite.shape[1:]))
-    size = (max(1, round(finite.shape[2] * scale)), max(1, round(finite.shape[1] * scale)))
-    small = np.atleast_3d(cv2.resize(np.moveaxis(finite, 0, 2), size, interpolation=cv2.INTER_AREA))
+    shown = np.moveaxis(planes[:3] if len(planes) in (3, 4) else planes[:1], 0, 2)
+    pixels = np.moveaxis(to_channels(shown, 3, entry.source.image), 0, 2).astype(np.float32)
+    scale = min(1.0, _SIDE / max(pixels.shape[:2]))
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     picture = to_display(np.moveaxis(small, 2, 0))
-    if mask is not None and mask.shape == finite.shape[1:]:
-        foreground = ((mask > 0) & (mask <= classes)).astype(np.float32)
+    if mask is not None and mask.shape == pixels.shape[:2]:
+        foreground = ((mask > 0) & (mask != IGNORE)).astype(np.float32)
         picture = outline(picture, cv2.resize(foreground, size, interpolation=cv2.INTER_AREA) >= 0.5, TRUTH)
     sharp = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     _, encoded = cv2.imencode(".jpg", picture[..., ::-1], sharp)  # 4:4:4, else thin outlines lose their colour
     data = base64.b64encode(encoded.tobytes()).decode()
     outlined = ", its mask outlined in green" if mask is not None else ""
-    return Thumbnail(data, size[0], size[1], caption, f"{entry.image.name}{outlined}")
+    return Thumbnail(data, size[0], size[1], caption, f"{entry.source.image.name}{outlined}")

@@ -93,6 +93,8 @@ class Split:
         objects: connected regions of foreground in all masks.
         diameter: of an object, as a disc of its area: 5 %, median and 95 % over the objects.
         width: mean thickness of the foreground of a mask.
+        pixel_size: micrometres that the images state; None where none does.
+        unknown_scale: images that do not.
         length: of its typical object, in such widths: area / width².
     """
 
@@ -111,6 +113,8 @@ class Split:
     diameter: Spread | None
     width: Spread | None
     length: Spread | None
+    pixel_size: Spread | None
+    unknown_scale: int
 
 
 @dataclass(frozen=True)

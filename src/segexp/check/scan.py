@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segexp.check.facts import ImageFacts, MaskFacts, image_facts, mask_facts
 from segexp.check.names import name_faults
 from segexp.check.report import Fault
-from segexp.data.images import IMAGE_SUFFIXES, label_map, read_image, read_mask, to_channels
+from segexp.data.channels import to_channels
+from segexp.data.images import IMAGE_SUFFIXES, MaskFile, open_image
+from segexp.data.labels import Values, mask_values, to_labels
 from segexp.data.pairs import find_pairs
+from segexp.data.reading import Reading, locate
 from segexp.errors import InputError
 
 
@@ -29,14 +33,43 @@ class Folders:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One image with its mask: facts of what could be read, None of what could not."""
+class Source:
+    """The files of one image and its mask, and which page of each where they are stacks."""
 
     split: str
     image: Path
-    mask: Path | None
-    image_facts: ImageFacts | None
-    mask_facts: MaskFacts | None
+    mask: Path | None = None
+    page: int | None = None
+    mask_page: int | None = None
+
+    @property
+    def image_name(self) -> str:
+        """Path of the image, with its page."""
+        return _with_page(self.image, self.page)
+
+    @property
+    def mask_name(self) -> str:
+        """Path of the mask, with its page."""
+        return _with_page(self.mask, self.mask_page)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image with its mask: facts of what could be read, None of what could not.
+
+    `values` is what the mask was found to hold, and `pixel_size` the micrometres (y, x) that the image states.
+    """
+
+    source: Source
+    image: ImageFacts | None
+    mask: MaskFacts | None
+    values: Values | None = None
+    pixel_size: tuple[float, float] | None = None
+
+    @property
+    def split(self) -> str:
+        """Its split."""
+        return self.source.split
 
 
 Progress = Callable[[int, int], None]
@@ -65,54 +98,85 @@ def find_folders(root: Path) -> dict[str, Folders]:
     )
 
 
-def scan(
-    splits: Mapping[str, Folders], channels: int, classes: int, workers: int | None = None, tick: Progress | None = None
-) -> tuple[list[Entry], list[Fault]]:
-    """Read all files of all splits: the facts in the order of the files' names, and every fault."""
-    jobs: list[tuple[str, Path, Path | None]] = []
+def find_sources(splits: Mapping[str, Folders], reading: Reading) -> tuple[list[Source], list[Fault]]:
+    """Every image with its mask, sorted by name, and what does not fit together."""
+    sources: list[Source] = []
     faults: list[Fault] = []
     for name, folders in splits.items():
-        found, wrong = _list_split(folders)
-        jobs += [(name, image, mask) for image, mask in found]
+        found, wrong = _list_split(name, folders, reading)
+        sources += found
         faults += wrong
+    return sources, faults
+
+
+def scan(
+    sources: Sequence[Source], reading: Reading, workers: int | None = None, tick: Progress | None = None
+) -> tuple[list[Entry], list[Fault]]:
+    """Read all files: the facts in the order of the sources, and every fault."""
     entries: list[Entry] = []
+    faults: list[Fault] = []
     pool = ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1))
     try:
-        results = pool.map(lambda job: read_entry(job[0], job[1], job[2], channels, classes), jobs)
+        results = pool.map(lambda source: read_entry(source, reading), sources)
         for count, (entry, broken) in enumerate(results, 1):
             entries.append(entry)
             faults += broken
             if tick is not None:
-                tick(count, len(jobs))
+                tick(count, len(sources))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C ends now and not after the last file
-    return entries, faults
+    return entries, faults + _unsettled(entries)
 
 
-def read_entry(
-    split: str, image: Path, mask: Path | None, channels: int, classes: int
-) -> tuple[Entry, Sequence[Fault]]:
+def read_entry(source: Source, reading: Reading) -> tuple[Entry, Sequence[Fault]]:
     """Read one image and its mask; both are looked at even where the first is broken."""
     faults: list[Fault] = []
-    facts, labels = None, None
+    image, mask, values, size = None, None, None, None
     try:
-        pixels = np.moveaxis(np.atleast_3d(read_image(image)), 2, 0)
-        to_channels(np.moveaxis(pixels[:, :1, :1], 0, 2), channels, image)  # whether training would take it
-        if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-            raise InputError(f"{image}: holds NaN or infinite values")
-        facts = image_facts(pixels)
+        pixels, size = read_planes(source, reading)
+        image = image_facts(pixels)
     except (InputError, OSError, MemoryError) as error:
-        faults.append(fault("image", image, error))
-    if mask is None:
-        return Entry(split, image, mask, facts, None), faults
+        faults.append(fault("image", source.image, error))
+    if source.mask is None:
+        return Entry(source, image, None, None, size), faults
     try:
-        array = label_map(read_mask(mask), classes, mask)
-        labels = mask_facts(array, classes)
-        if facts is not None and array.shape != facts.shape[1:]:
-            raise InputError(f"{mask}: {shape_fault(array.shape, facts.shape[1:], image)}")
+        labels, values = read_labels(source, reading)
+        mask = mask_facts(labels, reading.classes)
+        if image is not None and labels.shape != image.shape[1:]:
+            raise InputError(f"{source.mask}: {shape_fault(labels.shape, image.shape[1:], source.image)}")
     except (InputError, OSError, MemoryError) as error:
-        faults.append(fault("shape" if labels is not None else "mask", mask, error))
-    return Entry(split, image, mask, facts, labels), faults
+        faults.append(fault("shape" if mask is not None else "mask", source.mask, error))
+    return Entry(source, image, mask, values, size), faults
+
+
+def read_planes(source: Source, reading: Reading) -> tuple[NDArray, tuple[float, float] | None]:
+    """All channels of an image (C, H, W) at its own scale, and its pixel size; `InputError` where training cannot."""
+    with open_image(source.image, reading.page_of(source.page), reading.channel) as file:
+        locate(file, reading)
+        raw = file.read()
+        to_channels(raw[:1, :1], reading.channels, file.path, file.colour)
+    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+        raise InputError(f"{source.image}: holds NaN or infinite values; wanted numbers throughout")
+    return np.moveaxis(np.atleast_3d(raw), 2, 0), reading.size_of(file)
+
+
+def read_labels(source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values]:
+    """Labels (H, W) of a mask at its own scale, and what it was found to hold."""
+    assert source.mask is not None
+    with MaskFile(source.mask, source.mask_page) as file:
+        stored = file.read()
+    values = mask_values(stored, reading.classes, source.mask, reading.masks, reading.ignore)
+    return to_labels(stored, reading.classes, reading.masks, reading.ignore), values
+
+
+def _unsettled(entries: Sequence[Entry]) -> list[Fault]:
+    """Masks with a few ids, in a split where no other mask shows that ids are objects."""
+    sure = {e.split for e in entries if e.values is not None and e.values.kind == "instance ids" and not e.values.doubt}
+    return [
+        split_message("mask", entry.values.doubt, entry.source.mask)
+        for entry in entries
+        if entry.values is not None and entry.values.doubt and entry.split not in sure
+    ]
 
 
 def shape_fault(mask: tuple[int, ...], image: tuple[int, ...], name: Path) -> str:
@@ -138,18 +202,23 @@ def split_message(kind: str, text: str, path: Path | None = None) -> Fault:
     return Fault(kind, text[:end], text[end:].removeprefix(": "))
 
 
-def _list_split(folders: Folders) -> tuple[list[tuple[Path, Path | None]], list[Fault]]:
-    if folders.masks is None:
-        images = sorted(path for path in folders.images.iterdir() if _is_image(path))
-        return [(path, None) for path in images], name_faults(images)
+def _list_split(name: str, folders: Folders, reading: Reading) -> tuple[list[Source], list[Fault]]:
     try:
-        pairs, texts = find_pairs(folders.images, folders.masks)
+        if folders.masks is None:
+            images = sorted(path for path in folders.images.iterdir() if _is_image(path))
+            return [Source(name, path) for path in images], name_faults(images)
+        pairs, texts = find_pairs(folders.images, folders.masks, reading.page)
     except OSError as error:
         return [], [fault("folder", Path(error.filename or folders.images), error)]
     kind = "pair" if folders.images.is_dir() and folders.masks.is_dir() else "folder"
     faults = [split_message(kind, text) for text in texts]
-    return [(pair.image, pair.mask) for pair in pairs], faults + name_faults([pair.image for pair in pairs])
+    sources = [Source(name, pair.image, pair.mask, pair.page, pair.mask_page) for pair in pairs]
+    return sources, faults + name_faults(dict.fromkeys(pair.image for pair in pairs))
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _with_page(path: Path | None, page: int | None) -> str:
+    return f"{path}" if page is None else f"{path} page {page}"

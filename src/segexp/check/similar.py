@@ -44,8 +44,8 @@ def equal_images(entries: Sequence[Entry]) -> list[list[int]]:
     """Groups of entries whose images hold the same pixels."""
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for index, entry in enumerate(entries):
-        if entry.image_facts is not None and not entry.image_facts.constant:
-            groups[entry.image_facts.digest].append(index)
+        if entry.image is not None and not entry.image.constant:
+            groups[entry.image.digest].append(index)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -54,7 +54,7 @@ def equal_masks(entries: Sequence[Entry]) -> list[list[int]]:
     groups: defaultdict[str, list[int]] = defaultdict(list)
     images: defaultdict[str, set[str]] = defaultdict(set)
     for index, entry in enumerate(entries):
-        mask, image = entry.mask_facts, entry.image_facts
+        mask, image = entry.mask, entry.image
         if mask is not None and image is not None and 0 < mask.foreground < 1:
             groups[mask.digest].append(index)
             images[mask.digest].add(image.digest)
@@ -63,10 +63,10 @@ def equal_masks(entries: Sequence[Entry]) -> list[list[int]]:
 
 def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
     """Pairs of one picture whose pixels differ, the most alike first; orientations across splits only."""
-    chosen = [i for i, e in enumerate(entries) if e.image_facts is not None and e.image_facts.descriptor.any()]
+    chosen = [i for i, e in enumerate(entries) if e.image is not None and e.image.descriptor.any()]
     if len(chosen) < 2:
         return []
-    facts = [entries[i].image_facts for i in chosen]
+    facts = [entries[i].image for i in chosen]
     vectors = np.stack([f.descriptor for f in facts if f is not None])
     digests = np.unique([f.digest for f in facts if f is not None], return_inverse=True)[1]
     splits = np.array([entries[i].split == "val" for i in chosen])

@@ -127,6 +127,9 @@ def _column(split: Split) -> dict[str, str]:
         found["object diameter, pixels"] = _spread(split.diameter)
     if split.width is not None:
         found["object width, pixels"] = _spread(split.width)
+    if split.pixel_size is not None:
+        unknown = f", {split.unknown_scale:,} unknown" if split.unknown_scale else ""
+        found["pixel size, µm"] = _spread(split.pixel_size) + unknown
     return found
 
 
@@ -171,7 +174,8 @@ def _percents(spread: Spread) -> str:
 
 
 def _spread(spread: Spread) -> str:
-    return f"{spread.median:.3g} ({spread.low:.3g} to {spread.high:.3g})"
+    middle, low, high = (f"{value:.3g}" for value in (spread.median, spread.low, spread.high))
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def _many(number: int, noun: str) -> str:

@@ -50,7 +50,7 @@ def check(
 
         report, entries = run(root, splits, wanted, workers, tick)
     if html is not None:
-        write_page(html, render(report, entries, len(wanted.classes)))
+        write_page(html, render(report, entries, wanted.reading))
     if as_json:
         print(json.dumps(plain(report), indent=2))
     else:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
 from segexp.data.headers import declared_size, png_is_indexed
+from segexp.data.intact import what_is_missing
 from segexp.data.limits import check_declared
 from segexp.errors import InputError
 
@@ -29,6 +30,9 @@ class PictureReader:
             raise InputError(f"{path}: damaged, or not a {path.suffix} file{other}")
         # several pixels to a byte: what the file's bytes may grow to is judged before they are spread out
         check_declared(path, (size.height, size.width), size.itemsize, len(data) * 8 * size.itemsize // size.bits)
+        missing = what_is_missing(data, size.kind)
+        if missing:
+            raise InputError(f"{path}: {missing}; wanted the whole file: copy or export it again")
         pixels = _indices(path) if raw and png_is_indexed(data) else _decode(data)
         if pixels is None or pixels.shape[:2] != (size.height, size.width):
             raise InputError(f"{path}: damaged, or not a {size.kind} file that can be read")
