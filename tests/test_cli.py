@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from segexp import cli, read_image, read_mask
+from segexp.evaluation.perturbation import PERTURBATIONS
 from tests.inference.test_predictor import write_model
 
 
@@ -123,6 +124,11 @@ def test_evaluate_scores_a_data_set_and_a_folder(tmp_path, monkeypatch, capsys):
     record = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     assert [image["name"] for image in record["images"]] == ["0.tif", "2.tif"]
     assert record["operating_point"]["threshold"] == 0.3
+    assert "robustness" not in record
+    assert run(monkeypatch, *arguments, tmp_path / "d", "--images", 1, "--robustness", "--scores", "probability") == 0
+    assert "holds (within 0.02)" in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert set(record["robustness"]) == set(PERTURBATIONS)
     assert "neither val/img nor img" in run(monkeypatch, *arguments, tmp_path)
     assert "probability, filament" in run(monkeypatch, *arguments, tmp_path / "d", "--scores", "objekt")
     assert "--threshold 2.0" in run(monkeypatch, *arguments, tmp_path / "d", "--threshold", 2)

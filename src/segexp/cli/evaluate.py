@@ -15,6 +15,7 @@ def evaluate(
         Path, typer.Option(help="A data set (its val/ is scored), or a folder with img/ and mask/.", show_default=False)
     ],
     output: Annotated[Path, typer.Option(help="Folder for the results; made where missing.", show_default=False)],
+    robustness: Annotated[bool, typer.Option("--robustness", help="Score changed images too: takes longer.")] = False,
     images: Annotated[
         int | None, typer.Option(min=1, help="Score so many images, spread evenly; default: all.")
     ] = None,
@@ -34,7 +35,7 @@ def evaluate(
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """
     from segexp.evaluation.run import evaluate_folder
-    from segexp.evaluation.tables import print_scores
+    from segexp.evaluation.tables import print_robustness, print_scores
     from segexp.inference.predictor import load_model
 
     predictor = load_model(model, device)
@@ -44,7 +45,9 @@ def evaluate(
         predictor.threshold = threshold
     families = None if scores is None else tuple(name for name in scores.split(",") if name)
     record = evaluate_folder(
-        predictor, model, data, output, families, tolerance, pixel_size, images, sys.stdout.isatty()
+        predictor, model, data, output, families, tolerance, pixel_size, images, robustness, sys.stdout.isatty()
     )
     print_scores(record)
+    if robustness:
+        print_robustness(record["robustness"], record["monitor"])
     print(output / "scores.json")

@@ -1,7 +1,8 @@
 """Scores of a model on annotated images: image by image, their means with intervals, and what follows from them.
 
 scores: the scores' names, and the rows of one image · images: a model on many images · record: ``evaluation.json`` ·
-operating_point: threshold, temperature and smallest object · run: ``segexp evaluate`` · tables: scores in the terminal.
+operating_point: threshold, temperature and smallest object · perturbation, robustness: curves of changed images ·
+run: ``segexp evaluate`` · tables: scores in the terminal.
 """
 
 from segexp.evaluation.images import Evaluation, evaluate, evaluate_fully, summarize

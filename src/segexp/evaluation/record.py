@@ -29,10 +29,8 @@ precision without foreground, a centre error without a matched object).
                     pixels, from low to high probability
     histograms      {kind: {unit, edges: [n + 1], truth: [n], prediction: [n]}}: counts of ``object_diameter`` or
                     ``filament_length``; the last bin holds all larger ones too
-    robustness      {perturbation: {words, unit, parameter: [...], score: [...], interval: [[low, high], ...],
-                    range: [low, high], number}}: a curve of `monitor` over a change of the images; range: of the
-                    parameter, where the score stays within 0.02 of its best; number: the mean score of the curve;
-                    absent unless it was computed
+    robustness      {perturbation: {words, unit, scale, parameter: [...], score: [...], interval: [[low, high], ...],
+                    neutral, range: [low, high], number}}: see `segexp.evaluation.robustness`; absent unless asked for
 """
 
 import csv

@@ -11,6 +11,7 @@ from segexp.data.pairs import Reading, Sample, read_folder
 from segexp.errors import InputError
 from segexp.evaluation.images import evaluate_fully
 from segexp.evaluation.record import evaluation_record, plain, write_scores
+from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scores import FAMILIES
 from segexp.inference.predictor import Predictor
 
@@ -24,6 +25,7 @@ def evaluate_folder(
     tolerance: float = 2.0,
     pixel_size: float | None = None,
     images: int | None = None,
+    robustness: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Score a model on a data set's ``val/``, or on a folder with ``img/`` and ``mask/``; returns the record written.
@@ -33,6 +35,7 @@ def evaluate_folder(
         families: of `segexp.evaluation.scores.FAMILIES`; None: those that the model file names.
         tolerance: of outlines and centrelines, in pixels, or in µm where `pixel_size` (µm) is given.
         images: score so many, spread evenly over the names; None: all.
+        robustness: compute the curves of `segexp.evaluation.robustness` too.
         progress: show a progress bar.
     """
     chosen = tuple(predictor.facts.get("scores", ("probability",)) if families is None else families)
@@ -47,13 +50,18 @@ def evaluate_folder(
     with Progress(*columns, disable=not progress) as bar:
         track = bar.add_task("scoring", total=len(samples))
         found = evaluate_fully(predictor, samples, chosen, tolerance, pixel_size or 1.0, lambda *_: bar.advance(track))
+        monitor = predictor.facts.get("monitor", "dice")
+        curves = None
+        if robustness:
+            track = bar.add_task("changed images", total=len(samples))
+            curves = robustness_curves(predictor, samples, monitor, done=lambda: bar.advance(track))
     facts = predictor.facts
     record = evaluation_record(
         found,
         task=facts.get("task", ""),
         model=str(model),
         classes=predictor.classes,
-        monitor=facts.get("monitor", "dice"),
+        monitor=monitor,
         operating_point={
             "threshold": predictor.threshold,
             "min_size": predictor.min_size,
@@ -62,6 +70,7 @@ def evaluate_folder(
         },
         tolerance=tolerance,
         pixel_size=pixel_size,
+        robustness=curves,
     )
     write_scores(found.rows, record, output / "scores.csv", output / "scores.json")
     return plain(record)

@@ -25,6 +25,24 @@ def print_scores(record: dict[str, Any], console: Console | None = None) -> None
     )
 
 
+def print_robustness(curves: dict[str, Any], monitor: str, console: Console | None = None) -> None:
+    """A row a perturbation: what was tried, the score's curve, the range it holds over, and its mean."""
+    console = console or Console(highlight=False)
+    table = Table(box=None, header_style="bold")
+    for name in ("change", "tried", "holds (within 0.02)", "worst", "mean " + monitor):
+        table.add_column(name, justify="left" if name == "change" else "right")
+    for entry in curves.values():
+        tried, held = entry["parameter"], entry["range"]
+        table.add_row(
+            f"{entry['words']}, {entry['unit']}",
+            f"{tried[0]:g} to {tried[-1]:g}",
+            f"{held[0]:g} to {held[1]:g}",
+            number(min(entry["score"])),
+            number(entry["number"]),
+        )
+    console.print(table)
+
+
 def number(value: float | None) -> str:
     """Four decimals below 10, fewer above; a dash for none."""
     if value is None:

@@ -1,0 +1,107 @@
+"""How far a model's score holds when the images change: a curve a perturbation.
+
+Each image is changed in every way and by every value of `segexp.evaluation.perturbation`, predicted by the same tiles
+as ``segexp predict``, and scored against the unchanged truth. ``evaluation.json`` holds, under ``robustness`` and the
+perturbation's name:
+
+    words, unit, scale   for people; scale is "log" or "linear"
+    parameter            the values tried
+    score                mean over images of the monitored score at each
+    interval             95 % interval of each mean, [low, high] or null for fewer than 3 images
+    neutral              the parameter that changes nothing or next to nothing
+    range                [low, high]: the values around the best one over which the score stays within 0.02 of it, of
+                         the values tried (so both ends were measured)
+    number               the mean score of the whole curve: one number by which two models compare, on the same images
+"""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.data.pairs import Sample
+from segexp.evaluation.perturbation import PERTURBATIONS, Perturbation
+from segexp.evaluation.scores import score_image
+from segexp.inference.predictor import Predictor
+from segexp.metrics.interval import bootstrap_interval
+
+WITHIN = 0.02
+
+
+def robustness_curves(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    monitor: str,
+    perturbations: Mapping[str, Perturbation] = PERTURBATIONS,
+    done: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """The curves of a model on some images, as this module describes them; `done` is called after each image.
+
+    Deterministic: noise follows from the image's name, the perturbation and the value.
+    """
+    values: dict[str, list[list[float]]] = {name: [] for name in perturbations}
+    for sample in samples:
+        pixels, truth = sample.load()
+        raw = pixels.astype(np.float32)
+        for name, perturbation in perturbations.items():
+            versions = [
+                perturbation.change(raw, value, generator(sample.name, name, index))
+                for index, value in enumerate(perturbation.values)
+            ]
+            values[name].append(
+                [_score(predictor, maps, truth, monitor) for maps in predict_versions(predictor, versions)]
+            )
+        if done is not None:
+            done()
+    return {name: curve(perturbations[name], np.array(rows)) for name, rows in values.items()}
+
+
+def curve(perturbation: Perturbation, values: NDArray[np.float64]) -> dict[str, Any]:
+    """One entry of the result, from scores (images, values)."""
+    score = values.mean(axis=0)
+    low, high = holding_range(score)
+    return {
+        "words": perturbation.words,
+        "unit": perturbation.unit,
+        "scale": perturbation.scale,
+        "parameter": list(perturbation.values),
+        "score": score,
+        "interval": [bootstrap_interval(column) for column in values.T],
+        "neutral": perturbation.neutral,
+        "range": [perturbation.values[low], perturbation.values[high]],
+        "number": float(score.mean()),
+    }
+
+
+def holding_range(score: NDArray[np.float64], within: float = WITHIN) -> tuple[int, int]:
+    """First and last index of the unbroken stretch around the best score that stays `within` it."""
+    good = score >= score.max() - within - 1e-12
+    low = high = int(score.argmax())
+    while low > 0 and good[low - 1]:
+        low -= 1
+    while high < len(score) - 1 and good[high + 1]:
+        high += 1
+    return low, high
+
+
+def generator(image: str, perturbation: str, index: int) -> np.random.Generator:
+    """Random numbers that follow from these alone."""
+    return np.random.default_rng((zlib.crc32(image.encode()), zlib.crc32(perturbation.encode()), index))
+
+
+def predict_versions(predictor: Predictor, versions: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Probabilities (K, H, W) of versions (C, H, W) of one image."""
+    return [predictor.probabilities(version) for version in versions]
+
+
+def _score(predictor: Predictor, maps: NDArray[np.float32], truth: NDArray, monitor: str) -> float:
+    """The monitored score of one image, mean over classes; smaller maps are brought to the truth's size."""
+    if maps.shape[1:] != truth.shape:
+        size = (truth.shape[1], truth.shape[0])
+        maps = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in maps])
+    families = ("centreline",) if monitor == "cldice" else ()
+    found = score_image(maps, predictor.labels(maps), truth, predictor.classes, "", families)
+    return float(np.mean([scores.row[monitor] for scores in found]))
