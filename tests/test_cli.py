@@ -11,6 +11,7 @@ import tifffile
 from segexp import cli, read_image, read_mask
 from segexp.evaluation.perturbation import PERTURBATIONS
 from tests.inference.test_predictor import write_model
+from tests.report.folders import write_run, write_sweep
 
 
 def run(monkeypatch, *arguments):
@@ -134,7 +135,17 @@ def test_evaluate_scores_a_data_set_and_a_folder(tmp_path, monkeypatch, capsys):
     assert "--threshold 2.0" in run(monkeypatch, *arguments, tmp_path / "d", "--threshold", 2)
 
 
+def test_report_writes_pages_again(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path / "run")
+    write_sweep(tmp_path / "sweep")
+    assert run(monkeypatch, "report", tmp_path / "run", tmp_path / "sweep") == 0
+    pages = [tmp_path / name / "report.html" for name in ("run", "sweep")]
+    assert capsys.readouterr().out.split() == [str(page) for page in pages]
+    assert all("</html>" in page.read_text(encoding="utf-8") for page in pages)
+    assert "no summary.json" in run(monkeypatch, "report", tmp_path)
+
+
 def test_help_has_examples(monkeypatch, capsys):
-    for command in ("predict", "synthesize", "evaluate"):
+    for command in ("predict", "report", "synthesize", "evaluate"):
         assert run(monkeypatch, command, "--help") == 0
         assert f"Example: segexp {command}" in " ".join(capsys.readouterr().out.split())

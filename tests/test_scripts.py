@@ -61,7 +61,7 @@ def test_train_writes_the_run_folder_and_its_first_line_says_generated(tmp_path)
     assert result.stderr == ""
     assert "no data given" in result.stdout.splitlines()[0]
     run = tmp_path / "run"
-    for name in (".hydra/config.yaml", "run.json", "metrics.csv", "best_vesicle_model.pth", "last.pth", "train.log"):
+    for name in (".hydra/config.yaml", "run.json", "metrics.csv", "best_vesicle_model.pth", "last.pth", "train.log", "report.html"):
         assert (run / name).is_file(), name
     assert list(run.glob("events.out.tfevents.*"))
     assert len(list((run / "val").glob("*.png"))) == 2

@@ -84,6 +84,15 @@ def test_a_model_that_finds_nothing_says_so(tmp_path, capsys):
     assert "finds no foreground" in capsys.readouterr().out
 
 
+def test_a_page_that_cannot_be_written_does_not_fail_the_run(tmp_path, capsys):
+    (tmp_path / "run" / "report.html").mkdir(parents=True)
+    tiny = ["data.synthetic.train=2", "data.synthetic.val=1", "data.synthetic.size=48"]
+    assert run(settings("task=vesicle", *tiny), tmp_path / "run") >= 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("warning: report.html was not written (IsADirectoryError")
+    assert (tmp_path / "run" / "val" / "pictures.json").is_file()
+
+
 def test_main_returns_the_score_and_a_second_run_in_a_folder_is_alone_in_it(tmp_path, monkeypatch):
     tiny = ["data.synthetic.train=2", "data.synthetic.val=1", "data.synthetic.size=48", *TINY[:-1]]
     monkeypatch.chdir(tmp_path)

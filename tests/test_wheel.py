@@ -25,6 +25,7 @@ def test_it_holds_the_configuration_and_nothing_of_the_tests(wheel):
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "conf").rglob("*.yaml")}
     assert shipped == expected
     assert not any(name.startswith(("tests", "docs", "benchmarks")) for name in names)
+    assert {f"segexp/report/templates/page.{kind}" for kind in ("css", "js")} <= set(names)
     assert any(name.endswith("entry_points.txt") for name in names)
 
 
@@ -44,3 +45,4 @@ def test_the_command_trains_from_any_folder(wheel, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(str(site))
     assert (tmp_path / "run" / "best_cytoskeleton_model.pth").is_file()
+    assert "</html>" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from segexp.evaluation.record import evaluation_record, write_scores
 from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import Predictor
 from segexp.overlay import Picture, overlay, write_png
+from segexp.report.pictures import SHOWN, budget, make_picture, write_pictures
 from segexp.training.loop import TrainState
 from segexp.training.runlog import RunLog, clock
 
@@ -46,10 +47,15 @@ def write_results(
     predictor.model.load_state_dict(network.state_dict())
     (folder / "val").mkdir(exist_ok=True)
 
+    pictures = []
+
     def keep(index: int, sample: Sample, labels: NDArray) -> None:
         if index < PICTURES:
             image = sample_overlay(sample, labels, predictor)
             write_png(folder / "val" / f"{Path(sample.name).stem}.png", image)
+        if index < SHOWN:
+            limit = budget(min(len(samples), SHOWN))
+            pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
 
     content = checkpoint.load(best_path)
     point = choose_operating_point(predictor, samples, scoring)
@@ -76,6 +82,7 @@ def write_results(
         pixel_size=scoring.pixel_size,
     )
     write_scores(found.rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
+    write_pictures(folder / "val" / "pictures.json", pictures)
     best = state.best | summarize(found.rows)
     best["epoch"] = int(best["epoch"])
     summary = {

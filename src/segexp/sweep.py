@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from segexp.report import write_report
+
 FAILURE = "failed.txt"
 """File in a job's folder that holds what went wrong in it."""
 
@@ -60,7 +62,7 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print the jobs, best first, and end with exit code 1 where one failed."""
-        if not self.rows:
+        if not self.rows or self.folder is None:
             return
 
         def rank(row: dict[str, Any]) -> float:
@@ -84,6 +86,10 @@ class SweepSummary(Callback):
         console = Console(highlight=False)
         console.print(table)
         console.print(f"{self.folder}/summary.csv", markup=False)
+        try:
+            console.print(str(write_report(self.folder)), markup=False)
+        except Exception as error:  # the jobs are done, whatever becomes of their page
+            console.print(f"warning: no report.html ({type(error).__name__}: {error})", markup=False)
         failed = sum(row["status"] == "failed" for row in self.rows)
         if failed:
             console.print(f"{failed} of {len(self.rows)} jobs failed", markup=False)

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from segexp import checkpoint, provenance
 from segexp.augment import Augmentation
 from segexp.config import RunConfig, build, conf_dir, read
+from segexp.config.differences import differences
 from segexp.config.overrides import with_resume
 from segexp.data import sources
 from segexp.data.crops import CropBatches, batch_loader, crop_size
@@ -37,6 +38,7 @@ from segexp.losses import SegmentationLoss
 from segexp.models.unet import UNet, set_prior
 from segexp.overlay import Picture
 from segexp.preview import preview
+from segexp.report import write_report
 from segexp.results import sample_overlay, write_json, write_results
 from segexp.sweep import FAILURE
 from segexp.training.loop import TrainState, fit, prepare
@@ -102,10 +104,9 @@ def job(cfg: DictConfig) -> float:
 
 def forget_run(folder: Path) -> None:
     """Remove the records of an earlier run in the same folder, so that two never mix; model files stay."""
-    records = ("metrics.csv", "train.log", "run.json", "summary.json", FAILURE, "events.out.tfevents.*", "val/*.png")
-    for path in (
-        path for pattern in (*records, "val/scores.csv", "val/evaluation.json") for path in folder.glob(pattern)
-    ):
+    records = ("metrics.csv", "train.log", "run.json", "summary.json", "report.html", FAILURE)
+    many = ("events.out.tfevents.*", "val/*.png", "val/scores.csv", "val/evaluation.json", "val/pictures.json")
+    for path in (path for pattern in (*records, *many) for path in folder.glob(pattern)):
         path.unlink()
 
 
@@ -147,6 +148,7 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
             "model": f"{type(model).__name__} {model.settings['widths']}",
         }
         best = write_results(folder, best_path, predictor, val_samples, state, settings, task.scoring(), log)
+        show_report(folder, log)
         return best[task.monitor]
 
 
@@ -217,6 +219,14 @@ def train(
         validation_seconds=rehearse(predictor, val_samples),
         started=started,
     )
+
+
+def show_report(folder: Path, log: RunLog) -> None:
+    """Write the run's page and say where it is. The run itself is whole by now, whatever becomes of its page."""
+    try:
+        log.say(f"report: {write_report(folder)}")
+    except Exception as error:
+        log.say(f"warning: report.html was not written ({type(error).__name__}: {error}); segexp report {folder}")
 
 
 def preview_run(arguments: list[str], samples: int) -> Picture:
@@ -312,6 +322,10 @@ def describe(
     return {
         "task": cfg.task.name,
         "command": sys.argv,
+        "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
+        "cwd": str(Path.cwd()),
+        "monitor": cfg.task.monitor,
+        "changed": differences(cfg),
         "folder": str(folder.absolute()),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "seed": cfg.seed,

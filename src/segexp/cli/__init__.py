@@ -11,6 +11,7 @@ from segexp.cli.check import check
 from segexp.cli.evaluate import evaluate
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
+from segexp.cli.report import report
 from segexp.cli.synthesize import synthesize
 from segexp.errors import InputError
 
@@ -37,6 +38,7 @@ app.command(context_settings=HYDRA)(check)
 app.command(context_settings=HYDRA)(preview)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(report)
 app.command()(synthesize)
 
 

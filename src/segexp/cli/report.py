@@ -1,0 +1,19 @@
+"""`segexp report`: the page of a run or of a sweep, written again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs or of sweeps.", show_default=False)],
+) -> None:
+    """Write report.html into run folders, from what lies in them; the images are not needed.
+
+    Example: segexp report runs/first
+    """
+    from segexp.report import write_report
+
+    for folder in runs:
+        print(write_report(folder))

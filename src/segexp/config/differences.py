@@ -1,0 +1,38 @@
+"""How a run's settings differ from the defaults of its task."""
+
+import dataclasses
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from segexp.config import conf_dir, read
+from segexp.config.schema import RunConfig
+
+
+def differences(cfg: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Setting -> (default, here), for each that differs; None where one side has no such setting.
+
+    The defaults are what ``task=NAME`` alone gives; a task that `conf/` does not have is compared with ``vesicle``.
+    """
+    known = (conf_dir() / "task" / f"{cfg.task.name}.yaml").is_file()
+    overrides = [f"task={cfg.task.name if known else 'vesicle'}", "output_dir=none"]
+    if GlobalHydra.instance().is_initialized():  # within a run, which Hydra started
+        default = compose("config", overrides)
+    else:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            default = compose("config", overrides)
+    before, here = _flat(dataclasses.asdict(read(default))), _flat(dataclasses.asdict(cfg))
+    names = dict.fromkeys([*here, *before])
+    return {name: (before.get(name), here.get(name)) for name in names if before.get(name) != here.get(name)}
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names; entries of a list of groups by their number."""
+    if isinstance(value, dict):
+        parts = [(f"{name}.{key}" if name else str(key), part) for key, part in value.items()]
+    elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        parts = [(f"{name}.{index}", part) for index, part in enumerate(value)]
+    else:
+        return {name: value}
+    return {key: leaf for path, part in parts for key, leaf in _flat(part, path).items()}

@@ -1,0 +1,41 @@
+"""`report.html`: one page that shows a run, or a sweep, to the person who asked for it.
+
+The page is built from the records in the folder alone (``summary.json``, ``run.json``, ``metrics.csv``, ``train.log``
+and ``val/``); the images the model was trained on need not be there. It opens from disk without a network: styles,
+script, charts and pictures are inside, and its content policy forbids everything else. A section whose records are
+missing is left out.
+"""
+
+from pathlib import Path
+
+from segexp.errors import InputError
+
+PAGE = "report.html"
+
+__all__ = ["PAGE", "write_report"]
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write ``report.html`` into the folder of a run or of a sweep and return its path.
+
+    Raises `InputError` where the folder holds neither, or records that cannot be read.
+    """
+    # imported here: Matplotlib takes half a second, and results.py needs only the pictures
+    from segexp.report.run_page import render_run
+    from segexp.report.sweep_page import render_sweep
+
+    folder = Path(folder)
+    if (folder / "summary.json").is_file():
+        html = render_run(folder)
+    elif (folder / "summary.csv").is_file():
+        html = render_sweep(folder)
+    else:
+        what = (
+            "no such folder"
+            if not folder.is_dir()
+            else "no summary.json (a finished run) or summary.csv (a sweep) in it"
+        )
+        raise InputError(f"{folder}: {what}")
+    path = folder / PAGE
+    path.write_text(html, encoding="utf-8")
+    return path

@@ -1,0 +1,173 @@
+"""The page of one run: gathers what its records hold, section by section, and fills the template."""
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Sequence
+from importlib import resources
+from math import isfinite
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from segexp.report import names
+from segexp.report.charts import Chart, Series, decimal, line_chart, number
+from segexp.report.pictures import Picture
+from segexp.report.records import Records, Row, read_records, score_names
+from segexp.report.words import next_step, sentence
+
+CURVES = ("dice", "iou", "precision", "recall", "cldice")
+
+
+def render_run(folder: Path) -> str:
+    """The page of the run in `folder`, as HTML."""
+    records = read_records(folder)
+    monitor = _monitor(records)
+    gallery = gather(records, monitor)
+    worst = (gallery[0]["name"], gallery[0]["scores"][monitor]) if gallery and monitor in gallery[0]["scores"] else None
+    facts = records.facts
+    return fill(
+        "run.html",
+        title=f"{records.summary['task']} · {folder.resolve().name}",
+        sentence=sentence(records.summary, facts),
+        next_step=next_step(records.summary, worst, len(records.warnings), monitor),
+        warnings=records.warnings,
+        scores=score_table(records),
+        curves=curves(records.curves),
+        gallery=gallery,
+        monitor=monitor,
+        sorts=list(dict.fromkeys(key for item in gallery for key in item["scores"])),
+        changed=facts.get("changed", {}),
+        command=command(facts),
+        environment=environment(facts, records),
+        predict=f"segexp predict --model {shlex.quote(records.summary['model'])} --input IMAGES --output MASKS",
+        cwd=facts.get("cwd"),
+    )
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template with `values`, all of them escaped, and the style sheet and script inside."""
+    environment = Environment(
+        loader=PackageLoader("segexp.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "decimal": decimal,
+        "setting": setting,
+        "label": lambda name: names.score(name).label,
+    }
+    environment.globals["lower"] = lambda name: names.score(name).lower
+    folder = resources.files("segexp.report") / "templates"
+    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(**values, style=style, script=script, script_hash=digest)
+
+
+def setting(value: Any) -> str:
+    """A setting as Hydra takes it on the command line: null, true, [a, b]."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False).replace('"', "")
+
+
+def _monitor(records: Records) -> str:
+    """The score that images are sorted by at first: the one the best model was chosen by, where rows have it."""
+    found = score_names(records.scores)
+    wanted = records.facts.get("monitor", "dice")
+    return wanted if wanted in found else next(iter(found), "dice")
+
+
+def score_table(records: Records) -> list[dict[str, str]]:
+    """A row a score: mean, what it means."""
+    best = records.summary.get("best", {})
+    return [
+        {"label": names.score(name).label, "value": decimal(value), "meaning": names.score(name).meaning}
+        for name, value in best.items()
+        if name != "epoch"
+    ]
+
+
+def curves(rows: Sequence[Row]) -> list[Chart]:
+    """Loss, scores and learning rate over the time of the run."""
+    if len(rows) < 2:
+        return []
+    last = float(rows[-1]["seconds"])
+    unit, size = ("minutes", 60.0) if last < 3 * 3600 else ("hours", 3600.0)
+    if last < 120:
+        unit, size = "seconds", 1.0
+
+    def series(name: str, column: str) -> Series:
+        points = [(float(row["seconds"]) / size, float(row[column])) for row in rows if column in row]
+        return Series(name, [x for x, _ in points], [y for _, y in points])
+
+    charts = []
+    train, bce = series("training loss", "train_loss"), series("validation cross-entropy", "bce")
+    text = f"The training loss went from {number(train.y[0])} to {number(train.y[-1])}."
+    charts.append(line_chart("Loss", text, [line for line in (train, bce) if line.y], unit, "loss"))
+    scores = [series(names.score(column).label, column) for column in CURVES]
+    scores = [line for line in scores if line.y]
+    if scores:
+        first, final, best = (decimal(value) for value in (scores[0].y[0], scores[0].y[-1], max(scores[0].y)))
+        text = f"{scores[0].name} went from {first} to {final}, at best {best}."
+        if len(scores[0].y) == 1:
+            text = f"{scores[0].name} is {final} at the only validation."
+        charts.append(line_chart("Validation scores", text, scores, unit, "score", unit_y=True))
+    rate = series("learning rate", "lr")
+    text = f"The learning rate went from {number(rate.y[0])} to {number(rate.y[-1])}."
+    charts.append(line_chart("Learning rate", text, [rate], unit, "learning rate"))
+    return charts
+
+
+def gather(records: Records, monitor: str) -> list[dict[str, Any]]:
+    """The images, worst first: name, scores (means over the classes that have one), picture."""
+    rows: dict[str, list[Row]] = {}
+    for row in records.scores:
+        rows.setdefault(str(row["image"]), []).append(row)
+    pictures: dict[str, Picture] = {picture["name"]: picture for picture in records.pictures}
+    found = score_names(records.scores)
+    images: list[dict[str, Any]] = []
+    for name in dict.fromkeys([*rows, *pictures]):
+        own = rows.get(name, [])
+        values = {key: [float(row[key]) for row in own if key in row] for key in found}
+        finite = {key: [value for value in numbers if isfinite(value)] for key, numbers in values.items()}
+        scores = {key: fmean(numbers) for key, numbers in finite.items() if numbers}
+        images.append({"name": name, "scores": scores, "picture": pictures.get(name)})
+    sign = -1 if names.score(monitor).lower else 1
+    images.sort(key=lambda image: (monitor not in image["scores"], sign * image["scores"].get(monitor, 0)))
+    return images
+
+
+def command(facts: dict[str, Any]) -> str:
+    """What to type to run it again, into a new folder; of a sweep, this job alone."""
+    overrides = facts.get("overrides") or facts.get("command", [])[1:]
+    places = ("output_dir=", "hydra.run.dir=", "hydra.sweep.dir=", "resume=", "-m", "--multirun")
+    return shlex.join(["segexp", "train", *(item for item in overrides if not item.startswith(places))])
+
+
+def environment(facts: dict[str, Any], records: Records) -> list[tuple[str, str]]:
+    """What the result came from, besides the settings."""
+    data = facts.get("data", {})
+    source = data.get("source", "")
+    folders = source if isinstance(source, dict) else {"images": source}
+    pairs = {
+        "run folder": str(records.folder.resolve()),
+        "model file": records.summary.get("model"),
+        "started": facts.get("started"),
+        "device": facts.get("device"),
+        "precision": facts.get("precision"),
+        "processor threads": facts.get("threads"),
+        "seed": facts.get("seed"),
+        "segexp commit": facts.get("git_commit"),
+        "platform": facts.get("platform"),
+        **{name.replace("_", " "): path for name, path in folders.items()},
+        "training images": data.get("train"),
+        "validation images": data.get("val"),
+        "data fingerprint": data.get("fingerprint"),
+        **facts.get("versions", {}),
+    }
+    return [(name, str(value)) for name, value in pairs.items() if value not in (None, "")]

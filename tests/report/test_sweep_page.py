@@ -1,0 +1,49 @@
+"""The page of a sweep from its summary.csv."""
+
+import pytest
+
+from segexp.errors import InputError
+from segexp.report import write_report
+from segexp.report.sweep_page import read_jobs, sentence, varied
+from tests.report.folders import write_sweep
+
+
+def test_it_holds_the_jobs_the_lines_and_the_effects(tmp_path):
+    page = write_report(write_sweep(tmp_path / "s")).read_text()
+    assert page.count("<tr data-job=") == 4
+    assert page.index('data-job="1"') < page.index('data-job="0"')  # best first
+    assert page.count('href="0/report.html"') == 1
+    assert 'href="1/report.html"' not in page  # that job has no page
+    assert "Effect of trainer.lr" in page
+    assert "Effect of trainer.batch_size" in page
+    assert "<b>wrong" not in page
+    assert "&lt;b&gt;wrong" in page
+
+
+def test_jobs_and_what_varies(tmp_path):
+    jobs = read_jobs(write_sweep(tmp_path / "s"))
+    assert [job["score"] for job in jobs] == [0.81, 0.9, 0.7, None]
+    assert varied(jobs) == ["trainer.lr", "trainer.batch_size"]
+    assert sentence(jobs, ["trainer.lr"]) == (
+        "4 jobs over trainer.lr, 1 without a score; the best, job 1, scores 0.900 with trainer.lr=0.01."
+    )
+
+
+def test_a_sweep_without_scores_has_no_charts(tmp_path):
+    rows = [[0, "failed", "nan", "", "1", "2", "0", "no"], [1, "failed", "", "", "2", "2", "../../etc", "no"]]
+    page = write_report(write_sweep(tmp_path / "s", rows)).read_text()
+    assert "none has a score" in page
+    assert "<svg" not in page
+    assert "etc/report" not in page
+
+
+def test_one_job(tmp_path):
+    page = write_report(write_sweep(tmp_path / "s", [[0, "done", 0.5, 1, "1", "2", "0", ""]])).read_text()
+    assert "1 job over no varying parameter; the best, job 0, scores 0.500." in page
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", 'job,status,score\n"x\'><b>",done,1\n'])
+def test_other_tables_are_refused(tmp_path, text):
+    (tmp_path / "summary.csv").write_text(text)
+    with pytest.raises(InputError, match=r"summary\.csv"):
+        write_report(tmp_path)
