@@ -61,8 +61,9 @@ def test_train_writes_the_run_folder_and_its_first_line_says_generated(tmp_path)
     assert result.stderr == ""
     assert "no data given" in result.stdout.splitlines()[0]
     run = tmp_path / "run"
-    for name in (".hydra/config.yaml", "run.json", "metrics.csv", "best_vesicle_model.pth", "last.pth", "train.log", "report.html"):
+    for name in (".hydra/config.yaml", "run.json", "metrics.csv", "best_vesicle_model.pth", "last.pth", "train.log"):
         assert (run / name).is_file(), name
+    assert "</html>" in (run / "report.html").read_text(encoding="utf-8")
     assert list(run.glob("events.out.tfevents.*"))
     assert len(list((run / "val").glob("*.png"))) == 2
     summary = json.loads((run / "summary.json").read_text())

@@ -57,7 +57,8 @@ def test_two_drawings_in_a_page_share_no_id():
 
 
 def test_names_are_neither_markup_nor_mathematics():
-    chart = line_chart("<b>$x^2$</b>", "&", [Series("$a$ <i> 細胞", [1, 2], [3, 4]), Series("b", [1], [1])], "$", "\\frac")
+    series = [Series("$a$ <i> 細胞", [1, 2], [3, 4]), Series("b", [1], [1])]
+    chart = line_chart("<b>$x^2$</b>", "&", series, "$", "\\frac")
     assert "$a$ <i> 細胞" in texts(chart)
     assert parse(chart).get("aria-label") == "<b>$x^2$</b>. &"
 
