@@ -16,7 +16,7 @@ from segexp.evaluation.record import evaluation_record, write_scores
 from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import Predictor
 from segexp.overlay import Picture, overlay, write_png
-from segexp.report.pictures import SHOWN, budget, make_picture, write_pictures
+from segexp.report.pictures import MOST, budget, make_picture, write_pictures
 from segexp.training.loop import TrainState
 from segexp.training.runlog import RunLog, clock
 
@@ -53,8 +53,8 @@ def write_results(
         if index < PICTURES:
             image = sample_overlay(sample, labels, predictor)
             write_png(folder / "val" / f"{Path(sample.name).stem}.png", image)
-        if index < SHOWN:
-            limit = budget(min(len(samples), SHOWN))
+        if index < MOST:
+            limit = budget(min(len(samples), MOST))
             pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
 
     content = checkpoint.load(best_path)

@@ -2,30 +2,59 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 
-from segexp.evaluation import score_image, summarize
+from segexp.data.pairs import make_sample
+from segexp.evaluation import evaluate_fully, summarize
+from segexp.evaluation.record import evaluation_record, write_scores
 from segexp.report.pictures import budget, make_picture, write_pictures
-from segexp.results import write_csv
 
 STAMP = "2026-11-25 10:00:00"
+POINT = {"threshold": 0.4, "min_size": 12, "temperature": 1.25, "chosen_on": "validation", "criterion": "dice"}
+POINT |= {"notes": [], "curve": {"threshold": [0.2, 0.4, 0.6], "score": [0.8, 0.9, 0.85]}}
+ROBUSTNESS = {
+    "intensity": {
+        "words": "intensity factor",
+        "unit": "",
+        "parameter": [0.001, 1, 65000],
+        "score": [0.7, 0.9, 0.88],
+        "interval": [[0.6, 0.8], [0.85, 0.95], [0.8, 0.9]],
+        "range": [1, 65000],
+        "number": 0.83,
+    }
+}
 
 
 def write_run(folder, images=4, size=96, names=None, warnings=(), make=None, **facts):
     """A run on discs: image k's prediction is its truth moved by k pixels, so image 0 is best and the last is worst."""
     (folder / "val").mkdir(parents=True)
     names = names or [f"cell_{index:02}.tif" for index in range(images)]
-    rows, pictures = [], []
-    for index, name in enumerate(names):
-        pixels, truth = (make or disc)(index, size)
-        prediction = np.roll(truth, index, axis=1)
-        probabilities = np.clip(prediction[None] * 0.8 + 0.1, 0, 1).astype(np.float32)
-        rows += score_image(probabilities, prediction, truth, ["vesicle"], name)
-        pictures.append(make_picture(name, pixels, truth, prediction, ["vesicle"], budget(len(names))))
-    write_csv(folder / "val" / "scores.csv", rows)
+    predictor = SimpleNamespace(classes=["vesicle"], labels=lambda maps: (maps[0] > 0.5).astype(np.uint8))
+    samples = [make_sample(name, *(make or disc)(index, size), 1) for index, name in enumerate(names)]
+    maps = [np.roll(sample.labels, index, axis=1)[None] * 0.8 + 0.1 for index, sample in enumerate(samples)]
+    pictures = []
+
+    def keep(index, sample, labels):
+        pictures.append(make_picture(sample.name, *sample.load(), labels, ["vesicle"], budget(len(names))))
+
+    found = evaluate_fully(
+        predictor, samples, ["probability", "object"], look=keep, probabilities=lambda index, _: maps[index]
+    )
+    record = evaluation_record(
+        found,
+        task="vesicle",
+        model="m.pth",
+        classes=["vesicle"],
+        monitor="dice",
+        operating_point=POINT,
+        tolerance=2.0,
+        robustness=ROBUSTNESS,
+    )
+    write_scores(found.rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
     write_pictures(folder / "val" / "pictures.json", pictures)
-    best = summarize(rows) | {"epoch": 3}
+    best = summarize(found.rows) | {"epoch": 3}
     model = str(folder / "best_vesicle_model.pth")
     summary = {"task": "vesicle", "seconds": 83.4, "epochs": 7, "best": best, "model": model}
     (folder / "summary.json").write_text(json.dumps(summary))

@@ -23,7 +23,7 @@ from segexp.overlay import to_display
 TOTAL = 4_000_000
 """Characters that the pictures of one page may take together, up to the number of images that leaves `LEAST` each."""
 LARGEST, LEAST = 90_000, 16_000
-SHOWN = 400
+MOST = 400
 """Images on a page at most: more of them would make it too heavy to open."""
 SIDE, SMALLEST = 1024, 128
 """Longest side of a picture in pixels, and the side below which the budget no longer shrinks it."""

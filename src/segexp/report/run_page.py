@@ -1,20 +1,16 @@
 """The page of one run: gathers what its records hold, section by section, and fills the template."""
 
-import base64
-import hashlib
-import json
 import shlex
 from collections.abc import Sequence
-from importlib import resources
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from segexp.report import evaluation_section as section
 from segexp.report import names
 from segexp.report.charts import Chart, Series, decimal, line_chart, number
+from segexp.report.page import fill
 from segexp.report.pictures import Picture
 from segexp.report.records import Records, Row, read_records, score_names
 from segexp.report.words import next_step, sentence
@@ -32,47 +28,24 @@ def render_run(folder: Path) -> str:
     return fill(
         "run.html",
         title=f"{records.summary['task']} · {folder.resolve().name}",
-        sentence=sentence(records.summary, facts),
+        sentence=sentence(records.summary, facts, interval(records.evaluation)),
         next_step=next_step(records.summary, worst, len(records.warnings), monitor),
         warnings=records.warnings,
-        scores=score_table(records),
+        scores=section.score_groups(records.evaluation, records.summary.get("best", {})),
+        parts={kind: section.parts_table(records.evaluation, kind) for kind in ("classes", "groups")},
+        operating_point=section.operating_point(records.evaluation),
+        quality=quality(records.evaluation),
+        robustness=section.robustness_charts(records.evaluation),
         curves=curves(records.curves),
         gallery=gallery,
         monitor=monitor,
-        sorts=list(dict.fromkeys(key for item in gallery for key in item["scores"])),
+        sorts=sortable(gallery),
         changed=facts.get("changed", {}),
         command=command(facts),
         environment=environment(facts, records),
         predict=f"segexp predict --model {shlex.quote(records.summary['model'])} --input IMAGES --output MASKS",
         cwd=facts.get("cwd"),
     )
-
-
-def fill(template: str, **values: Any) -> str:
-    """A template with `values`, all of them escaped, and the style sheet and script inside."""
-    environment = Environment(
-        loader=PackageLoader("segexp.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "decimal": decimal,
-        "setting": setting,
-        "label": lambda name: names.score(name).label,
-    }
-    environment.globals["lower"] = lambda name: names.score(name).lower
-    folder = resources.files("segexp.report") / "templates"
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template(template).render(**values, style=style, script=script, script_hash=digest)
-
-
-def setting(value: Any) -> str:
-    """A setting as Hydra takes it on the command line: null, true, [a, b]."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False).replace('"', "")
 
 
 def _monitor(records: Records) -> str:
@@ -82,14 +55,25 @@ def _monitor(records: Records) -> str:
     return wanted if wanted in found else next(iter(found), "dice")
 
 
-def score_table(records: Records) -> list[dict[str, str]]:
-    """A row a score: mean, what it means."""
-    best = records.summary.get("best", {})
+def quality(evaluation: dict[str, Any]) -> list[Chart]:
+    """Charts on the model as it is: sizes, calibration, threshold."""
     return [
-        {"label": names.score(name).label, "value": decimal(value), "meaning": names.score(name).meaning}
-        for name, value in best.items()
-        if name != "epoch"
+        *section.size_charts(evaluation),
+        *section.calibration_chart(evaluation),
+        *section.threshold_chart(evaluation),
     ]
+
+
+def interval(evaluation: dict[str, Any]) -> tuple[float, float] | None:
+    """Of the mean Dice, at 95 %."""
+    ends = evaluation.get("scores", {}).get("dice", {}).get("interval")
+    return (ends[0], ends[1]) if ends else None
+
+
+def sortable(gallery: Sequence[dict[str, Any]]) -> list[str]:
+    """Scores that images can be sorted by: those of which one end is better."""
+    found = dict.fromkeys(key for item in gallery for key in item["scores"])
+    return [name for name in found if names.score(name).better]
 
 
 def curves(rows: Sequence[Row]) -> list[Chart]:
@@ -109,7 +93,7 @@ def curves(rows: Sequence[Row]) -> list[Chart]:
     train, bce = series("training loss", "train_loss"), series("validation cross-entropy", "bce")
     text = f"The training loss went from {number(train.y[0])} to {number(train.y[-1])}."
     charts.append(line_chart("Loss", text, [line for line in (train, bce) if line.y], unit, "loss"))
-    scores = [series(names.score(column).label, column) for column in CURVES]
+    scores = [series(names.label(column), column) for column in CURVES]
     scores = [line for line in scores if line.y]
     if scores:
         first, final, best = (decimal(value) for value in (scores[0].y[0], scores[0].y[-1], max(scores[0].y)))
@@ -137,7 +121,7 @@ def gather(records: Records, monitor: str) -> list[dict[str, Any]]:
         finite = {key: [value for value in numbers if isfinite(value)] for key, numbers in values.items()}
         scores = {key: fmean(numbers) for key, numbers in finite.items() if numbers}
         images.append({"name": name, "scores": scores, "picture": pictures.get(name)})
-    sign = -1 if names.score(monitor).lower else 1
+    sign = -1 if names.lower(monitor) else 1
     images.sort(key=lambda image: (monitor not in image["scores"], sign * image["scores"].get(monitor, 0)))
     return images
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from segexp.errors import InputError
-from segexp.report.run_page import fill
+from segexp.report.page import fill
 from segexp.report.sweep_charts import effect_chart, parallel_chart
 
 FIXED = ("job", "status", "score", "seconds", "folder", "message")

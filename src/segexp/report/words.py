@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from segexp.report.names import score
+from segexp.report.names import label
 
 PASSES = 30
 """Passes over the training images under which a longer run nearly always helps (LOG.md has five-minute runs)."""
@@ -54,5 +54,5 @@ def next_step(summary: Mapping[str, Any], worst: tuple[str, float] | None, warni
     else:
         text = "Use it on your own images with the command under Use the model."
     if worst:
-        text += f" Look at {worst[0]} first: it scores worst ({score(monitor).label} {worst[1]:.3f})."
+        text += f" Look at {worst[0]} first: it scores worst ({label(monitor)} {worst[1]:.3f})."
     return text + (" Read the warnings." if warnings else "")
