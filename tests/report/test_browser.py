@@ -65,7 +65,7 @@ def test_images_are_sorted_by_any_score_and_by_name(visit, run_page):
     assert names(page) == NAMES
     page.select_option("#sort-by", "bce")
     assert names(page) == NAMES  # less is better
-    assert page.inner_text("#gallery .value").startswith("cross-entropy 0.")
+    assert page.inner_text("#gallery .value").startswith("cross-entropy (nats) 0.")
     page.select_option("#sort-order", "worst")
     assert names(page) == NAMES[::-1]
     page.select_option("#sort-by", "")
@@ -223,7 +223,7 @@ def test_without_a_script_the_page_still_tells_all(browser, run_page):
     page = context.new_page()
     page.goto(run_page.as_uri())
     assert page.inner_text("#gallery .value").startswith("Dice 0.")
-    assert page.locator("svg.chart").count() == 3
+    assert page.locator("svg.chart").count() == 7
     context.close()
 
 

@@ -46,6 +46,11 @@ def test_lines_carry_their_numbers_and_no_fixed_colour():
     assert "var(--c2)" in chart.svg
 
 
+def test_a_logarithmic_axis_has_plain_numbers():
+    chart = line_chart("a", "", [Series("x", [0.001, 1, 65000], [1, 2, 3])], "x", "y", log_x=True)
+    assert {"0.001", "0.1", "10", "1000"} <= set(texts(chart))
+
+
 def test_two_drawings_in_a_page_share_no_id():
     charts = [line_chart("a", "b", [Series("x", [1, 2], [3, 4])], "x", "y") for _ in range(2)]
     ids = [{element.get("id") for element in parse(chart).iter()} - {None} for chart in charts]

@@ -7,9 +7,10 @@ import pytest
 
 from segexp.errors import InputError
 from segexp.report import write_report
+from segexp.report.page import setting
 from segexp.report.pictures import read_pictures, write_pictures
 from segexp.report.records import read_records
-from segexp.report.run_page import command, gather, setting
+from segexp.report.run_page import command, gather
 from tests.report.folders import write_run
 
 

@@ -18,6 +18,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 SIZE = (4.4, 3.0)
 """Inches, at 72 units each: about the width of a phone, so that text keeps its size there."""
@@ -90,7 +91,7 @@ def number(value: float | str | None) -> str:
         return "not defined" if math.isnan(value) else "infinite"
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{int(value):,}"
-    return f"{value:.3f}" if 0.01 <= abs(value) < 10 else f"{value:.4g}"
+    return f"{value:.3f}" if 0.1 <= abs(value) < 10 else f"{value:.4g}"
 
 
 def decimal(value: float) -> str:
@@ -126,9 +127,9 @@ def line_chart(
             if line.low is not None and line.high is not None:
                 axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
         if log_x:
-            axes.set_xscale("log")
+            _log_axis(axes)
         if unit_y:
-            low = min((y for line in series for y in line.y if math.isfinite(y)), default=0.0)
+            low = min((y for line in series for y in (*line.y, *(line.low or ())) if math.isfinite(y)), default=0.0)
             axes.set_ylim(max(0.0, math.floor(low * 10) / 10 - 0.02), 1.02)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
@@ -149,7 +150,7 @@ def histogram(
             if index == 0:
                 axes.stairs(heights, edges, color=COLOURS[index], fill=True, alpha=0.2)
         if edges[0] > 0 and edges[-1] / edges[0] > 50:
-            axes.set_xscale("log")
+            _log_axis(axes)
         axes.set_xlabel(x_label)
         axes.set_ylabel("number")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
@@ -199,6 +200,14 @@ def _for_page(svg: bytes, label: str) -> Markup:
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
     return Markup(text)
+
+
+def _log_axis(axes: Axes) -> None:
+    """A logarithmic horizontal axis with plain numbers; Matplotlib's own are mathematics, which is switched off."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _table(series: Sequence[Series], x_label: str) -> tuple[list[str], list[list[str]]]:

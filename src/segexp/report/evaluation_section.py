@@ -8,6 +8,7 @@ from segexp.report import names
 from segexp.report.charts import Chart, Series, decimal, histogram, line_chart, number
 
 Record = Mapping[str, Any]
+KEY = ("dice", "precision", "recall", "dice_pooled", "cldice", "object_f1", "count_error", "length_error", "ece")
 KINDS = {"object_diameter": "Diameter of objects", "filament_length": "Length of filament pieces"}
 
 
@@ -23,6 +24,7 @@ def score_groups(record: Record, best: Mapping[str, float]) -> list[dict[str, An
         interval = entry.get("interval")
         groups.setdefault(family, []).append(
             {
+                "name": name,
                 "label": names.label(name, record.get("unit", "")),
                 "mean": _cell(entry.get("mean")),
                 "interval": f"{decimal(interval[0])} to {decimal(interval[1])}" if interval else "",
@@ -31,6 +33,11 @@ def score_groups(record: Record, best: Mapping[str, float]) -> list[dict[str, An
             }
         )
     return [{"family": family, "rows": rows} for family, rows in groups.items()]
+
+
+def key_rows(groups: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The few scores that are shown at once; all of them stand in `groups`."""
+    return [row for group in groups for row in group["rows"] if row["name"] in KEY]
 
 
 def parts_table(record: Record, kind: str) -> dict[str, Any] | None:

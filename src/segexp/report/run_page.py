@@ -25,13 +25,15 @@ def render_run(folder: Path) -> str:
     gallery = gather(records, monitor)
     worst = (gallery[0]["name"], gallery[0]["scores"][monitor]) if gallery and monitor in gallery[0]["scores"] else None
     facts = records.facts
+    scores = section.score_groups(records.evaluation, records.summary.get("best", {}))
     return fill(
         "run.html",
         title=f"{records.summary['task']} · {folder.resolve().name}",
         sentence=sentence(records.summary, facts, interval(records.evaluation)),
         next_step=next_step(records.summary, worst, len(records.warnings), monitor),
         warnings=records.warnings,
-        scores=section.score_groups(records.evaluation, records.summary.get("best", {})),
+        scores=scores,
+        key_scores=section.key_rows(scores),
         parts={kind: section.parts_table(records.evaluation, kind) for kind in ("classes", "groups")},
         operating_point=section.operating_point(records.evaluation),
         quality=quality(records.evaluation),
