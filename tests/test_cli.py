@@ -126,6 +126,12 @@ def test_evaluate_scores_a_data_set_and_a_folder(tmp_path, monkeypatch, capsys):
     assert [image["name"] for image in record["images"]] == ["0.tif", "2.tif"]
     assert record["operating_point"]["threshold"] == 0.3
     assert "robustness" not in record
+    comparison = ("compare", tmp_path / "out", tmp_path / "out", "--output", tmp_path / "c.json")
+    assert run(monkeypatch, *comparison) == 0
+    assert "within noise" in capsys.readouterr().out
+    (result,) = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["comparisons"]
+    assert result["scores"]["dice"]["difference"] == 0
+    assert "two or more" in run(monkeypatch, "compare", tmp_path / "out")
     assert run(monkeypatch, *arguments, tmp_path / "d", "--images", 1, "--robustness", "--scores", "probability") == 0
     assert "holds (within 0.02)" in capsys.readouterr().out
     record = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))

@@ -72,6 +72,12 @@ def test_defaults_are_the_older_scripts():
         (["data.channels=2"], ["data.channels=2", "1 (grey) or 3"]),
         (["model._target_=os.system"], ["os.system", "allow_targets"]),
         (["+model.width=3"], ["model.width", "widths"]),
+        (["task.threshold=high"], ["task.threshold=high", "or auto"]),
+        (["task.threshold=1"], ["task.threshold=1"]),
+        (["task.min_size=-3"], ["task.min_size=-3", "or auto"]),
+        (["task.scores=[dise]"], ["task.scores=['dise']", "probability, filament"]),
+        (["task.tolerance=-1"], ["task.tolerance=-1"]),
+        (["trainer.seeds=3"], ["trainer.seeds=3", "command line"]),
         (["trainer.precision=fp8"], ["auto, bf16, fp32"]),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from segexp.config import conf_dir, read
+from segexp.config.overrides import with_seeds
 from segexp.flags import parser
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +33,7 @@ def train_overrides(command):
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if train_overrides(c) is not None])
 def test_train_commands_compose(command):
-    overrides = [word for word in train_overrides(command) if word not in ("-m", "--help")]
+    overrides = [word for word in with_seeds(train_overrides(command)) if word not in ("-m", "--help")]
     if any(word.startswith("resume=") for word in overrides):
         return
     first = [re.sub(r"(=[^,\[]+),.*", r"\1", word) for word in overrides]  # the first job of a sweep

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 import segexp
 from segexp.config import conf_dir, read
 from segexp.errors import InputError
+from segexp.evaluation.comparison import candidates, read_run
 from segexp.train import main, run, total_steps
 
 TINY = ["model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32", "output_dir=x"]
@@ -102,6 +103,20 @@ def test_main_returns_the_score_and_a_second_run_in_a_folder_is_alone_in_it(tmp_
         assert score == json.loads((tmp_path / "run" / "summary.json").read_text())["best"]["dice"]
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 2
     assert (tmp_path / "run" / "best_vesicle_model.pth").is_file()
+
+
+def test_seeds_are_repeats_in_folders_of_their_own(tmp_path, monkeypatch, capsys):
+    def make(rng):
+        image = rng.integers(0, 4000, (48, 48)).astype(np.uint16)
+        return image, image > 2000
+
+    data = write_dataset(tmp_path / "data", make)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    main(["task=vesicle", f"data.root={data}", *TINY[:-1], "trainer.seeds=2", f"output_dir={tmp_path / 'runs'}"])
+    runs = [read_run(tmp_path / "runs" / str(index)) for index in range(2)]
+    (candidate,) = candidates(runs)
+    assert [run.seed for run in runs] == [0, 1]
+    assert f"{candidate.means('dice').mean():.4f} ± {candidate.spread('dice'):.4f}" in capsys.readouterr().out
 
 
 def test_the_smaller_limit_counts():

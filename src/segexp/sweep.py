@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,31 @@ from segexp.report import write_report
 
 FAILURE = "failed.txt"
 """File in a job's folder that holds what went wrong in it."""
+
+
+NOT_SETTINGS = ("job", "status", "score", "seconds", "folder", "message")
+"""Columns of ``summary.csv`` that are no overrides."""
+
+
+def seed_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each setting that ran with several seeds: the mean score and its standard deviation over them."""
+    groups: dict[tuple[tuple[str, Any], ...], list[dict[str, Any]]] = {}
+    varied = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*NOT_SETTINGS, "seed")]
+    varied = [key for key in varied if len({row.get(key) for row in rows}) > 1]
+    for row in rows:
+        if isinstance(row["score"], float) and not math.isnan(row["score"]) and "seed" in row:
+            groups.setdefault(tuple((key, row.get(key)) for key in varied), []).append(row)
+    lines = []
+    for setting, members in groups.items():
+        if len(members) > 1:
+            scores = [row["score"] for row in members]
+            what = " ".join(f"{key}={value}" for key, value in setting)
+            seeds = ", ".join(str(row["seed"]) for row in members)
+            lines.append(
+                f"{what + ': ' if what else ''}{statistics.mean(scores):.4f} ± {statistics.stdev(scores):.4f} "
+                f"(mean and standard deviation over seeds {seeds})"
+            )
+    return lines
 
 
 class SweepSummary(Callback):
@@ -85,6 +111,8 @@ class SweepSummary(Callback):
             )
         console = Console(highlight=False)
         console.print(table)
+        for line in seed_lines(self.rows):
+            console.print(line, markup=False)
         console.print(f"{self.folder}/summary.csv", markup=False)
         try:
             console.print(str(write_report(self.folder)), markup=False)

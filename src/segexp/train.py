@@ -26,7 +26,7 @@ from segexp import checkpoint, provenance
 from segexp.augment import Augmentation
 from segexp.config import RunConfig, build, conf_dir, read
 from segexp.config.differences import differences
-from segexp.config.overrides import with_resume
+from segexp.config.overrides import with_resume, with_seeds
 from segexp.data import sources
 from segexp.data.crops import CropBatches, batch_loader, crop_size
 from segexp.data.pairs import Reading, Sample
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> float | None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        arguments = with_resume(arguments)
+        arguments = with_resume(with_seeds(arguments))
     except InputError as error:
         sys.exit(f"error: {error}")
     flags = {argument.partition("=")[0] for argument in arguments}

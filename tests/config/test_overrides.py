@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from segexp.config.overrides import quote, with_resume
+from segexp.config.overrides import quote, with_resume, with_seeds
 from segexp.errors import InputError
 
 HARD = [
@@ -92,3 +92,23 @@ def test_resume_needs_a_run_folder(tmp_path):
 
 def test_nothing_to_resume():
     assert with_resume(["task=vesicle", "resume=null"]) == ["task=vesicle", "resume=null"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["task=vesicle"], ["task=vesicle"]),
+        (["task=vesicle", "trainer.seeds=1"], ["task=vesicle", "trainer.seeds=1"]),
+        (["task=vesicle", "trainer.seeds=3"], ["-m", "task=vesicle", "seed=0,1,2"]),
+        (["trainer.seeds=2", "seed=7", "task=vesicle"], ["-m", "task=vesicle", "seed=7,8"]),
+        (["-m", "trainer.lr=1,2", "trainer.seeds=2"], ["-m", "trainer.lr=1,2", "seed=0,1"]),
+        (["trainer.seeds=many"], ["trainer.seeds=many"]),
+    ],
+)
+def test_seeds_become_a_sweep(given, expected):
+    assert with_seeds(given) == expected
+
+
+def test_seeds_start_from_one_number():
+    with pytest.raises(InputError, match="one seed"):
+        with_seeds(["trainer.seeds=2", "seed=1,2"])

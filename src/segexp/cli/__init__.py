@@ -8,6 +8,7 @@ import sys
 import typer
 
 from segexp.cli.check import check
+from segexp.cli.compare import compare
 from segexp.cli.evaluate import evaluate
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
@@ -39,6 +40,7 @@ app.command(context_settings=HYDRA)(preview)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(report)
+app.command()(compare)
 app.command()(synthesize)
 
 

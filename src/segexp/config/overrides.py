@@ -30,6 +30,23 @@ def with_resume(arguments: list[str]) -> list[str]:
     return [*overrides, f"resume={quote(place)}", f"output_dir={quote(place)}", *others]
 
 
+def with_seeds(arguments: list[str]) -> list[str]:
+    """Replace ``trainer.seeds=3`` by a sweep over as many seeds, ``-m seed=0,1,2``, from the seed given on.
+
+    A number that is none is left for the settings' own check.
+    """
+    given = [argument for argument in arguments if argument.startswith("trainer.seeds=")]
+    text = given[-1].partition("=")[2] if given else "1"
+    if not (text.isascii() and text.isdigit()) or int(text) < 2:
+        return arguments
+    first = next((argument.partition("=")[2] for argument in reversed(arguments) if argument.startswith("seed=")), "0")
+    if not first.isdigit():
+        raise InputError(f"trainer.seeds={text} seed={first}: wanted one seed to start from")
+    others = [argument for argument in arguments if argument not in given and not argument.startswith("seed=")]
+    flag = [] if {"-m", "--multirun"} & set(others) else ["-m"]
+    return [*flag, *others, "seed=" + ",".join(str(int(first) + k) for k in range(int(text)))]
+
+
 def quote(value: str) -> str:
     """A value that Hydra's override grammar reads back unchanged, whatever is in it.
 

@@ -205,6 +205,7 @@ class TrainerConfig(Checked):
     grad_clip: float | None = MISSING
     validate_every: str = MISSING
     patience: int | None = MISSING
+    seeds: int = MISSING
     num_workers: int = MISSING
     device: str = MISSING
     precision: str = MISSING
@@ -231,6 +232,12 @@ class TrainerConfig(Checked):
         _require(found, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: wanted a share from 0 to below 1")
         if self.grad_clip is not None:
             _require(found, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: wanted more than 0, or null")
+        _require(
+            found,
+            self.seeds == 1,
+            f"trainer.seeds={self.seeds}: wanted 1 here; more are repeats of the run, which only the command line of "
+            "segexp train can ask for",
+        )
         every = self.validate_every
         _require(
             found,

@@ -2,7 +2,7 @@
 
 scores: the scores' names, and the rows of one image · images: a model on many images · record: ``evaluation.json`` ·
 operating_point: threshold, temperature and smallest object · perturbation, robustness: curves of changed images ·
-run: ``segexp evaluate`` · tables: scores in the terminal.
+comparison: two runs on the same images · run: ``segexp evaluate`` · tables: scores in the terminal.
 """
 
 from segexp.evaluation.images import Evaluation, evaluate, evaluate_fully, summarize

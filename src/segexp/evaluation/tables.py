@@ -1,9 +1,13 @@
 """Scores as tables in the terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from segexp.evaluation.comparison import Candidate
+from segexp.evaluation.scores import SCORES
 
 
 def print_scores(record: dict[str, Any], console: Console | None = None) -> None:
@@ -43,6 +47,49 @@ def print_robustness(curves: dict[str, Any], monitor: str, console: Console | No
     console.print(table)
 
 
+def print_seeds(candidate: Candidate, console: Console | None = None) -> None:
+    """Mean and standard deviation over the seeds of one candidate's monitored score and Dice; nothing for one run."""
+    if len(candidate.runs) < 2:
+        return
+    console = console or Console(highlight=False, soft_wrap=True)
+    seeds = ", ".join(str(run.seed) for run in candidate.runs)
+    monitor = candidate.runs[0].record["monitor"]
+    shown = [
+        f"{SCORES[name].words} {candidate.means(name).mean():.4f} ± {candidate.spread(name):.4f}"
+        for name in dict.fromkeys([monitor, "dice"])
+    ]
+    console.print(f"{candidate.name}: seeds {seeds}: {', '.join(shown)} (mean and standard deviation)", markup=False)
+
+
+def print_comparison(result: dict[str, Any], console: Console | None = None) -> None:
+    """The answer in words, what did not pair, and a row a score."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    monitored = result["scores"][result["monitor"]]
+    console.print(
+        f"{', '.join(result['other'])} against {', '.join(result['baseline'])} on {result['images']} images: "
+        f"{SCORES[result['monitor']].words} {monitored['difference']:+.4f} "
+        f"({interval(monitored['interval'], '+.4f')}, p = {monitored['p']:.2g}): {monitored['verdict']}",
+        markup=False,
+    )
+    for line in (*(f"not compared: {line}" for line in result["unpaired"]), *result["notes"]):
+        console.print(line, markup=False)
+    table = Table(box=None, header_style="bold")
+    table.add_column("score")
+    for name in ("baseline", "other", "difference", "95 % interval", "p", ""):
+        table.add_column(name, justify="right")
+    for name, entry in result["scores"].items():
+        table.add_row(
+            SCORES[name].words,
+            number(entry["baseline"]),
+            number(entry["other"]),
+            f"{entry['difference']:+.4f}",
+            interval(entry["interval"], "+.4f"),
+            f"{entry['p']:.2g}",
+            entry["verdict"],
+        )
+    console.print(table)
+
+
 def number(value: float | None) -> str:
     """Four decimals below 10, fewer above; a dash for none."""
     if value is None:
@@ -50,6 +97,6 @@ def number(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def interval(ends: list[float] | None) -> str:
-    """``low to high``, or a dash."""
-    return f"{number(ends[0])} to {number(ends[1])}" if ends else "-"
+def interval(ends: Sequence[float] | None, form: str | None = None) -> str:
+    """``low to high``, or a dash; `form` in place of the usual number of decimals."""
+    return " to ".join(number(end) if form is None else format(end, form) for end in ends) if ends else "-"

@@ -1,0 +1,202 @@
+"""Whether one run is better than another: the same images, paired, and the luck of the seed where it was measured.
+
+Images pair where name and truth are the same. Runs that differ in nothing but their seed are one candidate: the score
+of an image is its mean over them. The difference of two candidates is "better" or "worse" where the paired permutation
+test over images gives p < 0.05, the 95 % interval of the difference excludes 0 and, where both were repeated with
+several seeds, the difference is more than twice its standard error over seeds. All else is "within noise".
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from segexp.errors import InputError
+from segexp.evaluation.images import image_values
+from segexp.evaluation.record import read_rows
+from segexp.evaluation.scores import SCORES, Row
+from segexp.metrics.interval import paired_difference, smallest_p
+
+NOISE = "within noise"
+
+
+@dataclass
+class Run:
+    """An evaluated run: folder, rows of ``scores.csv``, ``evaluation.json``, its seed, and the settings without it."""
+
+    folder: Path
+    rows: list[Row]
+    record: dict[str, Any]
+    seed: int | None = None
+    settings: str = ""
+
+    @property
+    def truths(self) -> dict[str, str]:
+        """Fingerprint of each image's truth."""
+        return {image["name"]: image["truth"] for image in self.record["images"]}
+
+    @property
+    def pixels(self) -> dict[str, str]:
+        """Fingerprint of each image's pixels."""
+        return {image["name"]: image["pixels"] for image in self.record["images"]}
+
+
+@dataclass
+class Candidate:
+    """Runs that differ only in their seed."""
+
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The folders."""
+        return ", ".join(str(run.folder) for run in self.runs)
+
+    def values(self, score: str) -> dict[str, float]:
+        """The score of each image that all runs have with the same truth, mean over the runs."""
+        tables = [dict(zip(run.truths.items(), image_values(run.rows, score), strict=True)) for run in self.runs]
+        common = [key for key in tables[0] if all(key in table for table in tables)]
+        return {key[0]: float(np.mean([table[key] for table in tables])) for key in common}
+
+    def means(self, score: str) -> NDArray[np.float64]:
+        """The mean of the score over images, for each run."""
+        return np.array([np.nanmean(image_values(run.rows, score)) for run in self.runs])
+
+    def spread(self, score: str) -> float | None:
+        """Standard deviation of that mean over the seeds; None for one run."""
+        return float(self.means(score).std(ddof=1)) if len(self.runs) > 1 else None
+
+
+def read_run(folder: str | Path) -> Run:
+    """A run folder, or what ``segexp evaluate`` wrote; `InputError` where there are no scores in it."""
+    folder = Path(folder)
+    for table, details in (("val/scores.csv", "val/evaluation.json"), ("scores.csv", "scores.json")):
+        if (folder / table).is_file() and (folder / details).is_file():
+            break
+    else:
+        raise InputError(
+            f"{folder}: holds neither val/scores.csv and val/evaluation.json nor scores.csv and scores.json"
+        )
+    try:
+        rows = read_rows(folder / table)
+        record = json.loads((folder / details).read_text(encoding="utf-8"))
+        names = list(dict.fromkeys(row["image"] for row in rows))
+        if names != [image["name"] for image in record["images"]] or not names:
+            raise ValueError(f"{table} and {details} are of different images")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: {error}; score it again with segexp evaluate") from None
+    return Run(folder, rows, record, *_seed_and_settings(folder))
+
+
+def candidates(runs: Sequence[Run]) -> list[Candidate]:
+    """Runs grouped by settings, in the order of the first of each; a run of unknown settings stands alone."""
+    found: dict[str, Candidate] = {}
+    for index, run in enumerate(runs):
+        key = run.settings or f"run {index}"
+        found.setdefault(key, Candidate()).runs.append(run)
+    return list(found.values())
+
+
+def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
+    """`other` minus `baseline`, score by score.
+
+    Returns:
+        `baseline` and `other`, their folders; `monitor`; `images`, how many pair; `unpaired`, a line for each reason
+        why others do not; `notes`; `scores` {score: {baseline, other, difference, interval, p, verdict, seed_error}},
+        the first two being means over the paired images, seed_error the standard error of the difference over seeds or
+        None.
+    """
+    paired, unpaired = _pair(baseline, other)
+    notes = []
+    if not paired:
+        raise InputError(f"{other.name} and {baseline.name}: no image is the same; {'; '.join(unpaired)}")
+    changed = sum(baseline.runs[0].pixels[name] != other.runs[0].pixels[name] for name in paired)
+    if changed:
+        notes.append(f"{changed} of {len(paired)} images have the same truth and other pixels (colour and grey?)")
+    if smallest_p(len(paired)) >= 0.05:
+        notes.append(
+            f"{len(paired)} images are too few for any difference to be told from noise: at least 6 are needed"
+        )
+    if min(len(each.runs) for each in (baseline, other)) < 2:
+        notes.append("one seed each: a difference may be the seed's; repeat with trainer.seeds=3")
+    scores = {}
+    for name, score in SCORES.items():
+        if not score.better or not all(name in run.rows[0] for each in (baseline, other) for run in each.runs):
+            continue
+        ours, theirs = other.values(name), baseline.values(name)
+        first, second = (np.array([values[image] for image in paired]) for values in (ours, theirs))
+        if np.isnan(first - second).all():
+            continue
+        scores[name] = _difference(first, second, score.better, _seed_error(baseline, other, name))
+    return {
+        "baseline": [str(run.folder) for run in baseline.runs],
+        "other": [str(run.folder) for run in other.runs],
+        "monitor": other.runs[0].record["monitor"],
+        "images": len(paired),
+        "unpaired": unpaired,
+        "notes": notes,
+        "scores": scores,
+    }
+
+
+def _difference(first: NDArray, second: NDArray, better: str, seed_error: float | None) -> dict[str, Any]:
+    both = ~np.isnan(first - second)
+    found = paired_difference(first, second)
+    clear = found.p < 0.05 and found.interval is not None and not found.interval[0] <= 0 <= found.interval[1]
+    if seed_error is not None and abs(found.mean) <= 2 * seed_error:
+        clear = False
+    good = (found.mean > 0) == (better == "higher")
+    return {
+        "baseline": float(second[both].mean()),
+        "other": float(first[both].mean()),
+        "difference": found.mean,
+        "interval": found.interval,
+        "p": found.p,
+        "seed_error": seed_error,
+        "verdict": NOISE if not clear else "better" if good else "worse",
+    }
+
+
+def _seed_error(baseline: Candidate, other: Candidate, score: str) -> float | None:
+    spreads = [(each.spread(score), len(each.runs)) for each in (baseline, other)]
+    if any(spread is None for spread, _ in spreads):
+        return None
+    return math.sqrt(sum(float(spread or 0) ** 2 / count for spread, count in spreads))
+
+
+def _pair(baseline: Candidate, other: Candidate) -> tuple[list[str], list[str]]:
+    """Names of the images that all runs have with the same truth, and why others are left out."""
+    runs = [*baseline.runs, *other.runs]
+    unpaired = []
+    everywhere = [name for name in runs[0].truths if all(name in run.truths for run in runs)]
+    for run in runs:
+        alone = [name for name in run.truths if name not in everywhere]
+        if alone:
+            unpaired.append(f"only in some runs, among them {run.folder}: {_shown(alone)}")
+    same = [name for name in everywhere if len({run.truths[name] for run in runs}) == 1]
+    if len(same) < len(everywhere):
+        unpaired.append(f"same name and another mask: {_shown([name for name in everywhere if name not in same])}")
+    return same, unpaired
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _seed_and_settings(folder: Path) -> tuple[int | None, str]:
+    """The seed of a run and its other settings as text; None and empty where the folder does not hold them."""
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        return None, ""
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    seed = settings.pop("seed", None)
+    for key in ("output_dir", "resume"):
+        settings.pop(key, None)
+    return seed, json.dumps(settings, sort_keys=True)

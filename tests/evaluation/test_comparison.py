@@ -1,0 +1,121 @@
+"""Runs compared: what pairs, the difference in words, and seeds taken together."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from segexp.errors import InputError
+from segexp.evaluation.comparison import candidates, compare, read_run
+from segexp.evaluation.tables import print_comparison, print_seeds
+
+BASE = np.linspace(0.6, 0.9, 12)
+
+
+def write_run(folder, dice, names=None, seed=None, truth="t", settings=None, hd95=None):
+    """A run folder with these scores image by image."""
+    (folder / "val").mkdir(parents=True)
+    names = names or [f"{index}.tif" for index in range(len(dice))]
+    lines = ["image,class,group,dice,hd95,tp"]
+    for index, (name, value) in enumerate(zip(names, dice, strict=True)):
+        lines.append(f"{name},a,,{value},{'' if hd95 is None else hd95[index]},5")
+    (folder / "val" / "scores.csv").write_text("\n".join(lines) + "\n")
+    images = [{"name": name, "truth": truth + name, "pixels": "p" + name} for name in names]
+    (folder / "val" / "evaluation.json").write_text(json.dumps({"images": images, "monitor": "dice"}))
+    if seed is not None:
+        (folder / ".hydra").mkdir()
+        config = {"seed": seed, "output_dir": str(folder), "trainer": settings or {"lr": 0.1}}
+        (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def result_of(*folders):
+    first, *others = candidates([read_run(folder) for folder in folders])
+    return [compare(first, other) for other in others]
+
+
+def test_better_worse_and_noise(tmp_path):
+    rng = np.random.default_rng(0)
+    a = write_run(tmp_path / "a", BASE, hd95=10 - BASE)
+    b = write_run(tmp_path / "b", BASE + 0.03 + rng.normal(0, 0.01, 12), hd95=9 - BASE)
+    c = write_run(tmp_path / "c", BASE + rng.normal(0, 0.02, 12), hd95=10 - BASE)
+    better, noise = result_of(a, b, c)
+    assert better["scores"]["dice"]["verdict"] == "better"
+    assert better["scores"]["dice"]["difference"] == pytest.approx(0.03, abs=0.01)
+    assert better["scores"]["hd95"]["verdict"] == "better"  # lower by 1
+    assert better["scores"]["hd95"]["difference"] == pytest.approx(-1)
+    assert noise["scores"]["dice"]["verdict"] == noise["scores"]["hd95"]["verdict"] == "within noise"
+    (worse,) = result_of(b, a)
+    assert worse["scores"]["dice"]["verdict"] == "worse"
+    assert worse["images"] == 12
+    assert any("trainer.seeds" in note for note in worse["notes"])
+
+
+def test_what_does_not_pair_is_said(tmp_path):
+    names = [f"{index}.tif" for index in range(12)]
+    a = write_run(tmp_path / "a", BASE, names)
+    b = write_run(tmp_path / "b", BASE[:8], names[4:])
+    (result,) = result_of(a, b)
+    assert result["images"] == 8
+    assert "0.tif, 1.tif, 2.tif and 1 more" in " ".join(result["unpaired"])
+    # paired by name and not by place
+    assert result["scores"]["dice"]["baseline"] == pytest.approx(BASE[4:].mean())
+    assert result["scores"]["dice"]["other"] == pytest.approx(BASE[:8].mean())
+    other = write_run(tmp_path / "c", BASE, names, truth="u")
+    with pytest.raises(InputError, match="another mask"):
+        result_of(a, other)
+
+
+def test_few_images_are_noise_however_large_the_difference(tmp_path):
+    a, b = write_run(tmp_path / "a", [0.1] * 5), write_run(tmp_path / "b", [0.9, 0.8, 0.9, 0.8, 0.9])
+    (result,) = result_of(a, b)
+    assert result["scores"]["dice"]["verdict"] == "within noise"
+    assert any("at least 6" in note for note in result["notes"])
+
+
+def test_seeds_are_taken_together_and_their_luck_counts(tmp_path, capsys):
+    """Each seed shifts all images alike: over images the difference is clear, over seeds it is not."""
+    folders = [write_run(tmp_path / f"a{s}", BASE + 0.05 * s, seed=s) for s in range(3)]
+    folders += [write_run(tmp_path / f"b{s}", BASE + 0.05 * s + 0.01, seed=s, settings={"lr": 1}) for s in range(3)]
+    found = candidates([read_run(folder) for folder in folders])
+    assert [len(candidate.runs) for candidate in found] == [3, 3]
+    assert found[0].spread("dice") == pytest.approx(0.05)
+    result = compare(*found)
+    dice = result["scores"]["dice"]
+    assert dice["difference"] == pytest.approx(0.01)
+    assert dice["p"] < 0.001
+    assert dice["seed_error"] == pytest.approx(0.05 * np.sqrt(2 / 3))
+    assert dice["verdict"] == "within noise"
+    steady = [write_run(tmp_path / f"c{s}", BASE + 0.001 * s + 0.2, seed=s, settings={"lr": 2}) for s in range(3)]
+    steadier = [write_run(tmp_path / f"d{s}", BASE + 0.001 * s, seed=s, settings={"lr": 3}) for s in range(3)]
+    assert result_of(*steadier, *steady)[0]["scores"]["dice"]["verdict"] == "better"
+    print_seeds(found[0])
+    print_comparison(result)
+    out = capsys.readouterr().out
+    assert f"seeds 0, 1, 2: Dice {BASE.mean() + 0.05:.4f} ± 0.0500" in out
+    assert "Dice +0.0100 (+0.0100 to +0.0100, p = 0.00049): within noise" in out
+
+
+def test_runs_of_unknown_settings_stand_alone(tmp_path):
+    runs = [read_run(write_run(tmp_path / name, BASE)) for name in "ab"]
+    assert len(candidates(runs)) == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "val" / "scores.csv").unlink(), "neither val/scores.csv"),
+        (lambda folder: (folder / "val" / "evaluation.json").write_text("{"), "score it again"),
+        (lambda folder: (folder / "val" / "evaluation.json").write_text("{}"), "score it again"),
+        (
+            lambda folder: (folder / "val" / "scores.csv").write_text("image,class,group,dice\nz.tif,a,,1\n"),
+            "different",
+        ),
+    ],
+)
+def test_folders_without_scores(tmp_path, spoil, words):
+    folder = write_run(tmp_path / "a", BASE)
+    spoil(folder)
+    with pytest.raises(InputError, match=words):
+        read_run(folder)
