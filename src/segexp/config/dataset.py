@@ -1,5 +1,6 @@
 """The folders and settings that `segexp check` looks at: a folder as typed, or what the overrides of a run name."""
 
+import functools
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -14,17 +15,22 @@ from segexp.errors import InputError
 
 def dataset(directory: str | None, overrides: list[str]) -> tuple[str, dict[str, Folders], Wanted]:
     """What to check: its name, its folders by split, and what a training with these overrides would make of them."""
-    task = [] if any(word.startswith(("task=", "experiment=")) for word in overrides) else ["task=vesicle"]
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = read(compose("config", [*task, *overrides, "output_dir=none"]))
-    except HydraException as error:
-        raise InputError(str(error)) from None
+    cfg = _settings(tuple(overrides))
     if directory is not None:
         return str(Path(directory).resolve()), find_folders(Path(directory)), wanted(cfg)
     if cfg.data.folders() is None:
         raise InputError("nothing to check; wanted a folder (segexp check DIR), or data.root=DIR, or the four folders")
     return cfg.data.root or "data", run_folders(cfg), wanted(cfg)
+
+
+@functools.cache
+def _settings(overrides: tuple[str, ...]) -> RunConfig:
+    task = () if any(word.startswith(("task=", "experiment=")) for word in overrides) else ("task=vesicle",)
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return read(compose("config", [*task, *overrides, "output_dir=none"]))
+    except HydraException as error:
+        raise InputError(str(error)) from None
 
 
 def run_folders(cfg: RunConfig) -> dict[str, Folders]:
