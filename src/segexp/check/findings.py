@@ -104,7 +104,7 @@ def suggest(splits: dict[str, Split], crop: int) -> list[Suggestion]:
     if 0 < share < RARE:
         reason = f"only {_percent(share)} of the pixels are foreground; more crops are then placed on it"
         found.append(Suggestion("task.foreground=0.8", reason))
-    smallest = min(min(map(int, size.split("x"))) for size in main.sizes)
+    smallest = 0 if not main.sizes else min(min(map(int, size.split("x"))) for size in main.sizes)
     large = main.diameter.high if length < COMPACT else 16 * width
     wanted = int(min(2 * large, 1024, smallest) // 32 * 32)
     if large > crop / 2 and wanted > crop:

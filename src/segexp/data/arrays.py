@@ -24,6 +24,11 @@ def open_array(path: Path) -> NDArray:
         raise
     except PermissionError:
         raise
+    except ValueError as error:
+        if "object" not in str(error).lower():
+            raise InputError(f"{path}: cannot be read as a NumPy file ({error})") from None
+        what = "holds pickled Python objects, which can run code when they are read, and is not opened"
+        raise InputError(f"{path}: {what}; wanted an array of numbers, written by numpy.save") from None
     except Exception as error:  # NumPy raises ValueError, EOFError, OSError, SyntaxError on damaged headers
         raise InputError(f"{path}: cannot be read as a NumPy file ({error})") from None
     return array

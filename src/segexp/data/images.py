@@ -246,9 +246,12 @@ def _check_file(path: Path, suffixes: tuple[str, ...], wanted: str) -> None:
         if path.is_dir():
             raise InputError(f"{path}: a folder; wanted a file")
         if not path.is_file():
-            raise InputError(f"{path}: no such file" + (" (a link to nowhere)" if path.is_symlink() else ""))
+            there = " (a pipe or a device)" if path.exists() else " (a link to nowhere)" if path.is_symlink() else ""
+            raise InputError(f"{path}: no such file{there}")
         size = path.stat().st_size
-    except (OSError, ValueError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InputError(f"{path}: {error}") from None
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: {path.suffix or 'no suffix'}; {wanted.format(', '.join(suffixes))}")

@@ -5,6 +5,7 @@ An image and its mask share their stem: ``img/cell_01.tif`` and ``mask/cell_01.n
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -142,6 +143,11 @@ def find_pairs(image_dir: str | Path, mask_dir: str | Path, page: object = None)
             pairs.append(Pair(image, masks[stem]))
             used.add(stem)
         else:
+            twin = _lookalike(stem, masks.keys() - images.keys())
+            if twin is not None:
+                used.add(twin)
+                faults.append(f"{image}: no mask of that name, but {masks[twin].name}, {_how(stem, twin)}; rename one")
+                continue
             other = next((p.name for p in mask_dir.glob(f"{_escape(stem)}.*")), None)
             also = f" (there is {other}: save it as .npy, .png or .tif, which keep every value)" if other else ""
             faults.append(f"{image}: no mask {mask_dir / stem} ending in {', '.join(MASK_SUFFIXES)}{also}")
@@ -283,6 +289,20 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Path], 
         if found.setdefault(path.stem, path) != path:
             twins.append(path)
     return found, twins
+
+
+def _lookalike(stem: str, others: Iterable[str]) -> str | None:
+    """The name among `others` that a person would take for `stem`: other capitals, or another form of its accents."""
+
+    def plain(name: str) -> str:
+        return unicodedata.normalize("NFC", name).casefold()
+
+    return next((other for other in sorted(others) if plain(other) == plain(stem)), None)
+
+
+def _how(stem: str, twin: str) -> str:
+    same = unicodedata.normalize("NFC", stem) == unicodedata.normalize("NFC", twin)
+    return "whose accents are stored in another Unicode form" if same else "with other capital letters"
 
 
 def _escape(stem: str) -> str:

@@ -28,6 +28,8 @@ class PictureReader:
         if size is None:
             other = "; it holds a TIFF: rename it to .tif" if data[:4] in (b"II*\0", b"MM\0*") else ""
             raise InputError(f"{path}: damaged, or not a {path.suffix} file{other}")
+        if size.height < 1 or size.width < 1:
+            raise InputError(f"{path}: damaged; its header says {size.height}x{size.width} pixels")
         # several pixels to a byte: what the file's bytes may grow to is judged before they are spread out
         check_declared(path, (size.height, size.width), size.itemsize, len(data) * 8 * size.itemsize // size.bits)
         missing = what_is_missing(data, size.kind)
