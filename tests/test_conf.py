@@ -69,7 +69,7 @@ def test_defaults_are_the_older_scripts():
         (["task.classes=[]"], ["task.classes"]),
         (["task.name=../x"], ["task.name"]),
         (["task.loss=3"], ["task.loss=3"]),
-        (["data.channels=2"], ["data.channels=2", "1 (grey) or 3"]),
+        (["data.channels=0"], ["data.channels=0", "1 (grey) or 3"]),
         (["model._target_=os.system"], ["os.system", "allow_targets"]),
         (["+model.width=3"], ["model.width", "widths"]),
         (["task.threshold=high"], ["task.threshold=high", "or auto"]),

@@ -14,8 +14,13 @@ Picture = NDArray[np.uint8]
 
 
 def to_display(pixels: NDArray) -> Picture:
-    """Stretch (C, H, W) of any dtype between its 0.5 and 99.8 percentiles to RGB uint8 (H, W, 3)."""
-    image = np.moveaxis(pixels, 0, 2).astype(np.float32)
+    """Stretch (C, H, W) of any dtype between its 0.5 and 99.8 percentiles to RGB uint8 (H, W, 3).
+
+    One channel is grey, two are red and green, of more the first three are shown.
+    """
+    image = np.moveaxis(pixels[:3], 0, 2).astype(np.float32)
+    if image.shape[2] == 2:
+        image = np.dstack([image, np.full_like(image[..., 0], image.min())])
     low, high = np.percentile(image, (0.5, 99.8))
     stretched = np.clip((image - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1) * 255
     return np.repeat(stretched, 3 // image.shape[2], axis=2).astype(np.uint8)

@@ -26,10 +26,11 @@ from segexp import checkpoint, provenance
 from segexp.augment import Augmentation
 from segexp.config import RunConfig, build, conf_dir, read
 from segexp.config.differences import differences
+from segexp.config.folders import existing
 from segexp.config.overrides import with_resume, with_seeds
-from segexp.data import sources
+from segexp.data import sources, splits
 from segexp.data.crops import CropBatches, batch_loader, crop_size
-from segexp.data.pairs import Reading, Sample
+from segexp.data.pairs import Sample
 from segexp.device import choose_device, choose_precision
 from segexp.errors import InputError
 from segexp.evaluation import evaluate, summarize
@@ -104,7 +105,7 @@ def job(cfg: DictConfig) -> float:
 
 def forget_run(folder: Path) -> None:
     """Remove the records of an earlier run in the same folder, so that two never mix; model files stay."""
-    records = ("metrics.csv", "train.log", "run.json", "summary.json", "report.html", FAILURE)
+    records = ("metrics.csv", "train.log", "run.json", "summary.json", "report.html", splits.FILE, FAILURE)
     many = ("events.out.tfevents.*", "val/*.png", "val/scores.csv", "val/evaluation.json", "val/pictures.json")
     for path in (path for pattern in (*records, *many) for path in folder.glob(pattern)):
         path.unlink()
@@ -119,7 +120,7 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
     precision, precision_reason = choose_precision(trainer.precision, device)
     torch.backends.cudnn.benchmark = True  # crops have one size: the fastest kernels are worth finding
     with RunLog(folder, task.monitor) as log:
-        train_samples, val_samples = read_data(cfg, log.say)
+        train_samples, val_samples = read_data(cfg, log.say, folder, resume)
         torch.manual_seed(cfg.seed)
         model = build_model(cfg, train_samples)
         predictor = Predictor(
@@ -178,7 +179,8 @@ def train(
         "normalization": task.normalization,
         "classes": list(task.classes),
         "threshold": predictor.threshold,
-        "pixel_size": None,
+        "pixel_size": task.pixel_size,
+        "reading": cfg.reading().facts(),
     }
 
     def save(now: TrainState, improved: bool) -> None:
@@ -248,8 +250,13 @@ def picture(augment: Augmentation, train_samples: list[Sample], cfg: RunConfig, 
     return preview(augment, batch, cfg.task.normalization, cfg.seed)
 
 
-def read_data(cfg: RunConfig, say: Callable[[str], None]) -> tuple[list[Sample], list[Sample]]:
-    """Training and validation images, from folders or generated; says which in its first line."""
+def read_data(
+    cfg: RunConfig, say: Callable[[str], None], folder: Path | None = None, resume: bool = False
+) -> tuple[list[Sample], list[Sample]]:
+    """Training and validation images, from folders or generated; says which in its first line.
+
+    A division of one folder is written to `folder`, and taken from there when the run is resumed.
+    """
     data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
     folders = data.folders()
     if folders is None and len(task.classes) > 1:
@@ -263,11 +270,26 @@ def read_data(cfg: RunConfig, say: Callable[[str], None]) -> tuple[list[Sample],
             task.name, synthetic.train, synthetic.val, synthetic.size, cfg.seed, data.channels, task.normalization
         )
     else:
-        reading = Reading(data.channels, len(task.classes))
+        reading, split = cfg.reading(), None
+        if data.splits:
+            stored = folder / splits.FILE if resume and folder and (folder / splits.FILE).is_file() else None
+            stored = stored or (existing(data.split) if data.split else None)
+            split = sources.choose_split(
+                folders, reading.page, stored, data.val_fraction, data.fold, data.group, cfg.seed
+            )
+            if folder:
+                splits.write_split(folder / splits.FILE, split)
         keep = data.cache == "ram" or (data.cache == "auto" and sources.fits_in_memory(folders, reading))
         place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"
-        say(f"task: {task.name}; images of {folders['train_img_dir']} and {folders['val_img_dir']}, {place}")
-        samples = sources.read_folders(folders, reading, keep, max(1, cfg.trainer.num_workers), task.normalization)
+        where = " and ".join(str(path) for name, path in folders.items() if name.endswith("img_dir"))
+        say(f"task: {task.name}; images of {where}, {place}")
+        if split is not None:
+            say(splits.describe(split))
+        workers = max(1, cfg.trainer.num_workers)
+        samples = sources.read_folders(folders, reading, keep, workers, task.normalization, split)
+        say(sources.describe_masks([*samples[0], *samples[1]], task.classes))
+        for line in sources.describe_scale([*samples[0], *samples[1]], task.pixel_size):
+            say(line)
     for name, part in zip(("train", "val"), samples, strict=True):
         say(f"{name}: {sources.describe(part)}")
     return samples

@@ -1,5 +1,8 @@
 """Reading keeps the file's dtype and values, and says which file is at fault."""
 
+import re
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -210,3 +213,14 @@ def test_to_channels_gives_the_channels_asked_for(channels, source):
 def test_five_channels_are_refused():
     with pytest.raises(InputError, match=r"\(4, 5, 5\)"):
         to_channels(np.ones((4, 5, 5)), 1)
+
+
+def test_the_example_of_the_page_on_data_runs(tmp_path, monkeypatch, capsys):
+    page = Path(__file__).parent.parent.parent / "docs" / "data.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("slide.tif", np.zeros((80, 90), np.uint16), tile=(32, 32), compression="zlib")
+    names = {}
+    exec(example, names)  # our own file
+    assert names["part"].shape == (64, 64)
+    assert capsys.readouterr().out == "(80, 90) uint16 None\n"

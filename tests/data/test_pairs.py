@@ -192,3 +192,53 @@ def test_a_window_is_the_same_from_memory_and_from_disk(tmp_path, layout, pixel_
         assert ours[0].shape == (1, min(16, expected[1] - corner[0]), min(16, expected[2] - corner[1]))
         for whole, part in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(whole, part)
+
+
+def write_masks(tmp_path, *masks):
+    img, mask = tmp_path / "img", tmp_path / "mask"
+    img.mkdir()
+    mask.mkdir()
+    for number, values in enumerate(masks):
+        tifffile.imwrite(img / f"{number}.tif", np.zeros((20, 30), np.uint8))
+        np.save(mask / f"{number}.npy", values)
+    return img, mask
+
+
+def test_a_mask_of_many_objects_settles_what_those_of_few_mean(tmp_path):
+    many = np.arange(600).reshape(20, 30) // 20
+    few = np.minimum(many, 2)
+    one = np.minimum(many, 1)
+    img, mask = write_masks(tmp_path, few, one)
+    with pytest.raises(InputError, match=r"0\.npy: values 0, 1, 2.*task\.masks=instances") as error:
+        read_folder(img, mask)
+    assert "1.npy" not in str(error.value)
+    assert all(s.instances() is not None for s in read_folder(img, mask, Reading(masks="instances")))
+    np.save(mask / "1.npy", many)
+    for sample, expected in zip(read_folder(img, mask, keep=False), (few, many), strict=True):
+        assert sample.has_instances
+        ids = sample.instances()
+        assert ids.dtype == np.int32
+        np.testing.assert_array_equal(ids, expected)
+        np.testing.assert_array_equal(sample.load()[1], np.minimum(expected, 1))
+
+
+def test_object_ids_at_another_scale_and_beside_what_is_ignored(tmp_path):
+    ids = np.repeat(np.repeat(np.arange(150).reshape(10, 15), 2, 0), 2, 1)
+    ids[:2] = 255
+    reading = Reading(masks="instances", ignore=255, pixel_size=0.2, file_pixel_size=0.1)
+    (sample,) = read_folder(*write_masks(tmp_path, ids), reading)
+    found = sample.instances()
+    assert found.shape == sample.load()[1].shape == (10, 15)
+    np.testing.assert_array_equal(found[1:], np.arange(150).reshape(10, 15)[1:])
+    assert not found[0].any()
+    assert sample.class_pixels.tolist() == [0, 135]
+
+
+def test_binary_masks_hold_no_objects(tmp_path):
+    (sample,) = read_folder(*write_masks(tmp_path, np.eye(20, 30, dtype=bool)))
+    assert sample.instances() is None
+
+
+def test_what_is_ignored_is_said_where_nothing_else_is_left(tmp_path):
+    with pytest.raises(InputError, match=r"every mask is empty.*task\.ignore=255 hides"):
+        read_folder(*write_masks(tmp_path, np.full((20, 30), 255)), Reading(ignore=255))

@@ -9,7 +9,6 @@ from hydra.errors import HydraException
 from segexp.check.dataset import Wanted
 from segexp.check.scan import Folders, find_folders
 from segexp.config import RunConfig, conf_dir, read
-from segexp.data.reading import Reading
 from segexp.errors import InputError
 
 
@@ -45,4 +44,4 @@ def run_folders(cfg: RunConfig) -> dict[str, Folders]:
 
 def wanted(cfg: RunConfig) -> Wanted:
     """What a run makes of its files."""
-    return Wanted(Reading(cfg.data.channels, len(cfg.task.classes)), tuple(cfg.task.classes), cfg.task.crop)
+    return Wanted(cfg.reading(), tuple(cfg.task.classes), cfg.task.crop)

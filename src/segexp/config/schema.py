@@ -3,21 +3,19 @@
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
+from segexp.config.checked import Checked, require, require_positive
+from segexp.config.folders import DataConfig
+from segexp.data.labels import MASKS
 from segexp.data.normalization import NORMALIZATIONS
+from segexp.data.reading import Reading
 from segexp.device import PRECISIONS
 from segexp.errors import InputError
 from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Scoring
-
-
-def _require(problems: list[str], fine: bool, message: str) -> None:
-    if not fine:
-        problems.append(message)
 
 
 def _number(text: str) -> float:
@@ -25,18 +23,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-class Checked:
-    """Base of the sections: `problems` lists the values out of range, and creating one with any raises `InputError`."""
-
-    def __post_init__(self) -> None:
-        problems = self.problems()
-        if problems:
-            raise InputError("\n".join(problems))
-
-    def problems(self) -> list[str]:
-        return []
 
 
 @dataclass
@@ -52,13 +38,13 @@ class LossConfig(Checked):
         found: list[str] = []
         for name in ("bce", "dice", "cldice"):
             value = getattr(self, name)
-            _require(found, 0 <= value < math.inf, f"task.loss.{name}={value}: wanted 0 or more")
-        _require(
+            require(found, 0 <= value < math.inf, f"task.loss.{name}={value}: wanted 0 or more")
+        require(
             found,
             self.bce + self.dice + self.cldice > 0,
             "task.loss: every weight is 0; nothing to learn from",
         )
-        _require(
+        require(
             found,
             1 <= self.cldice_iterations <= 50,
             f"task.loss.cldice_iterations={self.cldice_iterations}: wanted 1 to 50",
@@ -72,6 +58,9 @@ class TaskConfig(Checked):
 
     name: str = MISSING
     classes: list[str] = MISSING
+    masks: str = MISSING
+    ignore: int | None = MISSING
+    pixel_size: float | None = MISSING
     normalization: str = MISSING
     crop: int = MISSING
     foreground: float = MISSING
@@ -84,39 +73,43 @@ class TaskConfig(Checked):
 
     def problems(self) -> list[str]:
         found: list[str] = []
-        _require(
+        require(
             found,
             re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name) is not None,
             f"task.name={self.name}: wanted letters, digits, _ and - (it becomes part of a file name)",
         )
         distinct = len(set(self.classes)) == len(self.classes)
-        _require(
+        require(
             found,
             1 <= len(self.classes) <= 254 and distinct,
             f"task.classes={self.classes}: wanted 1 to 254 names",
         )
-        _require(
+        require(found, self.masks in MASKS, f"task.masks={self.masks}: wanted one of {', '.join(MASKS)}")
+        single = self.masks in ("auto", "classes") or len(self.classes) == 1
+        require(found, single, f"task.masks={self.masks}: goes with one class, task.classes has {len(self.classes)}")
+        require_positive(found, "task.pixel_size", self.pixel_size)
+        require(
             found,
             self.normalization in NORMALIZATIONS,
             f"task.normalization={self.normalization}: wanted one of {', '.join(NORMALIZATIONS)}",
         )
-        _require(found, 16 <= self.crop <= 8192, f"task.crop={self.crop}: wanted 16 to 8192 pixels")
-        _require(found, 0 <= self.foreground <= 1, f"task.foreground={self.foreground}: wanted a share from 0 to 1")
-        _require(
+        require(found, 16 <= self.crop <= 8192, f"task.crop={self.crop}: wanted 16 to 8192 pixels")
+        require(found, 0 <= self.foreground <= 1, f"task.foreground={self.foreground}: wanted a share from 0 to 1")
+        require(
             found,
             self.threshold == "auto" or 0 < _number(self.threshold) < 1,
             f"task.threshold={self.threshold}: wanted more than 0 and less than 1, or auto",
         )
-        _require(
+        require(
             found,
             self.min_size == "auto" or self.min_size.isdigit(),
             f"task.min_size={self.min_size}: wanted a number of pixels, or auto",
         )
         strange = [name for name in self.scores if name not in FAMILIES]
-        _require(found, not strange, f"task.scores={self.scores}: wanted some of {', '.join(FAMILIES)}")
-        _require(found, 0 <= self.tolerance < math.inf, f"task.tolerance={self.tolerance}: wanted 0 pixels or more")
+        require(found, not strange, f"task.scores={self.scores}: wanted some of {', '.join(FAMILIES)}")
+        require(found, 0 <= self.tolerance < math.inf, f"task.tolerance={self.tolerance}: wanted 0 pixels or more")
         monitors = ("dice", "iou", "precision", "recall", "cldice")
-        _require(
+        require(
             found,
             self.monitor in monitors,
             f"task.monitor={self.monitor}: wanted one of {', '.join(monitors)}",
@@ -135,60 +128,6 @@ class TaskConfig(Checked):
             None if self.threshold == "auto" else float(self.threshold),
             None if self.min_size == "auto" else int(self.min_size),
         )
-
-
-@dataclass
-class SyntheticConfig(Checked):
-    """How many images are generated where no folder is given."""
-
-    train: int = MISSING
-    val: int = MISSING
-    size: int = MISSING
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        _require(found, self.train >= 1, f"data.synthetic.train={self.train}: wanted 1 or more images")
-        _require(found, self.val >= 1, f"data.synthetic.val={self.val}: wanted 1 or more images")
-        _require(found, 32 <= self.size <= 8192, f"data.synthetic.size={self.size}: wanted 32 to 8192 pixels")
-        return found
-
-
-FOLDERS = ("train_img_dir", "train_mask_dir", "val_img_dir", "val_mask_dir")
-
-
-@dataclass
-class DataConfig(Checked):
-    """Where images come from."""
-
-    root: str | None = MISSING
-    train_img_dir: str | None = MISSING
-    train_mask_dir: str | None = MISSING
-    val_img_dir: str | None = MISSING
-    val_mask_dir: str | None = MISSING
-    channels: int = MISSING
-    cache: str = MISSING
-    synthetic: SyntheticConfig = MISSING
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        _require(found, self.channels in (1, 3), f"data.channels={self.channels}: wanted 1 (grey) or 3 (colour)")
-        caches = ("auto", "ram", "disk")
-        _require(found, self.cache in caches, f"data.cache={self.cache}: wanted one of {', '.join(caches)}")
-        given = [name for name in FOLDERS if getattr(self, name) is not None]
-        if given and self.root is None and len(given) < len(FOLDERS):
-            missing = ", ".join(f"data.{name}" for name in FOLDERS if name not in given)
-            found.append(f"missing: {missing} (give data.root, or all four folders)")
-        return found
-
-    def folders(self) -> dict[str, Path] | None:
-        """The four folders by name, ``~`` expanded; None where none is given and images are generated."""
-        if self.root is None and self.train_img_dir is None:
-            return None
-        defaults = dict(zip(FOLDERS, ("train/img", "train/mask", "val/img", "val/mask"), strict=True))
-        return {
-            name: existing(value) if (value := getattr(self, name)) is not None else existing(self.root or "") / tail
-            for name, tail in defaults.items()
-        }
 
 
 @dataclass
@@ -217,34 +156,34 @@ class TrainerConfig(Checked):
 
         def at_least(name: str, least: int) -> None:
             value = getattr(self, name)
-            _require(found, value is None or value >= least, f"trainer.{name}={value}: wanted {least} or more")
+            require(found, value is None or value >= least, f"trainer.{name}={value}: wanted {least} or more")
 
         for name in ("epochs", "steps", "batch_size", "patience", "log_every"):
             at_least(name, 1)
         for name in ("num_workers", "pictures"):
             at_least(name, 0)
-        _require(
+        require(
             found,
             0 < self.lr < 10,
             f"trainer.lr={self.lr}: wanted more than 0 and less than 10, such as 0.001",
         )
-        _require(found, 0 <= self.weight_decay <= 1, f"trainer.weight_decay={self.weight_decay}: wanted 0 to 1")
-        _require(found, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: wanted a share from 0 to below 1")
+        require(found, 0 <= self.weight_decay <= 1, f"trainer.weight_decay={self.weight_decay}: wanted 0 to 1")
+        require(found, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: wanted a share from 0 to below 1")
         if self.grad_clip is not None:
-            _require(found, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: wanted more than 0, or null")
-        _require(
+            require(found, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: wanted more than 0, or null")
+        require(
             found,
             self.seeds == 1,
             f"trainer.seeds={self.seeds}: wanted 1 here; more are repeats of the run, which only the command line of "
             "segexp train can ask for",
         )
         every = self.validate_every
-        _require(
+        require(
             found,
             every == "auto" or (every.isdigit() and int(every) >= 1),
             f"trainer.validate_every={every}: wanted a number of epochs, or auto",
         )
-        _require(
+        require(
             found,
             self.precision in PRECISIONS,
             f"trainer.precision={self.precision}: wanted one of {', '.join(PRECISIONS)}",
@@ -289,6 +228,19 @@ class RunConfig(Checked):
         fine = 0 <= self.seed < 2**32
         return [] if fine else [f"seed={self.seed}: wanted 0 to 4294967295"]
 
+    def reading(self) -> Reading:
+        """How the files of the run are read."""
+        return Reading(
+            channels=self.data.channels,
+            classes=len(self.task.classes),
+            page=self.data.page_choice(),
+            channel=self.data.channel_numbers(),
+            masks=self.task.masks,
+            ignore=self.task.ignore,
+            pixel_size=self.task.pixel_size,
+            file_pixel_size=self.data.pixel_size,
+        )
+
 
 @dataclass
 class RunKeys:
@@ -298,8 +250,3 @@ class RunKeys:
     output_dir: str = MISSING
     resume: str | None = MISSING
     allow_targets: list[str] = MISSING
-
-
-def existing(path: str) -> Path:
-    """A path as typed; a leading ``~`` becomes the home folder unless such a file exists."""
-    return Path(path) if Path(path).exists() else Path(path).expanduser()

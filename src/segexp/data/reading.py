@@ -1,15 +1,17 @@
 """From the two files of an annotated image to pixels and labels, whole or by window, as the settings say."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.channels import to_channels
 from segexp.data.images import Channel, ImageFile, MaskFile, Page, open_image
-from segexp.data.labels import Values, mask_values, to_labels
+from segexp.data.labels import MASKS, Values, mask_values, to_labels
 from segexp.data.scale import Size, rescale, rescale_window, scaled_shape, source_window
 from segexp.errors import InputError
 
@@ -62,6 +64,33 @@ class Reading:
     def size_of(self, file: ImageFile) -> Size | None:
         """Micrometres (y, x) of a file's pixels, as far as known."""
         return file.pixel_size if self.file_pixel_size is None else (self.file_pixel_size, self.file_pixel_size)
+
+    def facts(self) -> dict[str, Any]:
+        """What a model file keeps of it, as plain values: see `reading_of_model`."""
+        channel = list(self.channel) if isinstance(self.channel, tuple) else self.channel
+        return {"page": self.page, "channel": channel, "masks": self.masks, "ignore": self.ignore}
+
+
+def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> Reading:
+    """How the files for a model are read: as those it was trained on were, as far as its file says.
+
+    `facts` are those of `segexp.checkpoint.load_model`, with ``reading`` and ``pixel_size``; `channels` and `classes`
+    the model's. Raises `InputError` where the file says what cannot be.
+    """
+    said = facts.get("reading") or {}
+    page, channel, masks, ignore = (said.get(key) for key in ("page", "channel", "masks", "ignore"))
+    size = facts.get("pixel_size")
+    numbers = channel if isinstance(channel, list) else [channel]
+    fine = (
+        (page is None or isinstance(page, int | str))
+        and (channel is None or all(isinstance(number, int) for number in numbers))
+        and (masks is None or masks in MASKS)
+        and (ignore is None or isinstance(ignore, int))
+        and (size is None or (isinstance(size, int | float) and 0 < size < math.inf))
+    )
+    if not fine:
+        raise InputError(f"the model file says reading={said}, pixel_size={size}; damaged, or not written by segexp")
+    return Reading(channels, classes, page, channel, masks or "auto", ignore, size)
 
 
 class Place(NamedTuple):

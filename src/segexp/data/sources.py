@@ -1,42 +1,109 @@
 """Where a run's images come from: four folders, or the generators."""
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from segexp import synthesis
-from segexp.data.pairs import Reading, Sample, make_sample, pixel_bytes, read_folder
+from segexp.data.pairs import (
+    Reading,
+    Sample,
+    empty_faults,
+    find_pairs,
+    make_sample,
+    pixel_bytes,
+    read_samples,
+    settle_doubts,
+)
+from segexp.data.splits import Split, parse_fold, read_split, split_fold, split_fraction
 from segexp.errors import InputError
+
+PARTS = ("train", "val")
+
+NO_VALIDATION = (
+    ". Without validation images of your own: data.val_fraction=0.2 holds a fifth of the training images back, "
+    "data.fold=1/5 the first of five parts; data.group='^(.+)_z' would keep slices such as a_z01 and a_z02 together"
+)
 
 Samples = tuple[list[Sample], list[Sample]]
 """Training and validation images."""
 
 
 def fits_in_memory(folders: Mapping[str, Path], reading: Reading) -> bool:
-    """Whether the pixels of all four folders take at most half of the memory that is free now."""
-    need = pixel_bytes(folders["train_img_dir"], folders["train_mask_dir"], reading)
-    need += pixel_bytes(folders["val_img_dir"], folders["val_mask_dir"], reading)
+    """Whether the pixels of all folders take at most half of the memory that is free now."""
+    parts = [part for part in PARTS if f"{part}_img_dir" in folders]
+    need = sum(pixel_bytes(folders[f"{part}_img_dir"], folders[f"{part}_mask_dir"], reading) for part in parts)
     return need <= free_memory() / 2
 
 
+def choose_split(
+    folders: Mapping[str, Path],
+    page: object,
+    stored: Path | None,
+    fraction: float | None,
+    fold: str | None,
+    group: str | None,
+    seed: int,
+) -> Split:
+    """Divide the images of ``train_img_dir``: as `stored` says, or by a fraction or fold; see `segexp.data.splits`.
+
+    Raises `InputError` where there are no pairs to divide, or too few groups of them.
+    """
+    pairs, faults = find_pairs(folders["train_img_dir"], folders["train_mask_dir"], page)
+    names = {pair.image.stem for pair in pairs}
+    if not names:
+        raise InputError("\n".join(faults))
+    if stored is not None:
+        return read_split(stored, names)
+    if fold is not None:
+        return split_fold(names, *parse_fold(fold), group, seed)
+    assert fraction is not None
+    return split_fraction(names, fraction, group, seed)
+
+
 def read_folders(
-    folders: Mapping[str, Path], reading: Reading, keep: bool, workers: int, normalization: str
+    folders: Mapping[str, Path],
+    reading: Reading,
+    keep: bool,
+    workers: int,
+    normalization: str,
+    split: Split | None = None,
 ) -> Samples:
-    """Read ``train_img_dir`` and the other three folders; one `InputError` lists all that is wrong with them."""
+    """Read ``train_img_dir`` and the other three folders, or the first two divided by `split`.
+
+    One `InputError` lists all that is wrong with them.
+    """
     faults: list[str] = []
-    parts: list[list[Sample]] = []
-    for part in ("train", "val"):
-        try:
-            images, masks = folders[f"{part}_img_dir"], folders[f"{part}_mask_dir"]
-            parts.append(read_folder(images, masks, reading, keep, workers, normalization))
-        except InputError as error:
-            faults += str(error).splitlines()
+    parts: dict[str, list[Sample]] = {}
+    for part in PARTS if split is None else PARTS[:1]:
+        images, masks = folders[f"{part}_img_dir"], folders[f"{part}_mask_dir"]
+        if part == "val" and not images.is_dir() and folders["train_img_dir"].is_dir():
+            faults.append(f"{images}: no such folder{NO_VALIDATION}")
+            continue
+        pairs, wrong = find_pairs(images, masks, reading.page)
+        parts[part], unreadable = read_samples(pairs, reading, keep, workers, normalization)
+        faults += wrong + unreadable
+    faults += settle_doubts([sample for samples in parts.values() for sample in samples])
+    if split is not None:
+        held = set(split.val)
+        whole = parts.pop("train")
+        for part, wanted in (("train", False), ("val", True)):
+            parts[part] = [sample for sample in whole if (_stem(sample) in held) == wanted]
+    for part, samples in parts.items():
+        place = folders.get(f"{part}_mask_dir", f"{folders['train_mask_dir']} ({part})")
+        faults += empty_faults(samples, place)
     if faults:
         count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the data"
         raise InputError(f"{count}; nothing was trained\n  " + "\n  ".join(faults))
-    return parts[0], parts[1]
+    return parts["train"], parts["val"]
+
+
+def _stem(sample: Sample) -> str:
+    assert sample.source is not None
+    return sample.source.image.stem
 
 
 def generate(task: str, train: int, val: int, size: int, seed: int, channels: int, normalization: str) -> Samples:
@@ -63,6 +130,46 @@ def describe(samples: list[Sample]) -> str:
     dtypes = ", ".join(sorted({str(sample.dtype) for sample in samples}))
     shown = ", ".join(sizes[:3]) + (f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else "")
     return f"{len(samples)} images, {shown}, {dtypes}, foreground {100 * sum(foreground_share(samples)):.2g} %"
+
+
+def describe_masks(samples: Sequence[Sample], classes: Sequence[str]) -> str:
+    """One line: what the masks of a set were found to hold, and what that is read as."""
+    kinds = Counter("instance ids" if sample.has_instances else sample.mask_kind for sample in samples)
+    empty = kinds.pop("empty", 0)
+    found = [f"{kind} in {count} files" for kind, count in kinds.most_common()]
+    found += [f"no foreground in {empty}"] if empty else []
+    meaning = {
+        "instance ids": f"every id is read as {classes[0]}",
+        "probabilities": f"from 0.5 on read as {classes[0]}",
+    }.get(next(iter(kinds), ""), f"read as background and {_listed(classes)}")
+    line = f"masks: {', '.join(found)}; {meaning}"
+    reading = samples[0].reading
+    if reading is None or reading.ignore is None:
+        return line
+    pixels = sum(sample.shape[1] * sample.shape[2] for sample in samples)
+    known = sum(int(sample.class_pixels.sum()) for sample in samples)
+    return f"{line}; {reading.ignore} is not annotated ({100 * (1 - known / pixels):.3g} % of the pixels)"
+
+
+def describe_scale(samples: Sequence[Sample], wanted: float | None) -> list[str]:
+    """What is known of the images' pixel sizes where the task has one; a warning where it is not known of some."""
+    if wanted is None:
+        return []
+    unknown = [sample.name for sample in samples if sample.pixel_size is None]
+    lines = []
+    if len(unknown) < len(samples):
+        lines.append(f"scale: {len(samples) - len(unknown)} images at {wanted:g} micrometres a pixel (task.pixel_size)")
+    if unknown:
+        shown = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        lines.append(
+            f"warning: {len(unknown)} images do not say their pixel size ({shown}) and are taken as they are, though "
+            f"task.pixel_size={wanted:g}; if all have one size, say it with data.pixel_size"
+        )
+    return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def free_memory() -> int:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segexp.data.pairs import Reading, Sample, read_folder
+from segexp.data.pairs import Sample, read_folder
+from segexp.data.reading import reading_of_model
 from segexp.errors import InputError
 from segexp.evaluation.images import evaluate_fully
 from segexp.evaluation.record import evaluation_record, plain, write_scores
@@ -83,7 +84,7 @@ def find_samples(predictor: Predictor, data: Path) -> list[Sample]:
             return read_folder(
                 folder / "img",
                 folder / "mask",
-                Reading(predictor.model.settings["in_channels"], len(predictor.classes)),
+                reading_of_model(predictor.facts, predictor.model.settings["in_channels"], len(predictor.classes)),
                 keep=False,
                 normalization=predictor.normalization,
             )

@@ -1,0 +1,141 @@
+"""Where images come from and how files are read: the types and ranges of ``data.*``. The values are in `conf/data/`."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from segexp.config.checked import Checked, require, require_positive
+from segexp.data.images import PAGES
+from segexp.data.splits import compile_group, parse_fold
+from segexp.errors import InputError
+
+
+@dataclass
+class SyntheticConfig(Checked):
+    """How many images are generated where no folder is given."""
+
+    train: int = MISSING
+    val: int = MISSING
+    size: int = MISSING
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        require(found, self.train >= 1, f"data.synthetic.train={self.train}: wanted 1 or more images")
+        require(found, self.val >= 1, f"data.synthetic.val={self.val}: wanted 1 or more images")
+        require(found, 32 <= self.size <= 8192, f"data.synthetic.size={self.size}: wanted 32 to 8192 pixels")
+        return found
+
+
+_PAGES = "first, max, mean, channels, each or a number from 1"
+FOLDERS = ("train_img_dir", "train_mask_dir", "val_img_dir", "val_mask_dir")
+
+
+@dataclass
+class DataConfig(Checked):
+    """Where images come from."""
+
+    root: str | None = MISSING
+    train_img_dir: str | None = MISSING
+    train_mask_dir: str | None = MISSING
+    val_img_dir: str | None = MISSING
+    val_mask_dir: str | None = MISSING
+    val_fraction: float | None = MISSING
+    fold: str | None = MISSING
+    split: str | None = MISSING
+    group: str | None = MISSING
+    page: str | None = MISSING
+    channel: Any = MISSING
+    channels: int = MISSING
+    pixel_size: float | None = MISSING
+    cache: str = MISSING
+    synthetic: SyntheticConfig = MISSING
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        require(
+            found,
+            1 <= self.channels <= 64,
+            f"data.channels={self.channels}: wanted 1 (grey) or 3 (colour), or how many channels the files have",
+        )
+        numbered = self.page is not None and re.fullmatch(r"[1-9]\d*", self.page)
+        pages = (None, "each", *PAGES)
+        require(found, self.page in pages or bool(numbered), f"data.page={self.page}: wanted {_PAGES}")
+        require_positive(found, "data.pixel_size", self.pixel_size)
+        for part in (self.channel_numbers, self._split_problems):
+            try:
+                part()
+            except InputError as error:
+                found += str(error).splitlines()
+        caches = ("auto", "ram", "disk")
+        require(found, self.cache in caches, f"data.cache={self.cache}: wanted one of {', '.join(caches)}")
+        needed = FOLDERS[:2] if self.splits else FOLDERS
+        given = [name for name in FOLDERS if getattr(self, name) is not None]
+        if given and self.root is None and not set(needed) <= set(given):
+            missing = ", ".join(f"data.{name}" for name in needed if name not in given)
+            found.append(f"missing: {missing} (give data.root, or all four folders, or the first two and a split)")
+        return found
+
+    @property
+    def splits(self) -> bool:
+        """Whether the images of one folder are divided into training and validation."""
+        return not (self.val_fraction is None and self.fold is None and self.split is None)
+
+    def _split_problems(self) -> None:
+        chosen = [name for name in ("val_fraction", "fold", "split") if getattr(self, name) is not None]
+        if len(chosen) > 1:
+            raise InputError(f"{' and '.join('data.' + name for name in chosen)}: one at a time")
+        if self.val_fraction is not None and not 0 < self.val_fraction < 1:
+            raise InputError(f"data.val_fraction={self.val_fraction}: wanted more than 0 and less than 1, such as 0.2")
+        if self.fold is not None:
+            parse_fold(self.fold)
+        if self.group is not None:
+            compile_group(self.group)
+        given = [f"data.{name}" for name in FOLDERS[2:] if getattr(self, name) is not None]
+        if chosen and given:
+            raise InputError(
+                f"{', '.join(given)}: data.{chosen[0]} takes the validation images from the training folder"
+            )
+
+    def channel_numbers(self) -> int | tuple[int, ...] | None:
+        """`channel` as a number or several."""
+        numbers = self.channel if isinstance(self.channel, list) else [self.channel]
+        fine = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
+        if self.channel is not None and not (fine and numbers):
+            raise InputError(f"data.channel={self.channel}: wanted a number from 1, or several: '[1,3]'")
+        return tuple(numbers) if isinstance(self.channel, list) else self.channel
+
+    def page_choice(self) -> int | str | None:
+        """`page` with numbers as numbers."""
+        return int(self.page) if self.page is not None and self.page.isdigit() else self.page
+
+    def folders(self) -> dict[str, Path] | None:
+        """The four folders by name, ``~`` expanded; None where none is given and images are generated.
+
+        Only the first two where their images are split; ``img`` and ``mask`` right under `root` count as those.
+        """
+        if self.root is None and self.train_img_dir is None:
+            return None
+        root = existing(self.root or ".")
+        flat = not (root / "train").exists() and all((root / kind).is_dir() for kind in ("img", "mask"))
+        tails = ("img", "mask", "val/img", "val/mask") if flat else ("train/img", "train/mask", "val/img", "val/mask")
+        found = {
+            name: existing(value) if (value := getattr(self, name)) is not None else root / tail
+            for name, tail in zip(FOLDERS, tails, strict=True)
+        }
+        if not self.splits:
+            return found
+        if not flat and found["val_img_dir"].is_dir():
+            raise InputError(
+                f"{found['val_img_dir']}: exists, but the data.val_fraction, data.fold or data.split given takes the "
+                "validation images from the training folder; remove that setting, or name the training folders alone: "
+                "data.train_img_dir and data.train_mask_dir"
+            )
+        return {name: found[name] for name in FOLDERS[:2]}
+
+
+def existing(path: str) -> Path:
+    """A path as typed; a leading ``~`` becomes the home folder unless such a file exists."""
+    return Path(path) if Path(path).exists() else Path(path).expanduser()

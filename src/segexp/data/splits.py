@@ -1,0 +1,159 @@
+"""Divide the images of one folder into training and validation, for those who have no ``val/``.
+
+Images of one group (slices of a stack, fields of a dish) stay on one side, because neighbours that look alike would
+make every score too good. The division follows from the seed and the names alone: neither the order of the files nor
+the machine changes it, and a file that is added moves few others. It is written to ``split.json`` and read from there
+when a run is resumed or compared.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segexp.errors import InputError
+
+FILE = "split.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names (file stems) of either side, sorted, and the settings they came from."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def group_names(names: Iterable[str], pattern: str | None) -> dict[str, list[str]]:
+    """Names by group: what the first parenthesis of `pattern` finds in each; without a pattern every name is a group.
+
+    Raises `InputError` with the names in which it finds nothing, and where it has no parenthesis.
+    """
+    names = sorted(set(names))
+    if pattern is None:
+        return {name: [name] for name in names}
+    expression = compile_group(pattern)
+    groups: dict[str, list[str]] = {}
+    strangers = []
+    for name in names:
+        match = expression.search(name)
+        if match is None or match[1] is None:
+            strangers.append(name)
+        else:
+            groups.setdefault(match[1], []).append(name)
+    if strangers:
+        shown = ", ".join(strangers[:5]) + (", ..." if len(strangers) > 5 else "")
+        raise InputError(f"data.group={pattern}: finds no group in {len(strangers)} of {len(names)} names: {shown}")
+    return groups
+
+
+def compile_group(pattern: str) -> re.Pattern[str]:
+    """The expression of ``data.group``, which needs a parenthesis that names the group."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"data.group={pattern}: not a regular expression ({error})") from None
+    if expression.groups < 1:
+        raise InputError(f"data.group={pattern}: wanted a parenthesis around what names the group, such as (.+)_z")
+    return expression
+
+
+def split_fraction(names: Iterable[str], fraction: float, group: str | None, seed: int) -> Split:
+    """Hold about `fraction` of the names back for validation, whole groups of them, at least one on either side."""
+    groups = group_names(names, group)
+    _enough(groups, 2, f"data.val_fraction={fraction:g}")
+    total = sum(map(len, groups.values()))
+    target = fraction * total
+    chosen: list[str] = []
+    held = 0
+    order = _shuffled(groups, seed)
+    for name in order:
+        size = len(groups[name])
+        if abs(held + size - target) < abs(held - target) and len(chosen) < len(groups) - 1:
+            chosen.append(name)
+            held += size
+    chosen = chosen or [min(order, key=lambda name: len(groups[name]))]
+    return _split(groups, chosen, {"val_fraction": fraction, "group": group, "seed": seed})
+
+
+def split_fold(names: Iterable[str], fold: int, folds: int, group: str | None, seed: int) -> Split:
+    """Fold `fold` (from 1) of `folds`, as equal as groups allow: every name is validated in exactly one of them."""
+    groups = group_names(names, group)
+    _enough(groups, folds, f"data.fold={fold}/{folds}")
+    parts: list[list[str]] = [[] for _ in range(folds)]
+    sizes = [0] * folds
+    for name in sorted(_shuffled(groups, seed), key=lambda name: -len(groups[name])):  # the largest first
+        smallest = sizes.index(min(sizes))
+        parts[smallest].append(name)
+        sizes[smallest] += len(groups[name])
+    return _split(groups, parts[fold - 1], {"fold": f"{fold}/{folds}", "group": group, "seed": seed})
+
+
+def parse_fold(text: str) -> tuple[int, int]:
+    """``2/5`` to (2, 5)."""
+    match = re.fullmatch(r"\s*(\d{1,4})\s*/\s*(\d{1,4})\s*", text)
+    fold, folds = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not folds >= 2 or not 1 <= fold <= folds:
+        raise InputError(f"data.fold={text}: wanted a fold of several, such as 2/5 (the second of five)")
+    return fold, folds
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Write ``split.json``."""
+    content = {"format": FORMAT, **split.facts, "train": split.train, "val": split.val}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_split(path: Path, names: Iterable[str]) -> Split:
+    """Read a ``split.json``, or that of a run folder, for the images `names`; each must be on one side of it."""
+    path = path / FILE if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        train, val = ([str(name) for name in content[side]] for side in ("train", "val"))
+        facts = {key: value for key, value in content.items() if key not in ("format", "train", "val")}
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; wanted a {FILE}, or a run folder with one") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: not a {FILE} ({error!r}); wanted lists of names, train and val") from None
+    names = set(names)
+    both = set(train) & set(val)
+    faults = [
+        _listed("on both sides", both),
+        _listed("not among the images", (set(train) | set(val)) - names),
+        _listed("on neither side", names - set(train) - set(val)),
+    ]
+    if any(faults) or not train or not val:
+        wrong = "; ".join(fault for fault in faults if fault) or "one side is empty"
+        raise InputError(f"{path}: does not fit these images: {wrong}")
+    return Split(tuple(sorted(train)), tuple(sorted(val)), facts)
+
+
+def describe(split: Split) -> str:
+    """One line on how the images were divided."""
+    how = ", ".join(f"data.{key}={value}" for key, value in split.facts.items() if key != "seed" and value is not None)
+    return f"split: {how or 'as given'}; {len(split.train)} files to train on, {len(split.val)} to validate ({FILE})"
+
+
+def _shuffled(groups: Iterable[str], seed: int) -> list[str]:
+    return sorted(groups, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode(errors="surrogatepass")).digest())
+
+
+def _enough(groups: dict[str, list[str]], wanted: int, setting: str) -> None:
+    if len(groups) < wanted:
+        raise InputError(f"{setting}: {len(groups)} group{'s' if len(groups) != 1 else ''} of images; needs {wanted}")
+
+
+def _split(groups: dict[str, list[str]], chosen: Sequence[str], facts: dict[str, Any]) -> Split:
+    val = sorted(name for group in chosen for name in groups[group])
+    train = sorted(name for group, names in groups.items() if group not in set(chosen) for name in names)
+    return Split(tuple(train), tuple(val), facts)
+
+
+def _listed(what: str, names: set[str]) -> str:
+    shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} {what} ({shown})" if names else ""

@@ -1,0 +1,201 @@
+"""Whole runs on the files people have: no val/, scribbles, objects, stacks, channels, another microscope."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from hydra import compose, initialize_config_dir
+
+import segexp
+from segexp import checkpoint
+from segexp.config import conf_dir, read
+from segexp.data.reading import Reading, reading_of_model
+from segexp.errors import InputError
+from segexp.train import read_data, run
+
+TINY = ["task=vesicle", "model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32"]
+
+
+def settings(*overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return read(compose("config", [*TINY, "output_dir=x", *overrides]))
+
+
+def field(seed, size=64):
+    """A noisy image of bright squares and the mask of them."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((size, size), np.uint8)
+    for _ in range(6):
+        top, left = rng.integers(0, size - 10, 2)
+        mask[top : top + 8, left : left + 8] = 1
+    return (rng.normal(100, 20, mask.shape) + 200 * mask).clip(0, 4000).astype(np.uint16), mask
+
+
+def write(folder, count, suffix=".npy", change=lambda mask, n: mask, img="img", mask="mask", **more):
+    (folder / img).mkdir(parents=True, exist_ok=True)
+    (folder / mask).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        pixels, labels = field(number)
+        name = f"s{number // 3}_z{number % 3}"
+        tifffile.imwrite(folder / img / f"{name}.tif", pixels, **more)
+        labels = change(labels, number)
+        if suffix == ".npy":
+            np.save(folder / mask / f"{name}.npy", labels)
+        else:
+            cv2.imwrite(str(folder / mask / f"{name}{suffix}"), labels)
+    return folder
+
+
+def lines(cfg, folder=None, resume=False):
+    said = []
+    samples = read_data(cfg, said.append, folder, resume)
+    return samples, said
+
+
+def test_a_folder_without_val_asks_for_a_split_and_takes_one(tmp_path):
+    data = write(tmp_path / "data", 9, ".png", lambda mask, n: mask * 255)
+    with pytest.raises(InputError, match=r"val.img: no such folder.*data\.val_fraction=0\.2.*data\.fold=1/5"):
+        lines(settings(f"data.root={data}"))
+    run_folder = tmp_path / "run"
+    cfg = settings(f"data.root={data}", "data.val_fraction=0.3", "data.group='^(s\\d)'")
+    run(cfg, run_folder)
+    split = json.loads((run_folder / "split.json").read_text())
+    assert len(split["val"]) == 3
+    assert len({name[:2] for name in split["val"]}) == 1
+    with (run_folder / "val" / "scores.csv").open() as file:
+        assert [line.split(".")[0] for line in file][1:] == split["val"]
+    log = (run_folder / "train.log").read_text()
+    assert "masks: 0/255 in 9 files; read as background and vesicle" in log
+    assert "split: data.val_fraction=0.3, data.group=^(s\\d); 6 files to train on, 3 to validate" in log
+
+
+def test_a_split_is_kept_when_resumed_and_can_be_borrowed(tmp_path):
+    data = write(tmp_path / "data" / "train", 6).parent
+    (tmp_path / "run").mkdir()
+    split = {"train": [f"s{n}_z{m}" for n in (0, 1) for m in (0, 1)], "val": ["s0_z2", "s1_z2"]}
+    (tmp_path / "run" / "split.json").write_text(json.dumps(split))
+    given = f"data.root={data}", "data.fold=1/2"
+    (_, val), _ = lines(settings(*given), tmp_path / "run", resume=True)
+    assert [sample.source.image.stem for sample in val] == split["val"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (_, val), _ = lines(settings(given[0], f"data.split={tmp_path / 'run'}"), other)
+    assert [sample.source.image.stem for sample in val] == split["val"]
+    assert json.loads((other / "split.json").read_text())["val"] == split["val"]
+    (_, val), _ = lines(settings(*given), tmp_path / "run")
+    assert len(val) == 3, "a new run in an old folder divides anew"
+    (data / "val" / "img").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"val.img: exists, but"):
+        lines(settings(*given))
+
+
+def test_folds_validate_every_image_once(tmp_path):
+    data = write(tmp_path / "data", 9)
+    validated = []
+    for fold in (1, 2, 3):
+        (train, val), _ = lines(settings(f"data.root={data}", f"data.fold={fold}/3", "data.group='(s\\d)'"))
+        validated += [sample.name for sample in val]
+        assert not {sample.name[:2] for sample in train} & {sample.name[:2] for sample in val}
+    assert len(validated) == len(set(validated)) == 9
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.val_fraction=0.2", "data.fold=1/5"], "one at a time"),
+        (["data.val_fraction=1"], "more than 0 and less than 1"),
+        (["data.fold=6/5"], "the second of five"),
+        (["data.fold=5"], "the second of five"),
+        (["data.group='a'"], "parenthesis"),
+        (["data.fold=1/5", "data.root=a", "data.val_img_dir=b"], "data.val_img_dir"),
+        (["data.fold=1/5", "data.train_img_dir=a"], "missing: data.train_mask_dir"),
+        (["data.page=last"], "first, max, mean"),
+        (["data.page=0"], "a number from 1"),
+        (["data.channel=0"], "from 1"),
+        (["data.channel=red"], "from 1"),
+        (["data.pixel_size=0"], "micrometres a pixel"),
+        (["task.pixel_size=-1"], "micrometres a pixel"),
+        (["task.masks=ids"], "auto, binary, classes, instances"),
+        (["task.masks=instances", "task.classes=[a,b]"], "goes with one class"),
+    ],
+)
+def test_wrong_settings(overrides, words):
+    with pytest.raises(InputError, match=words):
+        settings(*overrides)
+
+
+def test_training_on_scribbles_learns_what_full_masks_teach(tmp_path):
+    """A tenth of the pixels annotated, the rest 255: the loss sees no others, and the scores count no others."""
+
+    def scribble(mask, number):
+        known = np.random.default_rng(number).random(mask.shape) < 0.1
+        return np.where(known, mask, 255).astype(np.uint8)
+
+    data = write(tmp_path / "data", 6, ".png", scribble)
+    with pytest.raises(InputError, match=r"values 0, 1, 255.*task\.ignore=255"):
+        lines(settings(f"data.root={data}", "data.val_fraction=0.3"))
+    cfg = settings(
+        f"data.root={data}", "data.val_fraction=0.3", "task.ignore=255", "augment=none", "trainer.epochs=15",
+        "trainer.lr=0.01", "trainer.validate_every=15", "task.normalization=standard",
+    )  # fmt: skip
+    run(cfg, tmp_path / "run")
+    assert "255 is not annotated (89.5 %" in (tmp_path / "run" / "train.log").read_text()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())["best"]
+    pixels, truth = field(99)
+    found = segexp.load_model(tmp_path / "run" / "best_vesicle_model.pth", "cpu").predict(pixels) > 0.5
+    dice = 2 * (found & (truth > 0)).sum() / (found.sum() + truth.sum())
+    assert dice > 0.9, "on an image of which every pixel is known"
+    assert summary["dice"] > 0.9
+
+
+def test_a_task_with_a_scale_brings_images_to_it_and_keeps_it_in_the_model(tmp_path):
+    data = write(tmp_path / "data", 4, imagej=True, resolution=(5, 5), metadata={"unit": "um"})  # 0.2 um
+    pixels, mask = field(9)
+    cv2.imwrite(str(data / "img" / "plain.png"), pixels)
+    np.save(data / "mask" / "plain.npy", mask)
+    given = f"data.root={data}", "data.val_fraction=0.3"
+    (train, val), said = lines(settings(*given, "task.pixel_size=0.4"))
+    shapes = {sample.name: sample.shape for sample in [*train, *val]}
+    assert shapes.pop("plain.png") == (1, 64, 64)
+    assert set(shapes.values()) == {(1, 32, 32)}
+    (warning,) = [line for line in said if line.startswith("warning")]
+    assert "plain.png" in warning
+    assert "data.pixel_size" in warning
+    (train, val), said = lines(settings(*given, "task.pixel_size=0.4", "data.pixel_size=0.1"))
+    assert {sample.shape for sample in [*train, *val]} == {(1, 16, 16)}
+    assert not [line for line in said if line.startswith("warning")]
+    run(settings(*given, "task.pixel_size=0.4", "data.page=first"), tmp_path / "run")
+    content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
+    assert content["pixel_size"] == 0.4
+    assert content["reading"] == {"page": "first", "channel": None, "masks": "auto", "ignore": None}
+    expected = Reading(1, 1, "first", pixel_size=0.4)
+    assert reading_of_model(content, 1, 1) == expected
+    assert reading_of_model({"normalization": "log"}, 3, 2) == Reading(3, 2)
+    for damage in ({"pixel_size": "x"}, {"pixel_size": -1}, {"reading": {"page": [1]}}, {"reading": {"channel": "a"}}):
+        with pytest.raises(InputError, match="the model file says"):
+            reading_of_model(content | damage, 1, 1)
+
+
+def test_stacks_channels_and_objects(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "img").mkdir(parents=True)
+    (folder / "mask").mkdir()
+    for number in range(3):
+        planes = [field(3 * number + page) for page in range(3)]
+        pixels = np.stack([np.stack([image, image // 2]) for image, _ in planes])
+        tifffile.imwrite(folder / "img" / f"{number}.tif", pixels, imagej=True, metadata={"axes": "ZCYX"})
+        ids = [cv2.connectedComponents(mask)[1].astype(np.uint16) * 100 for _, mask in planes]
+        tifffile.imwrite(folder / "mask" / f"{number}.tif", np.stack(ids), photometric="minisblack")
+    given = f"data.root={folder}", "data.val_fraction=0.3", "data.page=each", "task.masks=instances"
+    with pytest.raises(InputError, match=r"2 channels.*data\.channel=1"):
+        lines(settings(*given))
+    (train, val), said = lines(settings(*given, "data.channel=2"))
+    assert (len(train), len(val)) == (6, 3), "pages of a stack stay on one side"
+    assert "masks: instance ids in 9 files; every id is read as vesicle" in said
+    np.testing.assert_array_equal(train[0].load()[0][0] * 2 // 2, train[0].load()[0][0])
+    assert train[0].instances().max() >= 100
+    run(settings(*given, "data.channels=2", "data.cache=disk", "trainer.num_workers=0"), tmp_path / "run")
+    model = segexp.load_model(tmp_path / "run" / "best_vesicle_model.pth", "cpu")
+    assert model.model.settings["in_channels"] == 2
