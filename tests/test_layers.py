@@ -10,7 +10,7 @@ FLOORS = [
     {"losses", "checkpoint", "data"},
     {"training", "inference", "overlay", "provenance"},
     {"evaluation", "preview", "check", "report.pictures"},
-    {"results", "report"},
+    {"results", "report", "export"},
     {"config", "sweep"},
     {"train"},
     {"flags"},

@@ -10,6 +10,7 @@ import typer
 from segexp.cli.check import check
 from segexp.cli.compare import compare
 from segexp.cli.evaluate import evaluate
+from segexp.cli.export import export
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
 from segexp.cli.report import report
@@ -42,6 +43,7 @@ app.command()(evaluate)
 app.command()(report)
 app.command()(compare)
 app.command()(synthesize)
+app.add_typer(export, name="export")
 
 
 def main() -> None:

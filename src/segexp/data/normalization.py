@@ -21,7 +21,7 @@ from torch import Tensor
 from segexp.errors import InputError
 
 NORMALIZATIONS = ("standard", "log")
-
+BLACK_PERCENTILE = 1
 
 PERCENTILE_PIXELS = 1_000_000  # a regular subset of more is as good, and sorts in milliseconds
 
@@ -38,7 +38,7 @@ def image_statistics(pixels: NDArray, normalization: str) -> tuple[NDArray[np.fl
     scale[scale <= 1e-7 * np.abs(offset)] = 1.0
     if normalization == "log":
         step = -(-flat.shape[1] // PERCENTILE_PIXELS)
-        offset = np.percentile(flat[:, ::step], 1, axis=1)
+        offset = np.percentile(flat[:, ::step], BLACK_PERCENTILE, axis=1)
     return offset.astype(np.float32), scale.astype(np.float32)
 
 

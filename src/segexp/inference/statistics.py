@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.normalization import PERCENTILE_PIXELS, image_statistics
+from segexp.data.normalization import BLACK_PERCENTILE, PERCENTILE_PIXELS, image_statistics
 from segexp.inference.rows import ArrayRows, pass_over
 from segexp.inference.tiles import Rows
 
@@ -33,5 +33,5 @@ def row_statistics(image: Rows, normalization: str) -> tuple[NDArray[np.float32]
     offset, scale = mean, np.sqrt(squares / seen)
     scale[scale <= 1e-7 * np.abs(mean)] = 1.0
     if normalization == "log":
-        offset = np.percentile(np.concatenate(kept, axis=1), 1, axis=1)
+        offset = np.percentile(np.concatenate(kept, axis=1), BLACK_PERCENTILE, axis=1)
     return offset.astype(np.float32), scale.astype(np.float32)

@@ -1,0 +1,137 @@
+"""`segexp export`: a finished model for programs that do not have segexp."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segexp.errors import InputError
+
+export = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a model for other programs.")
+
+Model = Annotated[Path, typer.Option(help="A best_<task>_model.pth.", show_default=False)]
+Normalization = Annotated[
+    str,
+    typer.Option(help="inside: takes raw images; outside: takes normalised ones, for programs that cut tiles."),
+]
+
+
+@export.command()
+def onnx(
+    model: Model,
+    output: Annotated[Path, typer.Option(help="The .onnx file to write.", show_default=False)],
+    normalization: Normalization = "inside",
+    int8: Annotated[
+        str | None, typer.Option(help="Quantise: dynamic (weights) or static (weights and activations).")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Annotated images to calibrate and to measure int8 on; default: generated ones.")
+    ] = None,
+) -> None:
+    """Write ONNX: raw image in, probabilities out, any batch and size; compared with PyTorch at three sizes.
+
+    Example: segexp export onnx --model runs/first/best_vesicle_model.pth --output vesicle.onnx
+    """
+    from segexp.export import formats, quantize
+
+    if int8 not in (None, *quantize.MODES):
+        raise InputError(f"--int8 {int8}: wanted one of {', '.join(quantize.MODES)}")
+    predictor, graph = _open(model, normalization)
+    _parent(output)
+    formats.write_onnx(graph, output, formats.describe(predictor, graph))
+    _report(formats.compare(formats.run_onnx(output), graph, predictor))
+    if int8 is not None:
+        for line in quantize.quantize(output, int8, graph, predictor, data):
+            print(line)
+    _done(output)
+
+
+@export.command()
+def torchscript(
+    model: Model,
+    output: Annotated[Path, typer.Option(help="The .pt file to write.", show_default=False)],
+    normalization: Normalization = "inside",
+) -> None:
+    """Write TorchScript: raw image in, probabilities out, any batch and size.
+
+    Example: segexp export torchscript --model runs/first/best_vesicle_model.pth --output vesicle.pt
+    """
+    from segexp.export import formats
+
+    predictor, graph = _open(model, normalization)
+    _parent(output)
+    formats.write_torchscript(graph, output, formats.describe(predictor, graph))
+    _report(formats.compare(formats.run_torchscript(output), graph, predictor))
+    _done(output)
+
+
+@export.command()
+def pt2(
+    model: Model,
+    output: Annotated[Path, typer.Option(help="The .pt2 file to write.", show_default=False)],
+    normalization: Normalization = "inside",
+) -> None:
+    """Write a torch.export archive, PyTorch's successor to TorchScript; image sides must be multiples of 2^depth.
+
+    Example: segexp export pt2 --model runs/first/best_vesicle_model.pth --output vesicle.pt2
+    """
+    from segexp.export import formats
+
+    if output.suffix != ".pt2":
+        raise InputError(f"--output {output}: torch.export writes .pt2 files only")
+    predictor, graph = _open(model, normalization, pad=False)
+    _parent(output)
+    formats.write_pt2(graph, output, formats.describe(predictor, graph))
+    _report(formats.compare(formats.run_pt2(output), graph, predictor))
+    _done(output)
+
+
+@export.command()
+def bioimageio(
+    model: Model,
+    output: Annotated[Path, typer.Option(help="The .zip file to write.", show_default=False)],
+    authors: Annotated[str, typer.Option(help="'Ada Roe (University of X), Bo Lee'", show_default=False)],
+    license: Annotated[str, typer.Option(help="SPDX identifier: MIT, CC-BY-4.0, ...", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="5 to 64 letters; default: from the task.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Annotated images for scores and sample; default: the model file's scores.")
+    ] = None,
+) -> None:
+    """Write a bioimage.io package for deepImageJ, QuPath and ilastik, and run the official test on it.
+
+    Example: segexp export bioimageio --model best_vesicle_model.pth --output v.zip --authors 'Ada Roe' --license MIT
+    """
+    from segexp.export import bioimageio, card
+    from segexp.inference.predictor import load_model
+
+    if output.suffix != ".zip":
+        raise InputError(f"--output {output}: wanted a .zip file")
+    people = card.read_authors(authors)
+    predictor = load_model(model, device="cpu", precision="fp32")
+    title = name or f"segexp {predictor.facts.get('task', 'model')}"
+    for line in bioimageio.package(predictor, output, people, license, title, data):
+        print(line)
+    _done(output)
+
+
+def _open(path: Path, normalization: str, pad: bool = True) -> tuple[Any, Any]:
+    from segexp.export.graph import Graph
+    from segexp.inference.predictor import load_model
+
+    if normalization not in ("inside", "outside"):
+        raise InputError(f"--normalization {normalization}: wanted inside or outside")
+    predictor = load_model(path, device="cpu", precision="fp32")
+    return predictor, Graph(predictor, takes="raw" if normalization == "inside" else "normalized", pad=pad)
+
+
+def _parent(output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _report(rows: list[tuple[tuple[int, ...], float]]) -> None:
+    for shape, difference in rows:
+        print(f"input {'x'.join(map(str, shape))}: differs from PyTorch by at most {difference:.1e}")
+
+
+def _done(output: Path) -> None:
+    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")

@@ -1,0 +1,39 @@
+"""`segexp export` as typed."""
+
+import pytest
+
+from tests.inference.test_predictor import write_model
+from tests.test_cli import run
+
+
+@pytest.mark.parametrize(("kind", "name"), [("torchscript", "deep/m.pt"), ("pt2", "deep/m.pt2")])
+def test_what_needs_pytorch_alone(tmp_path, monkeypatch, capsys, kind, name):
+    write_model(tmp_path / "m.pth")
+    arguments = ("export", kind, "--model", tmp_path / "m.pth", "--output", tmp_path / name)
+    assert run(monkeypatch, *arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("differs from PyTorch by at most") == 3
+    assert (tmp_path / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("onnx", "--output", "m.onnx", "--int8", "tiny"), "dynamic, static"),
+        (("onnx", "--output", "m.onnx", "--normalization", "beside"), "inside or outside"),
+        (("pt2", "--output", "m.pt"), ".pt2"),
+        (("bioimageio", "--output", "m.tar", "--authors", "Ada", "--license", "MIT"), ".zip"),
+        (("bioimageio", "--output", "m.zip", "--authors", "", "--license", "MIT"), "--authors"),
+    ],
+)
+def test_mistakes(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "m.pth")
+    assert words in str(run(monkeypatch, "export", arguments[0], "--model", "m.pth", *arguments[1:]))
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pth"]
+
+
+def test_help_has_examples(monkeypatch, capsys):
+    for kind in ("onnx", "torchscript", "pt2", "bioimageio"):
+        assert run(monkeypatch, "export", kind, "--help") == 0
+        assert f"Example: segexp export {kind}" in " ".join(capsys.readouterr().out.split())
