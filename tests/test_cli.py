@@ -121,6 +121,8 @@ def test_evaluate_scores_a_data_set_and_a_folder(tmp_path, monkeypatch, capsys):
     assert "3 images; threshold 0.5" in out
     record = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     assert record["scores"]["object_f1"]["images"] == 3
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<image href") == 3
     assert run(monkeypatch, *arguments, tmp_path / "d" / "val", "--images", 2, "--threshold", 0.3) == 0
     record = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     assert [image["name"] for image in record["images"]] == ["0.tif", "2.tif"]

@@ -163,7 +163,7 @@ def test_dim_parts_can_be_brightened(visit, run_page):
 def test_a_command_is_copied(visit, run_page):
     page = visit(run_page)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.click("[data-copy=train-command]")
+    page.click("[data-copy=command-2]")
     page.wait_for_function("document.querySelector('#status').textContent === 'copied'")
     assert page.evaluate("navigator.clipboard.readText()") == "segexp train task=vesicle trainer.lr=0.002"
 

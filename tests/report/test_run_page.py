@@ -7,10 +7,11 @@ import pytest
 
 from segexp.errors import InputError
 from segexp.report import write_report
+from segexp.report.commands import command, data_folder
 from segexp.report.page import setting
 from segexp.report.pictures import read_pictures, write_pictures
 from segexp.report.records import read_records
-from segexp.report.run_page import command, gather
+from segexp.report.run_page import gather
 from tests.report.folders import write_run
 
 
@@ -91,6 +92,42 @@ def test_the_command_is_what_was_typed_without_its_place():
     assert command({"overrides": typed}) == expected
     assert command({"command": ["train.py", "-m", "task=vesicle"]}) == "segexp train task=vesicle"
     assert command({}) == "segexp train"
+
+
+def test_the_folder_of_the_data():
+    def source(images, masks):
+        return {"data": {"source": {"val_img_dir": images, "val_mask_dir": masks}}}
+
+    assert data_folder(source("/d/val/img", "/d/val/mask")) == "/d"
+    assert data_folder(source("/d/test/img", "/d/test/mask")) == "/d/test"
+    assert data_folder(source("/d/images", "/d/masks")) == "DATA"
+    assert data_folder({"data": {"source": "generated"}}) == data_folder({}) == "DATA"
+
+
+def test_robustness_measured_afterwards_is_shown(folder, tmp_path):
+    run = copy(folder, tmp_path)
+    record = json.loads((run / "val" / "evaluation.json").read_text())
+    curves = {"robustness": record.pop("robustness")}
+    (run / "val" / "evaluation.json").write_text(json.dumps(record))
+    without = write_report(run).read_text()
+    assert 'id="robustness"' not in without
+    assert "--robustness --output" in without
+    (run / "robustness").mkdir()
+    (run / "robustness" / "scores.json").write_text(json.dumps(curves))
+    page = write_report(run).read_text()
+    assert "intensity factor" in page
+    assert "--robustness --output" not in page
+
+
+def test_an_evaluation_has_the_part_on_scores_and_images(folder, tmp_path):
+    place = shutil.copytree(folder / "val", tmp_path / "scores")
+    (place / "evaluation.json").rename(place / "scores.json")
+    page = write_report(place).read_text()
+    assert "m.pth, scored on 4 images, reaches a mean Dice of 0.9" in page
+    assert page.count("<li data-name=") == 4
+    assert "Calibration" in page
+    assert 'id="use"' not in page
+    assert 'id="settings"' not in page
 
 
 def test_settings_read_as_typed():

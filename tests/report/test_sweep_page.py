@@ -4,7 +4,7 @@ import pytest
 
 from segexp.errors import InputError
 from segexp.report import write_report
-from segexp.report.sweep_page import read_jobs, sentence, varied
+from segexp.report.sweep_page import read_jobs, repeats, sentence, varied
 from tests.report.folders import write_sweep
 
 
@@ -40,6 +40,19 @@ def test_a_sweep_without_scores_has_no_charts(tmp_path):
 def test_one_job(tmp_path):
     page = write_report(write_sweep(tmp_path / "s", [[0, "done", 0.5, 1, "1", "2", "0", ""]])).read_text()
     assert "1 job over no varying parameter; the best, job 0, scores 0.500." in page
+
+
+def test_seeds_are_taken_together():
+    jobs = [
+        {"score": score, "values": {"seed": seed, "trainer.lr": rate}}
+        for score, seed, rate in [(0.6, "0", "1"), (0.8, "1", "1"), (0.9, "0", "2")]
+    ]
+    assert repeats(jobs, ["seed", "trainer.lr"]) == [
+        ["trainer.lr=2", "1", "0.900", ""],
+        ["trainer.lr=1", "2", "0.700", "0.141"],
+    ]
+    assert repeats(jobs[:2], ["seed"]) == [["all jobs", "2", "0.700", "0.141"]]
+    assert repeats(jobs, ["trainer.lr"]) == []
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", 'job,status,score\n"x\'><b>",done,1\n'])

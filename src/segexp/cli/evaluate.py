@@ -37,6 +37,7 @@ def evaluate(
     from segexp.evaluation.run import evaluate_folder
     from segexp.evaluation.tables import print_robustness, print_scores
     from segexp.inference.predictor import load_model
+    from segexp.report import write_report
 
     predictor = load_model(model, device)
     if threshold is not None:
@@ -51,3 +52,4 @@ def evaluate(
     if robustness:
         print_robustness(record["robustness"], record["monitor"])
     print(output / "scores.json")
+    print(write_report(output))

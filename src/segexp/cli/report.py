@@ -7,7 +7,9 @@ import typer
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs or of sweeps.", show_default=False)],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of runs, of sweeps or of segexp evaluate.", show_default=False)
+    ],
 ) -> None:
     """Write report.html into run folders, from what lies in them; the images are not needed.
 

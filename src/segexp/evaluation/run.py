@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segexp.data.pairs import Sample, read_folder
@@ -15,6 +16,7 @@ from segexp.evaluation.record import evaluation_record, plain, write_scores
 from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scores import FAMILIES
 from segexp.inference.predictor import Predictor
+from segexp.report.pictures import MOST, Picture, budget, make_picture, write_pictures
 
 
 def evaluate_folder(
@@ -50,7 +52,15 @@ def evaluate_folder(
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     with Progress(*columns, disable=not progress) as bar:
         track = bar.add_task("scoring", total=len(samples))
-        found = evaluate_fully(predictor, samples, chosen, tolerance, pixel_size or 1.0, lambda *_: bar.advance(track))
+        pictures: list[Picture] = []
+
+        def keep(index: int, sample: Sample, labels: NDArray) -> None:
+            if index < MOST:
+                limit = budget(min(len(samples), MOST))
+                pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
+            bar.advance(track)
+
+        found = evaluate_fully(predictor, samples, chosen, tolerance, pixel_size or 1.0, keep)
         monitor = predictor.facts.get("monitor", "dice")
         curves = None
         if robustness:
@@ -74,6 +84,7 @@ def evaluate_folder(
         robustness=curves,
     )
     write_scores(found.rows, record, output / "scores.csv", output / "scores.json")
+    write_pictures(output / "pictures.json", pictures)
     return plain(record)
 
 

@@ -1,4 +1,4 @@
-"""`report.html`: one page that shows a run, or a sweep, to the person who asked for it.
+"""`report.html`: one page that shows a run, a sweep or an evaluation to the person who asked for it.
 
 The page is built from the records in the folder alone (``summary.json``, ``run.json``, ``metrics.csv``, ``train.log``
 and ``val/``); the images the model was trained on need not be there. It opens from disk without a network: styles,
@@ -16,12 +16,12 @@ __all__ = ["PAGE", "write_report"]
 
 
 def write_report(folder: str | Path) -> Path:
-    """Write ``report.html`` into the folder of a run or of a sweep and return its path.
+    """Write ``report.html`` into the folder of a run, a sweep or an evaluation and return its path.
 
-    Raises `InputError` where the folder holds neither, or records that cannot be read.
+    Raises `InputError` where the folder holds none of them, or records that cannot be read.
     """
     # imported here: Matplotlib takes half a second, and results.py needs only the pictures
-    from segexp.report.run_page import render_run
+    from segexp.report.run_page import render_evaluation, render_run
     from segexp.report.sweep_page import render_sweep
 
     folder = Path(folder)
@@ -29,13 +29,13 @@ def write_report(folder: str | Path) -> Path:
         html = render_run(folder)
     elif (folder / "summary.csv").is_file():
         html = render_sweep(folder)
+    elif (folder / "scores.json").is_file():
+        html = render_evaluation(folder)
+    elif not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
     else:
-        what = (
-            "no such folder"
-            if not folder.is_dir()
-            else "no summary.json (a finished run) or summary.csv (a sweep) in it"
-        )
-        raise InputError(f"{folder}: {what}")
+        wanted = "summary.json (a finished run), summary.csv (a sweep) or scores.json (segexp evaluate)"
+        raise InputError(f"{folder}: holds no {wanted}")
     path = folder / PAGE
     path.write_text(html, encoding="utf-8")
     return path

@@ -110,6 +110,11 @@ def size_charts(record: Record) -> list[Chart]:
     return charts
 
 
+def quality_charts(record: Record) -> list[Chart]:
+    """The model as it is: sizes, calibration, threshold."""
+    return [*size_charts(record), *calibration_chart(record), *threshold_chart(record)]
+
+
 def robustness_charts(record: Record) -> list[Chart]:
     """The score over each change of the images."""
     charts = []

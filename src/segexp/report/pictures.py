@@ -27,7 +27,7 @@ MOST = 400
 """Images on a page at most: more of them would make it too heavy to open."""
 SIDE, SMALLEST = 1024, 128
 """Longest side of a picture in pixels, and the side below which the budget no longer shrinks it."""
-QUALITIES = (85, 60)
+QUALITY, LOWER = 85, 60
 
 FINEST, COARSEST = 1.0, 16.0
 """Least and greatest tolerance to which outlines are simplified, in half pixels of the picture."""
@@ -158,12 +158,15 @@ def _compress(pixels: NDArray, size: tuple[int, int], limit: int) -> str:
     shrinks = max(pixels.shape[1:]) > max(size)
     reduced = cv2.resize(channels_last, size, interpolation=cv2.INTER_AREA) if shrinks else channels_last
     display = to_display(np.moveaxis(np.atleast_3d(reduced), 2, 0))[..., ::-1]
+    quality = QUALITY
     while True:
-        for quality in QUALITIES:
-            _, encoded = cv2.imencode(".webp", display, [cv2.IMWRITE_WEBP_QUALITY, quality])
-            image = _PREFIX + base64.b64encode(encoded.tobytes()).decode("ascii")
-            if len(image) <= limit or max(display.shape) <= SMALLEST:
-                return image
+        _, encoded = cv2.imencode(".webp", display, [cv2.IMWRITE_WEBP_QUALITY, quality])
+        image = _PREFIX + base64.b64encode(encoded.tobytes()).decode("ascii")
+        if len(image) <= limit or max(display.shape) <= SMALLEST:
+            return image
+        if quality == QUALITY:
+            quality = LOWER  # and no lower: noise hides little, so smaller looks better than coarser
+            continue
         shrink = min(0.85, (limit / len(image)) ** 0.5)  # the file's size goes with the picture's area
         smaller = [max(1, round(length * shrink)) for length in display.shape[1::-1]]
         display = np.asarray(cv2.resize(display, smaller, interpolation=cv2.INTER_AREA), np.uint8)

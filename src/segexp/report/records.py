@@ -12,8 +12,10 @@ from segexp.report.pictures import Picture, read_pictures
 
 _WARNING = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d warning: (.*)$")
 
-NAMES = ("image", "class", "folder", "message")
+NAMES = ("image", "class", "group", "folder", "message")
 """Columns that are text, whatever stands in them."""
+
+ROBUSTNESS = "robustness"
 
 Row = dict[str, float | str]
 
@@ -32,20 +34,34 @@ class Records(NamedTuple):
 
 
 def read_records(folder: Path) -> Records:
-    """All that a finished run left in its folder."""
+    """All that a finished run left in its folder.
+
+    Robustness is measured afterwards: it is also taken from an evaluation in the run's folder `ROBUSTNESS`.
+    """
     pictures = folder / "val" / "pictures.json"
+    evaluation = read_json(folder / "val" / "evaluation.json")
+    if "robustness" not in evaluation:
+        evaluation["robustness"] = read_json(folder / ROBUSTNESS / "scores.json").get("robustness")
     log = folder / "train.log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     return Records(
         folder,
         read_json(folder / "summary.json"),
         read_json(folder / "run.json"),
-        read_json(folder / "val" / "evaluation.json"),
+        evaluation,
         read_table(folder / "metrics.csv"),
         read_table(folder / "val" / "scores.csv"),
         read_pictures(pictures) if pictures.is_file() else [],
         [match[1] for match in map(_WARNING.match, lines) if match],
     )
+
+
+def read_evaluation(folder: Path) -> Records:
+    """What ``segexp evaluate`` left in its output folder."""
+    pictures = folder / "pictures.json"
+    evaluation = read_json(folder / "scores.json")
+    shown = read_pictures(pictures) if pictures.is_file() else []
+    return Records(folder, {}, {}, evaluation, [], read_table(folder / "scores.csv"), shown, [])
 
 
 def read_json(path: Path) -> dict[str, Any]:

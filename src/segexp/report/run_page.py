@@ -1,6 +1,5 @@
 """The page of one run: gathers what its records hold, section by section, and fills the template."""
 
-import shlex
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 from segexp.report import evaluation_section as section
 from segexp.report import names
 from segexp.report.charts import Chart, Series, decimal, line_chart, number
+from segexp.report.commands import commands
 from segexp.report.page import fill
 from segexp.report.pictures import Picture
-from segexp.report.records import Records, Row, read_records, score_names
-from segexp.report.words import next_step, sentence
+from segexp.report.records import Records, Row, read_evaluation, read_records, score_names
+from segexp.report.words import evaluation_sentence, next_step, sentence
 
 CURVES = ("dice", "iou", "precision", "recall", "cldice")
 
@@ -21,49 +21,68 @@ CURVES = ("dice", "iou", "precision", "recall", "cldice")
 def render_run(folder: Path) -> str:
     """The page of the run in `folder`, as HTML."""
     records = read_records(folder)
-    monitor = _monitor(records)
-    gallery = gather(records, monitor)
+    facts, summary = records.facts, records.summary
+    shown = shared(records)
+    monitor, gallery = shown["monitor"], shown["gallery"]
     worst = (gallery[0]["name"], gallery[0]["scores"][monitor]) if gallery and monitor in gallery[0]["scores"] else None
-    facts = records.facts
-    scores = section.score_groups(records.evaluation, records.summary.get("best", {}))
     return fill(
         "run.html",
-        title=f"{records.summary['task']} · {folder.resolve().name}",
-        sentence=sentence(records.summary, facts, interval(records.evaluation)),
-        next_step=next_step(records.summary, worst, len(records.warnings), monitor),
+        **shown,
+        title=f"{summary['task']} · {folder.resolve().name}",
+        sentence=sentence(summary, facts, interval(records.evaluation)),
+        next_step=next_step(summary, worst, len(records.warnings), monitor),
         warnings=records.warnings,
-        scores=scores,
-        key_scores=section.key_rows(scores),
-        parts={kind: section.parts_table(records.evaluation, kind) for kind in ("classes", "groups")},
-        operating_point=section.operating_point(records.evaluation),
-        quality=quality(records.evaluation),
-        robustness=section.robustness_charts(records.evaluation),
         curves=curves(records.curves),
-        gallery=gallery,
-        monitor=monitor,
-        sorts=sortable(gallery),
         changed=facts.get("changed", {}),
-        command=command(facts),
+        commands=commands(records, measure=not shown["robustness"]),
         environment=environment(facts, records),
-        predict=f"segexp predict --model {shlex.quote(records.summary['model'])} --input IMAGES --output MASKS",
-        cwd=facts.get("cwd"),
     )
+
+
+def render_evaluation(folder: Path) -> str:
+    """The page of what ``segexp evaluate`` left in `folder`, as HTML: the part on scores and images."""
+    records = read_evaluation(folder)
+    point = records.evaluation
+    count = len(point.get("images", []))
+    facts = {"model file": point.get("model"), "images scored": count, "made": point.get("created")}
+    return fill(
+        "run.html",
+        **shared(records),
+        title=f"Evaluation · {folder.resolve().name}",
+        sentence=evaluation_sentence(point, interval(point)),
+        next_step="",
+        warnings=[],
+        curves=[],
+        changed=None,
+        commands=[],
+        environment=[(name, str(value)) for name, value in facts.items() if value],
+    )
+
+
+def shared(records: Records) -> dict[str, Any]:
+    """What the page of a run and that of an evaluation have in common."""
+    evaluation = records.evaluation
+    monitor = _monitor(records)
+    gallery = gather(records, monitor)
+    scores = section.score_groups(evaluation, records.summary.get("best", {}))
+    return {
+        "scores": scores,
+        "key_scores": section.key_rows(scores),
+        "parts": {kind: section.parts_table(evaluation, kind) for kind in ("classes", "groups")},
+        "operating_point": section.operating_point(evaluation),
+        "quality": section.quality_charts(evaluation),
+        "robustness": section.robustness_charts(evaluation),
+        "gallery": gallery,
+        "monitor": monitor,
+        "sorts": sortable(gallery),
+    }
 
 
 def _monitor(records: Records) -> str:
     """The score that images are sorted by at first: the one the best model was chosen by, where rows have it."""
     found = score_names(records.scores)
-    wanted = records.facts.get("monitor", "dice")
+    wanted = records.evaluation.get("monitor") or records.facts.get("monitor", "dice")
     return wanted if wanted in found else next(iter(found), "dice")
-
-
-def quality(evaluation: dict[str, Any]) -> list[Chart]:
-    """Charts on the model as it is: sizes, calibration, threshold."""
-    return [
-        *section.size_charts(evaluation),
-        *section.calibration_chart(evaluation),
-        *section.threshold_chart(evaluation),
-    ]
 
 
 def interval(evaluation: dict[str, Any]) -> tuple[float, float] | None:
@@ -126,13 +145,6 @@ def gather(records: Records, monitor: str) -> list[dict[str, Any]]:
     sign = -1 if names.lower(monitor) else 1
     images.sort(key=lambda image: (monitor not in image["scores"], sign * image["scores"].get(monitor, 0)))
     return images
-
-
-def command(facts: dict[str, Any]) -> str:
-    """What to type to run it again, into a new folder; of a sweep, this job alone."""
-    overrides = facts.get("overrides") or facts.get("command", [])[1:]
-    places = ("output_dir=", "hydra.run.dir=", "hydra.sweep.dir=", "resume=", "-m", "--multirun")
-    return shlex.join(["segexp", "train", *(item for item in overrides if not item.startswith(places))])
 
 
 def environment(facts: dict[str, Any], records: Records) -> list[tuple[str, str]]:

@@ -4,10 +4,12 @@ import csv
 import math
 import re
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 from urllib.parse import quote
 
 from segexp.errors import InputError
+from segexp.report.charts import decimal
 from segexp.report.page import fill
 from segexp.report.sweep_charts import effect_chart, parallel_chart
 
@@ -34,6 +36,7 @@ def render_sweep(folder: Path) -> str:
         parameters=parameters,
         parallel=parallel_chart([job["job"] for job in done], columns, scores, "score") if charts else None,
         effects=charts,
+        repeats=repeats(done, parameters),
     )
 
 
@@ -80,6 +83,24 @@ def sentence(jobs: list[dict[str, Any]], parameters: list[str]) -> str:
     best = max(done, key=lambda job: job["score"])
     values = ", ".join(f"{name}={best['values'].get(name, '')}" for name in parameters)
     return f"{text}; the best, job {best['job']}, scores {best['score']:.3f}{' with ' + values if values else ''}."
+
+
+def repeats(jobs: list[dict[str, Any]], parameters: list[str]) -> list[list[str]]:
+    """Jobs that differ in their seed alone, taken together: settings, number, mean and standard deviation."""
+    if "seed" not in parameters:
+        return []
+    groups: dict[str, list[float]] = {}
+    for job in jobs:
+        settings = ", ".join(f"{name}={job['values'].get(name, '')}" for name in parameters if name != "seed")
+        groups.setdefault(settings or "all jobs", []).append(job["score"])
+    rows = [
+        (fmean(scores), stdev(scores) if len(scores) > 1 else None, name, scores) for name, scores in groups.items()
+    ]
+    rows.sort(key=lambda row: -row[0])
+    return [
+        [name, str(len(scores)), decimal(mean), "" if spread is None else decimal(spread)]
+        for mean, spread, name, scores in rows
+    ]
 
 
 def _number(text: str | None) -> float | None:

@@ -36,9 +36,22 @@ def sentence(summary: Mapping[str, Any], facts: Mapping[str, Any], interval: tup
         text += f" in {duration(summary['seconds'])} ({count(summary['epochs'], 'pass', 'passes')})"
     if "dice" in best:
         on = f" on {count(data['val'], 'validation image')}" if "val" in data else ""
-        sure = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-        text += f" and reaches a mean Dice of {best['dice']:.3f}{sure}{on}"
+        text += f" and reaches a mean Dice of {best['dice']:.3f}{_sure(interval)}{on}"
     return text + "."
+
+
+def evaluation_sentence(record: Mapping[str, Any], interval: tuple[float, float] | None = None) -> str:
+    """Which model was scored on how many images, and how well it does."""
+    name = str(record.get("model", "the model")).replace("\\", "/").rpartition("/")[2]
+    dice = record.get("scores", {}).get("dice", {}).get("mean")
+    text = f"{name}, scored on {count(len(record.get('images', [])), 'image')}"
+    if dice is None:
+        return text + "."
+    return text + f", reaches a mean Dice of {dice:.3f}{_sure(interval)}."
+
+
+def _sure(interval: tuple[float, float] | None) -> str:
+    return f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
 
 
 def next_step(summary: Mapping[str, Any], worst: tuple[str, float] | None, warnings: int, monitor: str = "dice") -> str:

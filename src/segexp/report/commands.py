@@ -1,0 +1,45 @@
+"""What to type next: predict with the model, train it again, measure its robustness."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from segexp.report.records import ROBUSTNESS, Records
+
+
+def commands(records: Records, measure: bool = True) -> list[tuple[str, str]]:
+    """What each does, and the command; `measure`: how to measure the robustness, too."""
+    model, folder = shlex.quote(str(records.summary.get("model", "MODEL"))), str(records.folder)
+    place = records.facts.get("cwd")
+    where = f"; typed in {place}" if place else ""
+    again = f"Train it again, into a new folder, with the same data and seed{where}:"
+    found = [
+        (
+            "Masks of your own images; put their folder for IMAGES:",
+            f"segexp predict --model {model} --input IMAGES --output MASKS",
+        ),
+        (again, command(records.facts)),
+    ]
+    if measure:
+        data, output = shlex.quote(data_folder(records.facts)), shlex.quote(f"{folder}/{ROBUSTNESS}")
+        evaluate = f"segexp evaluate --model {model} --data {data} --robustness --output {output}"
+        text = "Measure its robustness against brightness, noise, blur and more, and show it on this page:"
+        found.append((text, f"{evaluate} && segexp report {shlex.quote(folder)}"))
+    return found
+
+
+def command(facts: dict[str, Any]) -> str:
+    """What to type to run it again, into a new folder; of a sweep, this job alone."""
+    overrides = facts.get("overrides") or facts.get("command", [])[1:]
+    places = ("output_dir=", "hydra.run.dir=", "hydra.sweep.dir=", "resume=", "-m", "--multirun")
+    return shlex.join(["segexp", "train", *(item for item in overrides if not item.startswith(places))])
+
+
+def data_folder(facts: dict[str, Any]) -> str:
+    """The folder for ``segexp evaluate --data``: where val/img and val/mask lie, else a word to replace."""
+    source = facts.get("data", {}).get("source")
+    if not isinstance(source, dict):
+        return "DATA"
+    images, masks = (Path(str(source.get(f"val_{kind}_dir", ""))) for kind in ("img", "mask"))
+    usual = images.name == "img" and masks == images.with_name("mask")
+    return str(images.parent.parent if images.parent.name == "val" else images.parent) if usual else "DATA"
