@@ -108,6 +108,8 @@ def line_chart(
     log_x: bool = False,
     unit_y: bool = False,
     diagonal: bool = False,
+    from_zero: bool = False,
+    mark: float | None = None,
 ) -> Chart:
     """Lines over a common axis.
 
@@ -115,6 +117,8 @@ def line_chart(
         log_x: logarithmic, for factors that span orders of magnitude.
         unit_y: the vertical axis runs from 0 to 1 at most.
         diagonal: adds the line y = x in grey, for calibration.
+        from_zero: the horizontal axis starts at 0, for times.
+        mark: where a vertical line stands.
     """
 
     def draw(axes: Axes) -> None:
@@ -126,6 +130,10 @@ def line_chart(
             axes.plot(line.x, line.y, color=colour, linestyle=DASHES[style], marker=marker, label=line.name)
             if line.low is not None and line.high is not None:
                 axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
+        if mark is not None:
+            axes.axvline(mark, color=MUTED, linewidth=1.2, linestyle="--")
+        if from_zero:
+            axes.set_xlim(left=0)
         if log_x:
             _log_axis(axes)
         if unit_y:

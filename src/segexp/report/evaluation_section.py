@@ -73,9 +73,11 @@ def threshold_chart(record: Record) -> list[Chart]:
         return []
     label = names.label(point["criterion"])
     best = max(curve["score"])
-    text = f"{label} is {decimal(best)} at best. Where the curve is flat, the threshold hardly matters."
+    text = f"{label} is {decimal(best)} at best; the line marks the threshold in use, {number(point['threshold'])}."
+    text += " Where the curve is flat, it hardly matters."
     series = Series(label, curve["threshold"], curve["score"])
-    return [line_chart("Threshold", text, [series], "probability threshold", label, unit_y=True)]
+    x = "probability threshold"
+    return [line_chart("Threshold", text, [series], x, label, unit_y=True, mark=point["threshold"])]
 
 
 def calibration_chart(record: Record) -> list[Chart]:
@@ -86,7 +88,10 @@ def calibration_chart(record: Record) -> list[Chart]:
     series = [Series(name, bins["predicted"], bins["observed"]) for name, bins in diagrams.items()]
     error = record.get("scores", {}).get("ece", {})
     value = error.get("pooled") if error.get("pooled") is not None else error.get("mean")
-    text = "On the line, a probability of 0.8 is right in 80 % of the pixels; below it the model is too sure."
+    text = (
+        "On the line, a probability of 0.8 is right in 80 % of the pixels. Above it, foreground is more frequent than"
+    )
+    text += " predicted; below it, rarer."
     text += f" On average {decimal(value)} off." if value is not None else ""
     return [
         line_chart(

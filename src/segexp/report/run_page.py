@@ -113,7 +113,7 @@ def curves(rows: Sequence[Row]) -> list[Chart]:
     charts = []
     train, bce = series("training loss", "train_loss"), series("validation cross-entropy", "bce")
     text = f"The training loss went from {number(train.y[0])} to {number(train.y[-1])}."
-    charts.append(line_chart("Loss", text, [line for line in (train, bce) if line.y], unit, "loss"))
+    charts.append(line_chart("Loss", text, [line for line in (train, bce) if line.y], unit, "loss", from_zero=True))
     scores = [series(names.label(column), column) for column in CURVES]
     scores = [line for line in scores if line.y]
     if scores:
@@ -121,10 +121,10 @@ def curves(rows: Sequence[Row]) -> list[Chart]:
         text = f"{scores[0].name} went from {first} to {final}, at best {best}."
         if len(scores[0].y) == 1:
             text = f"{scores[0].name} is {final} at the only validation."
-        charts.append(line_chart("Validation scores", text, scores, unit, "score", unit_y=True))
+        charts.append(line_chart("Validation scores", text, scores, unit, "score", unit_y=True, from_zero=True))
     rate = series("learning rate", "lr")
     text = f"The learning rate went from {number(rate.y[0])} to {number(rate.y[-1])}."
-    charts.append(line_chart("Learning rate", text, [rate], unit, "learning rate"))
+    charts.append(line_chart("Learning rate", text, [rate], unit, "learning rate", from_zero=True))
     return charts
 
 

@@ -93,13 +93,9 @@ def repeats(jobs: list[dict[str, Any]], parameters: list[str]) -> list[list[str]
     for job in jobs:
         settings = ", ".join(f"{name}={job['values'].get(name, '')}" for name in parameters if name != "seed")
         groups.setdefault(settings or "all jobs", []).append(job["score"])
-    rows = [
-        (fmean(scores), stdev(scores) if len(scores) > 1 else None, name, scores) for name, scores in groups.items()
-    ]
-    rows.sort(key=lambda row: -row[0])
     return [
-        [name, str(len(scores)), decimal(mean), "" if spread is None else decimal(spread)]
-        for mean, spread, name, scores in rows
+        [name, str(len(scores)), decimal(fmean(scores)), decimal(stdev(scores)) if len(scores) > 1 else ""]
+        for name, scores in sorted(groups.items(), key=lambda group: -fmean(group[1]))
     ]
 
 
