@@ -95,8 +95,8 @@ def test_charts_of_the_model_as_it_is():
 
 def test_robustness_curves():
     gamma, noise = section.robustness_charts(RECORD)
-    assert gamma.title == "gamma"
-    assert gamma.summary == "Within 0.02 of its best from 1 to 1. On average 0.800."
+    assert gamma.title == "Gamma"
+    assert gamma.summary == "Within 0.02 of its best at 1 only. On average 0.800."
     assert gamma.rows == [["0.500", "0.700"], ["1", "0.900"]]  # the undefined score is left out
     assert noise.rows[0] == ["1", "0.500 (0.400 to 0.600)"]
     assert noise.summary == "On average 0.700."

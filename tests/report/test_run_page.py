@@ -115,7 +115,7 @@ def test_robustness_measured_afterwards_is_shown(folder, tmp_path):
     (run / "robustness").mkdir()
     (run / "robustness" / "scores.json").write_text(json.dumps(curves))
     page = write_report(run).read_text()
-    assert "intensity factor" in page
+    assert "Intensity factor" in page
     assert "--robustness --output" not in page
 
 

@@ -130,13 +130,17 @@ def robustness_charts(record: Record) -> list[Chart]:
         if not x:
             continue
         title = curve.get("words") or name.replace("_", " ")
-        unit = f" ({curve['unit']})" if curve.get("unit") else ""
+        title = title[0].upper() + title[1:]
+        unit = curve.get("unit") or ""
         text = f"On average {decimal(curve['number'])}."
         if curve.get("range"):
             low, high = curve["range"]
-            text = f"Within 0.02 of its best from {number(low)} to {number(high)}{unit}. {text}"
+            span = f"from {low:g} to {high:g}" if low < high else f"at {low:g} only"
+            text = f"Within 0.02 of its best {span}{f' ({unit})' if unit else ''}. {text}"
         series = Series(label, x, y, *_band(curve.get("interval"), known))
-        charts.append(line_chart(title, text, [series], f"{title}{unit}", label, log_x=_wide(x), unit_y=True))
+        charts.append(
+            line_chart(title, text, [series], f"{title}, {unit}" if unit else title, label, log_x=_wide(x), unit_y=True)
+        )
     return charts
 
 
