@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from segexp.data.images import open_image, read_image, read_mask
 from segexp.errors import InputError
@@ -155,6 +156,22 @@ def test_jpeg_in_tiff(tmp_path):
     smooth = np.add.outer(np.arange(64), np.arange(96)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", np.dstack([smooth] * 3), compression="jpeg", tile=(32, 32), photometric="rgb")
     assert np.abs(read_image(tmp_path / "a.tif").astype(int) - smooth[..., None]).max() <= 6
+
+
+def test_colours_that_are_no_rgb_are_refused(tmp_path):
+    picture = Image.fromarray(COLOUR)
+    for mode in ("YCbCr", "CMYK", "LAB"):
+        picture.convert(mode).save(tmp_path / "a.tif")
+        with pytest.raises(InputError, match=r"a\.tif: \w+ colours; save it as grey or RGB"):
+            read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt", "packbits", "jpeg", "tiff_lzw", "zstd"])
+def test_what_pillow_writes_reads_as_pillow_reads_it(tmp_path, compression):
+    bilevel = compression in ("group3", "group4", "tiff_ccitt")
+    Image.fromarray(GREY > 30000 if bilevel else COLOUR).save(tmp_path / "a.tif", compression=compression)
+    expected = np.asarray(Image.open(tmp_path / "a.tif"))
+    assert np.abs(read_image(tmp_path / "a.tif").astype(int) - expected.astype(int)).max() <= 1
 
 
 def test_a_window_of_a_large_tiled_file_costs_only_its_tiles(tmp_path):

@@ -129,9 +129,9 @@ class DataConfig(Checked):
             return found
         if not flat and found["val_img_dir"].is_dir():
             raise InputError(
-                f"{found['val_img_dir']}: exists, but the data.val_fraction, data.fold or data.split given takes the "
-                "validation images from the training folder; remove that setting, or name the training folders alone: "
-                "data.train_img_dir and data.train_mask_dir"
+                f"{found['val_img_dir']}: exists, but data.val_fraction, data.fold and data.split divide the training "
+                "images; remove that setting, or name the two training folders alone: data.train_img_dir and "
+                "data.train_mask_dir"
             )
         return {name: found[name] for name in FOLDERS[:2]}
 

@@ -63,15 +63,20 @@ def mask_values(
     A few ids in a task with one class might be objects or classes: that is returned as a doubt, because another mask of
     the set with many of them makes it clear.
     """
-    if mask.dtype == bool:
-        return Values("0/1" if mask.any() else "empty", float(mask.any()))
-    if not np.issubdtype(mask.dtype, np.number) or np.issubdtype(mask.dtype, np.complexfloating):
+    numeric = np.issubdtype(mask.dtype, np.number) and not np.issubdtype(mask.dtype, np.complexfloating)
+    if mask.dtype != bool and not numeric:
         raise InputError(f"{path}: dtype {mask.dtype}; a mask holds bool or integers")
-    values = distinct(mask)
+    return judge_values(distinct(mask), classes, path, masks, ignore)
+
+
+def judge_values(
+    values: set[float], classes: int, path: str | Path = "mask", masks: str = "auto", ignore: int | None = None
+) -> Values:
+    """`mask_values` for the distinct values of a mask."""
     if any(not np.isfinite(value) for value in values):
         raise InputError(f"{path}: holds NaN or infinite values")
     if ignore is not None:
-        values -= {float(ignore)}
+        values = values - {float(ignore)}
         if ignore == 0:  # as ilastik and Labkit write: 0 nobody's, 1 background, 2 and up the classes
             values = {value - 1 for value in values}
     kind = masks if masks != "auto" else "binary" if classes == 1 else "classes"

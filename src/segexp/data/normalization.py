@@ -13,6 +13,8 @@ Because offset and scale are the whole image's, both give the same result for an
 tile is treated like the image it was cut from.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,6 +41,34 @@ def image_statistics(pixels: NDArray, normalization: str) -> tuple[NDArray[np.fl
     if normalization == "log":
         step = -(-flat.shape[1] // PERCENTILE_PIXELS)
         offset = np.percentile(flat[:, ::step], BLACK_PERCENTILE, axis=1)
+    return offset.astype(np.float32), scale.astype(np.float32)
+
+
+def band_statistics(
+    bands: Iterable[NDArray], shape: tuple[int, int], normalization: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What `image_statistics` gives for an image of `shape` (H, W) that comes in bands (C, h, W) from top to bottom.
+
+    Mean and variance of the bands are joined by Chan, Golub and LeVeque's formula (1979, Stanford report
+    STAN-CS-79-773), in float64; the percentile is that of the same regular subset of pixels.
+    """
+    step = -(-shape[0] * shape[1] // PERCENTILE_PIXELS)
+    seen = 0
+    mean = squares = np.zeros(1)
+    kept: list[NDArray] = []
+    for band in bands:
+        flat = band.reshape(band.shape[0], -1)
+        count = flat.shape[1]
+        band_mean = flat.mean(axis=1, dtype=np.float64)
+        gap = band_mean - mean
+        squares = squares + flat.var(axis=1, dtype=np.float64) * count + gap**2 * (seen * count / (seen + count))
+        mean = mean + gap * (count / (seen + count))
+        kept.append(flat[:, -seen % step :: step].copy())
+        seen += count
+    offset, scale = mean, np.sqrt(squares / seen)
+    scale[scale <= 1e-7 * np.abs(mean)] = 1.0
+    if normalization == "log":
+        offset = np.percentile(np.concatenate(kept, axis=1), BLACK_PERCENTILE, axis=1)
     return offset.astype(np.float32), scale.astype(np.float32)
 
 

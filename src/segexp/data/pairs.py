@@ -18,6 +18,7 @@ from segexp.data.images import IGNORE, IMAGE_SUFFIXES, MASK_SUFFIXES, MaskFile, 
 from segexp.data.normalization import image_statistics
 from segexp.data.reading import Pair, Reading, inspect_pair, read_instances, read_pair, read_pair_window
 from segexp.data.scale import Size
+from segexp.data.survey import Survey, is_large
 from segexp.errors import InputError
 
 __all__ = [
@@ -170,17 +171,39 @@ def make_sample(
     return Sample(name, shape, pixels.dtype, offset, scale, points, counts, pixels, labels)
 
 
+def survey_sample(pair: Pair, reading: Reading, normalization: str) -> Sample:
+    """The facts of an image that is never held whole; equal to those that `make_sample` gathers."""
+    found = Survey(pair, reading, normalization, FOREGROUND_POINTS)
+    return Sample(
+        pair.name,
+        found.shape,
+        found.dtype,
+        found.offset,
+        found.scale,
+        found.foreground,
+        found.class_pixels,
+        source=pair,
+        reading=reading,
+        mask_kind=found.values.kind,
+        doubt=found.values.doubt,
+        pixel_size=found.place.pixel_size,
+    )
+
+
 def read_samples(
     pairs: Iterable[Pair], reading: Reading, keep: bool, workers: int = 4, normalization: str = "standard"
 ) -> tuple[list[Sample], list[str]]:
     """Read every pair once, in threads; return the readable ones and the faults of the others.
 
-    `keep=False` gathers each image's facts and drops its pixels, for data larger than memory.
+    `keep=False` gathers each image's facts and drops its pixels, for data larger than memory; a large image is then
+    read in bands.
     """
     pairs = list(pairs)
 
     def read(pair: Pair) -> Sample | str:
         try:
+            if not keep and is_large(pair, reading):
+                return survey_sample(pair, reading, normalization)
             pixels, labels, values, place = inspect_pair(pair, reading)
             sample = make_sample(pair.name, pixels, labels, reading.classes, normalization)
         except InputError as error:

@@ -156,11 +156,16 @@ def inspect_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint
     with MaskFile(pair.mask, pair.mask_page) as file:
         mask = file.read()
     values = mask_values(mask, reading.classes, pair.mask, reading.masks, reading.ignore)
-    if mask.shape != place.source:
-        swapped = " (rows and columns swapped?)" if mask.shape == place.source[::-1] else ""
-        raise InputError(f"{pair.mask}: shape {mask.shape}, but {pair.image.name} is {place.source}{swapped}")
+    check_shapes(pair, mask.shape, place)
     labels = to_labels(mask, reading.classes, reading.masks, reading.ignore)
     return pixels, rescale(labels, place.shape, nearest=True), values, place
+
+
+def check_shapes(pair: Pair, mask: tuple[int, ...], place: Place) -> None:
+    """Raise `InputError` where a mask of the shape `mask` does not fit its image."""
+    if mask != place.source:
+        swapped = " (rows and columns swapped?)" if mask == place.source[::-1] else ""
+        raise InputError(f"{pair.mask}: shape {mask}, but {pair.image.name} is {place.source}{swapped}")
 
 
 def read_pair_window(pair: Pair, reading: Reading, window: Window) -> tuple[NDArray, NDArray[np.uint8]]:
@@ -168,7 +173,8 @@ def read_pair_window(pair: Pair, reading: Reading, window: Window) -> tuple[NDAr
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)
         pixels = read_pixels(file, reading, place, window)
-    mask = _mask_window(pair, place, window)
+    with MaskFile(pair.mask, pair.mask_page) as stored:
+        mask = read_mask_window(stored, place, window)
     return pixels, to_labels(mask, reading.classes, reading.masks, reading.ignore)
 
 
@@ -176,18 +182,19 @@ def read_instances(pair: Pair, reading: Reading) -> NDArray[np.int32]:
     """Object ids (H, W) int32 of a mask of instances, at the scale of the image; 0 is background or not annotated."""
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)
-    mask = _mask_window(pair, place, (0, 0, *place.shape))
+    with MaskFile(pair.mask, pair.mask_page) as stored:
+        mask = read_mask_window(stored, place, (0, 0, *place.shape))
     ids = mask.astype(np.int32)
     if reading.ignore == 0:
         ids -= 1
     return np.where((mask == reading.ignore) | (ids < 0), 0, ids) if reading.ignore is not None else ids
 
 
-def _mask_window(pair: Pair, place: Place, window: Window) -> NDArray:
+def read_mask_window(file: MaskFile, place: Place, window: Window) -> NDArray:
+    """Stored values (H, W) of a mask at the scale of its image's `place`."""
     top, left, height, width = window
-    with MaskFile(pair.mask, pair.mask_page) as file:
-        if place.shape == place.source:
-            return file.read(top, left, height, width)
-        corner, size = source_window(place.source, place.shape, (top, left), (height, width))
-        mask = file.read(*corner, *size)
+    if place.shape == place.source:
+        return file.read(top, left, height, width)
+    corner, size = source_window(place.source, place.shape, (top, left), (height, width))
+    mask = file.read(*corner, *size)
     return rescale_window(mask, place.shape, corner, place.source, (top, left), (height, width), nearest=True)

@@ -70,7 +70,8 @@ class TiffReader:
         if first.dtype is None or first.dtype.kind == "c" or first.imagedepth != 1 or 0 in first.shape:
             kind = f"{first.bitspersample}-bit samples of format {first.sampleformat}"
             raise InputError(f"{self.path}: {kind}, shape {first.shape}; wanted integers or floats in two dimensions")
-        if first.photometric not in _GREY_OR_COLOUR:
+        # a JPEG's YCbCr is turned into RGB by its decoder, no other's
+        if first.photometric not in _GREY_OR_COLOUR or (first.photometric == YCBCR and first.compression != _JPEG):
             name = getattr(first.photometric, "name", first.photometric)
             raise InputError(f"{self.path}: {name} colours; save it as grey or RGB")
         self.height, self.width = first.imagelength, first.imagewidth

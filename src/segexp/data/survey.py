@@ -1,0 +1,92 @@
+"""The facts of an annotated image too large to be held: gathered in bands of rows, equal to those of the whole."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.data.images import ImageFile, MaskFile, open_image
+from segexp.data.labels import IGNORE, Values, distinct, judge_values, to_labels
+from segexp.data.normalization import band_statistics
+from segexp.data.reading import Pair, Reading, check_shapes, locate, read_mask_window, read_pixels
+
+LARGE = 1 << 26
+"""Values from which an image is surveyed in bands."""
+
+BAND = 1 << 22
+"""Values held at a time."""
+
+
+def is_large(pair: Pair, reading: Reading) -> bool:
+    """Whether an image has more than `LARGE` values; `InputError` where it cannot be opened."""
+    with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
+        return reading.channels * file.shape[0] * file.shape[1] > LARGE
+
+
+class Survey:
+    """What one pass over an image and two over its mask found.
+
+    Attributes:
+        shape: (C, H, W) at the scale in which it is read.
+        dtype: the file's.
+        place: where its pixels lie.
+        values: what the mask holds.
+        offset, scale: float32 (C,), as `segexp.data.normalization.image_statistics` gives for the whole.
+        class_pixels: pixels of each label 0..K, int64 (K + 1,).
+        foreground: int32 (N, 2), rows and columns of at most `points` foreground pixels, evenly spread in their order.
+    """
+
+    def __init__(self, pair: Pair, reading: Reading, normalization: str, points: int):
+        with (
+            open_image(pair.image, reading.page_of(pair.page), reading.channel) as image,
+            MaskFile(pair.mask, pair.mask_page) as mask,
+        ):
+            self.place = locate(image, reading)
+            check_shapes(pair, mask.shape, self.place)
+            self.shape = (reading.channels, *self.place.shape)
+            self.dtype = image.dtype if image.dtype != bool else np.dtype(np.uint8)
+            self.values = self._judge(mask, pair, reading)
+            bands = (pixels for _, pixels in self._bands(image, reading))
+            self.offset, self.scale = band_statistics(bands, self.place.shape, normalization)
+            self.class_pixels = np.zeros(reading.classes + 1, np.int64)
+            for _, labels in self._labels(mask, reading):
+                self.class_pixels += np.bincount(labels.ravel(), minlength=256)[: reading.classes + 1]
+            self.foreground = self._spread(mask, reading, points)
+
+    def _steps(self, values_a_row: int) -> Iterator[tuple[int, int]]:
+        height = self.place.shape[0]
+        step = max(1, BAND // values_a_row)
+        return ((top, min(step, height - top)) for top in range(0, height, step))
+
+    def _bands(self, image: ImageFile, reading: Reading) -> Iterator[tuple[int, NDArray]]:
+        width = self.place.shape[1]
+        for top, rows in self._steps(reading.channels * width):
+            yield top, read_pixels(image, reading, self.place, (top, 0, rows, width))
+
+    def _labels(self, mask: MaskFile, reading: Reading) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        width = self.place.shape[1]
+        for top, rows in self._steps(width):
+            stored = read_mask_window(mask, self.place, (top, 0, rows, width))
+            yield top, to_labels(stored, reading.classes, reading.masks, reading.ignore)
+
+    def _judge(self, mask: MaskFile, pair: Pair, reading: Reading) -> Values:
+        height, width = mask.shape
+        step = max(1, BAND // width)
+        found: set[float] = set()
+        for top in range(0, height, step):
+            found |= distinct(mask.read(top, 0, min(step, height - top), width))
+        return judge_values(found, reading.classes, pair.mask, reading.masks, reading.ignore)
+
+    def _spread(self, mask: MaskFile, reading: Reading, points: int) -> NDArray[np.int32]:
+        """The same foreground pixels that are chosen of an image in memory: their ranks are known from the counts."""
+        total = int(self.class_pixels[1:].sum())
+        wanted = np.arange(total) if total <= points else np.linspace(0, total - 1, points).astype(np.int64)
+        chosen: list[NDArray] = []
+        seen = 0
+        for top, labels in self._labels(mask, reading):
+            inside = np.flatnonzero((labels > 0) & (labels != IGNORE))
+            ranks = wanted[(wanted >= seen) & (wanted < seen + len(inside))] - seen
+            rows, columns = np.unravel_index(inside[ranks], labels.shape)
+            chosen.append(np.stack([rows + top, columns], axis=1))
+            seen += len(inside)
+        return np.concatenate(chosen).astype(np.int32)
