@@ -35,6 +35,7 @@ def test_predict_writes_masks_and_probabilities_at_full_size(tmp_path, monkeypat
         "a_prob.tif",
         "b_mask.png",
         "b_prob.tif",
+        "predictions.jsonl",
     ]
     mask, probabilities = read_image(tmp_path / "out" / "a_mask.png"), read_image(tmp_path / "out" / "a_prob.tif")
     assert mask.shape == probabilities.shape == (61, 45)
@@ -89,6 +90,43 @@ def test_several_inputs_and_results_beside_them(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count("2 of 2 images") == 2
     cv2.imwrite(str(tmp_path / "a.png"), np.eye(20, dtype=np.uint8))
     assert "same name" in run(monkeypatch, *arguments, tmp_path / "in", tmp_path / "a.png")
+
+
+def test_predict_goes_on_where_it_stopped_and_measures(tmp_path, monkeypatch, capsys):
+    for name, seed in (("m.pth", 0), ("n.pth", 1)):
+        write_model(tmp_path / name, seed=seed)
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8))
+    out = tmp_path / "o"
+    arguments = ["predict", "--model", tmp_path / "m.pth", "--model", tmp_path / "n.pth", "--tta", "--output", out]
+    arguments += ["--save", "all", "--pixel-size", 0.1, "--prob-dtype", "uint8", "--input"]
+    assert run(monkeypatch, *arguments, tmp_path / "a.png") == 0
+    assert run(monkeypatch, *arguments, f"{tmp_path}/[ab].png") == 0
+    captured = capsys.readouterr().out
+    assert captured.count("a.png: there already, by the same model and settings") == 1
+    assert "2 of 2 images" in captured
+    assert read_image(out / "a_prob.tif").dtype == np.uint8
+    names = [line.split(",")[0] for line in (out / "images.csv").read_text().splitlines()]
+    assert names == ["image", "a.png", "b.png"]
+    assert "area_um2" in (out / "measurements.csv").read_text()
+    assert run(monkeypatch, *arguments, tmp_path / "a.png", "--overwrite") == 0
+    assert "there already" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--save", "maks"], "--save maks: wanted some of mask,prob"),
+        (["--prob-dtype", "int8"], "--prob-dtype int8"),
+        (["--pixel-size", "-1"], "--pixel-size"),
+        (["--threshold", "1"], "--threshold"),
+    ],
+)
+def test_mistakes_of_predict(tmp_path, monkeypatch, flags, words):
+    write_model(tmp_path / "m.pth")
+    cv2.imwrite(str(tmp_path / "a.png"), np.eye(20, dtype=np.uint8))
+    arguments = ("predict", "--model", tmp_path / "m.pth", "--input", tmp_path / "a.png", "--output", tmp_path / "o")
+    assert words in str(run(monkeypatch, *arguments, *flags))
 
 
 def test_synthesize_writes_the_data_layout(tmp_path, monkeypatch):

@@ -6,9 +6,19 @@ from pathlib import Path
 SOURCE = Path(__file__).parent.parent / "src" / "segexp"
 FLOORS = [
     {"errors"},
-    {"models", "device", "augment", "synthesis", "metrics", "measurements", "data.images", "data.normalization"},
+    {
+        "models",
+        "device",
+        "augment",
+        "synthesis",
+        "metrics",
+        "measurements",
+        "overlay",
+        "data.images",
+        "data.normalization",
+    },
     {"losses", "checkpoint", "data"},
-    {"training", "inference", "overlay", "provenance"},
+    {"training", "inference", "provenance"},
     {"preview", "check", "report.pictures"},
     {"evaluation"},
     {"results", "report", "export"},

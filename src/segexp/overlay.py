@@ -54,8 +54,13 @@ def overlay(
     return np.concatenate([display, marked], axis=1)
 
 
+def encode_png(picture: Picture) -> bytes:
+    """RGB (H, W, 3) or grey (H, W) uint8 as the content of a PNG file."""
+    _, encoded = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)
+    return encoded.tobytes()
+
+
 def write_png(path: str | Path, picture: Picture) -> None:
     """Write RGB (H, W, 3) or grey (H, W) uint8."""
-    _, encoded = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(encoded.tobytes())
+    Path(path).write_bytes(encode_png(picture))

@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,7 @@ def train(
         "threshold": predictor.threshold,
         "pixel_size": task.pixel_size,
         "reading": cfg.reading().facts(),
+        "measure": asdict(task.measure),
     }
 
     def save(now: TrainState, improved: bool) -> None:

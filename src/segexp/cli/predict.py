@@ -1,6 +1,5 @@
-"""`segexp predict`: masks and probabilities of image files."""
+"""`segexp predict`: masks, probabilities and measurements of image files."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,43 +9,67 @@ from segexp.errors import InputError
 
 
 def predict(
-    model: Annotated[Path, typer.Option(help="A best_<task>_model.pth.", show_default=False)],
-    input: Annotated[list[Path], typer.Option(help="Image files, or folders of them.", show_default=False)],
+    model: Annotated[
+        list[Path], typer.Option(help="A best_<task>_model.pth; given several times, an ensemble.", show_default=False)
+    ],
+    input: Annotated[list[Path], typer.Option(help="Image files, folders, or patterns.", show_default=False)],
     output: Annotated[Path, typer.Option(help="Folder for the results; made where missing.", show_default=False)],
     more: Annotated[
         list[Path] | None, typer.Argument(help="Further files, as *.tif gives.", show_default=False)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    save: Annotated[
+        str, typer.Option(help="Any of mask, prob, labels, overlay, measurements, rois, geojson, by commas; or all.")
+    ] = "mask,prob",
+    prob_dtype: Annotated[str, typer.Option(help="Of NAME_prob.tif: uint8, uint16 or float32.")] = "float32",
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which a pixel is foreground; default: the model's.")
     ] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Mean over 8 flips and turns; 8 times the time.")] = False,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="µm a pixel, in place of what the files say.", show_default=False)
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=64, help="Largest side of a tile, px; default: by the model's width.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Tiles at once; default: 1, or 8 on a GPU.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
 ) -> None:
-    """Segment images: writes NAME_mask.png (0 and 255) and NAME_prob.tif (probabilities, float32) for each.
+    """Segment images: writes NAME_mask.png (0 and 255) and NAME_prob.tif (probabilities) for each, or what --save says.
+
+    Images that OUTPUT holds already, by the same model and settings, are skipped: a stopped prediction goes on.
 
     Example: segexp predict --model runs/first/best_vesicle_model.pth --input images --output masks
     """
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from segexp.inference.files import find_images, predict_files
+    from segexp.cli.progress import Report
+    from segexp.inference.files import find_images, predict_files, write_tables
+    from segexp.inference.manifest import open_manifest
+    from segexp.inference.outputs import SAVE, Outputs
     from segexp.inference.predictor import load_model
+    from segexp.measurements import Settings
 
-    predictor = load_model(model, device)
+    predictor = load_model(model, device, tta=tta)
     if threshold is not None:
         if not 0 < threshold < 1:
             raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
         predictor.threshold = threshold
+    if pixel_size is not None and not 0 < pixel_size < float("inf"):
+        raise InputError(f"--pixel-size {pixel_size}: wanted micrometres, more than 0")
+    names = tuple(dict.fromkeys(name.strip() for name in save.split(",") if name.strip()))
+    outputs = Outputs(SAVE if names == ("all",) else names, prob_dtype, Settings.of(predictor.facts), pixel_size)
+    tiling = predictor.tiling(tile, None, batch)
     files = find_images([*input, *(more or [])], output)
-    faults = 0
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
-    with Progress(*columns, disable=not sys.stdout.isatty()) as bar:
-        track = bar.add_task("predicting", total=len(files))
-        for path, result in predict_files(predictor, files, output):
-            bar.advance(track)
-            if isinstance(result, str):
-                faults += 1
-                print(f"error: {result}", file=sys.stderr)
-            else:
-                print(f"{path.name}: {100 * result:.2f} % foreground")
+    manifest = open_manifest(output, predictor, model, outputs, tiling, overwrite)
+    with Report(len(files)) as report:
+        predictor.say = report.say
+        results = []
+        for result in predict_files(predictor, files, output, outputs, tiling, manifest, report.progress):
+            report.result(result)
+            results.append(result)
+    if "measurements" in outputs.save:
+        for path in write_tables(output, results):
+            print(path)
+    faults = sum(result.error is not None for result in results)
     print(f"{len(files) - faults} of {len(files)} images in {output}")
     if faults:
         raise typer.Exit(1)

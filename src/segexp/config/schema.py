@@ -16,6 +16,7 @@ from segexp.device import PRECISIONS
 from segexp.errors import InputError
 from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Scoring
+from segexp.measurements.measure import KINDS
 
 
 def _number(text: str) -> float:
@@ -53,6 +54,26 @@ class LossConfig(Checked):
 
 
 @dataclass
+class MeasureConfig(Checked):
+    """How a mask is measured; see `segexp.measurements.Settings`."""
+
+    kind: str = MISSING
+    split: float = MISSING
+    spur: float = MISSING
+    gap: float = MISSING
+    ring: float = MISSING
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        require(found, self.kind in KINDS, f"task.measure.kind={self.kind}: wanted one of {', '.join(KINDS)}")
+        for name in ("split", "spur", "gap"):
+            value = getattr(self, name)
+            require(found, 0 <= value < 100, f"task.measure.{name}={value}: wanted 0 to 100 pixels")
+        require(found, 0 < self.ring < 100, f"task.measure.ring={self.ring}: wanted more than 0, to 100 pixels")
+        return found
+
+
+@dataclass
 class TaskConfig(Checked):
     """What is segmented."""
 
@@ -70,6 +91,7 @@ class TaskConfig(Checked):
     scores: list[str] = MISSING
     tolerance: float = MISSING
     loss: LossConfig = MISSING
+    measure: MeasureConfig = MISSING
 
     def problems(self) -> list[str]:
         found: list[str] = []

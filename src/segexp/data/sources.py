@@ -1,6 +1,5 @@
 """Where a run's images come from: four folders, or the generators."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segexp import synthesis
+from segexp.data.memory import free_memory
 from segexp.data.pairs import (
     Reading,
     Sample,
@@ -170,26 +170,3 @@ def describe_scale(samples: Sequence[Sample], wanted: float | None) -> list[str]
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def free_memory() -> int:
-    """Bytes of memory that are free now, as far as the system tells; 4 GiB where it does not."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            facts = dict(line.split(":", 1) for line in file)
-        free = int(facts["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # not Linux
-        return _free_pages()
-    try:  # a container may be allowed less than the machine has
-        group = Path("/sys/fs/cgroup")
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):
-        return free
-
-
-def _free_pages() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 4 * 2**30

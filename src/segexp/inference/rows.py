@@ -1,30 +1,18 @@
-"""Images as the tiles read them, by whole rows: arrays in memory, and files that are read by windows."""
+"""Images as the tiles read them, by whole rows: arrays in memory, and files of any size."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import to_channels
+from segexp.data.images import ImageFile
+from segexp.data.reading import Place, Reading, read_pixels
+from segexp.data.scale import rescale_window, source_window
 from segexp.errors import InputError
 from segexp.inference.tiles import Rows
 
 BAND = 1 << 22
 """Values read at once where an image is only passed over."""
-
-
-class Windowed(Protocol):
-    """A file read by windows. `shape` is (H, W), or (H, W, colours)."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(H, W), or (H, W, colours)."""
-        ...
-
-    def read(self, top: int, left: int, height: int, width: int) -> NDArray:
-        """The window as (height, width), or (height, width, colours)."""
-        ...
 
 
 class ArrayRows:
@@ -40,16 +28,16 @@ class ArrayRows:
 
 
 class FileRows:
-    """A file read by windows, as `channels` channels; `InputError` naming `name` where it holds NaN."""
+    """An open file, at the scale of `place`, read as it is asked for."""
 
-    def __init__(self, image: Windowed, channels: int, name: str):
-        self.image, self.name = image, name
-        self.shape: tuple[int, int, int] = (channels, image.shape[0], image.shape[1])
+    def __init__(self, file: ImageFile, reading: Reading, place: Place):
+        self.file, self.reading, self.place = file, reading, place
+        self.shape: tuple[int, int, int] = (reading.channels, *place.shape)
 
     def rows(self, top: int, bottom: int) -> NDArray:
-        """Rows `top` to `bottom` - 1 as (C, bottom - top, W)."""
-        window = self.image.read(top, 0, bottom - top, self.shape[2])
-        return checked(plain(to_channels(window, self.shape[0], self.name)), self.name)
+        """Rows `top` to `bottom` - 1 as (C, bottom - top, W); `InputError` where they hold NaN."""
+        window = (top, 0, bottom - top, self.shape[2])
+        return plain(read_pixels(self.file, self.reading, self.place, window))
 
 
 def plain(pixels: NDArray) -> NDArray:
@@ -70,3 +58,34 @@ def pass_over(image: Rows) -> Iterator[tuple[int, NDArray]]:
     step = max(1, BAND // (channels * width))
     for top in range(0, height, step):
         yield top, image.rows(top, min(top + step, height))
+
+
+def rescaled_bands(
+    bands: Iterable[tuple[int, NDArray[np.float32]]], held: tuple[int, int], wanted: tuple[int, int]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Bands (K, rows, W) of an image of `held` (H, W), brought to `wanted` (H, W) on their way."""
+    if held == wanted:
+        yield from bands
+        return
+    kept: NDArray[np.float32] | None = None
+    offset, done = 0, 0
+    for first, band in bands:
+        kept = band if kept is None else np.concatenate([kept, band], axis=1)
+        ready = first + band.shape[1]
+        end = wanted[0] if ready == held[0] else done
+        while end < wanted[0] and _source_rows(held, wanted, end, 1)[1] <= ready:
+            end += 1
+        if end > done:
+            low, high = _source_rows(held, wanted, done, end - done)
+            part = kept[:, low - offset : high - offset]
+            size = (end - done, wanted[1])
+            yield done, rescale_window(part, wanted, (low, 0), held, (done, 0), size)
+            done = end
+            if done < wanted[0]:
+                low = _source_rows(held, wanted, done, 1)[0]
+                kept, offset = kept[:, low - offset :], low
+
+
+def _source_rows(held: tuple[int, int], wanted: tuple[int, int], first: int, count: int) -> tuple[int, int]:
+    (low, _), (height, _) = source_window(held, wanted, (first, 0), (count, wanted[1]))
+    return low, low + height

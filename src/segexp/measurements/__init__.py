@@ -4,7 +4,7 @@ result = segexp.measurements.measure(mask, image, kind="objects", pixel_size=0.0
 result.objects    # rows, one an object; result.summary: one row for the image; result.labels: the objects as drawn
 """
 
-from segexp.measurements.measure import KINDS, Measurement, Settings, measure
+from segexp.measurements.measure import KINDS, Measurement, Settings, columns, measure
 from segexp.measurements.table import Row, write_rows
 
-__all__ = ["KINDS", "Measurement", "Row", "Settings", "measure", "write_rows"]
+__all__ = ["KINDS", "Measurement", "Row", "Settings", "columns", "measure", "write_rows"]

@@ -44,15 +44,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Attributes:
-    labels: int32 (H, W): the pixels of row k of `objects` are k + 1; 0 is background.
-    objects: a row for each vesicle, or for each segment of a filament.
-    summary: the image's row.
+    """What is known about one class of one image.
+
+    Attributes:
+        labels: int32 (H, W): the pixels of row k of `objects` are k + 1; 0 is background.
+        objects: a row for each vesicle, or for each segment of a filament.
+        summary: the image's row.
+        lines: of filaments, the centreline of each row, (N, 2) y and x in px; None for vesicles.
     """
 
     labels: NDArray[np.int32]
     objects: list[Row]
     summary: Row
+    lines: list[NDArray[np.float64]] | None = None
 
 
 def measure(
@@ -80,10 +84,18 @@ def measure(
         labels = split_touching(mask, settings.split)
         rows = measure_vesicles(labels, grey, settings.gap, settings.ring)
         summary = summarize_vesicles(rows, mask.shape)
+        lines = None
     else:
         network = trace(mask, settings.spur)
         labels = network.labels
         rows = measure_filaments(network, grey, settings.gap, settings.ring)
         summary = summarize_filaments(rows, network)
+        lines = [segment.path for segment in network.segments]
     rows = [with_micrometres(row, pixel_size) for row in rows]
-    return Measurement(labels, rows, with_micrometres(summary, pixel_size))
+    return Measurement(labels, rows, with_micrometres(summary, pixel_size), lines)
+
+
+def columns(settings: Settings, pixel_size: float | None = None) -> list[str]:
+    """Names of an object's measurements, for tables without any object."""
+    example = np.pad(np.ones((1, 9)), 3)
+    return list(measure(example, example, settings, pixel_size).objects[0])

@@ -25,17 +25,15 @@ def with_micrometres(row: Mapping[str, str | int | float], pixel_size: float | N
     return full
 
 
-def write_rows(rows: Sequence[Mapping[str, str | int | float]]) -> str:
-    """CSV text; the columns are those of all rows, and a row without one leaves it empty. Six significant digits."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def write_rows(rows: Sequence[Mapping[str, str | int | float]], columns: Iterable[str] = ()) -> str:
+    """CSV text; the columns are `columns` and those of all rows, and a row without one leaves it empty.
+
+    Numbers have six significant digits.
+    """
+    columns = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
     return text.getvalue()
-
-
-def prefixed(rows: Iterable[Mapping[str, str | int | float]], **first: str | int) -> list[Row]:
-    """The rows with further columns in front, such as the image's name."""
-    return [{**first, **row} for row in rows]

@@ -1,0 +1,52 @@
+"""What `segexp predict` shows while it runs: a bar with the time left on a terminal, and a line an image."""
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from segexp.inference.job import Result
+
+
+class Report:
+    """A bar over `files` files that moves within each; use it in a ``with`` statement."""
+
+    def __init__(self, files: int):
+        columns = (
+            TextColumn("predicting"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("time left"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=Console(file=sys.stdout), disable=not sys.stdout.isatty())
+        self._track = self._bar.add_task("predicting", total=files)
+
+    def __enter__(self) -> "Report":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def progress(self, files: float) -> None:
+        """So many files are predicted, with the share of the next behind the point."""
+        self._bar.update(self._track, completed=files)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def result(self, result: Result) -> None:
+        """Print what became of a file."""
+        if result.error is not None:
+            print(f"error: {result.error}", file=sys.stderr, flush=True)
+        elif result.skipped:
+            self.say(
+                f"{result.path.name}: there already, by the same model and settings (--overwrite predicts it again)"
+            )
+        else:
+            self.say(f"{result.path.name}: {100 * result.foreground:.2f} % foreground")

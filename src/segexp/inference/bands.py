@@ -1,0 +1,37 @@
+"""Labels of an image too large to be looked at whole, band by band."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.inference.predictor import drop_small, label_classes
+
+Probabilities = NDArray[np.float32]
+
+
+def labelled_bands(
+    bands: Iterable[tuple[int, Probabilities]], height: int, threshold: float, min_size: int
+) -> Iterator[tuple[Probabilities, NDArray[np.uint8]]]:
+    """Probabilities (K, rows, W) from top to bottom to the same with labels (rows, W), as `Predictor.labels` gives.
+
+    A piece of fewer than `min_size` pixels is less than `min_size` rows high. So it lies within the rows that are
+    looked at together if these reach as far beyond those that are decided on both sides, and what reaches further is no
+    small piece.
+    """
+    around = max(min_size - 1, 0) if min_size > 1 else 0
+    held: Probabilities | None = None
+    labels: NDArray[np.uint8] | None = None
+    above = 0  # rows held of those already given
+    for first, band in bands:
+        fresh = label_classes(band, threshold)
+        held = band if held is None else np.concatenate([held, band], axis=1)
+        labels = fresh if labels is None else np.concatenate([labels, fresh])
+        last = first + band.shape[1] == height
+        end = len(labels) - (0 if last else around)
+        if end <= above:
+            continue
+        clean = drop_small(labels.copy(), len(band), min_size)
+        yield held[:, above:end], clean[above:end]
+        keep = max(end - around, 0)
+        held, labels, above = held[:, keep:], labels[keep:], end - keep

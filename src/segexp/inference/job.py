@@ -1,0 +1,149 @@
+"""The prediction of one file, page by page: read, through the network, to the disk."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.data.images import ImageFile, open_image
+from segexp.data.memory import free_memory
+from segexp.data.reading import locate, read_pixels, reading_of_model
+from segexp.errors import InputError
+from segexp.inference.bands import labelled_bands
+from segexp.inference.outputs import Outputs, Page, require_memory, write_objects
+from segexp.inference.predictor import Predictor
+from segexp.inference.rows import ArrayRows, FileRows, rescaled_bands
+from segexp.inference.sinks import Sinks
+from segexp.inference.stream import TILED
+from segexp.inference.tiles import Progress, Rows, Tiling
+from segexp.measurements import Row
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one file.
+
+    Attributes:
+        path: the image.
+        error: why there is no result; None where there is.
+        skipped: whether an earlier prediction had made it already.
+        foreground: share of its pixels that are foreground.
+        pixels: of all pages.
+        record: its line of the manifest.
+    """
+
+    path: Path
+    error: str | None = None
+    skipped: bool = False
+    foreground: float = 0.0
+    pixels: int = 0
+    record: dict[str, Any] | None = None
+
+
+class Job:
+    """A file opened for prediction, and its pixels where they are few."""
+
+    def __init__(self, path: Path, predictor: Predictor, outputs: Outputs):
+        self.path = path
+        classes, channels = len(predictor.classes), predictor.model.settings["in_channels"]
+        reading = reading_of_model(predictor.facts, channels, classes)
+        self.reading = replace(reading, file_pixel_size=outputs.pixel_size)
+        self.by_page = self.reading.page_of(None) is None  # else: as the model was trained, such as a projection
+        self.file = self._open(1 if self.by_page else None)
+        self.size = self.reading.size_of(self.file)
+        pages = self.file.pages if self.by_page else 1
+        self.shape = (pages, self.file.shape[0], self.file.shape[1])
+        try:
+            self.first = self.rows(self.file)
+        except BaseException:
+            self.file.close()
+            raise
+
+    def _open(self, page: int | None) -> ImageFile:
+        return open_image(self.path, self.reading.page_of(page), self.reading.channel)
+
+    def rows(self, file: ImageFile) -> Rows:
+        """The image that the network sees, in memory where that is cheap."""
+        place = locate(file, self.reading)
+        if place.shape[0] * place.shape[1] < TILED:
+            return ArrayRows(read_pixels(file, self.reading, place))
+        return FileRows(file, self.reading, place)
+
+    @contextlib.contextmanager
+    def page(self, number: int) -> Iterator[tuple[ImageFile, Rows]]:
+        """Page `number`, from 0."""
+        if number == 0:
+            yield self.file, self.first
+            return
+        with self._open(number + 1) as file:
+            yield file, self.rows(file)
+
+
+Finish = Callable[[], Result]
+"""Writes what is left to write of a file."""
+
+
+def predict_job(
+    predictor: Predictor,
+    job: Job,
+    output: Path,
+    outputs: Outputs,
+    tiling: Tiling | None,
+    progress: Progress | None,
+) -> Finish:
+    """Run the network over all pages of a file; what is left to do is given back, to be done beside the next file."""
+    kept: list[Page] = []
+    with contextlib.closing(job.file):
+        if outputs.whole:
+            require_memory(job.shape, free_memory(), str(job.path))
+        sinks = Sinks(output, job.path.stem, outputs, job.shape, len(predictor.classes), job.size)
+        try:
+            for number in range(job.shape[0]):
+                with job.page(number) as (file, rows):
+                    heard = None if progress is None else _paged(progress, number, job.shape[0])
+                    labels = list(_label_page(predictor, rows, job.shape[1:], sinks, tiling, heard, outputs.whole))
+                    if outputs.whole:
+                        kept.append(Page(file.read(), np.concatenate(labels)))
+        except BaseException:
+            sinks.abandon()
+            raise
+
+    def finish() -> Result:
+        summaries: list[Row] = []
+        try:
+            names = sinks.close()
+            if outputs.whole:
+                more, summaries = write_objects(job.path, output, kept, predictor.classes, outputs, job.size)
+                names += more
+        except (InputError, OSError) as error:
+            return Result(job.path, str(error))
+        share = sinks.foreground / sinks.seen
+        record = {"outputs": names, "foreground": share, "pixels": sinks.seen, "summary": summaries}
+        return Result(job.path, foreground=share, pixels=sinks.seen, record=record)
+
+    return finish
+
+
+def _label_page(
+    predictor: Predictor,
+    rows: Rows,
+    shape: tuple[int, int],
+    sinks: Sinks,
+    tiling: Tiling | None,
+    progress: Progress | None,
+    keep: bool,
+) -> Iterator[NDArray[np.uint8]]:
+    """Send a page's rows to the sinks; give its labels where they are kept."""
+    bands = rescaled_bands(predictor.bands(rows, tiling, progress), rows.shape[1:], shape)
+    for probabilities, labels in labelled_bands(bands, shape[0], predictor.threshold, predictor.min_size):
+        sinks.add(probabilities, labels)
+        if keep:
+            yield labels
+
+
+def _paged(progress: Progress, page: int, pages: int) -> Progress:
+    return lambda done, total: progress(page * total + done, pages * total)

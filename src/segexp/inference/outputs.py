@@ -1,0 +1,202 @@
+"""What is written for an image beside its mask and probabilities: objects, a picture, tables, outlines."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.errors import InputError
+from segexp.inference.stream import Size, TiffStream, closing, write_whole
+from segexp.measurements import Measurement, Row, Settings, columns, measure, write_rows
+from segexp.overlay import encode_png, overlay
+
+SAVE = ("mask", "prob", "labels", "overlay", "measurements", "rois", "geojson")
+"""What can be saved."""
+OBJECTS = ("labels", "measurements", "rois", "geojson")
+"""Those of which single objects have to be told apart."""
+PROB_DTYPES = {"uint8": 255, "uint16": 65535, "float32": 1}
+"""Types of probability files, and the value that stands for 1."""
+BYTES_A_PIXEL = 80
+"""Memory that telling objects apart and measuring them takes at most, measured with `resource.getrusage`."""
+LARGEST_PICTURE = 2048
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is to be written.
+
+    Attributes:
+        save: names out of `SAVE`.
+        prob_dtype: one of `PROB_DTYPES`.
+        settings: how objects are measured.
+        pixel_size: micrometres, in place of what the files say.
+    """
+
+    save: tuple[str, ...] = ("mask", "prob")
+    prob_dtype: str = "float32"
+    settings: Settings = field(default_factory=Settings)
+    pixel_size: float | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.save if name not in SAVE]
+        if unknown or not self.save:
+            raise InputError(f"--save {','.join(self.save) or 'nothing'}: wanted some of {','.join(SAVE)}")
+        if self.prob_dtype not in PROB_DTYPES:
+            raise InputError(f"--prob-dtype {self.prob_dtype}: wanted one of {', '.join(PROB_DTYPES)}")
+
+    @property
+    def whole(self) -> bool:
+        """Whether an image and its labels must be in memory at once."""
+        return any(name in self.save for name in (*OBJECTS, "overlay"))
+
+
+def stored(probabilities: NDArray[np.float32], dtype: str) -> NDArray:
+    """Probabilities as the file holds them: 0 to 255, 0 to 65535, or 0 to 1."""
+    if dtype == "float32":
+        return probabilities
+    return np.rint(probabilities * PROB_DTYPES[dtype]).astype(dtype)
+
+
+@dataclass
+class Page:
+    """One image that was predicted: pixels (H, W) or (H, W, C) as in the file, labels (H, W) of its classes."""
+
+    pixels: NDArray
+    labels: NDArray[np.uint8]
+
+
+def write_objects(
+    path: Path,
+    output: Path,
+    pages: list[Page],
+    classes: list[str],
+    outputs: Outputs,
+    pixel_size: Size | None,
+) -> tuple[list[str], list[Row]]:
+    """Write what `outputs` asks for beside mask and probabilities; give the files' names and the summaries.
+
+    `pages` holds one entry, or one for each page of a stack.
+    """
+    written: dict[str, bytes] = {}
+    stem = path.stem
+    if "overlay" in outputs.save:
+        for number, page in enumerate(pages, 1):
+            name = f"{stem}_overlay.png" if len(pages) == 1 else f"{stem}_overlay_{number:04}.png"
+            written[name] = picture(page, len(classes))
+    summaries: list[Row] = []
+    if any(name in outputs.save for name in OBJECTS):
+        side = _square(pixel_size)
+        measured = [
+            {name: measure(page.labels == k, page.pixels, outputs.settings, side) for k, name in enumerate(classes, 1)}
+            for page in pages
+        ]
+        rows, summaries = tables(path.name, measured)
+        if "measurements" in outputs.save:
+            head = [name for name in ("image", "page", "class") if name in summaries[0]]
+            names = [] if rows else columns(outputs.settings, side)
+            written[f"{stem}_measurements.csv"] = write_rows(rows, head + names).encode()
+        written |= _outlines(stem, measured, outputs.save)
+        if "labels" in outputs.save:
+            _write_labels(output / f"{stem}_labels.tif", [_joined(page) for page in measured], pixel_size)
+    for name, content in written.items():
+        write_whole(output / name, content)
+    return [*written, *([f"{stem}_labels.tif"] if "labels" in outputs.save else [])], summaries
+
+
+def tables(image: str, pages: list[dict[str, Measurement]]) -> tuple[list[Row], list[Row]]:
+    """Rows of all objects and of all summaries of an image's pages, with image, page and class in front.
+
+    Objects are numbered through the classes of a page, as in its labels.
+    """
+    rows: list[Row] = []
+    summaries: list[Row] = []
+    for number, classes in enumerate(pages, 1):
+        before = 0
+        for name, measurement in classes.items():
+            first: Row = {"image": image}
+            if len(pages) > 1:
+                first["page"] = number
+            if len(classes) > 1:
+                first["class"] = name
+            key = "object" if measurement.lines is None else "segment"
+            rows += [{**first, **row, key: int(row[key]) + before} for row in measurement.objects]
+            summaries.append({**first, **measurement.summary})
+            before += len(measurement.objects)
+    return rows, summaries
+
+
+def picture(page: Page, classes: int) -> bytes:
+    """PNG of the image beside itself with outlines of the classes; every n-th pixel where it is over 2048 wide."""
+    step = -(-max(page.labels.shape) // LARGEST_PICTURE)
+    pixels = page.pixels[::step, ::step]
+    planes = (
+        np.moveaxis(pixels[..., :3], 2, 0)
+        if pixels.ndim == 3 and pixels.shape[2] >= 3
+        else pixels.reshape(1, *pixels.shape[:2], -1)[..., 0]
+    )
+    return encode_png(overlay(planes, None, page.labels[::step, ::step], classes))
+
+
+def require_memory(shape: tuple[int, int, int], free: int, name: str) -> None:
+    """Refuse what would need more memory than is `free`: the objects of an image have to be found in one piece.
+
+    `shape` is (pages, H, W).
+    """
+    need = shape[1] * shape[2] * (BYTES_A_PIXEL + 8 * (shape[0] - 1))
+    if need > free:
+        raise InputError(
+            f"{name}: telling apart the objects of {shape[1]}x{shape[2]} pixels takes about {need / 2**30:.0f} GiB of "
+            f"memory, and {free / 2**30:.0f} GiB are free; --save mask,prob needs little, or cut the image up"
+        )
+
+
+def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, ...]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    numbered = [(number if len(pages) > 1 else None, page) for number, page in enumerate(pages, 1)]
+    if "rois" in save:
+        from segexp.measurements.rois import rois, zip_bytes
+
+        regions: dict[str, bytes] = {}
+        for number, page in numbered:
+            for name, measurement in page.items():
+                regions |= rois(measurement, name if number is None else f"{number:04}_{name}", number)
+        found[f"{stem}_rois.zip"] = zip_bytes(regions)
+    if "geojson" in save:
+        from segexp.measurements.geojson import collection, features
+
+        shapes = [
+            f
+            for number, page in numbered
+            for name, measurement in page.items()
+            for f in features(measurement, name, number)
+        ]
+        found[f"{stem}.geojson"] = collection(shapes).encode()
+    return found
+
+
+def _write_labels(path: Path, pages: list[NDArray[np.int32]], pixel_size: Size | None) -> None:
+    most = max(int(page.max(initial=0)) for page in pages)
+    dtype = np.dtype(np.uint16 if most < 2**16 else np.uint32)
+    stream = TiffStream(path, (len(pages), *pages[0].shape), 1, dtype, pixel_size)
+    with closing([stream]):
+        for page in pages:
+            stream.add(page.astype(dtype))
+
+
+def _joined(page: dict[str, Measurement]) -> NDArray[np.int32]:
+    """Labels of all classes of a page in one map, numbered through."""
+    maps = list(page.values())
+    labels = maps[0].labels
+    before = len(maps[0].objects)
+    for other in maps[1:]:
+        labels = np.where(other.labels > 0, other.labels + before, labels)
+        before += len(other.objects)
+    return labels
+
+
+def _square(pixel_size: Size | None) -> float | None:
+    """Side of a pixel in micrometres; None where unknown or where pixels are longer than wide by over 1 %."""
+    if pixel_size is None or abs(pixel_size[0] / pixel_size[1] - 1) > 0.01:
+        return None
+    return float(np.sqrt(pixel_size[0] * pixel_size[1]))

@@ -1,0 +1,177 @@
+"""TIFF files written from top to bottom while they are being computed, whole or not at all.
+
+An image that fits in memory with ease is written in strips with ImageJ's metadata, which ImageJ itself opens; a larger
+one in tiles, as OME-TIFF (and BigTIFF over 2 GiB), which Fiji opens by Bio-Formats and QuPath and napari by window.
+Both are compressed by deflate and keep the pixel size. Compressing happens in a thread beside the network.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+TILE = 512
+TILED = 1 << 25
+"""Pixels from which an image is written in tiles."""
+WAITING = 2
+"""Bands that may wait for the compressor."""
+
+Size = tuple[float, float]
+
+
+def temporary(path: Path) -> Path:
+    """Where a file is written before it is whole: hidden, in the same folder."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it."""
+    temporary(path).write_bytes(content)
+    os.replace(temporary(path), path)
+
+
+class TiffStream:
+    """A TIFF of (pages, H, W) pixels, filled by rows in order: `add` each band, then `close`, or `abandon`.
+
+    With `samples` over 1, a small image becomes a stack of one page a sample, a tiled one holds samples side by side.
+
+    Args:
+        path: the file; it appears when `close` returns.
+        shape: (pages, H, W).
+        samples: values a pixel.
+        dtype: uint8, uint16, uint32 or float32.
+        pixel_size: micrometres (y, x), or None.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int], samples: int, dtype: np.dtype, pixel_size: Size | None):
+        self.path, self.shape, self.samples, self.dtype = path, shape, samples, np.dtype(dtype)
+        self.tiled = shape[1] * shape[2] >= TILED
+        self._queue: Queue[NDArray | None] = Queue(WAITING)
+        self._failure: BaseException | None = None
+        self._closed = False  # whether the last band was announced
+        self._ended = False  # whether the writing thread has taken the last band
+        self._thread = Thread(target=self._write, args=(self._arguments(pixel_size),), daemon=True)
+        self._thread.start()
+
+    def add(self, rows: NDArray) -> None:
+        """Append rows (h, W), or (h, W, samples)."""
+        if self._failure is not None:
+            raise self._failure
+        self._queue.put(rows.astype(self.dtype, copy=False))
+
+    def close(self) -> None:
+        """Write what is left and put the file in its place; raises what the writing met, such as a full disk."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        if self._failure is not None:
+            temporary(self.path).unlink(missing_ok=True)
+            raise self._failure
+        os.replace(temporary(self.path), self.path)
+
+    def abandon(self) -> None:
+        """Stop, and leave no file."""
+        self._failure = self._failure or RuntimeError("abandoned")
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        temporary(self.path).unlink(missing_ok=True)
+
+    def _arguments(self, pixel_size: Size | None) -> dict[str, Any]:
+        pages, height, width = self.shape
+        imagej = not self.tiled and self.dtype != np.uint32
+        side_by_side = self.tiled and self.samples > 1
+        size = pages * height * width * self.samples * self.dtype.itemsize
+        metadata: dict[str, Any] = {"axes": _axes(pages, self.samples, side_by_side)}
+        arguments: dict[str, Any] = {"compression": "zlib", "compressionargs": {"level": 1 if self.tiled else 6}}
+        if pixel_size is not None:
+            y, x = pixel_size
+            if imagej:
+                metadata["unit"] = "um"
+                arguments["resolution"] = (1 / x, 1 / y)
+            else:
+                metadata |= {"PhysicalSizeX": x, "PhysicalSizeY": y}
+                metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+                arguments |= {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}
+        if self.tiled:
+            arguments["tile"] = (TILE, TILE)
+        if side_by_side:
+            arguments |= {"planarconfig": "contig", "extrasamples": ["unspecified"] * (self.samples - 1)}
+        counts = (pages, height, width, self.samples) if side_by_side else (pages, self.samples, height, width)
+        shape = tuple(
+            n for n, axis in zip(counts, "TYXS" if side_by_side else "TCYX", strict=True) if axis in metadata["axes"]
+        )
+        arguments |= {"shape": shape, "dtype": self.dtype, "metadata": metadata, "photometric": "minisblack"}
+        return {"write": arguments, "file": {"imagej": imagej, "ome": not imagej, "bigtiff": size > 2**31}}
+
+    def _write(self, arguments: dict[str, Any]) -> None:
+        try:
+            with tifffile.TiffWriter(temporary(self.path), **arguments["file"]) as file:
+                if self.tiled:
+                    file.write(self._tiles(), **arguments["write"])
+                else:
+                    pages = np.concatenate(list(self._bands())).reshape(*self.shape, self.samples)
+                    file.write(np.moveaxis(pages, 3, 1).reshape(arguments["write"].pop("shape")), **arguments["write"])
+        except BaseException as error:  # handed over to the thread that adds and closes
+            self._failure = self._failure or error
+            while not self._ended:  # nobody may wait for room for ever
+                self._next()
+
+    def _next(self) -> NDArray | None:
+        rows = self._queue.get()
+        self._ended = rows is None
+        return rows
+
+    def _bands(self) -> Iterator[NDArray]:
+        while (rows := self._next()) is not None:
+            yield rows
+        if self._failure is not None:
+            raise self._failure
+
+    def _tiles(self) -> Iterator[NDArray]:
+        """Rows cut into tiles, from left to right and top to bottom, a page after the other; edge tiles padded."""
+        _, height, width = self.shape
+        held: list[NDArray] = []
+        count, left = 0, height  # rows held, rows of this page to come
+        for rows in self._bands():
+            while len(rows):
+                take = min(len(rows), TILE - count, left)
+                held.append(rows[:take])
+                rows, count, left = rows[take:], count + take, left - take
+                if count == TILE or left == 0:
+                    yield from _cut(np.concatenate(held), width)
+                    held, count = [], 0
+                if left == 0:
+                    left = height
+
+
+def _axes(pages: int, samples: int, side_by_side: bool) -> str:
+    return "T" * (pages > 1) + ("YXS" if side_by_side else "C" * (samples > 1) + "YX")
+
+
+def _cut(rows: NDArray, width: int) -> Iterator[NDArray]:
+    for x in range(0, width, TILE):
+        part = rows[:, x : x + TILE]
+        padding = [(0, TILE - part.shape[0]), (0, TILE - part.shape[1])] + [(0, 0)] * (part.ndim - 2)
+        yield np.pad(part, padding) if part.shape[:2] != (TILE, TILE) else np.ascontiguousarray(part)
+
+
+@contextlib.contextmanager
+def closing(streams: list[TiffStream]) -> Iterator[None]:
+    """Close all streams at the end of the block; abandon all where it fails."""
+    try:
+        yield
+        for stream in streams:
+            stream.close()
+    except BaseException:
+        for stream in streams:
+            stream.abandon()
+        raise

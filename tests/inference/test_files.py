@@ -1,0 +1,282 @@
+"""Whole files and folders: what is written, what is skipped, what fails alone."""
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from segexp import read_image
+from segexp.data.images import open_image
+from segexp.errors import InputError
+from segexp.inference import job, outputs, sinks, stream
+from segexp.inference.files import find_images, predict_files, write_tables
+from segexp.inference.manifest import NAME, open_manifest
+from segexp.inference.outputs import SAVE, Outputs
+from segexp.inference.predictor import Predictor, load_model
+from segexp.inference.tiles import Tiling
+from segexp.measurements import Settings
+from tests.inference.test_predictor import write_model
+from tests.measurements.shapes import ellipse
+
+
+class Bright(torch.nn.Module):
+    """A network whose foreground is what is brighter than the mean, without doubt."""
+
+    multiple = 4
+    settings = {"in_channels": 1, "classes": 1, "widths": [4], "kernel_size": 3}  # noqa: RUF012
+
+    def forward(self, images):
+        return images * 20 - 5
+
+
+@pytest.fixture
+def predictor():
+    return Predictor(Bright(), "standard", ["spot"])
+
+
+def spots(dtype=np.uint16, shape=(90, 120)):
+    mask = ellipse(shape, 30, 40, 9) | ellipse(shape, 60, 90, 12)
+    return np.where(mask, 900, 100).astype(dtype), mask
+
+
+def table(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def run(predictor, files, output, **more):
+    return list(predict_files(predictor, files, output, **more))
+
+
+def test_everything_that_can_be_saved(tmp_path, predictor):
+    image, mask = spots()
+    tifffile.imwrite(tmp_path / "a.tif", image, resolution=(1e4 / 0.1, 1e4 / 0.1), resolutionunit="CENTIMETER")
+    (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o", outputs=Outputs(SAVE))
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == sorted(result.record["outputs"])
+    assert sorted(result.record["outputs"]) == [
+        "a.geojson", "a_labels.tif", "a_mask.png", "a_measurements.csv", "a_overlay.png", "a_prob.tif", "a_rois.zip",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(read_image(tmp_path / "o" / "a_mask.png"), mask * 255)
+    labels = read_image(tmp_path / "o" / "a_labels.tif")
+    assert labels.dtype == np.uint16
+    np.testing.assert_array_equal(labels > 0, mask)
+    for name in ("a_prob.tif", "a_labels.tif"):
+        with open_image(tmp_path / "o" / name) as file:
+            assert file.pixel_size == pytest.approx((0.1, 0.1))
+    rows = table(tmp_path / "o" / "a_measurements.csv")
+    assert [int(row["object"]) for row in rows] == [1, 2]
+    assert [float(row["area_um2"]) for row in rows] == pytest.approx([(labels == k).sum() / 100 for k in (1, 2)])
+    assert [float(row["mean_above_background"]) for row in rows] == [800, 800]
+    assert result.foreground == mask.mean()
+    paths = write_tables(tmp_path / "o", [result])
+    (summary,) = table(paths[1])
+    assert (summary["image"], summary["objects"]) == ("a.tif", "2")
+
+
+@pytest.mark.parametrize(("dtype", "one"), [("uint8", 255), ("uint16", 65535), ("float32", 1)])
+def test_types_of_probabilities(tmp_path, predictor, dtype, one):
+    image, _ = spots()
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    run(predictor, [tmp_path / "a.tif"], tmp_path, outputs=Outputs(("prob",), dtype))
+    written = read_image(tmp_path / "a_prob.tif")
+    assert written.dtype == dtype
+    np.testing.assert_allclose(written / one, predictor.predict(image), atol=0.51 / one if one > 1 else 1e-7)
+
+
+def test_a_large_image_is_written_by_tiles_and_is_the_same(tmp_path, predictor, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 4000, (300, 200)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", image, tile=(64, 64), compression="zlib")
+    tiling = Tiling(96, 32, 4, 4)
+    predictor.min_size = 3
+    everything = Outputs(("mask", "prob", "labels"))
+    run(predictor, [tmp_path / "a.tif"], tmp_path / "small", outputs=everything, tiling=tiling)
+    for module in (stream, sinks, job):
+        monkeypatch.setattr(module, "TILED", 1)
+    monkeypatch.setattr(stream, "TILE", 64)
+    run(predictor, [tmp_path / "a.tif"], tmp_path / "large", outputs=everything, tiling=tiling)
+    for small, large in (("a_mask.png", "a_mask.tif"), ("a_prob.tif",) * 2, ("a_labels.tif",) * 2):
+        with tifffile.TiffFile(tmp_path / "large" / large) as file:
+            assert file.pages[0].is_tiled
+        expected = read_image(tmp_path / "small" / small)
+        np.testing.assert_allclose(read_image(tmp_path / "large" / large), expected, atol=1e-6)
+
+
+def test_stacks_page_by_page(tmp_path, predictor):
+    image, mask = spots()
+    pages = np.stack([image, image[::-1], image * 0 + 7])
+    tifffile.imwrite(tmp_path / "s.tif", pages, imagej=True, metadata={"axes": "ZYX"})
+    (result,) = run(predictor, [tmp_path / "s.tif"], tmp_path / "o", outputs=Outputs(SAVE))
+    for page, expected in enumerate((mask, mask[::-1], mask * 0), 1):
+        np.testing.assert_array_equal(read_image(tmp_path / "o" / "s_mask.tif", page), expected * 255)
+        np.testing.assert_array_equal(read_image(tmp_path / "o" / "s_labels.tif", page) > 0, expected)
+    assert [(row["page"], row["objects"]) for row in result.record["summary"]] == [(1, 2), (2, 2), (3, 0)]
+    rows = table(tmp_path / "o" / "s_measurements.csv")
+    assert [(row["page"], row["object"]) for row in rows] == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
+    assert (tmp_path / "o" / "s_overlay_0003.png").is_file()
+    features = json.loads((tmp_path / "o" / "s.geojson").read_text())["features"]
+    assert [f["geometry"]["plane"]["z"] for f in features] == [0, 0, 1, 1]
+
+
+def test_stacks_are_read_as_the_model_was_trained(tmp_path, predictor):
+    image, mask = spots()
+    tifffile.imwrite(tmp_path / "s.tif", np.stack([image * 0, image]), imagej=True, metadata={"axes": "ZYX"})
+    predictor.facts["reading"] = {"page": "max", "channel": None, "masks": "auto", "ignore": None}
+    run(predictor, [tmp_path / "s.tif"], tmp_path / "o")
+    np.testing.assert_array_equal(read_image(tmp_path / "o" / "s_mask.png"), mask * 255)
+
+
+def test_several_classes_are_numbered_through(tmp_path):
+    write_model(tmp_path / "m.pth", ("a", "b"))
+    predictor = load_model(tmp_path / "m.pth", "cpu")
+    predictor.threshold = 0.45
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32))
+    (result,) = run(predictor, [tmp_path / "x.npy"], tmp_path / "o", outputs=Outputs(SAVE))
+    assert read_image(tmp_path / "o" / "x_prob.tif").shape == (40, 50, 2)
+    mask, labels = read_image(tmp_path / "o" / "x_mask.png"), read_image(tmp_path / "o" / "x_labels.tif")
+    assert set(np.unique(mask)) <= {0, 1, 2}
+    rows = table(tmp_path / "o" / "x_measurements.csv")
+    assert [int(row["object"]) for row in rows] == list(range(1, labels.max() + 1))
+    for row in rows:
+        assert set(mask[labels == int(row["object"])]) == {"ab".index(row["class"]) + 1}
+    assert [row["class"] for row in result.record["summary"]] == ["a", "b"]
+
+
+def test_an_image_of_another_scale_is_predicted_at_the_models(tmp_path, predictor):
+    """Pixels of 0.05 µm for a model of 0.1 µm: the network sees half the rows, the mask has all."""
+    image, mask = spots(shape=(90, 121))
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    seen = []
+    predictor.model.register_forward_hook(lambda _, images, __: seen.append(images[0].shape))
+    predictor.facts["pixel_size"] = 0.1
+    run(predictor, [tmp_path / "a.tif"], tmp_path / "o", outputs=Outputs(pixel_size=0.05))
+    assert seen[0][-2:] == (56, 68)  # 45 and 60 px, with reflection
+    found = read_image(tmp_path / "o" / "a_mask.png") > 0
+    assert found.shape == mask.shape
+    assert (found != mask).mean() < 0.01
+
+
+def test_one_broken_file_fails_alone_and_leaves_nothing(tmp_path, predictor):
+    image, _ = spots()
+    for name in ("a", "b", "c"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
+    (tmp_path / "b.tif").write_bytes((tmp_path / "b.tif").read_bytes()[:2000])
+    np.save(tmp_path / "d.npy", np.full((9, 9), np.nan))
+    results = run(predictor, find_images([tmp_path], tmp_path / "o"), tmp_path / "o")
+    assert [result.error is None for result in results] == [True, False, True, False]
+    assert "b.tif" in results[1].error
+    assert "NaN" in results[3].error
+    assert sorted(p.name[0] for p in (tmp_path / "o").iterdir()) == ["a", "a", "c", "c"]
+
+
+def test_a_full_disk_is_that_files_fault(tmp_path, predictor, monkeypatch):
+    image, _ = spots()
+    tifffile.imwrite(tmp_path / "a.tif", image)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tifffile.TiffWriter, "write", full)
+    (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o")
+    assert "No space left" in result.error
+    assert not list((tmp_path / "o").iterdir())
+
+
+def test_memory_that_is_not_there_is_asked_for_first(tmp_path, predictor, monkeypatch):
+    image, _ = spots()
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    monkeypatch.setattr(job, "free_memory", lambda: 90 * 120 * 50)
+    (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o", outputs=Outputs(("labels",)))
+    assert "--save mask,prob needs little" in result.error
+    (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o")
+    assert result.error is None
+
+
+def test_a_stopped_prediction_goes_on(tmp_path):
+    write_model(tmp_path / "m.pth")
+    image, _ = spots()
+    for name in "abc":
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
+    files, out = [tmp_path / f"{name}.tif" for name in "abc"], tmp_path / "o"
+
+    def go(stop=None, model="m.pth", outputs=None, **facts):
+        predictor = load_model(tmp_path / model, "cpu")
+        for name, value in facts.items():
+            setattr(predictor, name, value)
+        outputs = outputs or Outputs()
+        manifest = open_manifest(out, predictor, [tmp_path / model], outputs, predictor.tiling())
+        results = []
+        for result in predict_files(predictor, files, out, outputs, manifest=manifest):
+            results.append(result.skipped)
+            if stop is not None and len(results) == stop:
+                break
+        return results
+
+    assert go(stop=1) == [False]
+    (out / NAME).write_text((out / NAME).read_text() + '{"image": "cut off in the mid')
+    (out / NAME).write_text((out / NAME).read_text() + "\n")
+    again = go()
+    assert again[0]
+    assert not again[2]
+    assert go() == [True, True, True]
+    (out / "b_prob.tif").unlink()
+    assert go() == [True, False, True]
+    os.utime(files[2], (1, 1))
+    assert go() == [True, True, False]
+    assert go(threshold=0.3) == [False, False, False]
+    write_model(tmp_path / "n.pth", seed=1)
+    assert go(model="n.pth") == [False, False, False]
+    assert go(model="n.pth", outputs=Outputs(("mask",))) == [False, False, False]
+
+
+def test_progress_and_order(tmp_path, predictor):
+    image, _ = spots()
+    for name in "abcd":
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
+    heard = []
+    results = run(predictor, find_images([tmp_path], tmp_path / "o"), tmp_path / "o", progress=heard.append)
+    assert [result.path.stem for result in results] == list("abcd")
+    assert heard[-1] == 4
+    assert heard == sorted(heard)
+
+
+def test_files_folders_and_patterns(tmp_path):
+    for name in ("a.tif", "b.png", "c.txt", "a_mask.png", ".d.tif"):
+        (tmp_path / name).write_bytes(b"")
+    find = lambda *sources, output=tmp_path / "o": [p.name for p in find_images(sources, output)]  # noqa: E731
+    assert find(tmp_path, output=tmp_path) == ["a.tif", "b.png"]
+    assert find(tmp_path) == ["a.tif", "a_mask.png", "b.png"]
+    assert find(tmp_path / "*.png", tmp_path / "a.tif") == ["a_mask.png", "b.png", "a.tif"]
+    with pytest.raises(InputError, match="no images"):
+        find(tmp_path / "*.jpg")
+    with pytest.raises(InputError, match="no such file"):
+        find(tmp_path / "absent")
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(InputError, match="same name"):
+        find(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"save": ("mask", "maks")}, {"save": ()}, {"prob_dtype": "int8"}])
+def test_outputs_are_checked(wrong):
+    with pytest.raises(InputError, match="wanted"):
+        Outputs(**wrong)
+
+
+def test_a_picture_of_a_large_image_is_small():
+    pixels = np.zeros((2, 5000, 3), np.uint8)
+    png = outputs.picture(outputs.Page(pixels, np.zeros((2, 5000), np.uint8)), 1)
+    assert len(png) < 20000
+
+
+def test_filaments_in_a_file(tmp_path, predictor):
+    image = np.full((80, 100), 100, np.uint16)
+    image[38:42, 10:90] = 900
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    settings = Outputs(("measurements", "labels"), settings=Settings("filaments"))
+    (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o", outputs=settings)
+    (row,) = table(tmp_path / "o" / "a_measurements.csv")
+    assert row["segment"] == "1"
+    assert float(row["length_px"]) == pytest.approx(80, rel=0.02)
+    assert result.record["summary"][0]["segments"] == 1
