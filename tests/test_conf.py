@@ -78,7 +78,12 @@ def test_defaults_are_the_older_scripts():
         (["task.scores=[dise]"], ["task.scores=['dise']", "probability, filament"]),
         (["task.tolerance=-1"], ["task.tolerance=-1"]),
         (["trainer.seeds=3"], ["trainer.seeds=3", "command line"]),
-        (["trainer.precision=fp8"], ["auto, bf16, fp32"]),
+        (["trainer.devices=many"], ["trainer.devices=many", "or auto"]),
+        (["trainer.compile=yes"], ["none, default, reduce-overhead"]),
+        (["trainer.start_method=thread"], ["null, fork, spawn"]),
+        (["trainer.ema=1"], ["trainer.ema=1"]),
+        (["trainer.save_every=often"], ["trainer.save_every=often", "hours:minutes:seconds"]),
+        (["trainer.precision=fp8"], ["auto, bf16, fp16, tf32, fp32"]),
     ],
 )
 def test_wrong_settings(overrides, words):

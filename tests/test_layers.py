@@ -9,6 +9,7 @@ FLOORS = [
     {
         "models",
         "device",
+        "distributed",
         "augment",
         "synthesis",
         "metrics",
@@ -21,8 +22,9 @@ FLOORS = [
     {"training", "inference", "provenance"},
     {"preview", "check", "report.pictures"},
     {"evaluation"},
-    {"results", "report", "export"},
+    {"results", "report", "export", "run"},
     {"config", "sweep"},
+    {"parts"},
     {"train"},
     {"flags"},
     {"cli"},

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from segexp.augment import Augmentation, RandomExtremeScale, RandomFlip
-from segexp.data.crops import CropBatches
+from segexp.data.crops import CropBatches, CropPlan
 from segexp.preview import preview
 from tests.test_cli import run
 from tests.training.test_loop import blobs
 
 
 def test_a_row_a_sample_and_a_column_an_operation():
-    batch = CropBatches(blobs(), 32, 3, 0.5, 0)[0, 0]
+    batch = CropBatches(CropPlan(blobs(), 32, 3, 0.5, 0))[0, 0]
     augment = Augmentation([RandomFlip(), RandomExtremeScale(p=0.001)])
     picture = preview(augment, batch, "log", side=64)
     assert picture.shape == (22 + 3 * 68, 4 * 68, 3)

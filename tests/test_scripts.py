@@ -27,6 +27,11 @@ TINY = [
 ]
 
 
+def first_on_path(folder):
+    """PYTHONPATH with `folder` in front of what it holds."""
+    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+
+
 def script(name, *arguments, cwd, **environment):
     command = [sys.executable, str(ROOT / name), *map(str, arguments)]
     return subprocess.run(
@@ -110,7 +115,7 @@ def test_a_bug_shows_its_traceback(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import segexp.train\ndef broken(*_, **__): raise ZeroDivisionError('a bug')\nsegexp.train.fit = broken\n"
     )
-    result = script("train.py", "task=vesicle", *TINY, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    result = script("train.py", "task=vesicle", *TINY, cwd=tmp_path, PYTHONPATH=first_on_path(tmp_path))
     assert result.returncode == 1
     assert "Traceback" in result.stderr
     assert "ZeroDivisionError: a bug" in result.stderr
@@ -125,7 +130,7 @@ def test_a_stopped_run_goes_on_in_place(tmp_path):
         "def save(path, content):\n    keep(path, content)\n"
         "    if path.name == 'last.pth' and content['state']['epoch'] == 2: os.kill(os.getpid(), 9)\nc.save = save\n"
     )
-    killed = script("train.py", *arguments, "output_dir=part", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    killed = script("train.py", *arguments, "output_dir=part", cwd=tmp_path, PYTHONPATH=first_on_path(tmp_path))
     assert killed.returncode == -9
     result = script("train.py", "resume=part", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

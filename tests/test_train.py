@@ -12,7 +12,7 @@ import segexp
 from segexp.config import conf_dir, read
 from segexp.errors import InputError
 from segexp.evaluation.comparison import candidates, read_run
-from segexp.train import main, run, total_steps
+from segexp.train import main, run
 
 TINY = ["model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32", "output_dir=x"]
 
@@ -117,10 +117,3 @@ def test_seeds_are_repeats_in_folders_of_their_own(tmp_path, monkeypatch, capsys
     (candidate,) = candidates(runs)
     assert [run.seed for run in runs] == [0, 1]
     assert f"{candidate.means('dice').mean():.4f} ± {candidate.spread('dice'):.4f}" in capsys.readouterr().out
-
-
-def test_the_smaller_limit_counts():
-    assert total_steps(None, None, 10) is None
-    assert total_steps(5, None, 10) == 5
-    assert total_steps(None, 3, 10) == 30
-    assert total_steps(50, 3, 10) == 30

@@ -5,6 +5,7 @@ either the old file or the new one. Reading uses ``torch.load(weights_only=True)
 name of one of `segexp.models.MODELS` and its keyword arguments.
 """
 
+import io
 import os
 import tempfile
 import warnings
@@ -23,10 +24,12 @@ _NEEDED = ("format", "model", "weights", "normalization", "classes", "threshold"
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write `content` (tensors, numbers, strings, lists, dicts) to `path` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    whole = io.BytesIO()  # a disk that fills up is then a plain OSError, not torch's
+    torch.save({"format": FORMAT, **content}, whole)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
+            file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner may read

@@ -1,13 +1,14 @@
 """Which device and which precision a run uses: asked for by name, answered with a reason that can be printed."""
 
 import contextlib
+import os
 from contextlib import AbstractContextManager
 
 import torch
 
 from segexp.errors import InputError
 
-PRECISIONS = ("auto", "bf16", "fp32")
+PRECISIONS = ("auto", "bf16", "fp16", "tf32", "fp32")
 
 
 def choose_device(name: str) -> tuple[torch.device, str]:
@@ -39,27 +40,42 @@ def choose_device(name: str) -> tuple[torch.device, str]:
 
 
 def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
-    """Turn ``auto``, ``bf16`` or ``fp32`` into one of the last two and a word on why.
+    """Turn ``auto`` or one of the other `PRECISIONS` into one of the others and a word on why.
 
     ``auto`` takes bf16 where the hardware multiplies in it: NVIDIA from Ampere on, CPUs with AVX512-bf16 or AMX.
-    Elsewhere bf16 is emulated and slower than float32.
+    Elsewhere bf16 is emulated and slower than float32; a GPU without it takes fp16. ``tf32`` is float32 whose products
+    keep 10 bits, on NVIDIA from Ampere on.
     """
     if name not in PRECISIONS:
         raise InputError(f"trainer.precision={name}: wanted one of {', '.join(PRECISIONS)}")
     if name != "auto":
         return name, "as asked"
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = device.type == "cpu" and _cpu_multiplies_bf16()
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "the hardware has it"
+        return "fp16", "no bf16 in this hardware"
+    fast = device.type == "cpu" and _cpu_multiplies_bf16()
     return ("bf16", "the hardware has it") if fast else ("fp32", "no bf16 in this hardware")
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The context of a forward pass in `precision` (``bf16`` or ``fp32``)."""
-    if precision == "bf16":
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
+    """The context of a forward pass in `precision`; TF32 is no matter of a context, see `set_arithmetic`."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, dtype) if dtype is not None else contextlib.nullcontext()
+
+
+def set_arithmetic(precision: str, deterministic: bool) -> None:
+    """Settings of PyTorch for the whole process: TF32 for all but ``fp32``, and whether only repeatable kernels run.
+
+    Kernels that are not repeatable then raise an error (``torch.use_deterministic_algorithms``). cuBLAS reads its
+    setting when it starts, so this comes before the first work on a GPU.
+    """
+    torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    torch.backends.cudnn.benchmark = not deterministic  # crops have one size: the fastest kernels are worth finding
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def _cpu_multiplies_bf16() -> bool:

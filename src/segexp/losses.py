@@ -2,7 +2,12 @@
 
 Targets are 0 or 1; a negative value means "not annotated here" and counts nowhere. Everything is computed in float32,
 whatever the precision of the forward pass.
+
+Each loss is a ratio of sums over the batch. Where a batch is spread over several processes, ``add_up`` adds a tensor of
+such sums over all of them, so that every process has the loss of the whole batch; alone it returns what it is given.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +16,23 @@ from torch import Tensor, nn
 IGNORED = -1.0
 """Value of a target that no loss counts."""
 
+AddUp = Callable[[Tensor], Tensor]
 
-def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+
+def alone(sums: Tensor) -> Tensor:
+    """The sums of a batch that is all here."""
+    return sums
+
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor, add_up: AddUp = alone) -> Tensor:
     """Mean over the annotated pixels of logits and targets (B, K, H, W); zero when nothing is annotated."""
     known = targets >= 0
     loss = F.binary_cross_entropy_with_logits(logits.float(), targets.float().clamp_min(0), reduction="none")
-    return (loss * known).sum() / known.sum().clamp_min(1)
+    total, count = add_up(torch.stack([(loss * known).sum(), known.sum().float()]))
+    return total / count.clamp_min(1)
 
 
-def soft_dice_loss(logits: Tensor, targets: Tensor, smooth: float = 1.0) -> Tensor:
+def soft_dice_loss(logits: Tensor, targets: Tensor, smooth: float = 1.0, add_up: AddUp = alone) -> Tensor:
     """One minus the soft Dice of Milletari et al. (2016, arXiv:1606.04797), a scalar in [0, 1].
 
     Counted over the whole batch for each class and then averaged over classes: a crop without foreground, common with
@@ -29,8 +42,7 @@ def soft_dice_loss(logits: Tensor, targets: Tensor, smooth: float = 1.0) -> Tens
     probabilities = torch.sigmoid(logits.float()) * known
     truth = targets.float().clamp_min(0)
     axes = (0, 2, 3)
-    overlap = (probabilities * truth).sum(axes)
-    total = probabilities.sum(axes) + truth.sum(axes)
+    overlap, total = add_up(torch.stack([(probabilities * truth).sum(axes), probabilities.sum(axes) + truth.sum(axes)]))
     return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
 
 
@@ -60,7 +72,9 @@ def soft_skeleton(x: Tensor, iterations: int) -> Tensor:
     return skeleton.contiguous().view(shape)
 
 
-def soft_cldice_loss(logits: Tensor, targets: Tensor, iterations: int = 3, smooth: float = 1.0) -> Tensor:
+def soft_cldice_loss(
+    logits: Tensor, targets: Tensor, iterations: int = 3, smooth: float = 1.0, add_up: AddUp = alone
+) -> Tensor:
     """One minus soft clDice (Shit et al. 2021, arXiv:2003.07311), a scalar in [0, 1].
 
     The harmonic mean of how much of the predicted skeleton lies in the truth and how much of the true skeleton lies in
@@ -74,8 +88,10 @@ def soft_cldice_loss(logits: Tensor, targets: Tensor, iterations: int = 3, smoot
         true_skeleton = soft_skeleton(truth, iterations)
     skeleton = soft_skeleton(probabilities, iterations)
     axes = (0, 2, 3)
-    precision = ((skeleton * truth).sum(axes) + smooth) / (skeleton.sum(axes) + smooth)
-    recall = ((true_skeleton * probabilities).sum(axes) + smooth) / (true_skeleton.sum(axes) + smooth)
+    sums = [skeleton * truth, skeleton, true_skeleton * probabilities, true_skeleton]
+    inside, length, covered, true_length = add_up(torch.stack([each.sum(axes) for each in sums]))
+    precision = (inside + smooth) / (length + smooth)
+    recall = (covered + smooth) / (true_length + smooth)
     return (1 - 2 * precision * recall / (precision + recall)).mean()
 
 
@@ -87,19 +103,29 @@ class SegmentationLoss(nn.Module):
         dice: weight of the soft Dice loss.
         cldice: weight of the soft clDice loss, for filaments.
         cldice_iterations: erosions of the soft skeleton, about half the widest filament in pixels.
+        add_up: adds sums over the processes that share a batch.
     """
 
-    def __init__(self, bce: float = 1.0, dice: float = 1.0, cldice: float = 0.0, cldice_iterations: int = 3):
+    def __init__(
+        self,
+        bce: float = 1.0,
+        dice: float = 1.0,
+        cldice: float = 0.0,
+        cldice_iterations: int = 3,
+        add_up: AddUp = alone,
+    ):
         super().__init__()
         self.bce, self.dice, self.cldice, self.cldice_iterations = bce, dice, cldice, cldice_iterations
+        self.add_up = add_up
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets (B, K, H, W) to a scalar."""
         loss = logits.new_zeros((), dtype=torch.float32)
         if self.bce:
-            loss = loss + self.bce * binary_cross_entropy(logits, targets)
+            loss = loss + self.bce * binary_cross_entropy(logits, targets, self.add_up)
         if self.dice:
-            loss = loss + self.dice * soft_dice_loss(logits, targets)
+            loss = loss + self.dice * soft_dice_loss(logits, targets, add_up=self.add_up)
         if self.cldice:
-            loss = loss + self.cldice * soft_cldice_loss(logits, targets, self.cldice_iterations)
+            centreline = soft_cldice_loss(logits, targets, self.cldice_iterations, add_up=self.add_up)
+            loss = loss + self.cldice * centreline
         return loss

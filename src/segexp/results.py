@@ -17,8 +17,8 @@ from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import Predictor
 from segexp.overlay import Picture, overlay, write_png
 from segexp.report.pictures import MOST, budget, make_picture, write_pictures
-from segexp.training.loop import TrainState
 from segexp.training.runlog import RunLog, clock
+from segexp.training.state import TrainState
 
 SHOWN = ("dice", "dice_pooled", "iou", "precision", "recall", "cldice", "object_f1")
 PICTURES = 50

@@ -3,12 +3,15 @@
 ``python train.py task=vesicle`` and ``segexp train task=vesicle`` both end in `main`.
 """
 
+import errno
 import functools
+import os
 import platform
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -22,36 +25,45 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
-from segexp import checkpoint, provenance
-from segexp.augment import Augmentation
-from segexp.config import RunConfig, build, conf_dir, read
+from segexp import provenance
+from segexp.config import RunConfig, conf_dir, read
 from segexp.config.differences import differences
-from segexp.config.folders import existing
-from segexp.config.overrides import with_resume, with_seeds
-from segexp.data import sources, splits
-from segexp.data.crops import CropBatches, batch_loader, crop_size
+from segexp.config.overrides import quote, with_resume, with_seeds
+from segexp.data import splits
 from segexp.data.pairs import Sample
-from segexp.device import choose_device, choose_precision
+from segexp.data.sources import foreground_share
+from segexp.device import choose_device, choose_precision, set_arithmetic
+from segexp.distributed import Ranks, join, launched, leave, share
 from segexp.errors import InputError
-from segexp.evaluation import evaluate, summarize
 from segexp.inference.predictor import Predictor
-from segexp.losses import SegmentationLoss
-from segexp.models.unet import UNet, set_prior
 from segexp.overlay import Picture
-from segexp.preview import preview
+from segexp.parts import (
+    build_augment,
+    build_learner,
+    build_model,
+    build_schedule,
+    build_source,
+    picture,
+    read_data,
+    rehearse,
+)
 from segexp.report import write_report
 from segexp.results import sample_overlay, write_json, write_results
+from segexp.run import TrainingRun
 from segexp.sweep import FAILURE
-from segexp.training.loop import TrainState, fit, prepare
+from segexp.training.loop import fit
 from segexp.training.runlog import RunLog
-from segexp.training.schedule import Budget
+from segexp.training.state import TrainState
+from segexp.training.stop import Stopped, StopRequest
 
 
 def main(arguments: list[str] | None = None) -> float | None:
     """Run Hydra on `arguments` (default: the command line); returns the monitored score of the last job.
 
-    Exits with 1 where the settings or files do not fit.
+    Exits with 1 where the settings or files do not fit, with 128 + its number where a signal stopped the run. Under
+    ``torchrun`` this is one of several processes that train one model.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -62,9 +74,16 @@ def main(arguments: list[str] | None = None) -> float | None:
     asks = {"-h", "--help", "-c", "--cfg", "-i", "--info"} & flags
     if asks and not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
         arguments = [*arguments, "task=vesicle"]  # Hydra composes before it helps, and fails without a task
-    if {"-m", "--multirun"} & flags and not {"output_dir", "hydra.sweep.dir"} & flags:
+    if not asks and not launched():
+        launch(arguments)
+    ranks = join()
+    named = {"output_dir", "hydra.sweep.dir", "hydra.run.dir"} & flags
+    now = share(ranks, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
+    if {"-m", "--multirun"} & flags and not named:
         # where the task itself is swept, output_dir would name a folder a task, and none before the first job
-        arguments = [*arguments, f"hydra.sweep.dir=runs/sweep/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]
+        arguments = [*arguments, f"hydra.sweep.dir=runs/sweep/{now}"]
+    elif ranks.world > 1 and not named:  # each process has a clock of its own
+        arguments = [*arguments, f"output_dir=runs/${{task.name}}/{now}"]
     sys.argv = [sys.argv[0], *arguments]
     scores: list[float] = []
 
@@ -73,30 +92,61 @@ def main(arguments: list[str] | None = None) -> float | None:
         scores.append(job(cfg))
         return scores[-1]
 
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(scored)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(scored)()
+    finally:
+        leave()
     return scores[-1] if scores else None
+
+
+def launch(arguments: list[str]) -> None:
+    """Where ``trainer.devices`` asks for several processes, become ``torchrun`` with this same command."""
+    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("trainer.devices=")]
+    if not given or given[-1] == "1":
+        return
+    if given[-1] == "auto":
+        count = max(1, torch.cuda.device_count())
+    elif given[-1].isdigit() and int(given[-1]) > 1:
+        count = int(given[-1])
+    else:
+        return  # the schema says what is wrong with it
+    if count > 1:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        os.execv(sys.executable, [*command, "-m", "segexp.train", *arguments])
 
 
 def job(cfg: DictConfig) -> float:
     """One run, or one job of a sweep: there a failure is written to its folder and the sweep goes on."""
-    settings = HydraConfig.get()
+    settings, ranks = HydraConfig.get(), join()
     # unresolved: a folder called ${x} is a name and not a reference
     runtime = OmegaConf.to_container(settings.runtime, resolve=False)
     folder = Path(runtime["output_dir"])  # type: ignore[index,call-overload]
-    for name, content in (("config", cfg), ("hydra", {"hydra": settings}), ("overrides", settings.overrides.task)):
-        (folder / ".hydra").mkdir(exist_ok=True)
-        OmegaConf.save(content, folder / ".hydra" / f"{name}.yaml")
     resume = bool(cfg.get("resume"))
-    if not resume:
-        forget_run(folder)
+    if ranks.first:
+        for name, content in (("config", cfg), ("hydra", {"hydra": settings}), ("overrides", settings.overrides.task)):
+            (folder / ".hydra").mkdir(exist_ok=True)
+            OmegaConf.save(content, folder / ".hydra" / f"{name}.yaml")
+        if not resume:
+            forget_run(folder)
     if settings.mode != RunMode.MULTIRUN:
         try:
             return run(read(cfg), folder, resume)
         except InputError as error:
             sys.exit(f"error: {error}")
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            sys.exit(f"error: {folder}: {error.strerror}. Make room, then: python train.py resume={quote(str(folder))}")
+        except Stopped as stopped:
+            if ranks.first:
+                print(f"{stopped}; the state is saved. Go on with: python train.py resume={quote(str(folder))}")
+            sys.exit(128 + stopped.number)
     print(f"job {settings.job.num}: {' '.join(settings.overrides.task)}", flush=True)
     try:
         return run(read(cfg), folder)
+    except Stopped as stopped:
+        print(f"{stopped}; the state of job {settings.job.num} is saved in {folder}", flush=True)
+        sys.exit(128 + stopped.number)
     except (Exception, SystemExit) as error:
         text = str(error) if isinstance(error, InputError) else traceback.format_exc()
         (folder / FAILURE).write_text(text, encoding="utf-8")
@@ -114,69 +164,69 @@ def forget_run(folder: Path) -> None:
 
 def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
     """Train, evaluate and write one run folder; returns the monitored score of the best model."""
-    started = time.monotonic()
+    started, ranks = time.monotonic(), join()
     folder.mkdir(parents=True, exist_ok=True)
-    task, trainer = cfg.task, cfg.trainer
-    device, device_reason = choose_device(trainer.device)
-    precision, precision_reason = choose_precision(trainer.precision, device)
-    torch.backends.cudnn.benchmark = True  # crops have one size: the fastest kernels are worth finding
-    with RunLog(folder, task.monitor) as log:
-        train_samples, val_samples = read_data(cfg, log.say, folder, resume)
-        torch.manual_seed(cfg.seed)
-        model = build_model(cfg, train_samples)
-        predictor = Predictor(
-            model, task.normalization, task.classes, task.scoring().threshold or 0.5, device, precision
+    with ExitStack() as stack:
+        place, console = folder, None
+        if not ranks.first:  # speaks and writes to nobody
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            console = Console(file=stack.enter_context(open(os.devnull, "w")))
+        stop = stack.enter_context(StopRequest().listening())
+        log = stack.enter_context(RunLog(place, cfg.task.monitor, console))
+        training = assemble(cfg, folder, ranks, stop, log, resume)
+        state = TrainState()
+        if resume:
+            state = training.restore()
+            log.resume(state.epoch)
+            best = state.best.get(cfg.task.monitor, 0)
+            log.say(f"resumed after epoch {state.epoch}, step {state.step}, best {cfg.task.monitor} {best:.4f}")
+        schedule = build_schedule(cfg, training.source.plan.steps)
+        state = fit(
+            training.learner,
+            training,
+            log,
+            state,
+            schedule,
+            validation_seconds=rehearse(training.predictor, training.val_samples),
+            started=started,
+            stop=stop,
+            ranks=ranks,
+            foreground=sum(foreground_share(training.source.plan.samples)),
         )
-        augment = build_augment(cfg)
-        if not resume:
-            image = picture(augment, train_samples, cfg, 4)
-            log.tensorboard.add_image("augmentation", image, 0, dataformats="HWC")
-        augment.to(device)
-        size = crop_size(train_samples, task.crop, model.multiple)
-        batches = CropBatches(train_samples, size, trainer.batch_size, task.foreground, cfg.seed)
-        weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-        log.say(f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})")
-        log.say(f"model: {type(model).__name__} {model.settings['widths']}, {weights:.2f} million weights")
-        log.say(f"epoch: {batches.steps} steps of {trainer.batch_size} crops of {size}x{size}")
-        facts = describe(cfg, folder, predictor, train_samples, val_samples)
-        write_json(folder / "run.json", facts)
-        best_path = folder / f"best_{task.name}_model.pth"
-        state = train(cfg, best_path, facts, predictor, augment, batches, val_samples, resume, started, log)
-        settings: dict[str, int | float | str] = {
-            "lr": trainer.lr,
-            "batch_size": trainer.batch_size,
-            "crop": size,
-            "seed": cfg.seed,
-            "model": f"{type(model).__name__} {model.settings['widths']}",
-        }
-        best = write_results(folder, best_path, predictor, val_samples, state, settings, task.scoring(), log)
-        show_report(folder, log)
-        return best[task.monitor]
+        score = state.best[cfg.task.monitor]
+        if ranks.first:
+            score = finish(cfg, folder, training, state, log)
+        return share(ranks, score)
 
 
-def train(
-    cfg: RunConfig,
-    best_path: Path,
-    facts: dict[str, Any],
-    predictor: Predictor,
-    augment: Augmentation,
-    batches: CropBatches,
-    val_samples: list[Sample],
-    resume: bool,
-    started: float,
-    log: RunLog,
-) -> TrainState:
-    """Hand the parts to the loop, with what it calls to validate and to save; `facts` go into the model file."""
+def assemble(cfg: RunConfig, folder: Path, ranks: Ranks, stop: StopRequest, log: RunLog, resume: bool) -> TrainingRun:
+    """All parts of a run, from its settings; writes ``run.json``."""
     task, trainer = cfg.task, cfg.trainer
-    model, device = predictor.model, predictor.device
-    last_path = best_path.with_name("last.pth")
-    optimizer = torch.optim.AdamW(model.parameters(), trainer.lr, weight_decay=trainer.weight_decay, fused=True)
-    state = TrainState()
-    if resume:
-        state = restore(last_path, model, optimizer)
-        log.resume(state.epoch)
-        log.say(f"resumed after epoch {state.epoch}, best {task.monitor} {state.best.get(task.monitor, 0):.4f}")
-    content = {key: facts[key] for key in ("task", "versions", "data", "model")} | {
+    name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
+    device, device_reason = choose_device(name)
+    precision, precision_reason = choose_precision(trainer.precision, device)
+    set_arithmetic(precision, trainer.deterministic)
+    train_samples, val_samples = read_data(cfg, log.say, folder, resume)
+    torch.manual_seed(cfg.seed)
+    model = build_model(cfg, train_samples)
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    log.say(f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})")
+    log.say(f"model: {type(model).__name__} {model.settings['widths']}, {weights:.2f} million weights")
+    if ranks.world > 1:
+        log.say(f"processes: {ranks.world}, each with its share of every batch")
+    source = build_source(cfg, train_samples, model, precision, ranks, log.say)
+    learner = build_learner(cfg, model, precision, ranks)
+    threshold = task.scoring().threshold or 0.5
+    predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
+    augment = build_augment(cfg)
+    if ranks.first and not resume:
+        image = picture(augment, train_samples, cfg, 4)
+        log.image("augmentation", image, 0)
+    facts = describe(cfg, folder, predictor, train_samples, val_samples)
+    if ranks.first:
+        write_json(folder / "run.json", facts)
+    model_facts = {key: facts[key] for key in ("task", "versions", "data", "model")} | {
         "normalization": task.normalization,
         "classes": list(task.classes),
         "threshold": predictor.threshold,
@@ -185,44 +235,44 @@ def train(
         "measure": asdict(task.measure),
     }
 
-    def save(now: TrainState, improved: bool) -> None:
-        model_file = content | {"weights": model.state_dict(), "metrics": now.best}
-        if improved:
-            checkpoint.save(best_path, model_file)
-        checkpoint.save(last_path, model_file | {"state": now.plain(), "optimizer": optimizer.state_dict()})
-
     def show(index: int, sample: Sample, labels: NDArray) -> None:
-        if index < trainer.pictures:
+        if index < trainer.pictures and ranks.first:
             image = sample_overlay(sample, labels, predictor, largest=1024)
-            log.tensorboard.add_image(f"val/{index}_{sample.name}", image, state.epoch, dataformats="HWC")
+            log.image(f"val/{index}_{sample.name}", image, log.epochs)
 
-    def validate() -> dict[str, float]:
-        return summarize(evaluate(predictor, val_samples, centreline=task.monitor == "cldice", look=show))
-
-    return fit(
-        model,
-        SegmentationLoss(task.loss.bce, task.loss.dice, task.loss.cldice, task.loss.cldice_iterations),
-        optimizer,
-        iter(batch_loader(batches, trainer.num_workers, state.epoch, pin=device.type == "cuda")),
-        lambda batch: prepare(batch, device, augment, task.normalization, len(task.classes)),
-        validate,
-        save,
-        log,
-        state,
-        budget=Budget(total_steps(trainer.steps, trainer.epochs, batches.steps), trainer.seconds()),
-        epoch_steps=batches.steps,
-        monitor=task.monitor,
-        lr=trainer.lr,
-        warmup=trainer.warmup,
-        grad_clip=trainer.grad_clip,
-        validate_every=None if trainer.validate_every == "auto" else int(trainer.validate_every),
-        patience=trainer.patience,
-        precision=predictor.precision,
-        seed=cfg.seed,
-        log_every=trainer.log_every,
-        validation_seconds=rehearse(predictor, val_samples),
-        started=started,
+    return TrainingRun(
+        learner=learner,
+        predictor=predictor,
+        source=source,
+        augment=augment.to(device),
+        val_samples=val_samples,
+        best_path=folder / f"best_{task.name}_model.pth",
+        facts=model_facts,
+        say=log.say,
+        show=show,
+        centreline=task.monitor == "cldice",
+        workers=trainer.num_workers,
+        start_method=trainer.start_method,
+        stop=stop,
+        ranks=ranks,
     )
+
+
+def finish(cfg: RunConfig, folder: Path, training: TrainingRun, state: TrainState, log: RunLog) -> float:
+    """Score the best model and write the results; returns its monitored score."""
+    task, plan = cfg.task, training.source.plan
+    model = training.learner.model
+    settings: dict[str, int | float | str] = {
+        "lr": cfg.trainer.lr,
+        "batch_size": plan.batch_size,
+        "crop": plan.size,
+        "seed": cfg.seed,
+        "model": f"{type(model).__name__} {model.settings['widths']}",
+    }
+    val = training.val_samples
+    best = write_results(folder, training.best_path, training.predictor, val, state, settings, task.scoring(), log)
+    show_report(folder, log)
+    return best[task.monitor]
 
 
 def show_report(folder: Path, log: RunLog) -> None:
@@ -241,101 +291,7 @@ def preview_run(arguments: list[str], samples: int) -> Picture:
     except HydraException as error:
         raise InputError(str(error)) from None
     train_samples, _ = read_data(cfg, print)
-    augment = build_augment(cfg)
-    return picture(augment, train_samples, cfg, samples)
-
-
-def picture(augment: Augmentation, train_samples: list[Sample], cfg: RunConfig, samples: int) -> Picture:
-    """A few crops of the first epoch through the augmentation, operation by operation."""
-    size = crop_size(train_samples, cfg.task.crop)
-    batch = CropBatches(train_samples, size, samples, cfg.task.foreground, cfg.seed)[0, 0]
-    return preview(augment, batch, cfg.task.normalization, cfg.seed)
-
-
-def read_data(
-    cfg: RunConfig, say: Callable[[str], None], folder: Path | None = None, resume: bool = False
-) -> tuple[list[Sample], list[Sample]]:
-    """Training and validation images, from folders or generated; says which in its first line.
-
-    A division of one folder is written to `folder`, and taken from there when the run is resumed.
-    """
-    data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
-    folders = data.folders()
-    if folders is None and len(task.classes) > 1:
-        raise InputError(f"task.classes={task.classes}: generated images have one class; set data.root=DIR")
-    if folders is None:
-        say(
-            f"task: {task.name}; no data given, so {synthetic.train} + {synthetic.val} images of "
-            f"{synthetic.size}x{synthetic.size} are generated (data.root=DIR for your own)"
-        )
-        samples = sources.generate(
-            task.name, synthetic.train, synthetic.val, synthetic.size, cfg.seed, data.channels, task.normalization
-        )
-    else:
-        reading, split = cfg.reading(), None
-        if data.splits:
-            stored = folder / splits.FILE if resume and folder and (folder / splits.FILE).is_file() else None
-            stored = stored or (existing(data.split) if data.split else None)
-            split = sources.choose_split(
-                folders, reading.page, stored, data.val_fraction, data.fold, data.group, cfg.seed
-            )
-            if folder:
-                splits.write_split(folder / splits.FILE, split)
-        keep = data.cache == "ram" or (data.cache == "auto" and sources.fits_in_memory(folders, reading))
-        place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"
-        where = " and ".join(str(path) for name, path in folders.items() if name.endswith("img_dir"))
-        say(f"task: {task.name}; images of {where}, {place}")
-        if split is not None:
-            say(splits.describe(split))
-        workers = max(1, cfg.trainer.num_workers)
-        samples = sources.read_folders(folders, reading, keep, workers, task.normalization, split)
-        say(sources.describe_masks([*samples[0], *samples[1]], task.classes))
-        for line in sources.describe_scale([*samples[0], *samples[1]], task.pixel_size):
-            say(line)
-    for name, part in zip(("train", "val"), samples, strict=True):
-        say(f"{name}: {sources.describe(part)}")
-    return samples
-
-
-def build_augment(cfg: RunConfig) -> Augmentation:
-    """The operations that training batches go through."""
-    augment = build(cfg.augment, tuple(cfg.allow_targets))
-    if not isinstance(augment, Augmentation):
-        raise InputError("augment: wanted _target_: segexp.augment.Augmentation, with operations listed under it")
-    return augment
-
-
-def build_model(cfg: RunConfig, samples: list[Sample]) -> UNet:
-    """The network for the task's channels and classes, its head set to the data's share of foreground."""
-    model = build(cfg.model, tuple(cfg.allow_targets), in_channels=cfg.data.channels, classes=len(cfg.task.classes))
-    if type(model).__name__ not in checkpoint.MODELS:
-        raise InputError(f"model: {type(model).__name__} is none of segexp.models, so its file could not be opened")
-    set_prior(model, sources.foreground_share(samples))
-    return model
-
-
-def total_steps(steps: int | None, epochs: int | None, epoch_steps: int) -> int | None:
-    """The smaller of the two limits, in steps; None where neither is set."""
-    limits = [limit for limit in (steps, epochs and epochs * epoch_steps) if limit is not None]
-    return min(limits, default=None)
-
-
-def rehearse(predictor: Predictor, samples: list[Sample]) -> float:
-    """Validate two images before the first step, so that what is broken there shows now; guess the time for all."""
-    tick = time.monotonic()
-    summarize(evaluate(predictor, samples[:2]))
-    pixels = [sample.shape[1] * sample.shape[2] for sample in samples]
-    return (time.monotonic() - tick) * sum(pixels) / sum(pixels[:2])
-
-
-def restore(path: Path, model: UNet, optimizer: torch.optim.Optimizer) -> TrainState:
-    """Put model and optimiser back where `last.pth` left them; returns the state."""
-    content = checkpoint.load(path)
-    if content["model"]["settings"] != model.settings:
-        raise InputError(f"{path}: its model has {content['model']['settings']}, this run {model.settings}")
-    model.load_state_dict(content["weights"])
-    optimizer.load_state_dict(content["optimizer"])
-    return TrainState(**content["state"])
+    return picture(build_augment(cfg), train_samples, cfg, samples)
 
 
 def describe(
@@ -367,3 +323,7 @@ def describe(
             "fingerprint": provenance.fingerprint([*train, *val]),
         },
     }
+
+
+if __name__ == "__main__":
+    main()

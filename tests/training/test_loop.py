@@ -1,4 +1,4 @@
-"""The loop on a tiny problem: it learns, ends where it should and resumes exactly."""
+"""The loop on a tiny problem: it learns, ends where it should, resumes exactly, and survives what is not finite."""
 
 import itertools
 import time
@@ -8,12 +8,19 @@ import pytest
 import torch
 
 from segexp.augment import Augmentation, RandomFlip
-from segexp.data.crops import Batch, CropBatches, batch_loader
+from segexp.data.crops import Batch, CropBatches, CropPlan
+from segexp.data.feed import open_feed
 from segexp.data.pairs import make_sample
+from segexp.errors import InputError
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
-from segexp.training.loop import TrainState, fit, prepare, to_targets
-from segexp.training.schedule import Budget
+from segexp.training.learner import Learner
+from segexp.training.loop import IN_A_ROW, fit, prepare, to_targets
+from segexp.training.schedule import Budget, Schedule
+from segexp.training.state import TrainState
+from segexp.training.stop import Stopped, StopRequest
+
+CPU = torch.device("cpu")
 
 
 def blobs(count=4, size=32):
@@ -30,7 +37,7 @@ def blobs(count=4, size=32):
 
 class Recorder:
     def __init__(self):
-        self.steps, self.epochs = [], []
+        self.steps, self.epochs, self.lines = [], [], []
 
     def step(self, state, progress, loss, rate):
         self.steps.append((state.step, progress, loss, rate))
@@ -38,53 +45,79 @@ class Recorder:
     def epoch(self, state, progress, loss, rate, scores):
         self.epochs.append((state.epoch, loss, scores))
 
+    def say(self, text):
+        self.lines.append(text)
 
-def train(budget, state=None, model=None, optimizer=None, saved=None, scores=None, **changes):
-    torch.manual_seed(0)
-    model = model or UNet(1, 1, widths=(4, 8))
-    optimizer = optimizer or torch.optim.AdamW(model.parameters(), 0.01)
+
+class Bench:
+    """A run in memory: `saved` holds what was saved, `poison` the positions whose images are made infinite."""
+
+    def __init__(self, scores=None, poison=(), ema=0.0):
+        torch.manual_seed(0)
+        self.learner = Learner(UNet(1, 1, widths=(4, 8)), SegmentationLoss(), 0.01, 0.01, "fp32", 1.0, ema)
+        self.source = CropBatches(CropPlan(blobs(), 16, 4, 0.5, 0))
+        self.scores = scores or itertools.repeat({"dice": 0.5})
+        self.poison, self.drawn, self.saved, self.kept = set(poison), [], [], None
+
+    def batches(self, first):
+        position = list(first)
+        for batch in open_feed(self.source, first, CPU):
+            self.drawn.append(tuple(position))
+            position[1] += 1
+            if position[1] == self.source.plan.steps:
+                position[:] = [position[0] + 1, 0]
+            yield batch
+
+    def names(self, position):
+        return self.source.plan.names(position)
+
+    def prepare(self, batch):
+        images, targets = prepare(batch, CPU, Augmentation([RandomFlip()]), "standard", 1)
+        if self.drawn[-1] in self.poison:
+            images = images / 0
+        return images, targets
+
+    def validate(self):
+        return next(self.scores)
+
+    def save(self, state, improved):
+        self.saved.append((state.plain(), improved))
+        self.kept = state.plain(), {k: _copied(v) for k, v in self.learner.state().items()}
+
+    def restore(self):
+        self.learner.restore(self.kept[1])
+        return TrainState(**self.kept[0])
+
+
+def _copied(value):
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    return {k: _copied(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def train(budget, state=None, bench=None, stop=None, validation_seconds=0.0, **changes):
+    bench = bench or Bench()
     state = state or TrainState()
-    batches = CropBatches(blobs(), 16, 4, 0.5, 0)
     recorder = Recorder()
-    settings = {
-        "epoch_steps": batches.steps,
-        "monitor": "dice",
-        "lr": 0.01,
-        "warmup": 0.1,
-        "grad_clip": 1.0,
-        "validate_every": 1,
-        "patience": None,
-        "precision": "fp32",
-        "seed": 0,
-        "log_every": 3,
-        "validation_seconds": 0.0,
-        "started": time.monotonic(),
-    } | changes
-    scores = scores or itertools.repeat({"dice": 0.5})
-    fit(
-        model,
-        SegmentationLoss(),
-        optimizer,
-        iter(batch_loader(batches, 0, state.epoch)),
-        lambda batch: prepare(batch, torch.device("cpu"), Augmentation([RandomFlip()]), "standard", 1),
-        lambda: next(scores),
-        lambda now, improved: saved.append((now.plain(), improved)) if saved is not None else None,
-        recorder,
-        state,
-        budget=budget,
-        **settings,
-    )
-    return model, optimizer, state, recorder
+    settings = {"lr": 0.01, "warmup": 0.1, "log_every": 3} | changes
+    schedule = Schedule(budget, bench.source.plan.steps, **settings)
+    fit(bench.learner, bench, recorder, state, schedule, stop=stop, validation_seconds=validation_seconds)
+    return bench, state, recorder
+
+
+def same_weights(one, other):
+    pairs = zip(one.learner.model.state_dict().values(), other.learner.model.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_it_learns():
-    _, _, state, recorder = train(Budget(steps=60))
+    _, state, recorder = train(Budget(steps=60))
     assert state.step == 60
     assert recorder.epochs[-1][1] < 0.7 * recorder.epochs[0][1]
 
 
 def test_the_rate_rises_and_ends_at_zero_after_the_last_step():
-    _, _, _, recorder = train(Budget(steps=20))
+    _, _, recorder = train(Budget(steps=20))
     rates = [rate for *_, rate in recorder.steps]
     assert len(rates) == 20
     assert max(rates) == pytest.approx(0.01)
@@ -92,14 +125,28 @@ def test_the_rate_rises_and_ends_at_zero_after_the_last_step():
     assert 0 < rates[-1] < 0.001
 
 
-def test_losses_are_read_on_logging_steps_only():
-    _, _, _, recorder = train(Budget(steps=7))
-    assert [loss is not None for _, _, loss, _ in recorder.steps] == [False, False, True, False, False, True, False]
+def test_losses_are_read_on_logging_steps_and_at_the_end_of_an_epoch_only():
+    _, _, recorder = train(Budget(steps=8), log_every=3)
+    assert [loss is not None for _, _, loss, _ in recorder.steps] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_steps():
+    _, _, recorder = train(Budget(steps=4), log_every=1)
+    assert recorder.epochs[0][1] == pytest.approx(np.mean([loss for _, _, loss, _ in recorder.steps]))
 
 
 def test_time_ends_it_with_a_last_validation():
     tick = time.monotonic()
-    _, _, state, recorder = train(Budget(seconds=5.0), validate_every=10**6)
+    _, state, recorder = train(Budget(seconds=5.0), validate_every=10**6)
     assert 2 < time.monotonic() - tick < 5  # two of the seconds are kept back for writing the results
     assert state.step > 3
     assert recorder.epochs[-1][2] is not None
@@ -107,48 +154,117 @@ def test_time_ends_it_with_a_last_validation():
 
 
 def test_the_best_model_is_the_latest_of_the_best():
-    saved = []
-    scores = iter([{"dice": d} for d in (0.1, 0.5, 0.5, 0.2)])
-    _, _, state, _ = train(Budget(steps=16), saved=saved, scores=scores)
-    assert [improved for _, improved in saved] == [True, True, True, False]
+    bench = Bench(scores=iter([{"dice": d} for d in (0.1, 0.5, 0.5, 0.2)]))
+    _, state, _ = train(Budget(steps=16), bench=bench)
+    assert [improved for saved, improved in bench.saved if saved["step"]] == [True, True, True, False]
     assert state.best == {"dice": 0.5, "epoch": 3}
     assert state.stale == 1
 
 
 def test_patience():
-    scores = iter([{"dice": d} for d in (0.5, 0.4, 0.4, 0.9)])
-    _, _, state, _ = train(Budget(steps=1000), scores=scores, patience=2)
+    bench = Bench(scores=iter([{"dice": d} for d in (0.5, 0.4, 0.4, 0.9)]))
+    _, state, _ = train(Budget(steps=1000), bench=bench, patience=2)
     assert state.epoch == 3
 
 
-def test_a_resumed_run_is_the_uninterrupted_one():
-    whole, *_ = train(Budget(steps=16))
+class SignalAfter(StopRequest):
+    """Asks to stop once it was looked at so often."""
 
-    class StopAfterTwo(list):
-        def append(self, saved):
-            super().append(saved)
-            if len(self) == 2:
-                raise KeyboardInterrupt
+    def __init__(self, looks):
+        self.looks = looks
 
-    torch.manual_seed(0)
-    model = UNet(1, 1, widths=(4, 8))
-    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
-    saved = StopAfterTwo()
-    with pytest.raises(KeyboardInterrupt):
-        train(Budget(steps=16), model=model, optimizer=optimizer, saved=saved)
-    again = UNet(1, 1, widths=(4, 8))
-    again.load_state_dict(model.state_dict())
-    fresh = torch.optim.AdamW(again.parameters(), 0.01)
-    fresh.load_state_dict(optimizer.state_dict())
-    resumed, *_ = train(Budget(steps=16), state=TrainState(**saved[-1][0]), model=again, optimizer=fresh)
-    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
+    @property
+    def number(self):
+        self.looks -= 1
+        return 15 if self.looks < 0 else 0
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2, 5, 6, 9, 19])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_stopped_anywhere_goes_on_as_if_it_never_had(looks, ema):
+    whole, _, told = train(Budget(steps=16), bench=Bench(ema=ema))
+    part = Bench(ema=ema)
+    with pytest.raises(Stopped) as stopped:
+        train(Budget(steps=16), bench=part, stop=SignalAfter(looks))
+    assert stopped.value.number == 15
+    fresh = Bench(ema=ema)
+    for parameter in fresh.learner.model.parameters():
+        torch.nn.init.zeros_(parameter)
+    fresh.kept = part.kept
+    _, state, rest = train(Budget(steps=16), state=fresh.restore(), bench=fresh)
+    assert state.step == 16
+    assert same_weights(whole, fresh)
+    if ema:
+        averages = (bench.learner.average.state_dict().values() for bench in (whole, fresh))
+        assert all(torch.equal(a, b) for a, b in zip(*averages, strict=True))
+    assert told.epochs[-1] == rest.epochs[-1]
+
+
+def test_a_stop_during_validation_is_saved_before_the_epoch_counts():
+    def scores():
+        yield {"dice": 0.5}
+        raise Stopped(2)
+
+    bench = Bench(scores=scores())
+    with pytest.raises(Stopped):
+        train(Budget(steps=16), bench=bench)
+    saved = bench.saved[-1][0]
+    assert (saved["epoch"], saved["position"], saved["step"]) == (1, 4, 8)
+    bench.scores = itertools.repeat({"dice": 0.6})
+    bench.restore()
+    _, state, _ = train(Budget(steps=16), state=TrainState(**saved), bench=bench)
+    assert (state.epoch, state.step) == (4, 16)
+    assert state.best["epoch"] == 4
 
 
 def test_a_finished_run_takes_no_further_step():
-    _, _, state, recorder = train(Budget(steps=5), state=TrainState(epoch=2, step=5, best={"dice": 0.3, "epoch": 1}))
+    _, state, recorder = train(Budget(steps=5), state=TrainState(epoch=2, step=5, best={"dice": 0.3, "epoch": 1}))
     assert state.step == 5
     assert recorder.steps == []
+
+
+def test_a_step_that_is_not_finite_is_skipped_counted_and_its_files_are_named():
+    bench, state, recorder = train(Budget(steps=12), bench=Bench(poison=[(1, 1)]))
+    assert state.skipped == 1
+    assert state.step == 12
+    assert all(torch.isfinite(value).all() for value in bench.learner.model.state_dict().values())
+    (line,) = recorder.lines
+    assert "epoch 2, step 2 skipped" in line
+    assert all(name in line for name in bench.names((1, 1)))
+    assert np.isfinite([loss for _, loss, _ in recorder.epochs]).all()
+
+
+def test_many_such_steps_in_a_row_lead_back_at_half_the_rate_and_then_to_an_end():
+    poison = [(epoch, step) for epoch in range(1, 9) for step in range(4)]
+    assert IN_A_ROW == 8
+    bench = Bench(poison=poison)
+    with pytest.raises(InputError, match=r"training diverges: 32 steps .* trainer\.lr"):
+        train(Budget(steps=40), bench=bench)
+    good = Bench(poison=poison)
+    forgiving = good.restore
+
+    def restore():
+        good.poison.clear()
+        return forgiving()
+
+    good.restore = restore
+    _, state, recorder = train(Budget(steps=40), bench=good)
+    assert (state.step, state.retreats, state.rate_scale, state.skipped) == (40, 1, 0.5, 8)
+    assert any("at 0.5 of the learning rate" in line for line in recorder.lines)
+    assert max(rate for *_, rate in recorder.steps[-20:]) < 0.006
+
+
+def test_the_state_is_saved_inside_long_epochs():
+    bench = Bench()
+    train(Budget(steps=4), bench=bench, save_every=1e-9)
+    assert [saved["position"] for saved, _ in bench.saved] == [0, 1, 2, 3, 4, 0]
+
+
+def test_warnings_are_given_once():
+    bench = Bench(scores=itertools.repeat({"dice": 0.0, "recall": 0.0}))
+    _, state, recorder = train(Budget(steps=40), bench=bench)
+    assert sum("everything background" in line for line in recorder.lines) == 1
+    assert state.warned == ["all background"]
 
 
 def test_targets():
@@ -163,7 +279,7 @@ def test_prepare_normalises_with_the_whole_images_statistics():
         torch.tensor([[100.0], [300.0]]),
         torch.tensor([[50.0], [50.0]]),
     )
-    images, targets = prepare(batch, torch.device("cpu"), Augmentation([]), "standard", 1)
+    images, targets = prepare(batch, CPU, Augmentation([]), "standard", 1)
     assert images[:, 0, 0, 0].tolist() == [4.0, 0.0]
     assert targets.dtype == torch.float32
     assert images.is_contiguous(memory_format=torch.channels_last)

@@ -7,8 +7,8 @@ import re
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segexp.training.loop import TrainState
 from segexp.training.runlog import RunLog, clock
+from segexp.training.state import TrainState
 
 SCORES = {"dice": 0.75, "iou": 0.6}
 
@@ -16,7 +16,7 @@ SCORES = {"dice": 0.75, "iou": 0.6}
 def tell(folder, console, epochs=(1, 2, 3)):
     with RunLog(folder, "dice", console) as log:
         for epoch in epochs:
-            state = TrainState(epoch, 10 * epoch, 60.0 * epoch)
+            state = TrainState(epoch, 10 * epoch, elapsed=60.0 * epoch)
             log.step(state, epoch / 4, 0.5, 0.001)
             log.epoch(state, epoch / 4, 0.5 / epoch, 0.001, SCORES if epoch != 2 else None)
         log.hyperparameters({"lr": 0.001}, {"best/dice": 0.75})

@@ -69,7 +69,7 @@ class DataConfig(Checked):
                 part()
             except InputError as error:
                 found += str(error).splitlines()
-        caches = ("auto", "ram", "disk")
+        caches = ("auto", "device", "ram", "disk")
         require(found, self.cache in caches, f"data.cache={self.cache}: wanted one of {', '.join(caches)}")
         needed = FOLDERS[:2] if self.splits else FOLDERS
         given = [name for name in FOLDERS if getattr(self, name) is not None]

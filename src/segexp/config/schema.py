@@ -152,6 +152,10 @@ class TaskConfig(Checked):
         )
 
 
+COMPILE = ("none", "default", "reduce-overhead", "max-autotune")
+START_METHODS = (None, "fork", "spawn", "forkserver")
+
+
 @dataclass
 class TrainerConfig(Checked):
     """How long, how fast, on what."""
@@ -159,17 +163,24 @@ class TrainerConfig(Checked):
     epochs: int | None = MISSING
     steps: int | None = MISSING
     max_time: str | None = MISSING
-    batch_size: int = MISSING
+    batch_size: int | str = MISSING
+    micro_batch: int | None = MISSING
     lr: float = MISSING
     weight_decay: float = MISSING
     warmup: float = MISSING
     grad_clip: float | None = MISSING
+    ema: float = MISSING
     validate_every: str = MISSING
     patience: int | None = MISSING
     seeds: int = MISSING
+    save_every: str = MISSING
     num_workers: int = MISSING
+    start_method: str | None = MISSING
     device: str = MISSING
+    devices: int | str = MISSING
     precision: str = MISSING
+    compile: str = MISSING
+    deterministic: bool = MISSING
     log_every: int = MISSING
     pictures: int = MISSING
 
@@ -180,7 +191,7 @@ class TrainerConfig(Checked):
             value = getattr(self, name)
             require(found, value is None or value >= least, f"trainer.{name}={value}: wanted {least} or more")
 
-        for name in ("epochs", "steps", "batch_size", "patience", "log_every"):
+        for name in ("epochs", "steps", "micro_batch", "patience", "log_every"):
             at_least(name, 1)
         for name in ("num_workers", "pictures"):
             at_least(name, 0)
@@ -199,6 +210,15 @@ class TrainerConfig(Checked):
             f"trainer.seeds={self.seeds}: wanted 1 here; more are repeats of the run, which only the command line of "
             "segexp train can ask for",
         )
+        require(found, 0 <= self.ema < 1, f"trainer.ema={self.ema}: wanted 0 (off) to below 1, such as 0.99")
+        for name in ("batch_size", "devices"):
+            value = str(getattr(self, name))
+            fine = value == "auto" or (value.isdigit() and int(value) >= 1)
+            require(found, fine, f"trainer.{name}={value}: wanted 1 or more, or auto")
+        for name, options in (("compile", COMPILE), ("start_method", START_METHODS)):
+            value = getattr(self, name)
+            known = ", ".join(option or "null" for option in options)
+            require(found, value in options, f"trainer.{name}={value}: wanted one of {known}")
         every = self.validate_every
         require(
             found,
@@ -212,26 +232,32 @@ class TrainerConfig(Checked):
         )
         if self.epochs is None and self.steps is None and self.max_time is None:
             found.append("trainer: no limit; set trainer.epochs, trainer.steps or trainer.max_time=00:05:00")
-        try:
-            self.seconds()
-        except InputError as error:
-            found.append(str(error))
+        for read in (self.seconds, self.save_seconds):
+            try:
+                read()
+            except InputError as error:
+                found.append(str(error))
         return found
 
     def seconds(self) -> float | None:
         """`max_time` in seconds."""
-        if self.max_time is None:
-            return None
-        parts = re.fullmatch(r"(?:(\d+):)?(\d+):(\d{1,2}(?:\.\d+)?)", self.max_time.strip())
-        if parts is None:
-            raise InputError(
-                f"trainer.max_time={self.max_time}: wanted hours:minutes:seconds, such as 00:05:00 (in YAML: in quotes)"
-            )
-        hours, minutes, seconds = (float(part or 0) for part in parts.groups())
-        total = 3600 * hours + 60 * minutes + seconds
-        if total <= 0:
-            raise InputError(f"trainer.max_time={self.max_time}: wanted more than no time")
-        return total
+        return None if self.max_time is None else _seconds("trainer.max_time", self.max_time)
+
+    def save_seconds(self) -> float:
+        """`save_every` in seconds."""
+        return _seconds("trainer.save_every", self.save_every)
+
+
+def _seconds(name: str, text: str) -> float:
+    """Seconds of a time written as hours:minutes:seconds."""
+    parts = re.fullmatch(r"(?:(\d+):)?(\d+):(\d{1,2}(?:\.\d+)?)", text.strip())
+    if parts is None:
+        raise InputError(f"{name}={text}: wanted hours:minutes:seconds, such as 00:05:00 (in YAML: in quotes)")
+    hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+    total = 3600 * hours + 60 * minutes + seconds
+    if total <= 0:
+        raise InputError(f"{name}={text}: wanted more than no time")
+    return total
 
 
 @dataclass

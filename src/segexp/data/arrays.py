@@ -1,12 +1,16 @@
 """`.npy` files, whole or by window, never unpickled and never longer than the file."""
 
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.limits import check_declared
 from segexp.errors import InputError
+
+_PARSING = Lock()
+"""NumPy reads the header with `ast`, which in some releases of Python 3.11 fails when two threads use it at once."""
 
 
 def open_array(path: Path) -> NDArray:
@@ -19,7 +23,8 @@ def open_array(path: Path) -> NDArray:
             start = file.read(2)
         if start == b"PK":
             raise InputError(f"{path}: an archive of several arrays; wanted one array written by numpy.save")
-        array = np.lib.format.open_memmap(path, mode="r")
+        with _PARSING:
+            array = np.lib.format.open_memmap(path, mode="r")
     except InputError:
         raise
     except PermissionError:

@@ -1,20 +1,23 @@
-"""Draw training crops: every batch is a pure function of the seed, the epoch and the step.
+"""Where training crops lie: every batch is a pure function of the seed, the epoch and the step.
 
-So the result is the same for any number of workers, and a resumed run draws what the uninterrupted one would have
-drawn. An epoch holds about as many pixels as the data set: each image gives a share of the crops proportional to its
-area, and at least one.
+So the result is the same for any number of workers, processes and kinds of memory, and a resumed run draws what the
+uninterrupted one would have drawn. An epoch holds about as many pixels as the data set: each image gives a share of the
+crops proportional to its area, and at least one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from segexp.data.pairs import Sample
+
+Position = tuple[int, int]
+"""An epoch and a step within it, both from 0."""
 
 
 class Batch(NamedTuple):
@@ -36,54 +39,98 @@ class Batch(NamedTuple):
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
+class Crops(NamedTuple):
+    """Where the crops of a batch lie: numbers of images (B,), and rows and columns of their first pixels (B, 2)."""
+
+    images: NDArray[np.int64]
+    corners: NDArray[np.int64]
+
+
 def crop_size(samples: Sequence[Sample], wanted: int, multiple: int = 16) -> int:
     """The side of the square crop: as wanted, or smaller where no image is that large."""
     largest = max(max(sample.shape[1:]) for sample in samples)
     return min(wanted, -(-largest // multiple) * multiple)
 
 
-class CropBatches(Dataset):
-    """Batches of crops, indexed by (epoch, step).
+class CropPlan:
+    """Draws where the crops lie.
 
     Args:
         samples: the annotated images.
         size: side of the square crops in pixels; smaller images are extended by reflection.
-        batch_size: crops a batch.
+        batch_size: crops a batch, those of all processes together.
         foreground: share of the crops placed so that they contain a foreground pixel.
         seed: every draw follows from it.
+        rank, world: of the crops of each batch this process takes number rank, rank + world, and so on.
     """
 
-    def __init__(self, samples: Sequence[Sample], size: int, batch_size: int, foreground: float, seed: int):
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        size: int,
+        batch_size: int,
+        foreground: float,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ):
         self.samples, self.size, self.batch_size = samples, size, batch_size
-        self.foreground, self.seed = foreground, seed
-        area = np.array([sample.shape[1] * sample.shape[2] for sample in samples])
+        self.foreground, self.seed, self.rows = foreground, seed, slice(rank, None, world)
+        self._shapes = np.array([sample.shape[1:] for sample in samples])
+        area = self._shapes.prod(axis=1)
         self.crops_per_image = np.maximum(1, np.rint(area / size**2)).astype(int)
         self.steps = max(1, round(int(self.crops_per_image.sum()) / batch_size))
         self.dtype = np.result_type(*{sample.dtype for sample in samples})
         if self.dtype not in (np.uint8, np.uint16, np.float32):
             self.dtype = np.dtype(np.float32)
+        self._order: tuple[int, NDArray] = (-1, np.empty(0))
 
     def order(self, epoch: int) -> NDArray:
         """Image of each crop of an epoch: (steps * batch_size,), filled up from the next epoch's permutation."""
-        wanted = self.steps * self.batch_size
-        images = np.repeat(np.arange(len(self.samples)), self.crops_per_image)
-        rng = np.random.default_rng((self.seed, epoch))
-        shuffled = [rng.permutation(images) for _ in range(-(-wanted // len(images)))]
-        return np.concatenate(shuffled)[:wanted]
+        if self._order[0] != epoch:
+            wanted = self.steps * self.batch_size
+            images = np.repeat(np.arange(len(self.samples)), self.crops_per_image)
+            rng = np.random.default_rng((self.seed, epoch))
+            shuffled = [rng.permutation(images) for _ in range(-(-wanted // len(images)))]
+            self._order = epoch, np.concatenate(shuffled)[:wanted]
+        return self._order[1]
 
-    def __getitem__(self, position: tuple[int, int]) -> Batch:
+    def draw(self, position: Position) -> Crops:
+        """The crops of one batch that this process takes: anywhere, or around a random foreground pixel."""
         epoch, step = position
-        start = step * self.batch_size
-        rng = np.random.default_rng((self.seed, epoch, step))
-        chosen = [self.samples[i] for i in self.order(epoch)[start : start + self.batch_size]]
-        shape = (len(chosen), chosen[0].shape[0], self.size, self.size)
-        pixels = np.empty(shape, self.dtype)
-        labels = np.empty((len(chosen), 1, self.size, self.size), np.uint8)
-        for row, sample in enumerate(chosen):
-            top, left = self._corner(sample, rng)
-            image, mask = sample.load()
-            pixels[row] = window(image, top, left, self.size)
-            labels[row, 0] = window(mask, top, left, self.size)
+        images = self.order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        draws = np.random.default_rng((self.seed, epoch, step)).random((self.batch_size, 6))
+        images, draws = images[self.rows], draws[self.rows]
+        room = np.maximum(self._shapes[images] - self.size, 0)
+        corners = (draws[:, 0:2] * (room + 1)).astype(np.int64)
+        for row, image in enumerate(images):
+            points = self.samples[image].foreground
+            if draws[row, 4] < self.foreground and len(points):
+                point = points[int(draws[row, 5] * len(points))]
+                corners[row] = point - (draws[row, 2:4] * self.size).astype(np.int64)
+        return Crops(images, corners.clip(0, room))
+
+    def names(self, position: Position) -> list[str]:
+        """Names of the images that the crops of a batch come from, each once."""
+        return list(dict.fromkeys(self.samples[image].name for image in self.draw(position).images))
+
+
+class CropBatches(Dataset):
+    """Batches of a plan, cut out in memory or read from files, indexed by (epoch, step)."""
+
+    def __init__(self, plan: CropPlan):
+        self.plan = plan
+
+    def __getitem__(self, position: Position) -> Batch:
+        size = self.plan.size
+        images, corners = self.plan.draw(position)
+        chosen = [self.plan.samples[image] for image in images]
+        pixels = np.empty((len(chosen), chosen[0].shape[0], size, size), self.plan.dtype)
+        labels = np.empty((len(chosen), 1, size, size), np.uint8)
+        for row, (sample, (top, left)) in enumerate(zip(chosen, corners, strict=True)):
+            image, mask = sample.window(int(top), int(left), size)
+            pixels[row] = extend(image, size)
+            labels[row, 0] = extend(mask, size)
         return Batch(
             torch.from_numpy(pixels),
             torch.from_numpy(labels),
@@ -91,51 +138,69 @@ class CropBatches(Dataset):
             torch.from_numpy(np.stack([sample.scale for sample in chosen])),
         )
 
-    def _corner(self, sample: Sample, rng: np.random.Generator) -> tuple[int, int]:
-        """Top left pixel of a crop: anywhere, or such that a random foreground pixel lies somewhere inside."""
-        room = np.maximum(np.array(sample.shape[1:]) - self.size, 0)
-        uniform, within, choice = rng.random(2), rng.random(2), rng.random(2)
-        if choice[0] < self.foreground and len(sample.foreground):
-            point = sample.foreground[int(choice[1] * len(sample.foreground))]
-            corner = point - (within * self.size).astype(int)
-        else:
-            corner = (uniform * (room + 1)).astype(int)
-        top, left = np.clip(corner, 0, room)
-        return int(top), int(left)
+
+class DeviceBatches:
+    """Batches of a plan whose images all lie on the device: a batch is one gather there, whatever the images' sizes.
+
+    The same crops as `CropBatches` cuts. Pixels are one flat tensor, image after image.
+    """
+
+    def __init__(self, plan: CropPlan, device: torch.device):
+        self.plan, self.device = plan, device
+        loaded = [sample.load() for sample in plan.samples]
+        self._pixels = _flat([pixels for pixels, _ in loaded], plan.dtype).to(device)
+        self._labels = _flat([labels for _, labels in loaded], np.dtype(np.uint8)).to(device)
+        shapes = torch.tensor([sample.shape for sample in plan.samples])
+        ends = shapes.prod(1).cumsum(0)
+        areas = shapes[:, 1] * shapes[:, 2]
+        # (images, 5): height, width, area, first pixel, first label
+        self._places = torch.stack([shapes[:, 1], shapes[:, 2], areas, ends - shapes.prod(1), areas.cumsum(0) - areas])
+        self._places = self._places.T.contiguous().to(device)
+        self._offset = torch.from_numpy(np.stack([sample.offset for sample in plan.samples])).to(device)
+        self._scale = torch.from_numpy(np.stack([sample.scale for sample in plan.samples])).to(device)
+
+    def __getitem__(self, position: Position) -> Batch:
+        crops = self.plan.draw(position)
+        drawn = torch.from_numpy(np.column_stack([crops.images, crops.corners]))
+        if self.device.type == "cuda":
+            drawn = drawn.pin_memory().to(self.device, non_blocking=True)
+        images, tops, lefts = drawn.T
+        height, width, area, first, first_label = self._places[images].T[..., None]
+        steps = torch.arange(self.plan.size, device=self.device)
+        # (B, S, S) places within one channel
+        place = (mirrored(tops[:, None] + steps, height) * width)[:, :, None]
+        place = place + mirrored(lefts[:, None] + steps, width)[:, None, :]
+        channels = torch.arange(self._offset.shape[1], device=self.device)
+        starts = first + channels * area  # (B, C)
+        pixels = self._pixels[starts[:, :, None, None] + place[:, None]]
+        labels = self._labels[(first_label[..., None] + place)[:, None]]
+        return Batch(pixels.view(_TORCH[self.plan.dtype]), labels, self._offset[images], self._scale[images])
 
 
-def window(array: NDArray, top: int, left: int, size: int) -> NDArray:
-    """The square of (..., H, W) at (top, left), extended by reflection where the array ends before it."""
-    cut = array[..., top : top + size, left : left + size]
-    missing = (size - cut.shape[-2], size - cut.shape[-1])
+def pixel_memory(samples: Sequence[Sample]) -> int:
+    """Bytes that `DeviceBatches` keeps of these images and labels, in the dtype of the widest."""
+    width = np.result_type(*{sample.dtype for sample in samples}).itemsize
+    return sum((sample.shape[0] * width + 1) * sample.shape[1] * sample.shape[2] for sample in samples)
+
+
+_TORCH = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.uint16, np.dtype(np.float32): torch.float32}
+
+
+def _flat(arrays: list[NDArray], dtype: np.dtype) -> Tensor:
+    """All values one after another; uint16 as int16 of the same bits, since CUDA does not index uint16."""
+    whole = np.concatenate([np.asarray(array, dtype).ravel() for array in arrays])
+    return torch.from_numpy(whole.view(np.int16) if dtype == np.uint16 else whole)
+
+
+def mirrored(places: Tensor, length: Tensor) -> Tensor:
+    """Places beyond the end of an axis, reflected with the last pixel repeated, as `extend` extends images."""
+    folded = places % (2 * length)
+    return torch.minimum(folded, 2 * length - 1 - folded)
+
+
+def extend(array: NDArray, size: int) -> NDArray:
+    """Bring (..., h, w) to (..., size, size) by reflection at the bottom and right, the last pixel repeated."""
+    missing = (size - array.shape[-2], size - array.shape[-1])
     if missing == (0, 0):
-        return cut
-    widths = [(0, 0)] * (array.ndim - 2) + [(0, missing[0]), (0, missing[1])]
-    return np.pad(cut, widths, mode="symmetric")
-
-
-class Positions(Sampler):
-    """(epoch, step) without end, starting at `first_epoch`: the workers never pause between epochs."""
-
-    def __init__(self, steps: int, first_epoch: int = 0):
-        self.steps, self.first_epoch = steps, first_epoch
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self.first_epoch
-        while True:
-            yield from ((epoch, step) for step in range(self.steps))
-            epoch += 1
-
-
-def batch_loader(batches: CropBatches, workers: int, first_epoch: int = 0, pin: bool = False) -> DataLoader:
-    """An endless loader of batches; pixels in memory are cropped here, files are read by `workers` processes."""
-    in_memory = all(sample.pixels is not None for sample in batches.samples)
-    workers = 0 if in_memory else workers
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=Positions(batches.steps, first_epoch),
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        pin_memory=pin,
-    )
+        return array
+    return np.pad(array, [(0, 0)] * (array.ndim - 2) + [(0, missing[0]), (0, missing[1])], mode="symmetric")

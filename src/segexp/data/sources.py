@@ -118,7 +118,7 @@ def generate(task: str, train: int, val: int, size: int, seed: int, channels: in
     return samples[:train], samples[train:]
 
 
-def foreground_share(samples: list[Sample]) -> list[float]:
+def foreground_share(samples: Sequence[Sample]) -> list[float]:
     """Share of each class among the annotated pixels."""
     counts = np.sum([sample.class_pixels for sample in samples], axis=0)
     return [float(count / max(counts.sum(), 1)) for count in counts[1:]]

@@ -1,48 +1,33 @@
 """The training loop. It reads top to bottom; what it must remember is `TrainState`, which is also what is saved.
 
-Nothing in a step waits for the device: the loss is read every `log_every` steps and once an epoch.
+Nothing in a step waits for the device: losses and whether they were finite are read every `log_every` steps and once an
+epoch.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from segexp.data.crops import Batch
+from segexp.augment import Augmentation
+from segexp.data.crops import Batch, Position
 from segexp.data.images import IGNORE
 from segexp.data.normalization import finish, standardize
-from segexp.device import autocast
+from segexp.distributed import ALONE, Ranks, agree
+from segexp.errors import InputError
 from segexp.losses import IGNORED
-from segexp.training.schedule import Budget, learning_rate_factor
+from segexp.training.learner import Learner
+from segexp.training.schedule import Budget, Schedule, learning_rate_factor
+from segexp.training.state import Scores, TrainState
+from segexp.training.stop import Stopped, StopRequest
+from segexp.training.watch import Look, watch
 
-Scores = dict[str, float]
-
-
-@dataclass
-class TrainState:
-    """Where a run stands between two epochs; plain values only.
-
-    Attributes:
-        epoch: epochs completed.
-        step: optimiser steps taken.
-        elapsed: seconds used, over all sittings.
-        best: scores of the best validation so far, with its ``epoch``; empty before the first.
-        stale: validations since then.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    elapsed: float = 0.0
-    best: dict[str, float] = field(default_factory=dict)
-    stale: int = 0
-
-    def plain(self) -> dict[str, Any]:
-        """As a dict, for a checkpoint."""
-        return asdict(self)
+IN_A_ROW = 8
+"""Steps in a row without a finite loss and gradient, after which training goes back to the last good state."""
+RETREATS = 3
+"""Times that it goes back, at half the learning rate each time, before it gives up."""
 
 
 class Listener(Protocol):
@@ -54,6 +39,31 @@ class Listener(Protocol):
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
         """After each epoch; `scores` is None where it was not validated."""
 
+    def say(self, text: str) -> None:
+        """A line for the person who watches."""
+
+
+class Run(Protocol):
+    """What the loop leaves to the one that owns files and images: see `segexp.run`."""
+
+    def batches(self, first: Position) -> Iterator[Batch]:
+        """Batches without end from an epoch and a step in it."""
+
+    def names(self, position: Position) -> list[str]:
+        """Files that a batch was cut from."""
+
+    def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A raw batch to (images, targets) on the device; may draw from torch's global generators."""
+
+    def validate(self) -> Scores:
+        """Scores of the model as it stands; raises `Stopped` where it is asked to end."""
+
+    def save(self, state: TrainState, improved: bool) -> None:
+        """Keep the state, and the model where it is the best so far."""
+
+    def restore(self) -> TrainState:
+        """Put the learner back to the state saved last."""
+
 
 def to_targets(labels: Tensor, classes: int) -> Tensor:
     """Labels (B, 1, H, W) uint8 to targets (B, classes, H, W) float32: 0 or 1, and -1 where nobody annotated."""
@@ -62,121 +72,267 @@ def to_targets(labels: Tensor, classes: int) -> Tensor:
 
 
 def prepare(
-    batch: Batch, device: torch.device, augment: Callable, normalization: str, classes: int
+    batch: Batch, device: torch.device, augment: Augmentation, normalization: str, classes: int, ranks: Ranks = ALONE
 ) -> tuple[Tensor, Tensor]:
-    """Raw crops to the network's input (B, C, H, W) float32 and targets (B, K, H, W), all on the device."""
+    """Raw crops to the network's input (B, C, H, W) float32 and targets (B, K, H, W), all on the device.
+
+    With several processes the augmentation is drawn for the whole batch, of which each applies its own part.
+    """
     raw, labels, offset, scale = batch.to(device)
     plain = standardize(raw, offset, scale)
-    augmented, labels = augment(plain, labels)
+    if ranks.world == 1:
+        augmented, labels = augment(plain, labels)
+    else:
+        drawn = augment.sample((len(plain) * ranks.world, *plain.shape[1:]))
+        own = range(ranks.rank, len(plain) * ranks.world, ranks.world)
+        augmented, labels = augment(plain, labels, params=augment.select(drawn, own))
     images = finish(augmented, plain, normalization)
     return images.contiguous(memory_format=torch.channels_last), to_targets(labels, classes)
 
 
-def optimize(
-    model: nn.Module,
-    loss_function: nn.Module,
-    optimizer: Optimizer,
-    images: Tensor,
-    targets: Tensor,
-    precision: str,
-    grad_clip: float | None,
-) -> Tensor:
-    """One step on a prepared batch; the loss, still on the device."""
-    with autocast(images.device, precision):
-        logits = model(images)
-    loss = loss_function(logits, targets)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if grad_clip is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-    optimizer.step()
-    return loss.detach()
+class _Pulse:
+    """What the loop has not read from the device yet: losses, and which steps were skipped."""
+
+    def __init__(self) -> None:
+        self.values: list[Tensor] = []
+        self.positions: list[Position] = []
+        self.in_a_row, self.crops, self.empty = 0, 0, 0.0
+
+    def add(self, loss: Tensor, skipped: Tensor, targets: Tensor, position: Position) -> None:
+        empty = (targets.flatten(1).amax(1) <= 0).sum()
+        self.values.append(torch.stack([loss, skipped, empty.to(loss.dtype)]))
+        self.positions.append(position)
+        self.crops += len(targets)
+
+    @property
+    def empty_share(self) -> float:
+        """Share of the crops, of those read, without a foreground pixel."""
+        return self.empty / max(self.crops, 1)
+
+    def read(self, state: TrainState) -> tuple[float, list[Position]]:
+        """Wait for the device; the last loss, and the positions of skipped steps. Sums go to `state`."""
+        last, skipped = float("nan"), []
+        values = torch.stack(self.values).tolist() if self.values else []
+        for (last, flag, empty), position in zip(values, self.positions, strict=True):
+            self.empty += empty
+            self.in_a_row = self.in_a_row + 1 if flag else 0
+            if flag:
+                skipped.append(position)
+            else:
+                state.loss_sum += last
+        state.skipped += len(skipped)
+        self.values.clear()
+        self.positions.clear()
+        return last, skipped
 
 
 def fit(
-    model: nn.Module,
-    loss_function: nn.Module,
-    optimizer: Optimizer,
-    batches: Iterator[Batch],
-    prepare_batch: Callable[[Batch], tuple[Tensor, Tensor]],
-    validate: Callable[[], Scores],
-    save: Callable[[TrainState, bool], None],
+    learner: Learner,
+    run: Run,
     listener: Listener,
     state: TrainState,
+    schedule: Schedule,
     *,
-    budget: Budget,
-    epoch_steps: int,
-    monitor: str,
-    lr: float,
-    warmup: float,
-    grad_clip: float | None,
-    validate_every: int | None,
-    patience: int | None,
-    precision: str,
-    seed: int,
-    log_every: int,
-    validation_seconds: float,
-    started: float,
+    validation_seconds: float = 0.0,
+    started: float | None = None,
+    stop: StopRequest | None = None,
+    ranks: Ranks = ALONE,
+    foreground: float = 0.5,
 ) -> TrainState:
     """Train until the budget is used up or patience is lost; returns the state, which it also updates in place.
 
     Args:
-        batches: endless, in step with `state.epoch`.
-        prepare_batch: a raw batch to (images, targets) on the device; may draw from torch's global generators.
-        validate: scores of the model as it stands.
-        save: called after each epoch with the state and whether this is the best model so far.
-        epoch_steps: steps an epoch.
-        monitor: the score whose largest value marks the best model.
-        validate_every: epochs between validations; None: as often as keeps them within a tenth of the time.
-        patience: validations without improvement after which training stops; None: never.
+        learner: the model and its optimiser.
+        run: batches, validation and files.
+        listener: is told of each step and epoch.
+        state: where to go on; a new one to begin.
+        schedule: what happens when.
         validation_seconds: time one validation is expected to take; measured anew at each.
-        started: `time.monotonic()` at which this sitting began, counted against the budget's seconds.
+        started: `time.monotonic()` at which this sitting began, counted against the budget's seconds; None: now.
+        stop: looked at before each step; where it is set the state is saved and `Stopped` raised.
+        ranks: the processes of the run.
+        foreground: share of foreground in the training data, for the warnings of `watch`.
     """
-    before = state.elapsed
-    last_validated = time.monotonic()
-    done = budget.progress(state.step, state.elapsed) >= 1  # a finished run that is resumed
+    started = time.monotonic() if started is None else started
+    loop = _Loop(learner, run, listener, state, schedule, stop or StopRequest(), ranks, started, validation_seconds)
+    if schedule.budget.progress(state.step, state.elapsed) >= 1 and state.position == 0:
+        return state  # a finished run that is resumed
+    if state.step == 0:
+        loop.save()  # shows that the folder can be written to, and gives a first state to go back to
+    done = False
     while not done:
-        model.train()
-        epoch_loss = torch.zeros((), device=next(model.parameters()).device)
-        epoch_start, taken = time.monotonic(), 0
-        for _ in range(epoch_steps):
-            # kept back for the last validation, the scoring of the best model after it, and writing
-            usable = budget.less(2.2 * validation_seconds + 2.0)
-            progress = usable.progress(state.step, state.elapsed)
-            rate = lr * learning_rate_factor(progress, warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            # every draw of a step follows from its number: nothing to save, and a resumed run repeats it exactly
-            torch.manual_seed(seed * 1_000_003 + state.step)
-            images, targets = prepare_batch(next(batches))
-            loss = optimize(model, loss_function, optimizer, images, targets, precision, grad_clip)
-            epoch_loss += loss
-            state.step += 1
-            taken += 1
-            state.elapsed = before + time.monotonic() - started
-            logged = float(loss) if state.step % log_every == 0 else None  # waits for the device
-            listener.step(state, progress, logged, rate)
-            step_seconds = (time.monotonic() - epoch_start) / taken
-            done = usable.progress(state.step, state.elapsed + step_seconds) >= 1
-            if done:
-                break
-        state.epoch += 1
-        since = time.monotonic() - last_validated
-        due = since >= 10 * validation_seconds if validate_every is None else state.epoch % validate_every == 0
-        scores, improved = None, False
-        if done or due:
+        ending, rate = loop.train_epoch()
+        scores = loop.validate(ending)
+        done = loop.end_epoch(ending, rate, scores, foreground)
+    return state
+
+
+class _Loop:
+    """The phases of an epoch, and what they share while the process lives; what must outlive it is in `state`."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        run: Run,
+        listener: Listener,
+        state: TrainState,
+        schedule: Schedule,
+        stop: StopRequest,
+        ranks: Ranks,
+        started: float,
+        validation_seconds: float,
+    ):
+        self.learner, self.run, self.listener = learner, run, listener
+        self.state, self.schedule, self.stop, self.ranks = state, schedule, stop, ranks
+        self.started = started - state.elapsed
+        self.validation_seconds, self.step_seconds = validation_seconds, 0.0
+        self.last_validated = self.last_saved = time.monotonic()
+        self.save_seconds = 0.0
+        self.pulse = _Pulse()
+        self.history: list[Look] = []
+        self.feed: Iterator[Batch] | None = None
+
+    def train_epoch(self) -> tuple[bool, float]:
+        """Take the steps that the epoch still lacks; whether the budget ends with them, and the last learning rate."""
+        self.learner.model.train()
+        ending, rate = self._over(), 0.0
+        while not ending and self.state.position < self.schedule.epoch_steps:
             tick = time.monotonic()
-            scores = validate()
-            last_validated = time.monotonic()
-            validation_seconds = last_validated - tick
+            progress = self._usable().progress(self.state.step, self.state.elapsed)
+            rate = self.schedule.lr * learning_rate_factor(progress, self.schedule.warmup) * self.state.rate_scale
+            self._step(progress, rate)
+            if self.pulse.in_a_row == 0 and time.monotonic() - self.last_saved >= self.schedule.save_every:
+                self.pulse.read(self.state)
+                self.save()
+            seconds = time.monotonic() - tick
+            self.step_seconds = 0.8 * self.step_seconds + 0.2 * seconds if self.step_seconds else seconds
+            ending = self._over()
+        return ending, rate
+
+    def _usable(self) -> Budget:
+        """The budget less what is kept for the last validation, the scoring of the best model, and writing."""
+        return self.schedule.budget.less(2.2 * self.validation_seconds + 2.0)
+
+    def _over(self) -> bool:
+        """Whether no further step fits into the budget; saves and ends all where the run is asked to stop."""
+        elapsed, self.step_seconds, wish = agree(
+            self.ranks, time.monotonic() - self.started, self.step_seconds, self.stop.number
+        )
+        self.state.elapsed = elapsed
+        if wish:
+            self.pulse.read(self.state)
+            self.save()
+            raise Stopped(int(wish))
+        return self.state.step > 0 and self._usable().progress(self.state.step, elapsed + self.step_seconds) >= 1
+
+    def _step(self, progress: float, rate: float) -> None:
+        state, schedule = self.state, self.schedule
+        self.feed = self.feed or self.run.batches((state.epoch, state.position))
+        batch = next(self.feed)
+        # every draw of a step follows from its number: nothing to save, and a resumed run repeats it exactly. After
+        # the batch, since a DataLoader that starts draws a number too
+        torch.manual_seed(schedule.seed * 1_000_003 + state.step)
+        images, targets = self.run.prepare(batch)
+        parts = self.learner.micro_batch
+        loss, skipped = self.learner.step(images, targets, rate)
+        self.pulse.add(loss, skipped, targets, (state.epoch, state.position))
+        state.step, state.position = state.step + 1, state.position + 1
+        if self.learner.micro_batch != parts:
+            self.listener.say(
+                f"warning: memory ran out; batches now go through the network {self.learner.micro_batch} crops at a "
+                f"time (trainer.micro_batch={self.learner.micro_batch} spares the first attempt)"
+            )
+        logged = None
+        if state.step % schedule.log_every == 0 or state.position == schedule.epoch_steps:
+            logged = self._read()  # waits for the device
+        self.listener.step(state, progress, logged, rate)
+        if self.pulse.in_a_row >= IN_A_ROW:
+            self._retreat()
+
+    def _read(self) -> float:
+        """The last loss; tells of skipped steps."""
+        loss, skipped = self.pulse.read(self.state)
+        for epoch, step in skipped[:3]:
+            files = ", ".join(self.run.names((epoch, step)))
+            self.listener.say(
+                f"warning: epoch {epoch + 1}, step {step + 1} skipped: its loss or gradient was not a finite number. "
+                f"Files: {files}"
+            )
+        if len(skipped) > 3:
+            self.listener.say(f"warning: {len(skipped) - 3} more steps were skipped")
+        return loss
+
+    def _retreat(self) -> None:
+        """Go back to the state saved last, at half the learning rate; give up after `RETREATS` times."""
+        state = self.state
+        if state.retreats >= RETREATS:
+            raise InputError(
+                f"training diverges: {state.skipped} steps had a loss or gradient that is not a finite number, also "
+                f"after going back {RETREATS} times at half the learning rate. Try a tenth of trainer.lr, "
+                "trainer.precision=fp32, augment=none, and look at the files named above (segexp check DIR)"
+            )
+        kept = {
+            "skipped": state.skipped,
+            "retreats": state.retreats + 1,
+            "rate_scale": state.rate_scale / 2,
+            "elapsed": state.elapsed,
+        }
+        for name, value in (self.run.restore().plain() | kept).items():
+            setattr(state, name, value)
+        self.pulse, self.feed = _Pulse(), None
+        self.listener.say(
+            f"warning: {IN_A_ROW} steps in a row without a finite loss: back to epoch {state.epoch + 1}, "
+            f"step {state.position + 1}, at {state.rate_scale:g} of the learning rate"
+        )
+
+    def validate(self, ending: bool) -> Scores | None:
+        """Scores where it is time for them; saves and passes it on where the run is asked to stop meanwhile."""
+        self._read()
+        every = self.schedule.validate_every
+        since = time.monotonic() - self.last_validated
+        due = since >= 10 * self.validation_seconds if every is None else (self.state.epoch + 1) % every == 0
+        if not any(agree(self.ranks, ending or due)):
+            return None
+        tick = time.monotonic()
+        try:
+            scores = self.run.validate()
+        except Stopped:
+            self.save()
+            raise
+        self.last_validated = time.monotonic()
+        (self.validation_seconds,) = agree(self.ranks, self.last_validated - tick)
+        return scores
+
+    def end_epoch(self, ending: bool, rate: float, scores: Scores | None, foreground: float) -> bool:
+        """Count the epoch, tell of it and save; whether it was the last."""
+        state, schedule = self.state, self.schedule
+        loss = state.loss_sum / max(state.position, 1)
+        state.epoch, state.position, state.loss_sum = state.epoch + 1, 0, 0.0
+        improved = False
+        if scores is not None:
             # of equals the later: with every score still 0 it has at least learned longer
-            improved = not state.best or scores[monitor] >= state.best[monitor]
+            improved = not state.best or scores[schedule.monitor] >= state.best[schedule.monitor]
             state.stale = 0 if improved else state.stale + 1
             if improved:
                 state.best = {"epoch": state.epoch, **scores}
-            done = done or (patience is not None and state.stale >= patience)
-        state.elapsed = before + time.monotonic() - started
-        progress = budget.progress(state.step, state.elapsed)
-        listener.epoch(state, 1.0 if done else progress, float(epoch_loss) / taken, rate, scores)
-        save(state, improved)
-    return state
+            self.history.append(Look(loss, scores))
+            for name, text in watch(self.history, self.pulse.empty_share, foreground).items():
+                if name not in state.warned:
+                    state.warned.append(name)
+                    self.listener.say(f"warning: {text}")
+        (state.elapsed,) = agree(self.ranks, time.monotonic() - self.started)
+        progress = schedule.budget.progress(state.step, state.elapsed)
+        impatient = schedule.patience is not None and state.stale >= schedule.patience
+        done = ending or impatient
+        self.listener.epoch(state, 1.0 if done else progress, loss, rate, scores)
+        # after each epoch, unless that would take a twentieth of the time
+        if done or improved or time.monotonic() - self.last_saved >= 20 * self.save_seconds:
+            self.save(improved)
+        return done
+
+    def save(self, improved: bool = False) -> None:
+        """Keep the state, and the model where it is the best so far."""
+        tick = time.monotonic()
+        self.run.save(self.state, improved)
+        self.last_saved = time.monotonic()
+        self.save_seconds = self.last_saved - tick

@@ -3,14 +3,17 @@
 import csv
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from segexp.training.loop import Scores, TrainState
+from segexp.training.state import Scores, TrainState
 
 _LINE_EVERY = 10.0
 """Seconds between two plain lines where the output is not a terminal, validated epochs apart."""
@@ -21,6 +24,13 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class _LogFile(logging.FileHandler):
+    """Raises what goes wrong instead of printing a traceback and going on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
 
 
 class RunLog:
@@ -36,12 +46,14 @@ class RunLog:
         self.folder, self.monitor = folder, monitor
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.tensorboard = SummaryWriter(str(folder))
-        self._file = logging.FileHandler(folder / "train.log", encoding="utf-8")
+        self._file = _LogFile(folder / "train.log", encoding="utf-8")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self.epochs = 0
         self._last_line = 0.0
         self._scores: Scores = {}
         self._facts: list[str] = []
         self._bar: Progress | None = None
+        self._lost = False
 
     def __enter__(self) -> "RunLog":
         if self.console.is_terminal:
@@ -54,11 +66,29 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop_bar()
-        self.tensorboard.close()
-        self._file.close()
+        with self._lossy():
+            self.tensorboard.close()
+        with self._lossy():
+            self._file.close()
+
+    @contextmanager
+    def _lossy(self) -> Iterator[None]:
+        """A record that cannot be written, to a full disk say, costs no run; that it was lost is said once."""
+        try:
+            yield
+        except OSError as error:
+            if not self._lost:
+                self._lost = True
+                self.console.print(f"warning: records of this run are incomplete ({error.strerror or error})")
+
+    def image(self, name: str, picture: NDArray, step: int) -> None:
+        """A picture (H, W, 3) for TensorBoard."""
+        with self._lossy():
+            self.tensorboard.add_image(name, picture, step, dataformats="HWC")
 
     def resume(self, epoch: int) -> None:
         """Forget rows of ``metrics.csv`` that were written after the state that is gone on with was saved."""
+        self.epochs = epoch
         path = self.folder / "metrics.csv"
         if path.exists():
             with path.open(newline="") as file:
@@ -78,17 +108,20 @@ class RunLog:
 
     def record(self, text: str) -> None:
         """Keep text in ``train.log`` only."""
-        self._file.emit(logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None))
+        with self._lossy():
+            self._file.emit(logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None))
 
     def hyperparameters(self, settings: dict[str, int | float | str], scores: Scores) -> None:
         """Fill TensorBoard's HParams tab: settings with the scores they led to."""
-        self.tensorboard.add_hparams(settings, scores, run_name=".")
+        with self._lossy():
+            self.tensorboard.add_hparams(settings, scores, run_name=".")
 
     def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """A training step was taken; `loss` is given on logging steps."""
         if loss is not None:
-            self.tensorboard.add_scalar("loss/train_step", loss, state.step)
-            self.tensorboard.add_scalar("learning_rate", rate, state.step)
+            with self._lossy():
+                self.tensorboard.add_scalar("loss/train_step", loss, state.step)
+                self.tensorboard.add_scalar("learning_rate", rate, state.step)
         if self._bar is not None:
             if not self._bar.live.is_started:
                 self._bar.start()
@@ -101,11 +134,14 @@ class RunLog:
 
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
         """An epoch ended; `scores` where it was validated."""
+        self.epochs = state.epoch
         self._scores = scores or self._scores
-        self._append_csv(state, loss, rate, scores)
-        self.tensorboard.add_scalar("loss/train_epoch", loss, state.epoch)
-        for name, value in (scores or {}).items():
-            self.tensorboard.add_scalar(f"val/{name}", value, state.epoch)
+        with self._lossy():
+            self._append_csv(state, loss, rate, scores)
+        with self._lossy():
+            self.tensorboard.add_scalar("loss/train_epoch", loss, state.epoch)
+            for name, value in (scores or {}).items():
+                self.tensorboard.add_scalar(f"val/{name}", value, state.epoch)
         shown = "".join(f"  {name} {scores[name]:.4f}" for name in _shown(self.monitor, scores)) if scores else ""
         best = "  best" if scores and state.stale == 0 else ""
         left = self._left(state, progress)

@@ -1,4 +1,4 @@
-"""How far a run has come, and the learning rate at that point."""
+"""How long a run lasts, what it does when, and the learning rate at each point."""
 
 import math
 from dataclasses import dataclass
@@ -27,6 +27,35 @@ class Budget:
         if self.seconds is None:
             return self
         return Budget(self.steps, max(self.seconds - reserve, self.seconds / 2))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the loop does when.
+
+    Attributes:
+        budget: when it ends.
+        epoch_steps: steps an epoch.
+        lr: peak learning rate.
+        warmup: share of the run over which the rate rises.
+        monitor: the score whose largest value marks the best model.
+        validate_every: epochs between validations; None: as often as keeps them within a tenth of the time.
+        patience: validations without improvement after which training stops; None: never.
+        log_every: steps between two looks at the loss.
+        save_every: largest number of seconds between two saves of the state.
+        seed: the random draws of a step follow from it and the step's number.
+    """
+
+    budget: Budget
+    epoch_steps: int
+    lr: float
+    warmup: float = 0.05
+    monitor: str = "dice"
+    validate_every: int | None = 1
+    patience: int | None = None
+    log_every: int = 20
+    save_every: float = 300.0
+    seed: int = 0
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:

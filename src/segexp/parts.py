@@ -1,0 +1,181 @@
+"""From a checked configuration to the parts of a run: data, model, augmentation, learner."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from segexp import checkpoint
+from segexp.augment import Augmentation
+from segexp.config import RunConfig, build
+from segexp.config.folders import existing
+from segexp.data import sources, splits
+from segexp.data.crops import CropBatches, CropPlan, DeviceBatches, crop_size, pixel_memory
+from segexp.data.pairs import Sample
+from segexp.distributed import Ranks, total, wrap
+from segexp.errors import InputError
+from segexp.evaluation import evaluate, summarize
+from segexp.inference.predictor import Predictor
+from segexp.losses import SegmentationLoss
+from segexp.models.unet import UNet, set_prior
+from segexp.overlay import Picture
+from segexp.preview import preview
+from segexp.training.batch_size import find_batch_size
+from segexp.training.learner import Learner
+from segexp.training.schedule import Budget, Schedule
+
+
+def read_data(
+    cfg: RunConfig, say: Callable[[str], None], folder: Path | None = None, resume: bool = False
+) -> tuple[list[Sample], list[Sample]]:
+    """Training and validation images, from folders or generated; says which in its first line.
+
+    A division of one folder is written to `folder`, and taken from there when the run is resumed.
+    """
+    data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
+    folders = data.folders()
+    if folders is None and len(task.classes) > 1:
+        raise InputError(f"task.classes={task.classes}: generated images have one class; set data.root=DIR")
+    if folders is None:
+        say(
+            f"task: {task.name}; no data given, so {synthetic.train} + {synthetic.val} images of "
+            f"{synthetic.size}x{synthetic.size} are generated (data.root=DIR for your own)"
+        )
+        samples = sources.generate(
+            task.name, synthetic.train, synthetic.val, synthetic.size, cfg.seed, data.channels, task.normalization
+        )
+    else:
+        reading, split = cfg.reading(), None
+        if data.splits:
+            stored = folder / splits.FILE if resume and folder and (folder / splits.FILE).is_file() else None
+            stored = stored or (existing(data.split) if data.split else None)
+            split = sources.choose_split(
+                folders, reading.page, stored, data.val_fraction, data.fold, data.group, cfg.seed
+            )
+            if folder:
+                splits.write_split(folder / splits.FILE, split)
+        keep = data.cache in ("ram", "device") or (data.cache == "auto" and sources.fits_in_memory(folders, reading))
+        place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"
+        where = " and ".join(str(path) for name, path in folders.items() if name.endswith("img_dir"))
+        say(f"task: {task.name}; images of {where}, {place}")
+        if split is not None:
+            say(splits.describe(split))
+        workers = max(1, cfg.trainer.num_workers)
+        samples = sources.read_folders(folders, reading, keep, workers, task.normalization, split)
+        say(sources.describe_masks([*samples[0], *samples[1]], task.classes))
+        for line in sources.describe_scale([*samples[0], *samples[1]], task.pixel_size):
+            say(line)
+    for name, part in zip(("train", "val"), samples, strict=True):
+        say(f"{name}: {sources.describe(part)}")
+    return samples
+
+
+def build_augment(cfg: RunConfig) -> Augmentation:
+    """The operations that training batches go through."""
+    augment = build(cfg.augment, tuple(cfg.allow_targets))
+    if not isinstance(augment, Augmentation):
+        raise InputError("augment: wanted _target_: segexp.augment.Augmentation, with operations listed under it")
+    return augment
+
+
+def build_model(cfg: RunConfig, samples: list[Sample]) -> UNet:
+    """The network for the task's channels and classes, its head set to the data's share of foreground."""
+    model = build(cfg.model, tuple(cfg.allow_targets), in_channels=cfg.data.channels, classes=len(cfg.task.classes))
+    if type(model).__name__ not in checkpoint.MODELS:
+        raise InputError(f"model: {type(model).__name__} is none of segexp.models, so its file could not be opened")
+    set_prior(model, sources.foreground_share(samples))
+    return model
+
+
+def build_learner(cfg: RunConfig, model: UNet, precision: str, ranks: Ranks) -> Learner:
+    """The model with its loss and optimiser, compiled or spread over processes as asked."""
+    task, trainer = cfg.task, cfg.trainer
+    loss = SegmentationLoss(
+        task.loss.bce, task.loss.dice, task.loss.cldice, task.loss.cldice_iterations, lambda sums: total(ranks, sums)
+    )
+    forward: Callable[[torch.Tensor], torch.Tensor] = wrap(ranks, model)
+    if trainer.compile != "none":
+        forward = torch.compile(forward, mode=None if trainer.compile == "default" else trainer.compile)
+    return Learner(
+        model,
+        loss,
+        trainer.lr,
+        trainer.weight_decay,
+        precision,
+        trainer.grad_clip,
+        trainer.ema,
+        trainer.micro_batch,
+        forward,
+    )
+
+
+def build_source(
+    cfg: RunConfig, samples: list[Sample], model: UNet, precision: str, ranks: Ranks, say: Callable[[str], None]
+) -> CropBatches | DeviceBatches:
+    """Training batches, from the memory that is nearest to the device and large enough."""
+    task, trainer = cfg.task, cfg.trainer
+    device = next(model.parameters()).device
+    size = crop_size(samples, task.crop, model.multiple)
+    crops = sum(CropPlan(samples, size, 1, task.foreground, cfg.seed).crops_per_image)
+    if trainer.batch_size == "auto":
+        most = max(1, int(crops) // 4)
+        batch_size = find_batch_size(model, (cfg.data.channels, size, size), precision, most) * ranks.world
+    else:
+        batch_size = int(trainer.batch_size)
+    if batch_size % ranks.world:
+        raise InputError(
+            f"trainer.batch_size={batch_size} over {ranks.world} processes: wanted a multiple of {ranks.world}"
+        )
+    plan = CropPlan(samples, size, batch_size, task.foreground, cfg.seed, ranks.rank, ranks.world)
+    say(f"epoch: {plan.steps} steps of {batch_size} crops of {size}x{size}")
+    if cfg.data.cache == "device" or (cfg.data.cache == "auto" and _fits_on(device, samples)):
+        say(f"all training images are kept on {device}")
+        return DeviceBatches(plan, device)
+    return CropBatches(plan)
+
+
+def _fits_on(device: torch.device, samples: list[Sample]) -> bool:
+    """Whether the images take less than a third of the free memory of a GPU."""
+    if device.type != "cuda" or any(sample.pixels is None for sample in samples):
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return pixel_memory(samples) < free / 3
+
+
+def build_schedule(cfg: RunConfig, epoch_steps: int) -> Schedule:
+    """What the loop does when."""
+    trainer = cfg.trainer
+    return Schedule(
+        budget=Budget(total_steps(trainer.steps, trainer.epochs, epoch_steps), trainer.seconds()),
+        epoch_steps=epoch_steps,
+        lr=trainer.lr,
+        warmup=trainer.warmup,
+        monitor=cfg.task.monitor,
+        validate_every=None if trainer.validate_every == "auto" else int(trainer.validate_every),
+        patience=trainer.patience,
+        log_every=trainer.log_every,
+        save_every=trainer.save_seconds(),
+        seed=cfg.seed,
+    )
+
+
+def total_steps(steps: int | None, epochs: int | None, epoch_steps: int) -> int | None:
+    """The smaller of the two limits, in steps; None where neither is set."""
+    limits = [limit for limit in (steps, epochs and epochs * epoch_steps) if limit is not None]
+    return min(limits, default=None)
+
+
+def picture(augment: Augmentation, train_samples: list[Sample], cfg: RunConfig, samples: int) -> Picture:
+    """A few crops of the first epoch through the augmentation, operation by operation."""
+    size = crop_size(train_samples, cfg.task.crop)
+    batch = CropBatches(CropPlan(train_samples, size, samples, cfg.task.foreground, cfg.seed))[0, 0]
+    return preview(augment, batch, cfg.task.normalization, cfg.seed)
+
+
+def rehearse(predictor: Predictor, samples: list[Sample]) -> float:
+    """Validate two images before the first step, so that what is broken there shows now; guess the time for all."""
+    tick = time.monotonic()
+    summarize(evaluate(predictor, samples[:2]))
+    pixels = [sample.shape[1] * sample.shape[2] for sample in samples]
+    return (time.monotonic() - tick) * sum(pixels) / sum(pixels[:2])

@@ -1,0 +1,148 @@
+"""One optimiser step, and all that it changes: weights, optimiser, loss scaling, running average of the weights.
+
+Nothing here waits for the device. Whether a loss or gradient is finite is decided on the device too: the fused
+optimiser leaves the weights alone where it is not, as it does for a gradient scaler, and the loop reads it later.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segexp.device import autocast
+from segexp.models import UNet
+from segexp.training.ema import averaged_copy, update_average
+
+
+class Learner:
+    """A model in training.
+
+    Args:
+        model: the network, on its device.
+        loss: logits and targets (B, K, H, W) to a scalar.
+        lr: learning rate of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101).
+        weight_decay: its decay.
+        precision: of the forward pass: fp32, tf32, bf16 or fp16 (with a gradient scaler).
+        grad_clip: largest norm of the gradient; None: not clipped.
+        ema: decay of the running average of the weights; 0: no average.
+        micro_batch: samples that go through the network at once; None: the whole batch. Gradients add up over the
+            parts, so the step stays that of the whole batch, but for the Dice and the batch norm of each part.
+        forward: the model as it is called, compiled or wrapped for several processes; None: the model itself.
+    """
+
+    def __init__(
+        self,
+        model: UNet,
+        loss: nn.Module,
+        lr: float,
+        weight_decay: float,
+        precision: str,
+        grad_clip: float | None,
+        ema: float = 0.0,
+        micro_batch: int | None = None,
+        forward: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.model, self.loss, self.precision = model, loss, precision
+        self.grad_clip, self.ema, self.micro_batch = grad_clip, ema, micro_batch
+        self.forward = forward or model
+        self.device = next(model.parameters()).device
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay, fused=True)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.average = averaged_copy(model) if ema else model
+        self.updates = 0
+
+    def step(self, images: Tensor, targets: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+        """One step at learning rate `rate`; the loss and whether the step was skipped (1.0), both on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        kept = torch.cat([buffer.flatten() for buffer in buffers]) if buffers else None
+        loss = self._gradients_within_memory(images, targets, buffers, kept)
+        self.scaler.unscale_(self.optimizer)
+        parameters = list(self.model.parameters())
+        limit = self.grad_clip if self.grad_clip is not None else float("inf")
+        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        skipped = (~torch.isfinite(norm + loss)).float()
+        self.optimizer.found_inf = skipped  # type: ignore[attr-defined]  # read by the fused kernel
+        self.optimizer.step()
+        del self.optimizer.found_inf  # type: ignore[attr-defined]
+        self.scaler.update()
+        if kept is not None:
+            _restore(buffers, kept, skipped)
+        self.updates += 1
+        if self.ema:
+            update_average(self.average, self.model, self.ema, self.updates)
+        return loss, skipped
+
+    def _gradients_within_memory(
+        self, images: Tensor, targets: Tensor, buffers: list[Tensor], kept: Tensor | None
+    ) -> Tensor:
+        """Gradients of the batch; where memory runs out, of its halves, for good."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                return self._gradients(images, targets)
+            except RuntimeError as error:
+                size = min(self.micro_batch or len(images), len(images))
+                if size == 1 or not out_of_memory(error) or isinstance(self.forward, _DDP):
+                    raise
+                self.micro_batch = -(-size // 2)
+            if kept is not None:
+                _restore(buffers, kept, kept.new_ones(()))
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _gradients(self, images: Tensor, targets: Tensor) -> Tensor:
+        size = self.micro_batch or len(images)
+        whole = torch.zeros((), device=images.device)
+        for first in range(0, len(images), size):
+            part = slice(first, first + size)
+            last = first + size >= len(images)
+            alone = self.forward.no_sync() if isinstance(self.forward, _DDP) and not last else nullcontext()
+            with alone:
+                with autocast(images.device, self.precision):
+                    logits = self.forward(images[part])
+                loss = self.loss(logits, targets[part])
+                if size < len(images):
+                    loss = loss * (len(logits) / len(images))
+                self.scaler.scale(loss).backward()
+            whole += loss.detach()
+        return whole
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values for a checkpoint; the weights under ``weights`` are those of the model itself."""
+        content = {
+            "weights": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "updates": self.updates,
+            "micro_batch": self.micro_batch,
+        }
+        return content | ({"average": self.average.state_dict()} if self.ema else {})
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Go back to what `state` gave."""
+        self.model.load_state_dict(content["weights"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+        self.updates, self.micro_batch = content["updates"], content["micro_batch"]
+        if self.ema:
+            self.average.load_state_dict(content.get("average", content["weights"]))
+
+
+_DDP = nn.parallel.DistributedDataParallel
+
+
+def _restore(buffers: list[Tensor], kept: Tensor, where: Tensor) -> None:
+    """Put `kept` back into the buffers where the scalar `where` is 1; three kernels for all of them."""
+    now = torch.cat([buffer.flatten() for buffer in buffers])
+    chosen = torch.where(where > 0, kept, now).split([buffer.numel() for buffer in buffers])
+    torch._foreach_copy_(buffers, [part.view_as(buffer) for part, buffer in zip(chosen, buffers, strict=True)])
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    words = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in words or "out of memory" in words

@@ -1,0 +1,150 @@
+"""One step: what it changes, what it leaves alone, how it lives with little memory."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from segexp.losses import SegmentationLoss
+from segexp.models import UNet
+from segexp.training.learner import Learner, out_of_memory
+
+
+def learner(norm="batch", **changes):
+    torch.manual_seed(0)
+    settings = {"precision": "fp32", "grad_clip": 1.0} | changes
+    return Learner(UNet(1, 1, widths=(4, 8), norm=norm), SegmentationLoss(), 0.01, 0.01, **settings)
+
+
+def batch(count=4):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(count, 1, 16, 16, generator=generator)
+    return images, (images > 0.5).float()
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_a_step_is_that_of_plain_pytorch():
+    one = learner()
+    model = copy.deepcopy(one.model)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.01)
+    loss, skipped = one.step(*batch(), 0.02)
+    optimizer.param_groups[0]["lr"] = 0.02
+    expected = SegmentationLoss()(model(batch()[0]), batch()[1])
+    expected.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    assert loss == expected.detach()
+    assert skipped == 0
+    for mine, theirs in zip(one.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_batch_that_is_not_finite_changes_nothing(precision, poison):
+    one = learner(precision=precision, ema=0.9)
+    one.step(*batch(), 0.01)
+    before, average = weights(one.model), weights(one.average)
+    moments = copy.deepcopy(one.optimizer.state_dict()["state"])
+    images, targets = batch()
+    images[0, 0, 3, 3] = poison
+    _, skipped = one.step(images, targets, 0.01)
+    assert skipped == 1
+    for name, value in one.model.state_dict().items():
+        if "num_batches" not in name:
+            assert torch.equal(value, before[name]), name
+    for index, kept in moments.items():
+        for name, value in kept.items():
+            assert torch.equal(one.optimizer.state_dict()["state"][index][name], value)
+    assert all(torch.isfinite(value).all() for value in one.average.state_dict().values())
+    assert average.keys() == one.average.state_dict().keys()
+    loss, skipped = one.step(*batch(), 0.01)
+    assert skipped == 0
+    assert torch.isfinite(loss)
+
+
+def test_the_gradient_scaler_of_fp16_gives_way():
+    one = learner(precision="fp16")
+    scale = one.scaler.get_scale()
+    images, targets = batch()
+    one.step(images / 0, targets, 0.01)
+    assert one.scaler.get_scale() == scale / 2
+
+
+def test_the_average_follows_and_is_what_a_checkpoint_holds():
+    one = learner(ema=0.5)
+    for _ in range(3):
+        one.step(*batch(), 0.01)
+    assert not torch.equal(one.average.head.weight, one.model.head.weight)
+    other = learner(ema=0.5)
+    other.restore(copy.deepcopy(one.state()))
+    for step in (one, other):
+        step.step(*batch(), 0.01)
+    for pair in zip(one.average.state_dict().values(), other.average.state_dict().values(), strict=True):
+        assert torch.equal(*pair)
+    assert other.updates == 4
+
+
+def test_parts_of_a_batch_add_up_where_the_loss_is_a_mean():
+    class Bce(nn.Module):
+        def forward(self, logits, targets):
+            return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+
+    whole, parts = learner("group"), learner("group", micro_batch=3)
+    whole.loss = parts.loss = Bce()
+    losses = [each.step(*batch(8), 0.01)[0] for each in (whole, parts)]
+    torch.testing.assert_close(*losses)
+    for mine, theirs in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-4)
+
+
+class Narrow(nn.Module):
+    """A model in memory for two crops, three at the very first."""
+
+    def __init__(self, model, error):
+        super().__init__()
+        self.model, self.error, self.seen = model, error, []
+
+    def forward(self, images):
+        self.seen.append(len(images))
+        logits = self.model(images)
+        if len(images) > 2:
+            raise self.error
+        return logits
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_batch_too_large_is_halved_until_it_fits_and_stays_so(error):
+    one = learner()
+    one.forward = Narrow(one.model, error)
+    images, targets = batch(8)
+    one.step(images, targets, 0.01)
+    assert one.forward.seen == [8, 4, 2, 2, 2, 2]
+    assert one.micro_batch == 2
+    assert int(one.model.stem[1].num_batches_tracked) == 6
+    one.step(images, targets, 0.01)
+    assert one.forward.seen[6:] == [2, 2, 2, 2]
+    reference = learner(micro_batch=2)
+    reference.step(images, targets, 0.01)
+    reference.step(images, targets, 0.01)
+    for name, value in reference.model.state_dict().items():
+        if "num_batches" not in name:  # an attempt that failed leaves no trace in the statistics
+            assert torch.equal(value, one.model.state_dict()[name]), name
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    one = learner()
+    one.forward = Narrow(one.model, RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        one.step(*batch(8), 0.01)
+    assert not out_of_memory(RuntimeError("shapes differ"))
