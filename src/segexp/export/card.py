@@ -101,8 +101,8 @@ Authors: {names}. Licence: {license}.
 ## Use
 
 Input: one image (or a batch) with {channels} channel(s), in whatever intensities the camera gives. Per image and
-channel {rule}; this package does that. Output: probabilities of {", ".join(predictor.classes)}; a pixel is foreground from
-{predictor.threshold:g} on.
+channel {rule}; this package does that. Output: probabilities of {", ".join(predictor.classes)}; a pixel is foreground
+from {predictor.threshold:g} on.
 
 Of a whole image the result is that of `segexp predict`. Programs that cut an image into tiles must leave off the
 halo of each; with log normalisation a tile's standard deviation stands for the image's, so tiles should be large.
