@@ -1,0 +1,50 @@
+"""Two processes that share every batch train what one process trains."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from segexp.distributed import ALONE, agree, gather, share, total
+
+TINY = [
+    "task=cytoskeleton",
+    "data.synthetic.train=3",
+    "data.synthetic.val=3",
+    "data.synthetic.size=48",
+    "model.widths=[4,8]",
+    "model.norm=group",
+    "task.crop=32",
+    "trainer.batch_size=4",
+    "trainer.epochs=3",
+    "trainer.precision=fp32",
+    "trainer.ema=0.9",
+]
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_weights_and_scores_of_one(tmp_path):
+    states = []
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        command = [sys.executable, "-m", "segexp.train", *TINY, f"trainer.devices={devices}", f"output_dir={folder}"]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert ("processes: 2" in result.stdout) == (devices == 2)
+        states.append(torch.load(folder / "last.pth", weights_only=True))
+    one, two = states
+    for part in ("weights", "average"):
+        for name, value in one["learner"][part].items():
+            torch.testing.assert_close(two["learner"][part][name], value, atol=1e-5, rtol=1e-4)
+    # three images over two processes: shares of two and one
+    for name, value in one["state"]["best"].items():
+        assert two["state"]["best"][name] == pytest.approx(value, abs=1e-4)
+
+
+def test_one_process_agrees_with_itself():
+    assert share(ALONE, "a") == "a"
+    assert agree(ALONE, 1.5, 0) == [1.5, 0]
+    assert gather(ALONE, [1, 2, 3]) == [1, 2, 3]
+    sums = torch.tensor([1.0, 2.0])
+    assert total(ALONE, sums) is sums
