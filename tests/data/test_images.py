@@ -10,7 +10,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segexp.data.images import label_map, read_image, read_mask, to_channels
+from segexp.data.images import label_map, open_image, read_image, read_mask, to_channels
 from segexp.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -224,3 +224,36 @@ def test_the_example_of_the_page_on_data_runs(tmp_path, monkeypatch, capsys):
     exec(example, names)  # our own file
     assert names["part"].shape == (64, 64)
     assert capsys.readouterr().out == "(80, 90) uint16 None\n"
+
+
+@pytest.mark.parametrize(("channels", "held"), [(1, 2), (1, 3), (1, 5), (3, 2), (2, 3), (5, 1)])
+def test_channels_that_are_no_colours_are_never_mixed(channels, held):
+    with pytest.raises(InputError, match=rf"a\.tif: {held} channels? .*data\.channels={held} keeps"):
+        to_channels(np.ones((4, 5, held), np.uint16), channels, "a.tif", colour=False)
+    kept = to_channels(np.arange(20 * held, dtype=np.uint16).reshape(4, 5, held), held, "a.tif", colour=False)
+    np.testing.assert_array_equal(kept, np.moveaxis(np.arange(20 * held).reshape(4, 5, held), 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("stored", "shape", "colour", "pages"),
+    [
+        ((20, 30), (20, 30), False, 1),
+        ((1, 20, 30, 1), (20, 30), False, 1),
+        ((20, 30, 3), (20, 30, 3), True, 1),
+        ((3, 20, 30), (20, 30, 3), True, 1),
+        ((20, 30, 2), (20, 30, 2), False, 1),
+        ((64, 80, 5), (64, 80, 5), False, 1),
+        ((7, 20, 30), (20, 30), False, 7),
+        ((5, 1), (5, 1), False, 1),
+    ],
+)
+def test_axes_of_an_array(tmp_path, stored, shape, colour, pages):
+    array = np.arange(np.prod(stored), dtype=np.uint16).reshape(stored)
+    np.save(tmp_path / "a.npy", array)
+    with open_image(tmp_path / "a.npy", "first") as file:
+        assert (file.shape, file.colour, file.pages) == (shape, colour, pages)
+        np.testing.assert_array_equal(file.read(1, 0, 2, 1), file.read()[1:3, :1])
+    for wrong in ((2, 3, 20, 30), (), (9,), (0, 9)):
+        np.save(tmp_path / "b.npy", np.zeros(wrong))
+        with pytest.raises(InputError, match=r"b\.npy"):
+            read_image(tmp_path / "b.npy")

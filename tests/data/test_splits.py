@@ -55,7 +55,7 @@ def test_folds_keep_groups_whole_and_validate_every_image_once(stacks, data, see
 def test_the_share_is_what_was_asked_for(fraction):
     names = [f"cell_{n:03}" for n in range(100)]
     assert len(split_fraction(names, fraction, None, 0).val) == 100 * fraction
-    assert split_fraction(names, fraction, None, 0) != split_fraction(names, fraction, None, 1)
+    assert split_fraction(names, fraction, None, 0).val != split_fraction(names, fraction, None, 1).val
     assert [len(split_fold(names, fold, 3, None, 0).val) for fold in (1, 2, 3)] == [34, 33, 33]
 
 
