@@ -18,7 +18,7 @@ OBJECTS = ("labels", "measurements", "rois", "geojson")
 PROB_DTYPES = {"uint8": 255, "uint16": 65535, "float32": 1}
 """Types of probability files, and the value that stands for 1."""
 BYTES_A_PIXEL = 80
-"""Memory that telling objects apart and measuring them takes at most, measured with `resource.getrusage`."""
+"""Memory that telling objects apart and measuring them is assumed to take at most: an estimate."""
 LARGEST_PICTURE = 2048
 
 

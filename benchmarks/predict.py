@@ -1,0 +1,102 @@
+"""Time of a prediction against the bare network on the same tiles.
+
+    python benchmarks/predict.py [--size 3000] [--rounds 5] [--widths 16,32,64,128] [--threads 2]
+
+In each round, one after the other: the network alone on all tiles, cut, normalised and in memory before the clock
+starts; `Predictor.probabilities`, from raw pixels in memory to blended probabilities in memory; and `predict_files`,
+from a compressed 16-bit TIFF to mask and probability files. Printed are seconds a megapixel of the image and the
+medians of the ratios within a round. The goal: 1.15 times the bare network. Peak memory is the whole benchmark's.
+"""
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import torch
+
+from segexp import synthesis
+from segexp.data.normalization import compress, standardize
+from segexp.device import autocast, choose_device, choose_precision
+from segexp.inference.files import predict_files
+from segexp.inference.predictor import Predictor
+from segexp.inference.rows import ArrayRows
+from segexp.inference.statistics import row_statistics
+from segexp.inference.tiles import lay_tiles, reflected
+from segexp.models import UNet
+
+
+def cut(predictor: Predictor, pixels: np.ndarray) -> list[torch.Tensor]:
+    """The normalised tiles (1, 1, h, w) that a prediction of `pixels` (1, H, W) sends through the network."""
+    tiling = predictor.tiling()
+    offset, scale = (torch.from_numpy(a)[None] for a in row_statistics(ArrayRows(pixels), predictor.normalization))
+    down, across = (lay_tiles(length, tiling) for length in pixels.shape[1:])
+    rows, columns = (reflected(-axis.before, axis.extended - axis.before, axis.length) for axis in (down, across))
+    tiles = []
+    for y in down.starts:
+        for x in across.starts:
+            raw = pixels[:, rows[y : y + down.tile][:, None], columns[x : x + across.tile]]
+            tile = compress(standardize(torch.from_numpy(raw)[None], offset, scale), predictor.normalization)
+            tiles.append(tile.to(predictor.device).contiguous(memory_format=torch.channels_last))
+    return tiles
+
+
+def bare(predictor: Predictor, tiles: list[torch.Tensor]) -> None:
+    """The network, and nothing else."""
+    with torch.inference_mode(), autocast(predictor.device, predictor.precision):
+        for tile in tiles:
+            predictor.model(tile)
+    if predictor.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--widths", default="16,32,64,128")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = choose_device(options.device)[0]
+    torch.manual_seed(0)
+    model = UNet(1, 1, widths=[int(width) for width in options.widths.split(",")]).eval()
+    predictor = Predictor(model, "log", ["vesicle"], device=device, precision=choose_precision("auto", device)[0])
+    pixels = synthesis.generate("vesicle", 1, options.size, 0)[0]
+    tiles = cut(predictor, pixels)
+    tiling = predictor.tiling()
+    share = sum(tile.numel() for tile in tiles) / pixels.size
+    print(
+        f"{options.size}x{options.size} uint16, widths {options.widths}, {device}, {predictor.precision}, "
+        f"{options.threads} threads: {len(tiles)} tiles of {tiles[0].shape[2]}x{tiles[0].shape[3]}, overlap "
+        f"{tiling.overlap}, {share:.2f} times the image's pixels"
+    )
+    megapixels = pixels.size / 1e6
+    times: dict[str, list[float]] = {"bare network": [], "array to array": [], "file to files": []}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.tif"
+        tifffile.imwrite(path, pixels[0], tile=(512, 512), compression="zlib")
+        jobs = {
+            "bare network": lambda: bare(predictor, tiles),
+            "array to array": lambda: predictor.probabilities(pixels),
+            "file to files": lambda: list(predict_files(predictor, [path], Path(folder) / "out")),
+        }
+        bare(predictor, tiles[:2])
+        for _ in range(options.rounds):
+            for name, job in jobs.items():
+                start = time.perf_counter()
+                job()
+                times[name].append((time.perf_counter() - start) / megapixels)
+    for name, seconds in times.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds, times["bare network"], strict=True))
+        print(f"{name:15s} {statistics.median(seconds):.3f} s a megapixel, {ratio:.3f} times the bare network")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
