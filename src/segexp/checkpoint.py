@@ -69,12 +69,27 @@ def load_model(path: str | Path) -> tuple[UNet, dict[str, Any]]:
     missing = [key for key in _NEEDED if key not in content]
     if missing:
         raise InputError(f"{path}: holds no {', '.join(missing)}; wanted a best_<task>_model.pth")
-    name = content["model"]["name"]
-    if name not in MODELS:
+    return _model(Path(path), content["model"], content.pop("weights")).eval(), content
+
+
+def _model(path: Path, named: Any, weights: Any) -> UNet:
+    """The network that a file names, with its weights: nothing is made room for that the file does not hold."""
+    name = named.get("name") if isinstance(named, dict) else named
+    if not isinstance(name, str) or name not in MODELS or not isinstance(named, dict):
         raise InputError(f"{path}: model {name!r}; this segexp knows {', '.join(MODELS)}")
-    model = MODELS[name](**content["model"]["settings"])
+    unfit = f"{path}: the weights do not fit the model it names"
     try:
-        model.load_state_dict(content.pop("weights"))
-    except RuntimeError as error:
-        raise InputError(f"{path}: the weights do not fit the model it names ({error})") from None
-    return model.eval(), content
+        if any(isinstance(value, list) and len(value) > len(weights) for value in named["settings"].values()):
+            raise InputError(f"{unfit}; it has more parts than weights")
+        with torch.device("meta"):  # shapes without memory: a file could ask for any width
+            model = MODELS[name](**named["settings"])
+        wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
+        if {key: tensor.shape for key, tensor in weights.items()} != wanted:
+            raise InputError(f"{unfit}; wanted the file as it was saved")
+        model = MODELS[name](**named["settings"])
+        model.load_state_dict(weights)
+    except InputError:
+        raise
+    except Exception as error:  # settings that the network does not take, or weights that are no tensors
+        raise InputError(f"{unfit} ({error})") from None
+    return model

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import torch
+import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -143,6 +144,9 @@ def load_augment(name_or_yaml: str | Path) -> torch.nn.Module:
     if not path.is_file():
         options = ", ".join(sorted(p.stem for p in (conf_dir() / "augment").glob("*.yaml")))
         raise InputError(f"augment={name_or_yaml}: no such file; options are {options}, or the path of a .yaml file")
-    node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    try:
+        node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not a file of settings ({str(error).splitlines()[0]})") from None
     check_node(node, "augment")
     return build(node)

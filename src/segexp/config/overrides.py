@@ -1,5 +1,6 @@
 """Overrides as Hydra's command line takes them: quoting any value, and going on with a stopped run."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -18,16 +19,39 @@ def with_resume(arguments: list[str]) -> list[str]:
         raise InputError(f"resume={folder}: wanted a run folder with last.pth and .hydra/overrides.yaml in it")
     try:
         overrides = yaml.safe_load(stored.read_text(encoding="utf-8")) or []
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{stored}: not YAML ({error})") from None
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         raise InputError(f"{stored}: wanted a list of overrides")
-    # a run folder may come from somebody else, and Hydra would run what its own section names
-    own = ("hydra", "allow_targets", "resume=", "output_dir=")
-    overrides = [item for item in overrides if not item.lstrip("+~").startswith(own)]
+    overrides = [item for item in overrides if _is_harmless(item, stored)]
     others = [argument for argument in arguments if argument not in given and not argument.startswith("output_dir=")]
     place = str(folder.absolute())
     return [*overrides, f"resume={quote(place)}", f"output_dir={quote(place)}", *others]
+
+
+_SETTING = re.compile(r"[+~]{0,2}(?P<key>[A-Za-z_]\w*(?P<rest>([./]\w+)*))(=(?P<value>.*))?", re.DOTALL)
+_GROUPS = {"task", "data", "model", "augment", "trainer", "experiment"}
+_OPTION = re.compile(r"'?\w[\w-]*(/\w[\w-]*)*'?")
+
+
+def _is_harmless(item: str, stored: Path) -> bool:
+    """Whether a stored override may be given to Hydra again; False for those that a resumed run sets anew.
+
+    A run folder may come from somebody else. Hydra imports and calls what its own section names, reads that section
+    from any file that an option's name leads to, and takes flags for folders of further files: only plain settings
+    and options of segexp's own groups get through, and `InputError` tells what else the file holds.
+    """
+    match = _SETTING.fullmatch(item)
+    refused = InputError(f"{stored}: {item!r} is no setting that a run stores; this folder was made or changed by hand")
+    if match is None:
+        raise refused
+    first = re.split(r"[./]", match["key"])[0]
+    if first in ("hydra", "allow_targets", "resume", "output_dir"):
+        return False
+    group = first in _GROUPS and "." not in match["rest"]
+    if ("/" in match["rest"] and not group) or (group and not _OPTION.fullmatch(match["value"] or "")):
+        raise refused
+    return True
 
 
 def with_seeds(arguments: list[str]) -> list[str]:
