@@ -212,7 +212,7 @@ def assemble(cfg: RunConfig, folder: Path, ranks: Ranks, stop: StopRequest, log:
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     log.say(f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})")
-    log.say(f"model: {type(model).__name__} {model.settings['widths']}, {weights:.2f} million weights")
+    log.say(f"model: {model.title}, {weights:.2f} million weights")
     if ranks.world > 1:
         log.say(f"processes: {ranks.world}, each with its share of every batch")
     source = build_source(cfg, train_samples, model, precision, ranks, log.say)
@@ -267,7 +267,7 @@ def finish(cfg: RunConfig, folder: Path, training: TrainingRun, state: TrainStat
         "batch_size": plan.batch_size,
         "crop": plan.size,
         "seed": cfg.seed,
-        "model": f"{type(model).__name__} {model.settings['widths']}",
+        "model": model.title,
     }
     val = training.val_samples
     best = write_results(folder, training.best_path, training.predictor, val, state, settings, task.scoring(), log)

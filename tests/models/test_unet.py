@@ -127,6 +127,11 @@ def test_runs_on_a_pretended_device(shrink):
     assert model(torch.empty(2, 1, 30, 31, device="meta")).shape == (2, 1, 30, 31)
 
 
+def test_title_tells_two_models_of_the_same_widths_apart():
+    assert UNet(widths=(4, 8)).title == "UNet [4, 8]"
+    assert UNet(widths=(4, 8), shrink=2).title == "UNet [4, 8] on the image shrunk by 2"
+
+
 def test_padding_reflects_and_repeats_where_it_cannot():
     images = torch.arange(6.0).reshape(1, 1, 2, 3)
     assert pad_to_multiple(images, 4)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]

@@ -132,6 +132,12 @@ class UNet(nn.Module):
         self.refine = Refinement(in_channels, widths[0], detail, kernel_size, norm, shrink) if shrink > 1 else None
         self.head = nn.Conv2d(detail if shrink > 1 else widths[0], classes, 1)
 
+    @property
+    def title(self) -> str:
+        """For logs and tables: the class and the widths, and whether they work on a shrunk image."""
+        shrunk = f" on the image shrunk by {self.settings['shrink']}" if self.refine is not None else ""
+        return f"{type(self).__name__} {self.settings['widths']}{shrunk}"
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, in_channels, H, W) to logits (B, classes, H, W)."""
         height, width = images.shape[-2:]
