@@ -76,9 +76,9 @@ function show(next) {
   full = picture.viewBox.baseVal.width && [0, 0, picture.viewBox.baseVal.width, picture.viewBox.baseVal.height];
   one("#viewer-name").textContent = item.dataset.name;
   stage.setAttribute("aria-label", `${item.dataset.name} with outlines of truth and prediction`);
-  const names = Object.fromEntries(all("#sort-by option").map((option) => [option.value, option.text]));
-  one("#viewer-scores").textContent = Object.entries(scoresOf(item))
-    .map(([name, value]) => `${names[name] ?? name} ${shown(value)}`).join(" · ");
+  const scores = scoresOf(item);
+  one("#viewer-scores").textContent = all("#sort-by option").filter((option) => option.value in scores)
+    .map((option) => `${option.text} ${shown(scores[option.value])}`).join(" · ");
   look(full);
 }
 
