@@ -10,7 +10,8 @@ from rich.table import Table
 
 from segexp import checkpoint
 from segexp.data.pairs import Sample
-from segexp.evaluation import evaluate_fully, summarize
+from segexp.evaluation import Row, evaluate_fully, summarize
+from segexp.evaluation.images import Look
 from segexp.evaluation.operating_point import OperatingPoint, choose_operating_point
 from segexp.evaluation.record import evaluation_record, write_scores
 from segexp.evaluation.scoring import Scoring
@@ -46,7 +47,6 @@ def write_results(
     network, _ = checkpoint.load_model(best_path)
     predictor.model.load_state_dict(network.state_dict())
     (folder / "val").mkdir(exist_ok=True)
-
     pictures = []
 
     def keep(index: int, sample: Sample, labels: NDArray) -> None:
@@ -57,36 +57,13 @@ def write_results(
             limit = budget(min(len(samples), MOST))
             pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
 
-    content = checkpoint.load(best_path)
-    point = choose_operating_point(predictor, samples, scoring)
-    chosen = {"threshold": point.threshold, "min_size": point.min_size, "temperature": point.temperature}
-    checkpoint.save(best_path, content | chosen | {"monitor": scoring.monitor, "scores": list(scoring.families)})
-    maps = point.maps
-    found = evaluate_fully(
-        predictor,
-        samples,
-        scoring.families,
-        scoring.tolerance,
-        scoring.pixel_size or 1.0,
-        keep,
-        None if maps is None else lambda index, _: maps[index],
-    )
-    record = evaluation_record(
-        found,
-        task=content["task"],
-        model=str(best_path),
-        classes=predictor.classes,
-        monitor=scoring.monitor,
-        operating_point=point.record(),
-        tolerance=scoring.tolerance,
-        pixel_size=scoring.pixel_size,
-    )
-    write_scores(found.rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
+    point, rows, record = score_best(best_path, predictor, samples, scoring, keep)
+    write_scores(rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
     write_pictures(folder / "val" / "pictures.json", pictures)
-    best = state.best | summarize(found.rows)
+    best = state.best | summarize(rows)
     best["epoch"] = int(best["epoch"])
     summary = {
-        "task": content["task"],
+        "task": record["task"],
         "seconds": round(state.elapsed, 2),
         "epochs": state.epoch,
         "best": best,
@@ -104,6 +81,37 @@ def write_results(
     log.say(_in_words(point))
     print_summary(log.console, best, state, best_path)
     return best
+
+
+def score_best(
+    best_path: Path, predictor: Predictor, samples: list[Sample], scoring: Scoring, look: Look
+) -> tuple[OperatingPoint, list[Row], dict[str, Any]]:
+    """Choose how the model is used, put that into its file, and score it: the choice, rows, ``evaluation.json``."""
+    content = checkpoint.load(best_path)
+    point = choose_operating_point(predictor, samples, scoring)
+    chosen = {"threshold": point.threshold, "min_size": point.min_size, "temperature": point.temperature}
+    checkpoint.save(best_path, content | chosen | {"monitor": scoring.monitor, "scores": list(scoring.families)})
+    maps = point.maps
+    found = evaluate_fully(
+        predictor,
+        samples,
+        scoring.families,
+        scoring.tolerance,
+        scoring.pixel_size or 1.0,
+        look,
+        None if maps is None else lambda index, _: maps[index],
+    )
+    record = evaluation_record(
+        found,
+        task=content["task"],
+        model=str(best_path),
+        classes=predictor.classes,
+        monitor=scoring.monitor,
+        operating_point=point.record(),
+        tolerance=scoring.tolerance,
+        pixel_size=scoring.pixel_size,
+    )
+    return point, found.rows, record
 
 
 def _in_words(point: OperatingPoint) -> str:

@@ -16,6 +16,9 @@ class Threshold:
     def probabilities(self, pixels):
         return (pixels[:1] > 100).astype(np.float32)
 
+    def together(self, versions):
+        return [self.probabilities(version) for version in versions]
+
     def labels(self, maps):
         return (maps[0] >= 0.5).astype(np.uint8)
 

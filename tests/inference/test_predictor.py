@@ -1,5 +1,6 @@
 """Prediction: shapes, dtypes, invariance to brightness, and a model file that round-trips."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -171,3 +172,20 @@ def test_predicting_loads_neither_hydra_nor_kornia(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("tta", [False, True])
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_images_predicted_together_are_predicted_as_each_alone(tmp_path, monkeypatch, batch, tta):
+    """By the same tiles: 300 pixels are cut into several here, and images of two shapes take turns."""
+    write_model(tmp_path / "m.pth")
+    predictor = segexp.load_model(tmp_path / "m.pth", "cpu", "fp32", tta)
+    tiling = dataclasses.replace(predictor.tiling(tile=128, overlap=32), batch=batch)
+    monkeypatch.setattr(predictor, "tiling", lambda *_: tiling)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 4000 * (k + 1), (1, 90 if k == 3 else 300, 70)).astype(np.uint16) for k in range(5)]
+    images[1] = images[1].astype(np.float32) * 1e-3
+    together = predictor.together(images)
+    for image, maps in zip(images, together, strict=True):
+        np.testing.assert_allclose(maps, predictor.probabilities(image), atol=2e-6)
+    assert not np.allclose(together[0], together[2], atol=1e-3)

@@ -51,9 +51,7 @@ def robustness_curves(
                 perturbation.change(raw, value, generator(sample.name, name, index))
                 for index, value in enumerate(perturbation.values)
             ]
-            values[name].append(
-                [_score(predictor, maps, truth, monitor) for maps in predict_versions(predictor, versions)]
-            )
+            values[name].append([_score(predictor, maps, truth, monitor) for maps in predictor.together(versions)])
         if done is not None:
             done()
     return {name: curve(perturbations[name], np.array(rows)) for name, rows in values.items()}
@@ -90,11 +88,6 @@ def holding_range(score: NDArray[np.float64], within: float = WITHIN) -> tuple[i
 def generator(image: str, perturbation: str, index: int) -> np.random.Generator:
     """Random numbers that follow from these alone."""
     return np.random.default_rng((zlib.crc32(image.encode()), zlib.crc32(perturbation.encode()), index))
-
-
-def predict_versions(predictor: Predictor, versions: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """Probabilities (K, H, W) of versions (C, H, W) of one image."""
-    return [predictor.probabilities(version) for version in versions]
 
 
 def _score(predictor: Predictor, maps: NDArray[np.float32], truth: NDArray, monitor: str) -> float:

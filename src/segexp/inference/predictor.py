@@ -1,6 +1,7 @@
 """A finished model, or several, that take an image as it comes from a file and return probabilities."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,13 @@ class Predictor:
         self.tta = False
         self.say: Callable[[str], None] = print
 
-    def forward(self, image: Rows) -> Forward:
-        """Raw tiles of `image` to probabilities, normalised with the statistics of the whole image."""
-        offset, scale = (
-            torch.from_numpy(array)[None].to(self.device) for array in row_statistics(image, self.normalization)
-        )
+    def forward(self, *images: Rows) -> Forward:
+        """Raw tiles of an image to probabilities, normalised with the statistics of the whole image.
+
+        Of several images, tiles come and go stacked along their channels, (B, images * C, h, w), and are one batch.
+        """
+        statistics = [row_statistics(image, self.normalization) for image in images]
+        offset, scale = (torch.from_numpy(np.stack(part)).to(self.device) for part in zip(*statistics, strict=True))
 
         def network(tiles: Tensor) -> Tensor:
             with autocast(self.device, self.precision):
@@ -70,7 +73,15 @@ class Predictor:
             return torch.sigmoid(logits.float() / self.temperature)
 
         answer = average_symmetries(network) if self.tta else network
-        return lambda raw: answer(compress(standardize(raw, offset, scale), self.normalization))
+
+        def normalize_and_answer(raw: Tensor) -> Tensor:
+            tiles = raw.unflatten(1, (len(images), -1)).flatten(0, 1)
+            times = len(raw)
+            plain = standardize(tiles, offset.repeat(times, 1), scale.repeat(times, 1))
+            probabilities = answer(compress(plain, self.normalization))
+            return probabilities.unflatten(0, (times, -1)).flatten(1, 2)
+
+        return normalize_and_answer
 
     def tiling(self, tile: int | None = None, overlap: int | None = None, batch: int | None = None) -> Tiling:
         """How images are cut for these networks.
@@ -93,12 +104,17 @@ class Predictor:
         self, image: Rows, tiling: Tiling | None = None, progress: Progress | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Probabilities of an image of any size from top to bottom: first row and (K, rows, W) float32."""
+        yield from self._bands([image], image, tiling, progress)
+
+    def _bands(
+        self, images: Sequence[Rows], stacked: Rows, tiling: Tiling | None = None, progress: Progress | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         members = [self, *self.others]
         for member in members:
             member.model.eval()
             member.tta = self.tta
         with torch.inference_mode():
-            parts = [member.forward(image) for member in members]
+            parts = [member.forward(*images) for member in members]
 
         def mean(raw: Tensor) -> Tensor:
             with torch.inference_mode():  # here and not around the generator: it is not left between two bands
@@ -107,7 +123,9 @@ class Predictor:
                 return torch.stack([part(raw) for part in parts]).mean(dim=0)
 
         tiling = tiling or self.tiling()
-        yield from predict_bands(mean, image, len(self.classes), tiling, self.device, self.say, progress)
+        yield from predict_bands(
+            mean, stacked, len(images) * len(self.classes), tiling, self.device, self.say, progress
+        )
 
     def probabilities(
         self,
@@ -123,6 +141,23 @@ class Predictor:
         image = ArrayRows(pixels)
         bands = self.bands(image, self.tiling(tile, overlap), progress)
         return assemble(bands, (len(self.classes), *image.shape[1:]))
+
+    def together(self, versions: Sequence[NDArray]) -> list[NDArray[np.float32]]:
+        """`probabilities` of several images (C, H, W), by the same tiles.
+
+        Neighbours of one shape share a batch: as many as there are tiles in one.
+        """
+        most = self.tiling().batch
+        results: list[NDArray[np.float32]] = []
+        while len(results) < len(versions):
+            waiting = versions[len(results) : len(results) + most]
+            alike = list(takewhile(lambda each, shape=waiting[0].shape: each.shape == shape, waiting))  # type: ignore[misc]
+            images = [ArrayRows(each) for each in alike]
+            stacked = ArrayRows(np.concatenate([image.pixels for image in images]))
+            shape = (len(alike) * len(self.classes), *stacked.shape[1:])
+            maps = assemble(self._bands(images, stacked), shape)
+            results += np.split(maps, len(alike))
+        return results
 
     def predict(self, image: ArrayLike, progress: Progress | None = None) -> NDArray[np.float32]:
         """Probability of foreground for each pixel of an image.

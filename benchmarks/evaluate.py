@@ -1,0 +1,95 @@
+"""Time of an evaluation a megapixel beside the bare forward pass of the network, in interleaved rounds of one process.
+
+    python benchmarks/evaluate.py --size 512 --images 4 --rounds 7
+
+The ratio is what scoring adds to predicting: overlap, probability and object scores together; surface and filament
+scores, which need distances and thinning, are given apart. Images are generated; truth is scored against predictions
+that resemble it (the truth with noise), since thinning and matching take longer the more there is to look at.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+
+from segexp import synthesis
+from segexp.data.pairs import make_sample
+from segexp.device import autocast, choose_device, choose_precision
+from segexp.evaluation import evaluate, evaluate_fully, score_image
+from segexp.inference.predictor import Predictor
+from segexp.models import UNet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=512, help="pixels a side")
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128])
+    chosen = parser.parse_args()
+    device, _ = choose_device("auto")
+    precision, _ = choose_precision("auto", device)
+    torch.manual_seed(0)
+    predictor = Predictor(UNet(widths=chosen.widths).eval(), "standard", ["a"], device=device, precision=precision)
+    megapixels = chosen.images * chosen.size**2 / 1e6
+    print(
+        f"{device}, {precision}, {torch.get_num_threads()} threads, widths {chosen.widths}, {megapixels:.2f} MP a round"
+    )
+    for task in ("vesicle", "cytoskeleton"):
+        images, masks = synthesis.generate(task, chosen.images, chosen.size, 0)
+        samples = [
+            make_sample(str(i), image[None], mask, 1) for i, (image, mask) in enumerate(zip(images, masks, strict=True))
+        ]
+        maps = [likely(sample.labels, index) for index, sample in enumerate(samples)]
+        inputs = [torch.from_numpy(sample.pixels.astype(np.float32))[None].to(device) for sample in samples]
+
+        def forward(inputs=inputs):
+            for image in inputs:
+                with torch.inference_mode(), autocast(device, precision):
+                    predictor.model(image.contiguous(memory_format=torch.channels_last))
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        def score(families, samples=samples, maps=maps):
+            for sample, likelihood in zip(samples, maps, strict=True):
+                labels = predictor.labels(likelihood)
+                score_image(likelihood, labels, sample.labels, ["a"], sample.name, families)
+
+        def full(samples=samples, maps=maps):
+            evaluate_fully(predictor, samples, ("probability", "object"), look=lambda i, s, _: None)
+
+        jobs = {
+            "bare forward": forward,
+            "validation during training": lambda samples=samples: evaluate(predictor, samples),
+            "evaluation": full,
+            "of these, scoring": lambda score=score: score(("probability", "object")),
+            "surface scores": lambda score=score: score(("surface",)),
+            "filament scores": lambda score=score: score(("filament",)),
+            "overlap alone": lambda score=score: score(()),
+        }
+        times = {name: [] for name in jobs}
+        for _ in range(chosen.rounds + 1):
+            for name, job in jobs.items():
+                start = time.perf_counter()
+                job()
+                times[name].append((time.perf_counter() - start) / megapixels * 1e3)
+        base = np.median(times["bare forward"][1:])
+        print(f"{task}:")
+        for name, values in times.items():
+            median = np.median(values[1:])
+            print(f"  {name:28} {median:7.1f} ms a megapixel, {median / base:.2f} x the bare forward pass")
+
+
+def likely(truth, seed: int) -> np.ndarray:
+    """Probabilities (1, H, W) whose borders are those of the truth, shifted and blurred here and there."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    noise = cv2.GaussianBlur(rng.normal(size=truth.shape).astype(np.float32), (0, 0), 2)
+    soft = cv2.GaussianBlur((truth == 1).astype(np.float32), (0, 0), 1.0)
+    return np.clip(soft + 0.6 * noise, 0, 1)[None]
+
+
+if __name__ == "__main__":
+    main()
