@@ -1,10 +1,11 @@
 """How a finished model is used: threshold, smallest object and temperature, chosen on the validation images.
 
 The temperature comes first (it changes probabilities, not their order), then the threshold, then the smallest object.
-Each is kept at its neutral value (1, 0.5, 0) where the images are too few to choose by, and where choosing does not
-help images that it was not chosen on: every image (or group of images) is also scored at the threshold that the others
-choose. That cross-fitted score is free of the optimism of choosing and scoring on the same images; `optimism` says how
-large it is.
+Each is kept at its neutral value (1, 0.5, 0) where the images are too few to choose by. The threshold is the one
+nearest to 0.5 whose mean score lies within one standard error (of the paired difference over images) of the best: the
+very best of a flat curve is chance, and costs new images more than it gives them (LOG.md, 2026-11-25). Every image (or
+group of images) is also scored at the threshold that the others choose. That cross-fitted score is free of the optimism
+of choosing and scoring on the same images; `optimism` says how large it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -122,15 +123,16 @@ def _threshold(
     )
     half = int(np.flatnonzero(grid == 0.5)[0])
     means = values.mean(axis=0)
-    best = _best(means, grid)
+    best = cautious(values, grid)
     groups = [str(getattr(sample, "group", "") or index) for index, sample in enumerate(samples)]
     crossed = cross_fitted(values, groups, grid)
     pixels = np.sum([sample.class_pixels[1:].sum() for sample in samples])
     keep = None
     if len(samples) < FEWEST_IMAGES or pixels < FEWEST_PIXELS:
         keep = f"{len(samples)} images with {pixels} foreground pixels are too few to choose by"
-    elif best != half and crossed <= means[half]:
-        keep = f"chosen on the other images, thresholds score {crossed:.4f}, and 0.5 scores {means[half]:.4f}"
+    elif best == half and means.max() > means[half] + 1e-4:
+        top = int(means.argmax())
+        keep = f"{grid[top]:.3g} scores {means[top]:.4f} and 0.5 {means[half]:.4f}, within the standard error"
     if keep is not None:
         best, crossed = half, means[half]
     details: dict[str, Any] = {"criterion": criterion, "curve": {"threshold": grid, "score": means}}
@@ -159,13 +161,19 @@ def cross_fitted(values: NDArray, groups: Sequence[str], grid: NDArray) -> float
     for name in dict.fromkeys(groups):
         inside = names == name
         others = values[~inside] if not inside.all() else np.zeros((1, len(grid)))
-        found.append(values[inside, _best(others.mean(axis=0), grid)])
+        found.append(values[inside, cautious(others, grid)])
     return float(np.concatenate(found).mean())
 
 
-def _best(means: NDArray, grid: NDArray) -> int:
-    """Index of the largest mean; of those within a ten-thousandth of it the one nearest to 0.5."""
-    near = np.flatnonzero(means >= means.max() - 1e-4)
+def cautious(values: NDArray, grid: NDArray) -> int:
+    """Index of the threshold nearest to 0.5 among those within one standard error of the best mean.
+
+    `values` (images, thresholds); the error is that of the difference between the best and each, paired over images.
+    """
+    best = int(values.mean(axis=0).argmax())
+    behind = values[:, [best]] - values
+    error = behind.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(len(grid))
+    near = np.flatnonzero(behind.mean(axis=0) <= error + 1e-4)
     return int(near[np.argmin(np.abs(grid[near] - 0.5))])
 
 
