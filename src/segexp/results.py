@@ -90,14 +90,16 @@ def score_best(
     content = checkpoint.load(best_path)
     point = choose_operating_point(predictor, samples, scoring)
     chosen = {"threshold": point.threshold, "min_size": point.min_size, "temperature": point.temperature}
-    checkpoint.save(best_path, content | chosen | {"monitor": scoring.monitor, "scores": list(scoring.families)})
+    reach = f"{scoring.tolerance.value:g}{scoring.tolerance.unit}"
+    asked = {"monitor": scoring.monitor, "scores": list(scoring.families), "tolerance": reach}
+    checkpoint.save(best_path, content | chosen | asked)
     maps = point.maps
     found = evaluate_fully(
         predictor,
         samples,
         scoring.families,
         scoring.tolerance,
-        scoring.pixel_size or 1.0,
+        None,
         look,
         None if maps is None else lambda index, _: maps[index],
     )
@@ -108,8 +110,6 @@ def score_best(
         classes=predictor.classes,
         monitor=scoring.monitor,
         operating_point=point.record(),
-        tolerance=scoring.tolerance,
-        pixel_size=scoring.pixel_size,
     )
     return point, found.rows, record
 

@@ -8,9 +8,11 @@ import pytest
 
 from segexp.data.images import IGNORE
 from segexp.data.pairs import make_sample
+from segexp.errors import InputError
 from segexp.evaluation.images import evaluate_fully
 from segexp.evaluation.record import evaluation_record, read_rows, write_scores
 from segexp.evaluation.scores import FAMILIES, SCORES
+from segexp.evaluation.scoring import Tolerance, read_tolerance
 
 
 class Fixed:
@@ -41,7 +43,7 @@ def disc(centre, radius, shape=(32, 32)):
 
 def record_of(samples, predictor=None, pixel_size=None, families=FAMILIES):
     predictor = predictor or Fixed()
-    found = evaluate_fully(predictor, samples, families, 2.0, pixel_size or 1.0)
+    found = evaluate_fully(predictor, samples, families, pixel_size=pixel_size)
     record = evaluation_record(
         found,
         task="t",
@@ -49,8 +51,6 @@ def record_of(samples, predictor=None, pixel_size=None, families=FAMILIES):
         classes=predictor.classes,
         monitor="dice",
         operating_point={"threshold": 0.5},
-        tolerance=2.0,
-        pixel_size=pixel_size,
     )
     return found, record
 
@@ -103,6 +103,44 @@ def test_histograms_hold_every_object_and_the_diagram_every_pixel(three):
     assert diameters["edges"][-2] <= expected <= diameters["edges"][-1] * 1.001
     assert sum(record["calibration"]["a"]["count"]) == 3 * 32 * 32
     assert record["unit"] == "µm"
+
+
+def test_lengths_are_in_micrometres_where_every_file_says_its_pixel_size(three):
+    plain, _ = record_of(three)
+    for one, size in zip(three, [(0.5, 0.5), (0.1, 0.4), (1.0, 1.0)], strict=True):
+        one.pixel_size = size
+    found, record = record_of(three)
+    assert record["unit"] == record["scores"]["hd95"]["unit"] == "µm"
+    assert [image["pixel_size"] for image in record["images"]] == pytest.approx([0.5, 0.2, 1.0])
+    assert found.rows[1]["hd95"] == pytest.approx(0.2 * plain.rows[1]["hd95"])
+    # two pixels are two pixels in every image
+    assert found.rows[1]["surface_dice"] == plain.rows[1]["surface_dice"]
+    three[2].pixel_size = None
+    found, record = record_of(three)
+    assert record["unit"] == "px"
+    assert found.rows[1]["hd95"] == plain.rows[1]["hd95"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("2", (2, "px")), ("1.5px", (1.5, "px")), (" .5 um", (0.5, "µm")), ("0.2µm", (0.2, "µm")), ("0", (0, "px"))],
+)
+def test_a_tolerance_has_a_unit(text, expected):
+    assert read_tolerance(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "-1", "2 mm", "um", "1e3", "nan"])
+def test_other_tolerances_are_refused(text):
+    with pytest.raises(InputError, match="tolerance"):
+        read_tolerance(text)
+
+
+def test_a_tolerance_in_micrometres_needs_to_know_the_pixels(three):
+    with pytest.raises(InputError, match=r"a\.tif does not say"):
+        evaluate_fully(Fixed(), three, ("surface",), Tolerance(0.2, "µm"))
+    wide = evaluate_fully(Fixed(), three, ("surface",), Tolerance(9, "µm"), pixel_size=1.0)
+    narrow = evaluate_fully(Fixed(), three, ("surface",), Tolerance(9, "µm"), pixel_size=9.0)
+    assert wide.rows[1]["surface_dice"] > narrow.rows[1]["surface_dice"]
 
 
 def test_files_can_be_read_again(three, tmp_path):

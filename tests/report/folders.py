@@ -49,7 +49,6 @@ def write_run(folder, images=4, size=96, names=None, warnings=(), make=None, **f
         classes=["vesicle"],
         monitor="dice",
         operating_point=POINT,
-        tolerance=2.0,
         robustness=ROBUSTNESS,
     )
     write_scores(found.rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")

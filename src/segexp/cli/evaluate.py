@@ -25,9 +25,10 @@ def evaluate(
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Foreground probability; default: the model's.")] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Of outlines and centrelines: pixels, or µm with --pixel-size.")
-    ] = 2.0,
-    pixel_size: Annotated[float | None, typer.Option(help="µm; lengths are then given in µm.")] = None,
+        str | None,
+        typer.Option(help="Of outlines and centrelines: pixels, such as 2, or 0.2um; default: the model's."),
+    ] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="µm, where the files do not say.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
 ) -> None:
     """Score a model on annotated images: writes OUTPUT/scores.csv, a row an image and class, and OUTPUT/scores.json.
@@ -35,6 +36,7 @@ def evaluate(
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """
     from segexp.evaluation.run import evaluate_folder
+    from segexp.evaluation.scoring import read_tolerance
     from segexp.evaluation.tables import print_robustness, print_scores
     from segexp.inference.predictor import load_model
     from segexp.report import write_report
@@ -44,9 +46,10 @@ def evaluate(
         if not 0 < threshold < 1:
             raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
         predictor.threshold = threshold
+    reach = None if tolerance is None else read_tolerance(tolerance)
     families = None if scores is None else tuple(name for name in scores.split(",") if name)
     record = evaluate_folder(
-        predictor, model, data, output, families, tolerance, pixel_size, images, robustness, sys.stdout.isatty()
+        predictor, model, data, output, families, reach, pixel_size, images, robustness, sys.stdout.isatty()
     )
     print_scores(record)
     if robustness:

@@ -15,7 +15,7 @@ from segexp.data.reading import Reading
 from segexp.device import PRECISIONS
 from segexp.errors import InputError
 from segexp.evaluation.scores import FAMILIES
-from segexp.evaluation.scoring import Scoring
+from segexp.evaluation.scoring import Scoring, read_tolerance
 from segexp.measurements.measure import KINDS
 
 
@@ -89,7 +89,7 @@ class TaskConfig(Checked):
     min_size: str = MISSING
     monitor: str = MISSING
     scores: list[str] = MISSING
-    tolerance: float = MISSING
+    tolerance: str = MISSING
     loss: LossConfig = MISSING
     measure: MeasureConfig = MISSING
 
@@ -129,7 +129,10 @@ class TaskConfig(Checked):
         )
         strange = [name for name in self.scores if name not in FAMILIES]
         require(found, not strange, f"task.scores={self.scores}: wanted some of {', '.join(FAMILIES)}")
-        require(found, 0 <= self.tolerance < math.inf, f"task.tolerance={self.tolerance}: wanted 0 pixels or more")
+        try:
+            read_tolerance(self.tolerance)
+        except InputError as error:
+            found.append(str(error).replace("tolerance ", "task.tolerance=", 1))
         monitors = ("dice", "iou", "precision", "recall", "cldice")
         require(
             found,
@@ -146,7 +149,7 @@ class TaskConfig(Checked):
         return Scoring(
             families,
             self.monitor,
-            self.tolerance,
+            read_tolerance(self.tolerance),
             None if self.threshold == "auto" else float(self.threshold),
             None if self.min_size == "auto" else int(self.min_size),
         )

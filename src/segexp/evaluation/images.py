@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from segexp.data.pairs import Sample
 from segexp.evaluation.scores import SCORES, Row, is_number, score_image
+from segexp.evaluation.scoring import TWO_PIXELS, Tolerance, pixel_sides
 from segexp.inference.predictor import Predictor
 from segexp.metrics.overlap import Counts, overlap_scores
 
@@ -21,14 +22,19 @@ class Evaluation:
     """All that was found out about a model on some images.
 
     Attributes:
+        unit: of lengths: ``px``, or ``µm`` where the size of every image's pixels is known.
+        tolerance: of centrelines and outlines.
         rows: one an image and class: image, class, group, every score, tp, fp, fn, tn.
-        images: one an image: name, group, height, width, and fingerprints of its truth and of its pixels.
+        images: one an image: name, group, height, width, pixel size (µm or None), and fingerprints of its truth and of
+            its pixels.
         histograms: (2, BINS) by class, the sum over images; empty without the family ``probability``.
         sizes: by kind (``object_diameter``, ``filament_length``) the sizes of all true and of all predicted ones.
     """
 
+    unit: str = "px"
+    tolerance: Tolerance = TWO_PIXELS
     rows: list[Row] = field(default_factory=list)
-    images: list[dict[str, str | int]] = field(default_factory=list)
+    images: list[dict[str, str | float | None]] = field(default_factory=list)
     histograms: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     sizes: dict[str, tuple[list[NDArray], list[NDArray]]] = field(default_factory=dict)
 
@@ -52,26 +58,30 @@ def evaluate(
 
 def evaluate_fully(
     predictor: Predictor,
-    samples: Iterable[Sample],
+    samples: Sequence[Sample],
     families: Collection[str],
-    tolerance: float = 2.0,
-    spacing: float = 1.0,
+    tolerance: Tolerance = TWO_PIXELS,
+    pixel_size: float | None = None,
     look: Look | None = None,
     probabilities: Callable[[int, NDArray], NDArray] | None = None,
 ) -> Evaluation:
     """Predict every sample whole and compute every score of the `families`.
 
     Args:
-        tolerance, spacing: see `segexp.evaluation.scores.score_class`.
+        tolerance: of centrelines and outlines.
+        pixel_size: µm, in place of what the files say. Lengths are in µm where it is known of all images.
         probabilities: gives the probabilities of image number i with these pixels, where they are known already.
     """
-    result = Evaluation()
+    sides = pixel_sides(samples, pixel_size, tolerance)
+    result = Evaluation(unit="px" if sides is None else "µm", tolerance=tolerance)
     for index, sample in enumerate(samples):
         pixels, truth = sample.load()
         maps = probabilities(index, pixels) if probabilities else predictor.probabilities(pixels)
         labels = predictor.labels(maps)
         group = str(getattr(sample, "group", "") or "")
-        found = score_image(maps, labels, truth, predictor.classes, sample.name, families, group, tolerance, spacing)
+        side = 1.0 if sides is None else sides[index]
+        reach = tolerance.of(side)
+        found = score_image(maps, labels, truth, predictor.classes, sample.name, families, group, reach, side)
         for name, scores in zip(predictor.classes, found, strict=True):
             result.rows.append(scores.row)
             if scores.histogram is not None:
@@ -86,6 +96,7 @@ def evaluate_fully(
                 "group": group,
                 "height": truth.shape[0],
                 "width": truth.shape[1],
+                "pixel_size": None if sides is None else side,
                 "truth": _digest(truth),
                 "pixels": _digest(pixels),
             }

@@ -14,10 +14,10 @@ precision without foreground, a centre error without a matched object).
     created         ISO time
     classes         names
     monitor         the score that the best model was chosen by
-    unit            "px", or "µm" where the pixel size is known: of every length in the file
-    pixel_size      µm, or null
-    tolerance       of centrelines and outlines, in `unit`
-    images          [{name, group, height, width, truth, pixels}]: the last two are fingerprints; order of scores.csv
+    unit            "px", or "µm" where the size of every image's pixels is known: of every length in the file
+    tolerance       {value, unit}: of centrelines and outlines
+    images          [{name, group, height, width, pixel_size (µm or null), truth, pixels}] in the order of scores.csv;
+                    the last two are fingerprints
     scores          {score: {words, better, unit, mean, interval, images, pooled, classes, groups}}
                     better: "higher", "lower", or "" for a fact such as a count; unit: "", "px" or "µm";
                     mean over images (classes averaged within each), interval [low, high] of that mean at 95 % or null
@@ -61,12 +61,9 @@ def evaluation_record(
     classes: Sequence[str],
     monitor: str,
     operating_point: dict[str, Any],
-    tolerance: float,
-    pixel_size: float | None = None,
     robustness: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``evaluation.json``, as this module describes it."""
-    unit = "px" if pixel_size is None else "µm"
     record = {
         "format": FORMAT,
         "task": task,
@@ -74,19 +71,18 @@ def evaluation_record(
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "classes": list(classes),
         "monitor": monitor,
-        "unit": unit,
-        "pixel_size": pixel_size,
-        "tolerance": tolerance,
+        "unit": evaluation.unit,
+        "tolerance": evaluation.tolerance._asdict(),
         "images": evaluation.images,
-        "scores": score_table(evaluation, unit),
+        "scores": score_table(evaluation),
         "operating_point": operating_point,
         "calibration": {name: _diagram(histogram) for name, histogram in evaluation.histograms.items()},
-        "histograms": {kind: _histogram(*sizes, unit) for kind, sizes in evaluation.sizes.items()},
+        "histograms": {kind: _histogram(*sizes, evaluation.unit) for kind, sizes in evaluation.sizes.items()},
     }
     return record if robustness is None else record | {"robustness": robustness}
 
 
-def score_table(evaluation: Evaluation, unit: str) -> dict[str, Any]:
+def score_table(evaluation: Evaluation) -> dict[str, Any]:
     """Every score that at least one image has: mean, interval and pooled value, in all, by class and by group."""
     rows = evaluation.rows
     table = {}
@@ -99,7 +95,7 @@ def score_table(evaluation: Evaluation, unit: str) -> dict[str, Any]:
         table[name] = {
             "words": score.words,
             "better": score.better,
-            "unit": unit if score.unit == "length" else "",
+            "unit": evaluation.unit if score.unit == "length" else "",
             **_entry(rows, name, evaluation, tuple(classes)),
             "classes": by_class,
             "groups": {key: _entry(part, name, None, ()) for key, part in groups.items() if key},

@@ -15,6 +15,7 @@ from segexp.evaluation.images import evaluate_fully
 from segexp.evaluation.record import evaluation_record, plain, write_scores
 from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scores import FAMILIES
+from segexp.evaluation.scoring import Tolerance, read_tolerance
 from segexp.inference.predictor import Predictor
 from segexp.report.pictures import MOST, Picture, budget, make_picture, write_pictures
 
@@ -25,7 +26,7 @@ def evaluate_folder(
     data: Path,
     output: Path,
     families: Sequence[str] | None = None,
-    tolerance: float = 2.0,
+    tolerance: Tolerance | None = None,
     pixel_size: float | None = None,
     images: int | None = None,
     robustness: bool = False,
@@ -36,7 +37,8 @@ def evaluate_folder(
     Args:
         model: the file that `predictor` was read from.
         families: of `segexp.evaluation.scores.FAMILIES`; None: those that the model file names.
-        tolerance: of outlines and centrelines, in pixels, or in µm where `pixel_size` (µm) is given.
+        tolerance: of outlines and centrelines; None: the model file's.
+        pixel_size: µm, in place of what the image files say.
         images: score so many, spread evenly over the names; None: all.
         robustness: compute the curves of `segexp.evaluation.robustness` too.
         progress: show a progress bar.
@@ -60,7 +62,8 @@ def evaluate_folder(
                 pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
             bar.advance(track)
 
-        found = evaluate_fully(predictor, samples, chosen, tolerance, pixel_size or 1.0, keep)
+        reach = tolerance or read_tolerance(str(predictor.facts.get("tolerance", "2")))
+        found = evaluate_fully(predictor, samples, chosen, reach, pixel_size, keep)
         monitor = predictor.facts.get("monitor", "dice")
         curves = None
         if robustness:
@@ -79,8 +82,6 @@ def evaluate_folder(
             "temperature": predictor.temperature,
             "chosen_on": "model" if predictor.threshold == facts.get("threshold") else "settings",
         },
-        tolerance=tolerance,
-        pixel_size=pixel_size,
         robustness=curves,
     )
     write_scores(found.rows, record, output / "scores.csv", output / "scores.json")

@@ -1,6 +1,27 @@
-"""What an evaluation computes and what it may choose."""
+"""What an evaluation computes, what it may choose, and in which unit it measures."""
 
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from segexp.data.pairs import Sample
+from segexp.errors import InputError
+
+
+class Tolerance(NamedTuple):
+    """How far outlines and centrelines may be off: so many pixels, or so many micrometres."""
+
+    value: float
+    unit: str = "px"
+
+    def of(self, spacing: float) -> float:
+        """In the unit of `spacing`, a pixel's side: 1 where that is not known."""
+        return self.value * spacing if self.unit == "px" else self.value
+
+
+TWO_PIXELS = Tolerance(2.0)
 
 
 @dataclass(frozen=True)
@@ -10,15 +31,40 @@ class Scoring:
     Attributes:
         families: of `segexp.evaluation.scores.FAMILIES`.
         monitor: the score that matters most: the threshold is chosen by it.
-        tolerance: of centrelines and outlines, in pixels, or in µm where `pixel_size` is given.
+        tolerance: of centrelines and outlines.
         threshold: probability from which a pixel is foreground; None: chosen on the images.
         min_size: pixels below which a predicted object is dropped; None: chosen on the images.
-        pixel_size: µm, or None where it is not known.
     """
 
     families: tuple[str, ...] = ("probability",)
     monitor: str = "dice"
-    tolerance: float = 2.0
+    tolerance: Tolerance = TWO_PIXELS
     threshold: float | None = 0.5
     min_size: int | None = 0
-    pixel_size: float | None = None
+
+
+def read_tolerance(text: str) -> Tolerance:
+    """``2`` or ``2px``: pixels; ``0.2um`` or ``0.2µm``: micrometres. `InputError` for all else."""
+    parts = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(px|um|µm|μm)?\s*", text)
+    if parts is None:
+        raise InputError(f"tolerance {text}: wanted pixels, such as 2, or micrometres, such as 0.2um")
+    return Tolerance(float(parts[1]), "px" if parts[2] in (None, "px") else "µm")
+
+
+def pixel_sides(samples: Sequence[Sample], given: float | None, tolerance: Tolerance) -> list[float] | None:
+    """A pixel's side in µm for each sample: `given`, or what the files say; None where that is not known of all.
+
+    Of pixels that are not square the side of a square of their area. `InputError` where a tolerance in micrometres
+    needs a size that is not known.
+    """
+    if given is not None:
+        return [given] * len(samples)
+    unknown = [sample.name for sample in samples if sample.pixel_size is None]
+    if not unknown:
+        return [math.sqrt(sample.pixel_size[0] * sample.pixel_size[1]) for sample in samples if sample.pixel_size]
+    if tolerance.unit == "µm":
+        raise InputError(
+            f"tolerance {tolerance.value:g} µm: {unknown[0]} does not say how large its pixels are "
+            f"({len(unknown)} of {len(samples)} images); give the pixel size, or the tolerance in pixels"
+        )
+    return None
