@@ -27,7 +27,7 @@ FLOORS = [
     {"parts"},
     {"train"},
     {"flags"},
-    {"cli"},
+    {"cli", "plugin"},
 ]
 
 

@@ -1,0 +1,85 @@
+"""Predict and measure what a viewer holds, one image or a stack page by page, in steps that can be stopped."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.data.images import to_channels
+from segexp.errors import InputError
+from segexp.inference.predictor import Predictor
+from segexp.inference.rows import ArrayRows, checked
+from segexp.measurements import Row, Settings, measure
+
+
+@dataclass
+class Found:
+    """What was found in a layer.
+
+    Attributes:
+        labels: int32, the layer's shape without colours: 0, or the ``label`` of a row of `rows`. Numbers go on from
+            page to page and from class to class.
+        probabilities: float32 in [0, 1], a class in front where there are several: ([K,] ..., H, W).
+        rows: one an object, with its ``label``, ``page`` (of a stack) and ``class`` (of several).
+    """
+
+    labels: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
+    rows: list[Row] = field(default_factory=list)
+
+
+def segment(
+    predictor: Predictor, data: Any, colour: bool = False, pixel_size: float | None = None
+) -> Iterator[float | Found]:
+    """Yields the share that is done, in [0, 1], after each row of tiles, and what was found at the end.
+
+    Args:
+        predictor: the model.
+        data: (..., H, W), or (..., H, W, colours) with `colour`; any array that NumPy can read page by page.
+        colour: whether the last axis holds colours.
+        pixel_size: side of a pixel in micrometres; adds the columns in micrometres.
+    """
+    shape = tuple(data.shape[:-1] if colour else data.shape)
+    if len(shape) < 2 or 0 in shape:
+        raise InputError(f"a layer of shape {tuple(data.shape)}: wanted an image or a stack of images")
+    classes, pages = len(predictor.classes), list(np.ndindex(shape[:-2]))
+    found = Found(np.zeros(shape, np.int32), np.zeros((classes, *shape), np.float32))
+    for number, page in enumerate(pages):
+        image = np.asarray(data[page])
+        pixels = checked(to_channels(image, predictor.model.settings["in_channels"], f"page {number}"))
+        maps = found.probabilities[(slice(None), *page)]
+        for first, band in predictor.bands(ArrayRows(pixels)):
+            maps[:, first : first + band.shape[1]] = band
+            yield (number + (first + band.shape[1]) / shape[-2]) / len(pages)
+        _measure(predictor, found, page, image, maps, number if len(pages) > 1 else None, pixel_size)
+    if classes == 1:
+        found.probabilities = found.probabilities[0]
+    yield found
+
+
+def _measure(
+    predictor: Predictor,
+    found: Found,
+    page: tuple[int, ...],
+    image: NDArray,
+    maps: NDArray[np.float32],
+    number: int | None,
+    pixel_size: float | None,
+) -> None:
+    """Add the objects of one page to `found`."""
+    classified = predictor.labels(maps)
+    settings = Settings.of(predictor.facts)
+    for index, name in enumerate(predictor.classes, 1):
+        measured = measure(classified == index, image, settings, pixel_size)
+        drawn, offset = measured.labels > 0, len(found.rows)
+        found.labels[page][drawn] = measured.labels[drawn] + offset
+        for place, row in enumerate(measured.objects, 1):
+            front: Row = {"label": offset + place}
+            if number is not None:
+                front["page"] = number
+            if len(predictor.classes) > 1:
+                front["class"] = name
+            # "object" counts within the page and the class; "label" counts throughout
+            found.rows.append(front | {key: value for key, value in row.items() if key != "object"})

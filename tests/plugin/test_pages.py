@@ -1,0 +1,72 @@
+"""Layers page by page: labels, numbers that go on, progress; without napari."""
+
+import numpy as np
+import pytest
+
+from segexp.errors import InputError
+from segexp.inference.predictor import Predictor
+from segexp.models import UNet
+from segexp.plugin.pages import Found, segment
+
+
+@pytest.fixture
+def predictor():
+    """A network that hands the normalised image through: bright is foreground."""
+    network = UNet(1, 1, widths=(1, 1), kernel_size=1, norm="none").eval()
+    found = Predictor(network, "standard", ["spot"])
+
+    def forward(_):
+        import torch
+
+        return lambda raw: torch.sigmoid((raw.float() - 50) / 5)
+
+    found.forward = forward
+    return found
+
+
+def image(*corners):
+    pixels = np.zeros((40, 50), np.uint16)
+    for row, column in corners:
+        pixels[row : row + 6, column : column + 6] = 100
+    return pixels
+
+
+def run(*arguments, **more):
+    *steps, found = segment(*arguments, **more)
+    assert isinstance(found, Found)
+    assert steps == sorted(steps)
+    assert steps[-1] == 1
+    return found
+
+
+def test_an_image(predictor):
+    pixels = image((3, 4), (20, 30))
+    found = run(predictor, pixels, pixel_size=0.5)
+    np.testing.assert_array_equal(found.labels > 0, pixels > 0)
+    assert [row["label"] for row in found.rows] == [1, 2]
+    assert {row["area_px2"] for row in found.rows} == {36}
+    assert {row["area_um2"] for row in found.rows} == {9}
+    assert found.labels.dtype == np.int32
+    assert found.probabilities.shape == (40, 50)
+
+
+def test_the_numbers_of_a_stack_go_on(predictor):
+    stack = np.stack([image((3, 4)), image(), image((3, 4), (20, 30))])[None]
+    found = run(predictor, stack)
+    assert found.labels.shape == stack.shape
+    assert [(row["label"], row["page"]) for row in found.rows] == [(1, 0), (2, 2), (3, 2)]
+    for row in found.rows:
+        assert (found.labels[0, row["page"]] == row["label"]).sum() == 36
+
+
+def test_colours_are_one_page(predictor):
+    colour = np.repeat(image((3, 4))[..., None], 3, axis=2)
+    found = run(predictor, colour, colour=True)
+    assert found.labels.shape == (40, 50)
+    assert len(found.rows) == 1
+
+
+@pytest.mark.parametrize(("shape", "colour"), [((9,), False), ((0, 4), False), ((9, 3), True)])
+def test_what_is_no_image_is_refused(predictor, shape, colour):
+    with pytest.raises(InputError, match="layer"):
+        list(segment(predictor, np.zeros(shape), colour))
