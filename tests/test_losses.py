@@ -116,3 +116,21 @@ def test_the_sum_is_weighted_and_in_float32():
     parts = 2 * binary_cross_entropy(logits, truth) + 3 * soft_dice_loss(logits, truth)
     torch.testing.assert_close(total, parts + 0.5 * soft_cldice_loss(logits, truth, 2))
     assert total.dtype == torch.float32
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss])
+def test_processes_that_add_up_their_sums_have_the_loss_of_the_whole_batch(loss):
+    """Two shares of one batch, unevenly annotated: each has the whole loss once it knows the other's sums."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 2, 12, 12, generator=generator)
+    targets = (torch.rand(4, 2, 12, 12, generator=generator) > 0.5).float()
+    targets[0] = -1
+    targets[1, :, :5] = -1
+    shares = [(logits[rows], targets[rows]) for rows in (slice(0, 2), slice(2, 4))]
+    sums = []
+    for share in shares:
+        loss(*share, add_up=lambda mine: sums.append(mine) or mine)
+    whole = loss(logits, targets)
+    for index, share in enumerate(shares):
+        torch.testing.assert_close(loss(*share, add_up=lambda mine, other=sums[1 - index]: mine + other), whole)
+    assert not torch.isclose(loss(*shares[1]), whole)

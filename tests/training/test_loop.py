@@ -200,6 +200,23 @@ def test_a_run_stopped_anywhere_goes_on_as_if_it_never_had(looks, ema):
     assert told.epochs[-1] == rest.epochs[-1]
 
 
+def test_every_step_augments_differently_and_the_same_again_in_another_run():
+    draws = []
+    for _ in range(2):
+        bench = Bench()
+        plain, numbers = bench.prepare, []
+
+        def prepare(batch, plain=plain, numbers=numbers):
+            numbers.append(float(torch.rand(())))
+            return plain(batch)
+
+        bench.prepare = prepare
+        train(Budget(steps=8), bench=bench)
+        draws.append(numbers)
+    assert draws[0] == draws[1]
+    assert len(set(draws[0])) == 8
+
+
 def test_a_stop_during_validation_is_saved_before_the_epoch_counts():
     def scores():
         yield {"dice": 0.5}
