@@ -121,7 +121,11 @@ def test_a_run_killed_at_twenty_moments_ends_with_the_weights_of_one_that_was_no
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name):
     arguments = [*TINY[:-1], "trainer.epochs=40", "trainer.validate_every=20", f"output_dir={tmp_path / 'part'}"]
     command = [sys.executable, "-m", "segexp.cli", "train", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
+    # one thread, as in `sitting`: another number of threads adds up in another order
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environment
+    )
     for line in process.stdout:
         if line.startswith("epoch:"):
             break
