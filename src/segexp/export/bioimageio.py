@@ -174,13 +174,13 @@ def _describe(
     scores: dict[str, float],
 ) -> Any:
     """The validated description; what the specification refuses (such as a name) is an `InputError`."""
-    from bioimageio.spec import InvalidDescr, build_description
+    from bioimageio.spec import InvalidDescr, ValidationContext, build_description
     from bioimageio.spec.model.v0_5 import ModelDescr
 
     inputs, outputs = _axes(predictor)
     torch_version = torch.__version__.split("+")[0]
     architecture = {"source": "unet.py", "callable": callable_name, "kwargs": dict(predictor.model.settings)}
-    content = {
+    content: dict[str, Any] = {
         "type": "model",
         "format_version": ModelDescr.implemented_format_version,
         "name": name,
@@ -234,8 +234,6 @@ def _describe(
             },
         },
     }
-    from bioimageio.spec import ValidationContext
-
     with ValidationContext(root=folder, perform_io_checks=True):
         model = build_description(content)
     if isinstance(model, InvalidDescr):

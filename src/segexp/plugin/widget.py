@@ -112,12 +112,12 @@ class SegmentWidget(Container):
         if self.layer.value is None and images:
             self.layer.value = images[-1]
 
-    def _images(self, _: ComboBox) -> list[Image]:
+    def _images(self, _: Any) -> list[Image]:
         return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
 
     def _predictor(self) -> Predictor:
         """The chosen model, read again only when the file has changed; called in the thread."""
-        path = Path(self.model.value)
+        path = Path(str(self.model.value))
         if not path.is_file():
             raise InputError(f"{path}: choose a model file (best_<task>_model.pth)")
         key = (path, path.stat().st_mtime)
