@@ -29,6 +29,31 @@ def test_an_image_depends_on_its_number_alone(task):
 
 
 @pytest.mark.parametrize("task", synthesis.TASKS)
+def test_rendered_tensors_are_the_images_of_their_numbers(task):
+    images, masks = synthesis.generate(task, count=6, size=(70, 81), seed=4, first=10)
+    numbers = [15, 10, 10, 12]
+    for threads in (None, 1, 3):
+        rendered, covered = synthesis.render(task, numbers, (70, 81), seed=4, threads=threads)
+        assert (rendered.dtype, covered.dtype) == (torch.uint16, torch.uint8)
+        for k, number in enumerate(numbers):
+            np.testing.assert_array_equal(rendered[k].numpy(), images[number - 10])
+            np.testing.assert_array_equal(covered[k].numpy(), masks[number - 10])
+
+
+def test_rendering_takes_ranges_and_refuses_what_it_cannot_draw():
+    rendered, _ = synthesis.render("vesicle", [0, 1], 48, seed=0, style="cells", bits=8, stretch=0)
+    assert int(rendered.to(torch.int32).max()) <= 255
+    assert synthesis.render("vesicle", [], 48, seed=0)[0].shape == (0, 48, 48)
+    for change, message in (
+        ({"numbers": [-1]}, "numbers.*-1"),
+        ({"threads": 0}, "threads.*0"),
+        ({"radios": 1}, "radios"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            synthesis.render(**({"task": "vesicle", "numbers": [0], "size": 48, "seed": 0} | change))
+
+
+@pytest.mark.parametrize("task", synthesis.TASKS)
 def test_seeds_and_numbers_give_different_images(task):
     images, _ = synthesis.generate(task, count=2, size=64, seed=0)
     others, _ = synthesis.generate(task, count=1, size=64, seed=1)
@@ -41,9 +66,9 @@ def test_a_batch_renders_as_its_images_one_by_one(task):
     table, styles = synthesis.tables(task)
     del table
     layouts = [scene.layout(task, (80, 90), 7, i, list(styles), {}) for i in range(6)]
-    together, labels, _ = scene.render(task, layouts, (80, 90), torch.device("cpu"))
+    together, labels, _ = scene.compute(task, layouts, (80, 90), torch.device("cpu"))
     for i, one in enumerate(layouts):
-        alone, label, _ = scene.render(task, [one], (80, 90), torch.device("cpu"))
+        alone, label, _ = scene.compute(task, [one], (80, 90), torch.device("cpu"))
         full = 65535 if one.parameters["stretch"] else 2 ** one.parameters["bits"] - 1
         level = 65535 // (2 ** one.parameters["bits"] - 1) + 1 if one.parameters["stretch"] else 1
         assert int(alone.max()) <= full
@@ -141,9 +166,12 @@ def test_rendering_on_a_gpu_never_waits_for_it(task):
     """Tensors of the meta device have no values: any reading back raises, and so does mixing with the CPU's."""
     styles = list(synthesis.tables(task)[1])
     layouts = [scene.layout(task, (64, 80), 0, i, styles, {"hot_pixels": 1e-3}) for i in range(4)]
-    image, labels, visible = scene.render(task, layouts, (64, 80), torch.device("meta"))
+    image, labels, visible = scene.compute(task, layouts, (64, 80), torch.device("meta"))
     assert image.shape == labels.shape == (4, 64, 80)
     assert {image.device.type, labels.device.type, visible.device.type} == {"meta"}
+    images, masks = synthesis.render(task, range(40), 64, seed=0, device="meta")
+    assert (images.dtype, masks.dtype, images.device.type) == (torch.uint16, torch.uint8, "meta")
+    assert images.shape == masks.shape == (40, 64, 64)
 
 
 def test_the_page_lists_every_row_with_its_range():

@@ -3,9 +3,9 @@
     images, masks = segexp.synthesis.generate("vesicle", count=10, size=512, seed=0)
 
 `generate` gives pixels; `generate_scenes` also instance labels, centres, radii, centrelines; `tables` says what can
-be varied.
+be varied; `render` gives tensors on a device.
 """
 
-from segexp.synthesis.scene import TASKS, Scene, generate, generate_scenes, tables
+from segexp.synthesis.scene import TASKS, Scene, generate, generate_scenes, render, tables
 
-__all__ = ["TASKS", "Scene", "generate", "generate_scenes", "tables"]
+__all__ = ["TASKS", "Scene", "generate", "generate_scenes", "render", "tables"]

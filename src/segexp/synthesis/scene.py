@@ -113,7 +113,7 @@ def _light(task: str, batch: list[Layout], canvas: Tensor, size: tuple[int, int]
     return laid, unfocused[:-1].view(-1, *coarse)
 
 
-def render(
+def compute(
     task: str, batch: list[Layout], size: tuple[int, int], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute a batch: image int32 and labels int32, both (B, H, W), and visibility, bool over all objects' parts."""
@@ -171,7 +171,8 @@ def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-_Batch = tuple[list[Layout], np.ndarray, np.ndarray, np.ndarray]
+_Batch = tuple[list[Layout], Tensor, Tensor, Tensor]
+"""Layouts, images int32 and labels int32 (B, H, W), visibility bool: tensors on the request's device."""
 
 
 @dataclass(frozen=True)
@@ -179,22 +180,21 @@ class _Request:
     """What a caller asked for, checked."""
 
     task: str
-    numbers: range
+    numbers: Sequence[int]
     size: tuple[int, int]
     seed: int
     device: torch.device
     styles: list[str]
     ranges: dict[str, Limits]
 
-    def batch(self, numbers: range) -> _Batch:
+    def batch(self, numbers: Sequence[int]) -> _Batch:
         """Draw and render some of the images."""
         drawn = [layout(self.task, self.size, self.seed, i, self.styles, self.ranges) for i in numbers]
         with torch.no_grad():
-            image, labels, visible = render(self.task, drawn, self.size, self.device)
-        return drawn, image.cpu().numpy().astype(np.uint16), labels.cpu().numpy(), visible.cpu().numpy()
+            return drawn, *compute(self.task, drawn, self.size, self.device)
 
-    def batches(self) -> Iterator[_Batch]:
-        """Give layouts, images, labels and visibility, batch by batch.
+    def batches(self, threads: int | None = None) -> Iterator[_Batch]:
+        """Give the images batch by batch, in order.
 
         On a CPU as many images at once as torch may use threads, each on one thread: faster than several threads on
         one image, far faster where other programs want the cores too, and the same to the bit for any number of them.
@@ -203,12 +203,13 @@ class _Request:
             for k in range(0, len(self.numbers), BATCH):
                 yield self.batch(self.numbers[k : k + BATCH])
             return
-        threads = torch.get_num_threads()
+        before = torch.get_num_threads()
+        threads = before if threads is None else threads
         with ThreadPoolExecutor(max(1, min(threads, len(self.numbers))), initializer=_one_thread) as pool:
             waiting: deque[Future[_Batch]] = deque()
             try:
                 for i in self.numbers:
-                    waiting.append(pool.submit(self.batch, range(i, i + 1)))
+                    waiting.append(pool.submit(self.batch, [i]))
                     if len(waiting) > 2 * threads:
                         yield waiting.popleft().result()
                 while waiting:
@@ -216,35 +217,40 @@ class _Request:
             finally:
                 for future in waiting:
                     future.cancel()
-                torch.set_num_threads(threads)  # the pool's setting is also what threads started later would get
+                torch.set_num_threads(before)  # the pool's setting is also what threads started later would get
 
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def _whole(name: str, value: object) -> int:
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"{name} must be a whole number of 0 or more; got {value!r}")
+    return int(value)
+
+
 def _request(
     task: str,
-    count: int,
+    numbers: Sequence[int],
     size: int | tuple[int, int],
     seed: int,
-    first: int,
     device: str | torch.device,
     ranges: dict[str, Any],
 ) -> _Request:
     """Check the arguments; say what came and what is accepted."""
     table, known = tables(task)
-    for name, value in (("count", count), ("seed", seed), ("first", first)):
-        if not isinstance(value, int | np.integer) or value < 0:
-            raise ValueError(f"{name} must be a whole number of 0 or more; got {value!r}")
     limits = dict(ranges)
     chosen = limits.pop("style", None)
     styles = list(known) if chosen is None else [chosen] if isinstance(chosen, str) else list(chosen)
     if not styles or set(styles) - set(known):
         raise ValueError(f"unknown style {chosen!r} for {task}; accepted: {', '.join(known)}")
     narrow(table, limits)
-    numbers = range(int(first), int(first) + int(count))
-    return _Request(task, numbers, _checked_size(size), int(seed), torch.device(device), styles, limits)
+    return _Request(task, numbers, _checked_size(size), _whole("seed", seed), torch.device(device), styles, limits)
+
+
+def _following(first: int, count: int) -> range:
+    return range(_whole("first", first), first + _whole("count", count))
 
 
 def generate(
@@ -261,12 +267,12 @@ def generate(
     `task` is one of `TASKS`; `size` is in px, one number or (H, W). `ranges` narrow what is drawn: the name of a row
     of `tables(task)` with a number or (low, high) in the row's unit, and `style`, one name or several.
     """
-    request = _request(task, count, size, seed, first, device, ranges)
+    request = _request(task, _following(first, count), size, seed, device, ranges)
     images, masks = np.empty((count, *request.size), np.uint16), np.empty((count, *request.size), np.uint8)
     done = 0
     for drawn, image, labels, _ in request.batches():
-        images[done : done + len(drawn)] = image
-        masks[done : done + len(drawn)] = labels > 0
+        images[done : done + len(drawn)] = image.cpu().numpy()
+        masks[done : done + len(drawn)] = (labels > 0).cpu().numpy()
         done += len(drawn)
     return images, masks
 
@@ -281,10 +287,40 @@ def generate_scenes(
     **ranges: Any,
 ) -> Iterator[Scene]:
     """Give the same images as `generate` one by one, each with all that is known about it."""
-    request = _request(task, count, size, seed, first, device, ranges)
-    for drawn, image, labels, visible in request.batches():
+    request = _request(task, _following(first, count), size, seed, device, ranges)
+    for drawn, *tensors in request.batches():
+        image, labels, visible = (tensor.cpu().numpy() for tensor in tensors)
         parts = 0
         for b, one in enumerate(drawn):
             parts = one.objects.mark(visible, parts)
             mask = (labels[b] > 0).astype(np.uint8)
-            yield Scene(image[b], mask, labels[b], one.objects, one.style, one.parameters)
+            yield Scene(image[b].astype(np.uint16), mask, labels[b], one.objects, one.style, one.parameters)
+
+
+def render(
+    task: str,
+    numbers: Sequence[int],
+    size: int | tuple[int, int],
+    seed: int,
+    device: str | torch.device = "cpu",
+    threads: int | None = None,
+    **ranges: Any,
+) -> tuple[Tensor, Tensor]:
+    """Give images of any numbers as tensors on `device`: (B, H, W) uint16 grey values, (B, H, W) uint8 masks 0/1.
+
+    For training on images that no disk holds: nothing here waits for the device but where it has no memory left.
+    The pixels are those of `generate(task, ..., first=number)`; `ranges` are meant as there. On a CPU `threads`
+    images are drawn side by side, by default as many as torch may use threads.
+    """
+    if threads is not None and _whole("threads", threads) < 1:
+        raise ValueError("threads must be 1 or more; got 0")
+    numbers = [_whole("numbers", number) for number in numbers]
+    request = _request(task, numbers, size, seed, device, ranges)
+    images = torch.empty((len(numbers), *request.size), dtype=torch.uint16, device=request.device)
+    masks = torch.empty(images.shape, dtype=torch.uint8, device=request.device)
+    done = 0
+    for drawn, image, labels, _ in request.batches(threads):
+        images[done : done + len(drawn)] = image.to(torch.uint16)
+        masks[done : done + len(drawn)] = labels > 0
+        done += len(drawn)
+    return images, masks
