@@ -16,10 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segexp.report import write_report
-
-FAILURE = "failed.txt"
-"""File in a job's folder that holds what went wrong in it."""
-
+from segexp.sweep import FAILURE
 
 NOT_SETTINGS = ("job", "status", "score", "seconds", "folder", "message")
 """Columns of ``summary.csv`` that are no overrides."""

@@ -1,6 +1,6 @@
 """The lines that sum up repeats with several seeds."""
 
-from segexp.sweep import seed_lines
+from segexp.sweep.summary import seed_lines
 
 
 def row(score, **settings):
