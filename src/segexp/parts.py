@@ -3,16 +3,19 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from segexp import checkpoint
+from segexp import checkpoint, synthesis
 from segexp.augment import Augmentation
 from segexp.config import RunConfig, build
 from segexp.config.folders import existing
 from segexp.data import sources, splits
-from segexp.data.crops import CropBatches, CropPlan, DeviceBatches, crop_size, pixel_memory
+from segexp.data.crops import CropBatches, CropPlan, DeviceBatches, crop_size, held, pixel_memory
+from segexp.data.generated import Mix, Pool, Recipe, Stream
 from segexp.data.pairs import Sample
+from segexp.data.ranges_file import read_ranges
 from segexp.distributed import Ranks, total, wrap
 from segexp.errors import InputError
 from segexp.evaluation import evaluate, summarize
@@ -25,6 +28,9 @@ from segexp.training.batch_size import find_batch_size
 from segexp.training.learner import Learner
 from segexp.training.schedule import Budget, Schedule
 
+LOOK = 8
+"""Images that stand for all where each is fresh: for the prior of the network's head and the warnings of the loop."""
+
 
 def read_data(
     cfg: RunConfig, say: Callable[[str], None], folder: Path | None = None, resume: bool = False
@@ -35,16 +41,21 @@ def read_data(
     """
     data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
     folders = data.folders()
-    if folders is None and len(task.classes) > 1:
-        raise InputError(f"task.classes={task.classes}: generated images have one class; set data.root=DIR")
     if folders is None:
+        count = f"{'fresh' if synthetic.online else synthetic.train} + {synthetic.val}"
         say(
-            f"task: {task.name}; no data given, so {synthetic.train} + {synthetic.val} images of "
+            f"task: {task.name}; no data given, so {count} images of "
             f"{synthetic.size}x{synthetic.size} are generated (data.root=DIR for your own)"
         )
-        samples = sources.generate(
-            task.name, synthetic.train, synthetic.val, synthetic.size, cfg.seed, data.channels, task.normalization
-        )
+        wanted = recipe(cfg)
+        if synthetic.online:  # a few that stand for all
+            first = stream_start(cfg)
+            samples = (
+                wanted.samples(range(first, first + LOOK)),
+                wanted.samples(range(synthetic.train, synthetic.train + synthetic.val)),
+            )
+        else:
+            samples = sources.generated(wanted, synthetic.train, synthetic.val)
     else:
         reading, split = cfg.reading(), None
         if data.splits:
@@ -69,6 +80,57 @@ def read_data(
     for name, part in zip(("train", "val"), samples, strict=True):
         say(f"{name}: {sources.describe(part)}")
     return samples
+
+
+def recipe(cfg: RunConfig) -> Recipe:
+    """What is generated for the run."""
+    task, synthetic = cfg.task, cfg.data.synthetic
+    if task.name not in synthesis.TASKS:
+        raise InputError(f"task {task.name}: only {', '.join(synthesis.TASKS)} can be generated; set data.root=DIR")
+    if len(task.classes) > 1:
+        raise InputError(f"task.classes={task.classes}: generated images have one class; set data.root=DIR")
+    ranges = read_ranges(existing(synthetic.ranges), task.name) if synthetic.ranges else None
+    return Recipe(task.name, synthetic.size, cfg.seed, cfg.data.channels, task.normalization, ranges)
+
+
+def stream_start(cfg: RunConfig) -> int:
+    """Number of the first fresh image: behind those that make up fixed sets."""
+    return cfg.data.synthetic.train + cfg.data.synthetic.val
+
+
+def build_mix(cfg: RunConfig, device: torch.device) -> Mix | None:
+    """The generated images that crops are cut from, beside the training images or instead of them; None: no such."""
+    synthetic, own = cfg.data.synthetic, cfg.data.folders() is not None
+    if not (synthetic.fraction if own else synthetic.online):
+        return None
+    wanted = recipe(cfg)
+    share = float(synthetic.fraction or 0) if own else 1.0
+    if synthetic.online:
+        epoch_crops = synthetic.train * max(1, round(synthetic.size**2 / min(cfg.task.crop, synthetic.size) ** 2))
+        return Mix(share, Stream(wanted, stream_start(cfg), synthetic.crops, device), epoch_crops)
+    return Mix(share, Pool(wanted.samples(range(synthetic.train)), cfg.seed))
+
+
+def describe_mix(cfg: RunConfig, mix: Mix) -> str:
+    """One line: what is generated, and how much of the training it is."""
+    synthetic = cfg.data.synthetic
+    images = f"images of {synthetic.size}x{synthetic.size}"
+    if isinstance(mix.images, Stream):
+        kind = f"fresh {images}, {synthetic.crops} crops of each"
+    else:
+        kind = f"{synthetic.train} {images}"
+    return f"generated: {100 * mix.share:g} % of the crops, from {kind}"
+
+
+def mix_facts(cfg: RunConfig) -> dict[str, Any]:
+    """What ``run.json`` and the model file say of it."""
+    synthetic = cfg.data.synthetic
+    return {
+        "share": 1.0 if cfg.data.folders() is None else synthetic.fraction,
+        "online": synthetic.online,
+        "crops": synthetic.crops if synthetic.online else None,
+        "ranges": synthetic.ranges,
+    }
 
 
 def build_augment(cfg: RunConfig) -> Augmentation:
@@ -111,15 +173,20 @@ def build_learner(cfg: RunConfig, model: UNet, precision: str, ranks: Ranks) -> 
 
 
 def build_source(
-    cfg: RunConfig, samples: list[Sample], model: UNet, precision: str, ranks: Ranks, say: Callable[[str], None]
+    cfg: RunConfig,
+    samples: list[Sample],
+    model: UNet,
+    precision: str,
+    ranks: Ranks,
+    say: Callable[[str], None],
+    mix: Mix | None = None,
 ) -> CropBatches | DeviceBatches:
     """Training batches, from the memory that is nearest to the device and large enough."""
     task, trainer = cfg.task, cfg.trainer
     device = next(model.parameters()).device
     size = crop_size(samples, task.crop, model.multiple)
-    crops = sum(CropPlan(samples, size, 1, task.foreground, cfg.seed).crops_per_image)
     if trainer.batch_size == "auto":
-        most = max(1, int(crops) // 4)
+        most = max(1, CropPlan(samples, size, 1, task.foreground, cfg.seed, mix=mix).steps // 4)
         batch_size = find_batch_size(model, (cfg.data.channels, size, size), precision, most) * ranks.world
     else:
         batch_size = int(trainer.batch_size)
@@ -127,9 +194,14 @@ def build_source(
         raise InputError(
             f"trainer.batch_size={batch_size} over {ranks.world} processes: wanted a multiple of {ranks.world}"
         )
-    plan = CropPlan(samples, size, batch_size, task.foreground, cfg.seed, ranks.rank, ranks.world)
+    plan = CropPlan(samples, size, batch_size, task.foreground, cfg.seed, ranks.rank, ranks.world, mix)
+    if mix:
+        say(describe_mix(cfg, mix))
     say(f"epoch: {plan.steps} steps of {batch_size} crops of {size}x{size}")
-    if cfg.data.cache == "device" or (cfg.data.cache == "auto" and _fits_on(device, samples)):
+    fresh = mix is not None and isinstance(mix.images, Stream)
+    if fresh and cfg.data.cache == "device":
+        raise InputError("data.cache=device: fresh images cannot all be kept; leave data.cache at auto")
+    if cfg.data.cache == "device" or (cfg.data.cache == "auto" and not fresh and _fits_on(device, held(plan))):
         say(f"all training images are kept on {device}")
         return DeviceBatches(plan, device)
     return CropBatches(plan)
@@ -166,10 +238,12 @@ def total_steps(steps: int | None, epochs: int | None, epoch_steps: int) -> int 
     return min(limits, default=None)
 
 
-def picture(augment: Augmentation, train_samples: list[Sample], cfg: RunConfig, samples: int) -> Picture:
+def picture(
+    augment: Augmentation, train_samples: list[Sample], cfg: RunConfig, samples: int, mix: Mix | None = None
+) -> Picture:
     """A few crops of the first epoch through the augmentation, operation by operation."""
     size = crop_size(train_samples, cfg.task.crop)
-    batch = CropBatches(CropPlan(train_samples, size, samples, cfg.task.foreground, cfg.seed))[0, 0]
+    batch = CropBatches(CropPlan(train_samples, size, samples, cfg.task.foreground, cfg.seed, mix=mix))[0, 0]
     return preview(augment, batch, cfg.task.normalization, cfg.seed)
 
 

@@ -42,9 +42,11 @@ from segexp.overlay import Picture
 from segexp.parts import (
     build_augment,
     build_learner,
+    build_mix,
     build_model,
     build_schedule,
     build_source,
+    mix_facts,
     picture,
     read_data,
     rehearse,
@@ -207,6 +209,7 @@ def assemble(cfg: RunConfig, folder: Path, ranks: Ranks, stop: StopRequest, log:
     precision, precision_reason = choose_precision(trainer.precision, device)
     set_arithmetic(precision, trainer.deterministic)
     train_samples, val_samples = read_data(cfg, log.say, folder, resume)
+    mix = build_mix(cfg, device)
     torch.manual_seed(cfg.seed)
     model = build_model(cfg, train_samples)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -215,15 +218,17 @@ def assemble(cfg: RunConfig, folder: Path, ranks: Ranks, stop: StopRequest, log:
     log.say(f"model: {model.title}, {weights:.2f} million weights")
     if ranks.world > 1:
         log.say(f"processes: {ranks.world}, each with its share of every batch")
-    source = build_source(cfg, train_samples, model, precision, ranks, log.say)
+    source = build_source(cfg, train_samples, model, precision, ranks, log.say, mix)
     learner = build_learner(cfg, model, precision, ranks)
     threshold = task.scoring().threshold or 0.5
     predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
     augment = build_augment(cfg)
     if ranks.first and not resume:
-        image = picture(augment, train_samples, cfg, 4)
+        image = picture(augment, train_samples, cfg, 4, mix)
         log.image("augmentation", image, 0)
     facts = describe(cfg, folder, predictor, train_samples, val_samples)
+    if mix:
+        facts["data"]["generated"] = mix_facts(cfg)
     if ranks.first:
         write_json(folder / "run.json", facts)
     model_facts = {key: facts[key] for key in ("task", "versions", "data", "model")} | {
@@ -291,7 +296,7 @@ def preview_run(arguments: list[str], samples: int) -> Picture:
     except HydraException as error:
         raise InputError(str(error)) from None
     train_samples, _ = read_data(cfg, print)
-    return picture(build_augment(cfg), train_samples, cfg, samples)
+    return picture(build_augment(cfg), train_samples, cfg, samples, build_mix(cfg, torch.device("cpu")))
 
 
 def describe(

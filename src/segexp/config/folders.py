@@ -15,17 +15,27 @@ from segexp.errors import InputError
 
 @dataclass
 class SyntheticConfig(Checked):
-    """How many images are generated where no folder is given."""
+    """What is generated: all images where no folder is given, or some beside the annotated ones."""
 
     train: int = MISSING
     val: int = MISSING
     size: int = MISSING
+    online: bool = MISSING
+    crops: int = MISSING
+    fraction: float | None = MISSING
+    ranges: str | None = MISSING
 
     def problems(self) -> list[str]:
         found: list[str] = []
         require(found, self.train >= 1, f"data.synthetic.train={self.train}: wanted 1 or more images")
         require(found, self.val >= 1, f"data.synthetic.val={self.val}: wanted 1 or more images")
         require(found, 32 <= self.size <= 8192, f"data.synthetic.size={self.size}: wanted 32 to 8192 pixels")
+        require(found, 1 <= self.crops <= 1000, f"data.synthetic.crops={self.crops}: wanted 1 to 1000 of each image")
+        require(
+            found,
+            self.fraction is None or 0 <= self.fraction < 1,
+            f"data.synthetic.fraction={self.fraction}: wanted a share of the crops, from 0 to below 1, such as 0.5",
+        )
         return found
 
 
@@ -76,6 +86,18 @@ class DataConfig(Checked):
         if given and self.root is None and not set(needed) <= set(given):
             missing = ", ".join(f"data.{name}" for name in needed if name not in given)
             found.append(f"missing: {missing} (give data.root, or all four folders, or the first two and a split)")
+        own, synthetic = bool(given) or self.root is not None, self.synthetic
+        require(
+            found,
+            own or not synthetic.fraction,
+            f"data.synthetic.fraction={synthetic.fraction}: goes with images of your own (data.root=DIR); without them "
+            "every image is generated",
+        )
+        require(
+            found,
+            not own or bool(synthetic.fraction) or not synthetic.online,
+            "data.synthetic.online: with images of your own, say which share is generated: data.synthetic.fraction=0.5",
+        )
         return found
 
     @property

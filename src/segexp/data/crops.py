@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from segexp.data.generated import Mix, Pool
 from segexp.data.pairs import Sample
+
+AHEAD = 4
+"""Batches whose generated images are drawn while the one before them is in use."""
 
 Position = tuple[int, int]
 """An epoch and a step within it, both from 0."""
@@ -40,7 +44,10 @@ class Batch(NamedTuple):
 
 
 class Crops(NamedTuple):
-    """Where the crops of a batch lie: numbers of images (B,), and rows and columns of their first pixels (B, 2)."""
+    """Where the crops of a batch lie: numbers of images (B,), and rows and columns of their first pixels (B, 2).
+
+    Numbers from the count of the plan's samples on are those of generated images.
+    """
 
     images: NDArray[np.int64]
     corners: NDArray[np.int64]
@@ -62,6 +69,7 @@ class CropPlan:
         foreground: share of the crops placed so that they contain a foreground pixel.
         seed: every draw follows from it.
         rank, world: of the crops of each batch this process takes number rank, rank + world, and so on.
+        mix: generated images that part of the crops, or all, are cut from instead.
     """
 
     def __init__(
@@ -73,17 +81,32 @@ class CropPlan:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        mix: Mix | None = None,
     ):
         self.samples, self.size, self.batch_size = samples, size, batch_size
-        self.foreground, self.seed, self.rows = foreground, seed, slice(rank, None, world)
-        self._shapes = np.array([sample.shape[1:] for sample in samples])
-        area = self._shapes.prod(axis=1)
+        self.foreground, self.seed, self.rows, self.mix = foreground, seed, slice(rank, None, world), mix
+        area = np.array([sample.shape[1:] for sample in samples]).prod(axis=1)
         self.crops_per_image = np.maximum(1, np.rint(area / size**2)).astype(int)
-        self.steps = max(1, round(int(self.crops_per_image.sum()) / batch_size))
-        self.dtype = np.result_type(*{sample.dtype for sample in samples})
+        self.steps = max(1, round(self.epoch_crops / batch_size))
+        dtypes = {sample.dtype for sample in samples} | ({np.dtype(np.uint16)} if mix else set())
+        self.dtype = np.result_type(*dtypes)
         if self.dtype not in (np.uint8, np.uint16, np.float32):
             self.dtype = np.dtype(np.float32)
         self._order: tuple[int, NDArray] = (-1, np.empty(0))
+
+    @property
+    def epoch_crops(self) -> float:
+        """Crops that an epoch is to have: as many as the samples have room for, and generated ones beside them."""
+        if self.mix and self.mix.share == 1:
+            return self.mix.epoch_crops
+        return int(self.crops_per_image.sum()) / (1 - (self.mix.share if self.mix else 0))
+
+    def sample(self, image: int) -> Sample:
+        """The image of that number."""
+        if image < len(self.samples):
+            return self.samples[image]
+        assert self.mix is not None
+        return self.mix.images[image - len(self.samples)]
 
     def order(self, epoch: int) -> NDArray:
         """Image of each crop of an epoch: (steps * batch_size,), filled up from the next epoch's permutation."""
@@ -95,16 +118,40 @@ class CropPlan:
             self._order = epoch, np.concatenate(shuffled)[:wanted]
         return self._order[1]
 
+    def images(self, position: Position) -> NDArray[np.int64]:
+        """Image of each crop of a batch that this process takes."""
+        epoch, step = position
+        order, first = self.order(epoch), step * self.batch_size
+        if self.mix is None:
+            return order[first : first + self.batch_size][self.rows]
+        images, start = [], epoch * self.steps * self.batch_size
+        for crop in range(first, first + self.batch_size)[self.rows]:
+            before, after = self.mix.before(start + crop), self.mix.before(start + crop + 1)
+            if after > before:
+                images.append(len(self.samples) + self.mix.images.number(before))
+            else:
+                images.append(order[crop - (before - self.mix.before(start))])
+        return np.array(images, np.int64)
+
+    def ask(self, position: Position) -> None:
+        """Have the generated images drawn that this batch and the next few take."""
+        if self.mix is None:
+            return
+        epoch, step = position
+        later = [divmod(epoch * self.steps + step + ahead, self.steps) for ahead in range(AHEAD + 1)]
+        images = np.concatenate([self.images(following) for following in later])
+        self.mix.images.ask(int(image) - len(self.samples) for image in images if image >= len(self.samples))
+
     def draw(self, position: Position) -> Crops:
         """The crops of one batch that this process takes: anywhere, or around a random foreground pixel."""
         epoch, step = position
-        images = self.order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
-        draws = np.random.default_rng((self.seed, epoch, step)).random((self.batch_size, 6))
-        images, draws = images[self.rows], draws[self.rows]
-        room = np.maximum(self._shapes[images] - self.size, 0)
+        images = self.images(position)
+        draws = np.random.default_rng((self.seed, epoch, step)).random((self.batch_size, 6))[self.rows]
+        chosen = [self.sample(image) for image in images]
+        room = np.maximum(np.array([sample.shape[1:] for sample in chosen]) - self.size, 0)
         corners = (draws[:, 0:2] * (room + 1)).astype(np.int64)
-        for row, image in enumerate(images):
-            points = self.samples[image].foreground
+        for row, sample in enumerate(chosen):
+            points = sample.foreground
             if draws[row, 4] < self.foreground and len(points):
                 point = points[int(draws[row, 5] * len(points))]
                 corners[row] = point - (draws[row, 2:4] * self.size).astype(np.int64)
@@ -112,7 +159,7 @@ class CropPlan:
 
     def names(self, position: Position) -> list[str]:
         """Names of the images that the crops of a batch come from, each once."""
-        return list(dict.fromkeys(self.samples[image].name for image in self.draw(position).images))
+        return list(dict.fromkeys(self.sample(image).name for image in self.images(position)))
 
 
 class CropBatches(Dataset):
@@ -123,8 +170,9 @@ class CropBatches(Dataset):
 
     def __getitem__(self, position: Position) -> Batch:
         size = self.plan.size
+        self.plan.ask(position)
         images, corners = self.plan.draw(position)
-        chosen = [self.plan.samples[image] for image in images]
+        chosen = [self.plan.sample(image) for image in images]
         pixels = np.empty((len(chosen), chosen[0].shape[0], size, size), self.plan.dtype)
         labels = np.empty((len(chosen), 1, size, size), np.uint8)
         for row, (sample, (top, left)) in enumerate(zip(chosen, corners, strict=True)):
@@ -147,17 +195,18 @@ class DeviceBatches:
 
     def __init__(self, plan: CropPlan, device: torch.device):
         self.plan, self.device = plan, device
-        loaded = [sample.load() for sample in plan.samples]
+        samples = held(plan)
+        loaded = [sample.load() for sample in samples]
         self._pixels = _flat([pixels for pixels, _ in loaded], plan.dtype).to(device)
         self._labels = _flat([labels for _, labels in loaded], np.dtype(np.uint8)).to(device)
-        shapes = torch.tensor([sample.shape for sample in plan.samples])
+        shapes = torch.tensor([sample.shape for sample in samples])
         ends = shapes.prod(1).cumsum(0)
         areas = shapes[:, 1] * shapes[:, 2]
         # (images, 5): height, width, area, first pixel, first label
         self._places = torch.stack([shapes[:, 1], shapes[:, 2], areas, ends - shapes.prod(1), areas.cumsum(0) - areas])
         self._places = self._places.T.contiguous().to(device)
-        self._offset = torch.from_numpy(np.stack([sample.offset for sample in plan.samples])).to(device)
-        self._scale = torch.from_numpy(np.stack([sample.scale for sample in plan.samples])).to(device)
+        self._offset = torch.from_numpy(np.stack([sample.offset for sample in samples])).to(device)
+        self._scale = torch.from_numpy(np.stack([sample.scale for sample in samples])).to(device)
 
     def __getitem__(self, position: Position) -> Batch:
         crops = self.plan.draw(position)
@@ -175,6 +224,14 @@ class DeviceBatches:
         pixels = self._pixels[starts[:, :, None, None] + place[:, None]]
         labels = self._labels[(first_label[..., None] + place)[:, None]]
         return Batch(pixels.view(_TORCH[self.plan.dtype]), labels, self._offset[images], self._scale[images])
+
+
+def held(plan: CropPlan) -> list[Sample]:
+    """All images of a plan, in the order of their numbers; fresh ones cannot be held."""
+    if plan.mix is None:
+        return list(plan.samples)
+    assert isinstance(plan.mix.images, Pool)
+    return [*plan.samples, *plan.mix.images.samples]
 
 
 def pixel_memory(samples: Sequence[Sample]) -> int:

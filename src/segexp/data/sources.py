@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from segexp import synthesis
+from segexp.data.generated import Recipe
 from segexp.data.memory import free_memory
 from segexp.data.pairs import (
     Reading,
     Sample,
     empty_faults,
     find_pairs,
-    make_sample,
     pixel_bytes,
     read_samples,
     settle_doubts,
@@ -106,15 +105,9 @@ def _stem(sample: Sample) -> str:
     return sample.source.image.stem
 
 
-def generate(task: str, train: int, val: int, size: int, seed: int, channels: int, normalization: str) -> Samples:
-    """Generated images of `size` pixels a side; the validation images follow the training images of the same seed."""
-    if task not in synthesis.TASKS:
-        raise InputError(f"no data given, and only {', '.join(synthesis.TASKS)} can be generated: set data.root=DIR")
-    images, masks = synthesis.generate(task, train + val, size, seed)
-    samples = [
-        make_sample(f"generated_{index:05}", np.repeat(image[None], channels, axis=0), mask, 1, normalization)
-        for index, (image, mask) in enumerate(zip(images, masks, strict=True))
-    ]
+def generated(recipe: Recipe, train: int, val: int) -> Samples:
+    """Generated images; the validation images follow the training images of the same seed."""
+    samples = recipe.samples(range(train + val))
     return samples[:train], samples[train:]
 
 

@@ -1,0 +1,76 @@
+"""What fresh images cost: training steps fed by `data.synthetic.online=true` against steps fed from memory.
+
+    python benchmarks/online.py [--task vesicle] [--crops 4,2,1] [--steps 12] [--rounds 5]
+
+The default model and augmentation, batches of 8 crops of 256x256, images of 384x384. Rounds of both kinds take turns in
+one process, and an online round ends when the images that it asked for are drawn. Printed are the medians over the
+rounds of the ratios of wall-clock time and of processor time. The goal: 1.10 or less.
+"""
+
+import argparse
+import statistics
+import time
+from itertools import islice
+
+import torch
+from hydra import compose, initialize_config_dir
+
+from segexp.config import conf_dir, read
+from segexp.data.crops import CropBatches, CropPlan
+from segexp.data.feed import open_feed
+from segexp.data.generated import Stream
+from segexp.device import choose_device, choose_precision
+from segexp.distributed import ALONE
+from segexp.parts import build_augment, build_learner, build_mix, build_model, recipe
+from segexp.training.loop import prepare
+
+
+def seconds(work) -> tuple[float, float]:
+    """Wall-clock and processor time."""
+    start, used = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - start, time.process_time() - used
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="vesicle")
+    parser.add_argument("--crops", default="4,2,1")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    device, _ = choose_device("auto")
+    overrides = [f"task={options.task}", "trainer=quick", "data.synthetic.online=true", "output_dir=none"]
+    for crops in map(int, options.crops.split(",")):
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = read(compose("config", [*overrides, f"data.synthetic.crops={crops}"]))
+        samples = recipe(cfg).samples(range(32))
+        model = build_model(cfg, samples).to(device).to(memory_format=torch.channels_last)
+        learner = build_learner(cfg, model, choose_precision("auto", device)[0], ALONE)
+        augment = build_augment(cfg).to(device)
+        mix = build_mix(cfg, device)
+        assert isinstance(mix.images, Stream)
+        plans = [CropPlan(samples, 256, 8, cfg.task.foreground, 0, mix=each) for each in (None, mix)]
+        feeds = [open_feed(CropBatches(plan), (0, 0), device) for plan in plans]
+
+        def train(feed, learner=learner, augment=augment, cfg=cfg, stream=mix.images) -> None:
+            for batch in islice(feed, options.steps):
+                learner.step(*prepare(batch, device, augment, cfg.task.normalization, 1), 1e-3)
+            stream.wait()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        for feed in feeds:
+            train(feed)
+        rounds = [[seconds(lambda feed=feed: train(feed)) for feed in feeds] for _ in range(options.rounds)]
+        wall, processor = (statistics.median(new[k] / old[k] for old, new in rounds) for k in range(2))
+        step = statistics.median(old[1] for old, _ in rounds) / options.steps
+        print(
+            f"{options.task}, {crops} crops of each fresh image: {wall:.2f} times the time of training from memory, "
+            f"{processor:.2f} times the processor time ({1000 * step:.0f} ms a step from memory)",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

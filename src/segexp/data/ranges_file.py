@@ -1,0 +1,70 @@
+"""What is generated, as a file: the task, its styles, and the limits of its rows, as `segexp calibrate` writes them.
+
+    task: vesicle
+    style: [cells]
+    ranges:
+      psf: [1.1, 1.4]
+      photons: [80.0, 240.0]
+
+Names and units are those of `segexp.synthesis.tables` (docs/synthesis.md).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segexp import synthesis
+from segexp.errors import InputError
+
+LARGEST = 1 << 20  # bytes; the whole table takes three thousand
+
+
+def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
+    """Keywords for `segexp.synthesis.generate`: limits by row, and ``style``; `InputError` where the file is unfit."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; segexp calibrate {task} --images DIR --output FILE.yaml writes one")
+    if path.stat().st_size > LARGEST:
+        raise InputError(
+            f"{path}: {path.stat().st_size} bytes; wanted a file of ranges, such as segexp calibrate writes"
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
+        raise InputError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("ranges"), dict) or "task" not in content:
+        raise InputError(f"{path}: wanted task: {task} and ranges: with a row a line, as segexp calibrate writes them")
+    if content["task"] != task:
+        raise InputError(f"{path}: ranges of {content['task']!r}; this is for {task}")
+    if task not in synthesis.TASKS:
+        raise InputError(f"task {task}: only {', '.join(synthesis.TASKS)} can be generated")
+    ranges: dict[str, Any] = {
+        str(name): tuple(limits) if isinstance(limits, list) else limits for name, limits in content["ranges"].items()
+    }
+    if content.get("style") is not None:
+        ranges["style"] = content["style"]
+    try:
+        synthesis.generate(task, 0, 64, 0, **ranges)  # checks names, limits and styles, draws nothing
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from None
+    return ranges
+
+
+def write_ranges(path: Path, task: str, ranges: Mapping[str, Any], comments: list[str]) -> None:
+    """Write such a file, `comments` above it."""
+    limits = {
+        name: [float(f"{value:.6g}") for value in limit] if isinstance(limit, tuple) else float(f"{limit:.6g}")
+        for name, limit in ranges.items()
+        if name != "style"
+    }
+    style = ranges.get("style")
+    content: dict[str, Any] = {"task": task}
+    if style is not None:
+        content["style"] = [style] if isinstance(style, str) else list(style)
+    text = "".join(f"# {line}\n" for line in comments)
+    text += yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+    text += "ranges:\n" + "".join(f"  {name}: {limit}\n" for name, limit in limits.items())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,42 @@
+"""Files of ranges: what is written is read back, and what is unfit is refused with the reason."""
+
+import pytest
+
+from segexp.data.ranges_file import read_ranges, write_ranges
+from segexp.errors import InputError
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    ranges = {"psf": (1.1, 1.4), "photons": (80.0, 240.0), "rings": 0.0, "style": ["cells", "any"]}
+    path = tmp_path / "new" / "mine.yaml"
+    write_ranges(path, "vesicle", ranges, ["distance 0.5"])
+    assert read_ranges(path, "vesicle") == ranges
+    assert path.read_text().startswith("# distance 0.5\ntask: vesicle\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "wanted task: vesicle"),
+        ("a: [", "not YAML"),
+        ("task: vesicle", "wanted task: vesicle"),
+        ("task: cytoskeleton\nranges: {}", "ranges of 'cytoskeleton'; this is for vesicle"),
+        ("task: vesicle\nranges: {psf: [2, 1]}", "psf must be"),
+        ("task: vesicle\nranges: {colour: 1}", "unknown range colour"),
+        ("task: vesicle\nstyle: mesh\nranges: {}", "unknown style"),
+        ("task: vesicle\nranges: {psf: a}", "psf must be"),
+        ("task: vesicle\nranges: {size: 5}", "unknown range|size"),
+        ("task: vesicle\nranges: !!python/object/apply:os.system [ls]", "not YAML"),
+    ],
+)
+def test_a_file_that_is_unfit_is_refused_with_the_reason(tmp_path, text, reason):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=reason) as error:
+        read_ranges(path, "vesicle")
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_says_what_writes_one(tmp_path):
+    with pytest.raises(InputError, match="segexp calibrate vesicle"):
+        read_ranges(tmp_path / "no.yaml", "vesicle")
