@@ -23,7 +23,7 @@ FLOORS = [
     {"preview", "check", "report.pictures"},
     {"evaluation"},
     {"results", "report", "export", "run"},
-    {"config", "sweep"},
+    {"config", "sweep", "search"},
     {"parts"},
     {"train"},
     {"flags"},
@@ -71,6 +71,6 @@ def test_hydra_and_kornia_stay_where_they_belong():
         roots = {imported.split(".")[0] for imported in imports(path)}
         part = module_name(path).split(".")[0]
         if roots & {"hydra", "omegaconf"}:
-            assert part in {"config", "train", "cli", "sweep"}, path
+            assert part in {"config", "train", "cli", "sweep", "search"}, path
         if "kornia" in roots:
             assert part in {"augment", "synthesis"}, path

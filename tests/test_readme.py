@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 
 from segexp.config import conf_dir, read
 from segexp.config.overrides import with_seeds
@@ -31,12 +33,21 @@ def train_overrides(command):
     return None
 
 
+def of_the_first_job(word):
+    override = OverridesParser.create().parse_override(word)
+    if not override.is_sweep_override():
+        return word
+    value = override.value()
+    first = value.start if isinstance(value, IntervalSweep) else next(override.sweep_string_iterator())
+    return f"{override.get_key_element()}={first}"
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if train_overrides(c) is not None])
 def test_train_commands_compose(command):
     overrides = [word for word in with_seeds(train_overrides(command)) if word not in ("-m", "--help")]
     if any(word.startswith("resume=") for word in overrides):
         return
-    first = [re.sub(r"(=[^,\[]+),.*", r"\1", word) for word in overrides]  # the first job of a sweep
+    first = [of_the_first_job(word) for word in overrides]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         assert read(compose("config", ["output_dir=x", *first])).task.name
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
@@ -20,6 +21,7 @@ from typing import Any
 import hydra
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -54,11 +56,12 @@ from segexp.parts import (
 from segexp.report import write_report
 from segexp.results import sample_overlay, write_json, write_results
 from segexp.run import TrainingRun
-from segexp.sweep import FAILURE
+from segexp.search.command import is_search, job_verdict
+from segexp.sweep import FAILURE, PRUNED
 from segexp.training.loop import fit
 from segexp.training.runlog import RunLog
 from segexp.training.state import TrainState
-from segexp.training.stop import Stopped, StopRequest
+from segexp.training.stop import Pruned, Stopped, StopRequest
 
 
 def main(arguments: list[str] | None = None) -> float | None:
@@ -123,7 +126,7 @@ def job(cfg: DictConfig) -> float:
     # unresolved: a folder called ${x} is a name and not a reference
     runtime = OmegaConf.to_container(settings.runtime, resolve=False)
     folder = Path(runtime["output_dir"])  # type: ignore[index,call-overload]
-    resume = bool(cfg.get("resume"))
+    resume = bool(cfg.get("resume")) or goes_on(settings, folder)
     if ranks.first:
         for name, content in (("config", cfg), ("hydra", {"hydra": settings}), ("overrides", settings.overrides.task)):
             (folder / ".hydra").mkdir(exist_ok=True)
@@ -145,7 +148,13 @@ def job(cfg: DictConfig) -> float:
             sys.exit(128 + stopped.number)
     print(f"job {settings.job.num}: {' '.join(settings.overrides.task)}", flush=True)
     try:
-        return run(read(cfg), folder)
+        hopeless = job_verdict(settings) if ranks.first else None
+        return run(read(cfg), folder, resume, hopeless)
+    except Pruned as pruned:
+        if ranks.first:
+            (folder / PRUNED).write_text(f"{pruned}\n", encoding="utf-8")
+            print(f"job {settings.job.num} {pruned}", flush=True)
+        return pruned.score
     except Stopped as stopped:
         print(f"{stopped}; the state of job {settings.job.num} is saved in {folder}", flush=True)
         sys.exit(128 + stopped.number)
@@ -156,16 +165,32 @@ def job(cfg: DictConfig) -> float:
         return float("nan")
 
 
+def goes_on(settings: HydraConf, folder: Path) -> bool:
+    """Whether a job finds its own earlier state: a search or a cluster starts it again in the same folder."""
+    restarted = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
+    if not (restarted or is_search(settings)):
+        return False
+    stored = folder / ".hydra" / "overrides.yaml"
+    if not (folder / "last.pth").is_file() or not stored.is_file():
+        return False
+    return list(settings.overrides.task) == OmegaConf.to_container(OmegaConf.load(stored), resolve=False)
+
+
 def forget_run(folder: Path) -> None:
     """Remove the records of an earlier run in the same folder, so that two never mix; model files stay."""
-    records = ("metrics.csv", "train.log", "run.json", "summary.json", "report.html", splits.FILE, FAILURE)
+    records = ("metrics.csv", "train.log", "run.json", "summary.json", "report.html", splits.FILE, FAILURE, PRUNED)
     many = ("events.out.tfevents.*", "val/*.png", "val/scores.csv", "val/evaluation.json", "val/pictures.json")
     for path in (path for pattern in (*records, *many) for path in folder.glob(pattern)):
         path.unlink()
 
 
-def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
-    """Train, evaluate and write one run folder; returns the monitored score of the best model."""
+def run(
+    cfg: RunConfig, folder: Path, resume: bool = False, hopeless: Callable[[float, float], bool] | None = None
+) -> float:
+    """Train, evaluate and write one run folder; returns the monitored score of the best model.
+
+    `hopeless` is asked with progress and best score at each validation; `Pruned` is raised where it says so.
+    """
     started, ranks = time.monotonic(), join()
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -194,6 +219,7 @@ def run(cfg: RunConfig, folder: Path, resume: bool = False) -> float:
             stop=stop,
             ranks=ranks,
             foreground=sum(foreground_share(training.source.plan.samples)),
+            hopeless=hopeless,
         )
         score = state.best[cfg.task.monitor]
         if ranks.first:

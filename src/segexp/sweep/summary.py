@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segexp.report import write_report
-from segexp.sweep import FAILURE
+from segexp.sweep import FAILURE, PRUNED
 
 NOT_SETTINGS = ("job", "status", "score", "seconds", "folder", "message")
 """Columns of ``summary.csv`` that are no overrides."""
@@ -63,6 +63,9 @@ class SweepSummary(Callback):
         if failure.exists():
             row["status"] = "failed"
             row["message"] = failure.read_text(encoding="utf-8").strip().splitlines()[-1]
+        elif (folder / PRUNED).exists():
+            row["status"], row["score"] = "pruned", job_return.return_value
+            row["message"] = (folder / PRUNED).read_text(encoding="utf-8").strip()
         elif summary.exists():
             row["seconds"] = json.loads(summary.read_text(encoding="utf-8"))["seconds"]
             row["score"] = job_return.return_value

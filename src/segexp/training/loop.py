@@ -5,7 +5,7 @@ epoch.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -21,7 +21,7 @@ from segexp.losses import IGNORED
 from segexp.training.learner import Learner
 from segexp.training.schedule import Budget, Schedule, learning_rate_factor
 from segexp.training.state import Scores, TrainState
-from segexp.training.stop import Stopped, StopRequest
+from segexp.training.stop import Pruned, Stopped, StopRequest
 from segexp.training.watch import Look, watch
 
 IN_A_ROW = 8
@@ -138,6 +138,7 @@ def fit(
     stop: StopRequest | None = None,
     ranks: Ranks = ALONE,
     foreground: float = 0.5,
+    hopeless: Callable[[float, float], bool] | None = None,
 ) -> TrainState:
     """Train until the budget is used up or patience is lost; returns the state, which it also updates in place.
 
@@ -152,6 +153,8 @@ def fit(
         stop: looked at before each step; where it is set the state is saved and `Stopped` raised.
         ranks: the processes of the run.
         foreground: share of foreground in the training data, for the warnings of `watch`.
+        hopeless: asked with progress and best score after each validation but the last, and when a run goes on; where
+            it says so `Pruned` is raised. With several processes that of any one counts.
     """
     started = time.monotonic() if started is None else started
     loop = _Loop(learner, run, listener, state, schedule, stop or StopRequest(), ranks, started, validation_seconds)
@@ -159,11 +162,15 @@ def fit(
         return state  # a finished run that is resumed
     if state.step == 0:
         loop.save()  # shows that the folder can be written to, and gives a first state to go back to
+    elif state.best:
+        loop.ask(hopeless)  # it may have ended between its validation and the answer
     done = False
     while not done:
         ending, rate = loop.train_epoch()
         scores = loop.validate(ending)
         done = loop.end_epoch(ending, rate, scores, foreground)
+        if scores is not None and not done:
+            loop.ask(hopeless)
     return state
 
 
@@ -329,6 +336,14 @@ class _Loop:
         if done or improved or time.monotonic() - self.last_saved >= 20 * self.save_seconds:
             self.save(improved)
         return done
+
+    def ask(self, hopeless: Callable[[float, float], bool] | None) -> None:
+        """Save and end all where the run is given up from outside."""
+        monitor = self.schedule.monitor
+        progress, score = self.schedule.budget.progress(self.state.step, self.state.elapsed), self.state.best[monitor]
+        if any(agree(self.ranks, hopeless is not None and hopeless(progress, score))):
+            self.save()
+            raise Pruned(self.state.epoch, progress, monitor, score)
 
     def save(self, improved: bool = False) -> None:
         """Keep the state, and the model where it is the best so far."""

@@ -17,6 +17,21 @@ class Stopped(Exception):
         self.number = number
 
 
+class Pruned(Exception):
+    """A search gave the run up and its state is saved: it lay behind others at the same share of their budget.
+
+    Attributes:
+        progress: share of its budget that it has used.
+        score: its best.
+    """
+
+    def __init__(self, epoch: int, progress: float, monitor: str, score: float):
+        super().__init__(
+            f"pruned after epoch {epoch} at {100 * progress:.0f} % of its budget: {monitor} {score:.4f} lags behind"
+        )
+        self.progress, self.score = progress, score
+
+
 class StopRequest:
     """Whether a signal came: `number` is 0 until then. A second one ends the process at once."""
 
