@@ -1,6 +1,8 @@
 """Whole runs on the files people have: no val/, scribbles, objects, stacks, channels, another microscope."""
 
 import json
+import re
+import shlex
 
 import cv2
 import numpy as np
@@ -10,10 +12,12 @@ from hydra import compose, initialize_config_dir
 
 import segexp
 from segexp import checkpoint
+from segexp.check import start
 from segexp.config import conf_dir, read
 from segexp.data.reading import Reading, reading_of_model
 from segexp.errors import InputError
 from segexp.train import read_data, run
+from tests.test_cli import run as cli
 
 TINY = ["task=vesicle", "model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32"]
 
@@ -160,12 +164,12 @@ def test_a_task_with_a_scale_brings_images_to_it_and_keeps_it_in_the_model(tmp_p
     shapes = {sample.name: sample.shape for sample in [*train, *val]}
     assert shapes.pop("plain.png") == (1, 64, 64)
     assert set(shapes.values()) == {(1, 32, 32)}
-    (warning,) = [line for line in said if line.startswith("warning")]
+    (warning,) = [line for line in said if "do not say their pixel size" in line]
     assert "plain.png" in warning
     assert "data.pixel_size" in warning
     (train, val), said = lines(settings(*given, "task.pixel_size=0.4", "data.pixel_size=0.1"))
     assert {sample.shape for sample in [*train, *val]} == {(1, 16, 16)}
-    assert not [line for line in said if line.startswith("warning")]
+    assert not [line for line in said if "pixel size" in line]
     run(settings(*given, "task.pixel_size=0.4", "data.page=first"), tmp_path / "run")
     content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
     assert content["pixel_size"] == 0.4
@@ -199,3 +203,58 @@ def test_stacks_channels_and_objects(tmp_path):
     run(settings(*given, "data.channels=2", "data.cache=disk", "trainer.num_workers=0"), tmp_path / "run")
     model = segexp.load_model(tmp_path / "run" / "best_vesicle_model.pth", "cpu")
     assert model.model.settings["in_channels"] == 2
+
+
+def test_a_training_checks_its_data_once_and_tells_the_command_that_tells_all(tmp_path, monkeypatch, capsys):
+    counted, keep = [], start.check_found
+    monkeypatch.setattr(start, "check_found", lambda *given: counted.append(1) or keep(*given))
+    data = write(tmp_path / "my data", 9, change=lambda mask, n: mask * (n != 4))
+    write(data, 10, change=lambda mask, n: mask * (n != 4))  # the tenth, s3_z0, is a new field
+    (data / "img" / "s9_z9.tif").write_bytes((data / "img" / "s0_z0.tif").read_bytes())
+    (data / "mask" / "s9_z9.npy").write_bytes((data / "mask" / "s0_z0.npy").read_bytes())
+    cfg = settings(f"data.root='{data}'", "data.fold=1/2", "seed=3")
+    _, said = lines(cfg)
+    (leak,) = [line for line in said if line.startswith("warning") and "in the training images too" in line]
+    assert "s0_z0.tif" in leak or "s9_z9.tif" in leak
+    assert [line for line in said if "without any foreground" in line and "s1_z1.npy" in line]
+    assert [line for line in said if line.startswith("checking 11 images")]
+    _, again = lines(cfg)
+    assert [line for line in said if not line.startswith("checking")] == again
+    assert len(counted) == 1
+    _, unchecked = lines_of(cfg, checks=False)
+    assert not [line for line in unchecked if "warning" in line]
+    (see,) = [line for line in said if line.startswith("see: ")]
+    words = shlex.split(see.removeprefix("see: "))
+    assert cli(monkeypatch, *words[1:]) == 0
+    out = capsys.readouterr().out
+    assert "in the training images too" in out
+    assert "without any foreground" in out
+
+
+def lines_of(cfg, **more):
+    said = []
+    return read_data(cfg, said.append, **more), said
+
+
+@pytest.mark.parametrize("split", [(), ("data.val_fraction=0.3",)])
+def test_every_fault_is_told_before_a_training(tmp_path, split):
+    data = tmp_path / "data"
+    part = data if split else data / "train"
+    write(part, 6)
+    if not split:
+        write(data / "val", 3)
+    masks, images = part / "mask", part / "img"
+    np.save(masks / "s0_z0.npy", np.zeros((3, 3), bool))
+    np.save(masks / "s0_z1.npy", np.full((64, 64), 0.5))
+    (images / "s0_z2.tif").write_bytes((images / "s0_z2.tif").read_bytes()[:-1])
+    np.save(masks / "extra.npy", np.zeros((64, 64), bool))
+    with pytest.raises(InputError, match="4 faults in the data; nothing was trained") as error:
+        lines(settings(f"data.root={data}", *split))
+    said = str(error.value).splitlines()[1:]
+    for name, words in (
+        ("s0_z0.npy", "wanted a mask of the image's height and width"),
+        ("s0_z1.npy", "task.masks=probabilities"),
+        ("s0_z2.tif", "truncated|damaged|cannot be read"),
+        ("extra.npy", "no image of that name"),
+    ):
+        assert [line for line in said if f"{name}: " in line and re.search(words, line)], said

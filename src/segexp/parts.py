@@ -9,7 +9,9 @@ import torch
 
 from segexp import checkpoint, synthesis
 from segexp.augment import Augmentation
+from segexp.check.start import check_folders
 from segexp.config import RunConfig, build
+from segexp.config.dataset import check_command, choose_split, run_folders, wanted_of
 from segexp.config.folders import existing
 from segexp.data import sources, splits
 from segexp.data.crops import CropBatches, CropPlan, DeviceBatches, crop_size, held, pixel_memory
@@ -33,11 +35,16 @@ LOOK = 8
 
 
 def read_data(
-    cfg: RunConfig, say: Callable[[str], None], folder: Path | None = None, resume: bool = False
+    cfg: RunConfig,
+    say: Callable[[str], None],
+    folder: Path | None = None,
+    resume: bool = False,
+    checks: bool = True,
 ) -> tuple[list[Sample], list[Sample]]:
     """Training and validation images, from folders or generated; says which in its first line.
 
-    A division of one folder is written to `folder`, and taken from there when the run is resumed.
+    A division of one folder is written to `folder`, and taken from there when the run is resumed. With `checks` the
+    files go through `segexp check` first, unless they did before and nothing has changed since.
     """
     data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
     folders = data.folders()
@@ -57,21 +64,20 @@ def read_data(
         else:
             samples = sources.generated(wanted, synthetic.train, synthetic.val)
     else:
-        reading, split = cfg.reading(), None
-        if data.splits:
-            stored = folder / splits.FILE if resume and folder and (folder / splits.FILE).is_file() else None
-            stored = stored or (existing(data.split) if data.split else None)
-            split = sources.choose_split(
-                folders, reading.page, stored, data.val_fraction, data.fold, data.group, cfg.seed
-            )
-            if folder:
-                splits.write_split(folder / splits.FILE, split)
+        reading = cfg.reading()
+        split = choose_split(
+            cfg, folder / splits.FILE if resume and folder and (folder / splits.FILE).is_file() else None
+        )
+        if split is not None and folder:
+            splits.write_split(folder / splits.FILE, split)
         keep = data.cache in ("ram", "device") or (data.cache == "auto" and sources.fits_in_memory(folders, reading))
         place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"
         where = " and ".join(str(path) for name, path in folders.items() if name.endswith("img_dir"))
         say(f"task: {task.name}; images of {where}, {place}")
         if split is not None:
             say(splits.describe(split))
+        if checks:
+            check_data(cfg, split, say)
         workers = max(1, cfg.trainer.num_workers)
         samples = sources.read_folders(folders, reading, keep, workers, task.normalization, split)
         say(sources.describe_masks([*samples[0], *samples[1]], task.classes))
@@ -80,6 +86,15 @@ def read_data(
     for name, part in zip(("train", "val"), samples, strict=True):
         say(f"{name}: {sources.describe(part)}")
     return samples
+
+
+def check_data(cfg: RunConfig, split: splits.Split | None, say: Callable[[str], None]) -> None:
+    """Look at every file before any is trained on; say what is odd, and raise one `InputError` of all that is wrong."""
+    odd = check_folders(run_folders(cfg), wanted_of(cfg), split.val if split else (), say)
+    for line in odd:
+        say(line)
+    if odd:
+        say(f"see: {check_command(cfg)}")
 
 
 def recipe(cfg: RunConfig) -> Recipe:

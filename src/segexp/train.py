@@ -234,7 +234,7 @@ def assemble(cfg: RunConfig, folder: Path, ranks: Ranks, stop: StopRequest, log:
     device, device_reason = choose_device(name)
     precision, precision_reason = choose_precision(trainer.precision, device)
     set_arithmetic(precision, trainer.deterministic)
-    train_samples, val_samples = read_data(cfg, log.say, folder, resume)
+    train_samples, val_samples = read_data(cfg, log.say, folder, resume, checks=ranks.first)
     mix = build_mix(cfg, device)
     torch.manual_seed(cfg.seed)
     model = build_model(cfg, train_samples)
@@ -321,7 +321,7 @@ def preview_run(arguments: list[str], samples: int) -> Picture:
             cfg = read(compose("config", [*arguments, "output_dir=none"]))
     except HydraException as error:
         raise InputError(str(error)) from None
-    train_samples, _ = read_data(cfg, print)
+    train_samples, _ = read_data(cfg, print, checks=False)
     return picture(build_augment(cfg), train_samples, cfg, samples, build_mix(cfg, torch.device("cpu")))
 
 

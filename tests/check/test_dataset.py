@@ -11,6 +11,7 @@ from segexp.check.dataset import Wanted, check
 from segexp.check.report import as_json
 from segexp.check.scan import find_folders
 from segexp.check.text import mentioned
+from segexp.config.dataset import dataset
 from segexp.data.reading import Reading
 from segexp.errors import InputError
 
@@ -291,3 +292,50 @@ def test_pages_are_images_of_their_own(tmp_path):
     report = run(tmp_path, page="each")
     assert report.splits["train"].images == 3
     assert kinds(report)["empty-mask"].files[0].file.endswith("stack.tif page 3")
+
+
+def test_a_large_image_is_looked_at_in_bands_to_its_end(data, monkeypatch):
+    """Facts of every n-th pixel are nearly those of all; what is broken in a later band is found."""
+    whole = run(data)
+    monkeypatch.setattr("segexp.check.scan.LARGE", 96 * 96 // 2)
+    monkeypatch.setattr("segexp.data.survey.BAND", 1000)
+    thin = run(data)
+    assert thin.ok
+    one, other = whole.splits["train"], thin.splits["train"]
+    assert other.sizes == one.sizes
+    assert other.intensity == pytest.approx(one.intensity, rel=0.25)
+    for name in ("foreground", "diameter", "width"):
+        assert getattr(other, name).median == pytest.approx(getattr(one, name).median, rel=0.35), name
+    holes = scene(0)[0].astype(np.float32)
+    holes[95, 95] = np.nan
+    tifffile.imwrite(data / "train" / "img" / "cell_0.tif", holes)
+    mask = scene(1)[1]
+    mask[95, 95] = 7
+    mask[94, 95] = 255
+    np.save(data / "train" / "mask" / "cell_1.npy", mask)
+    np.save(data / "train" / "mask" / "cell_2.npy", scene(2)[1][:, :95])
+    faults = {fault.file.rpartition("/")[2]: fault.message for fault in run(data).faults}
+    assert set(faults) == {"cell_0.tif", "cell_1.npy", "cell_2.npy"}
+    assert "NaN" in faults["cell_0.tif"]
+    assert "(96, 95)" in faults["cell_2.npy"]
+
+
+def test_a_folder_that_is_divided_is_looked_at_as_it_will_be(data):
+    for part in ("img", "mask"):
+        for path in (data / "val" / part).iterdir():
+            path.rename(data / "train" / part / path.name)
+        (data / "val" / part).rmdir()
+    (data / "val").rmdir()
+    write(data, "train", "copy", *scene(7))
+    root, splits, held, wanted = dataset(str(data), ["data.val_fraction=0.3", "seed=4"])
+    report, _ = check(root, splits, wanted, held=held)
+    assert sum(split.images for split in report.splits.values()) == 9
+    assert report.splits["val"].images == len(held) == 3
+    both = {"cell_7", "copy"}
+    assert ("leakage" in kinds(report)) == (len(both & set(held)) == 1)
+    held = ("copy", "cell_0")
+    assert "leakage" in kinds(check(root, splits, wanted, held=held)[0])
+    np.save(data / "train" / "mask" / "copy.npy", np.zeros((96, 96), bool))
+    np.save(data / "train" / "mask" / "cell_0.npy", np.zeros((96, 96), bool))
+    (fault,) = check(root, splits, wanted, held=held)[0].faults
+    assert fault.file.endswith("mask (val)")

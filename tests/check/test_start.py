@@ -26,13 +26,13 @@ def memory(tmp_path_factory, monkeypatch):
 def scans(monkeypatch):
     """Counts how often files are read."""
     counted = []
-    keep = start.check_sources
+    keep = start.check_found
 
     def counting(*arguments, **named):
         counted.append(1)
         return keep(*arguments, **named)
 
-    monkeypatch.setattr(start, "check_sources", counting)
+    monkeypatch.setattr(start, "check_found", counting)
     return counted
 
 

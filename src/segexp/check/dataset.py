@@ -1,14 +1,14 @@
 """Check a whole data set: scan its files, compare them, judge, and put the result together."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from numpy.typing import NDArray
 
 from segexp.check.findings import find_warnings, split_faults, suggest, summarize
-from segexp.check.report import Fault, Report
-from segexp.check.scan import Entry, Folders, Progress, Source, find_sources, read_planes, scan
+from segexp.check.report import Report
+from segexp.check.scan import Entry, Folders, Found, Progress, find_sources, read_planes, scan
 from segexp.check.similar import near_duplicates
 from segexp.data.reading import Reading
 
@@ -29,7 +29,12 @@ class Wanted:
 
 
 def check(
-    root: str, splits: Mapping[str, Folders], wanted: Wanted, workers: int | None = None, tick: Progress | None = None
+    root: str,
+    splits: Mapping[str, Folders],
+    wanted: Wanted,
+    workers: int | None = None,
+    tick: Progress | None = None,
+    held: Collection[str] = (),
 ) -> tuple[Report, Sequence[Entry]]:
     """Everything about a data set: the report, and the facts of each file that it rests on.
 
@@ -39,31 +44,24 @@ def check(
         wanted: what a training would make of the files.
         workers: threads; default: one for each core.
         tick: told about progress.
+        held: stems of the images in ``train`` that are held back for validation.
     """
-    sources, faults = find_sources(splits, wanted.reading)
-    places = {name: str(folders.masks) for name, folders in splits.items()}
-    return check_sources(root, sources, faults, places, wanted, workers, tick)
+    return check_found(root, find_sources(splits, wanted.reading, held), wanted, workers, tick)
 
 
-def check_sources(
-    root: str,
-    sources: Sequence[Source],
-    faults: Sequence[Fault],
-    places: Mapping[str, str],
-    wanted: Wanted,
-    workers: int | None = None,
-    tick: Progress | None = None,
+def check_found(
+    root: str, found: Found, wanted: Wanted, workers: int | None = None, tick: Progress | None = None
 ) -> tuple[Report, Sequence[Entry]]:
-    """`check` of files that were found before, with the faults of finding them; `places` are the splits' folders."""
+    """`check` of files that were found before."""
     started = time.monotonic()
-    entries, broken = scan(sources, wanted.reading, workers, tick)
-    tables = {name: summarize([entry for entry in entries if entry.split == name]) for name in places}
-    broken += split_faults(tables, places)
+    entries, broken = scan(found.sources, wanted.reading, workers, tick)
+    tables = {name: summarize([entry for entry in entries if entry.split == name]) for name in found.places}
+    broken += split_faults(tables, found.places)
     alike = near_duplicates(entries, lambda entry: _grey(entry, wanted.reading))
     report = Report(
         root=root,
         splits=tables,
-        faults=(*faults, *broken),
+        faults=(*found.faults, *broken),
         warnings=tuple(find_warnings(entries, tables, alike, wanted.classes, wanted.reading)),
         suggestions=tuple(suggest(tables, wanted.crop)),
         seconds=round(time.monotonic() - started, 3),
@@ -72,5 +70,5 @@ def check_sources(
 
 
 def _grey(entry: Entry, reading: Reading) -> NDArray:
-    planes, _ = read_planes(entry.source, reading)
+    planes = read_planes(entry.source, reading).pixels
     return planes[0] if len(planes) == 1 else planes.mean(axis=0)

@@ -77,7 +77,7 @@ def _sample(entries: Sequence[Entry]) -> list[Entry]:
 def _thumbnail(entry: Entry, caption: str, reading: Reading) -> Thumbnail:
     """An image, stretched, with outlines of its mask."""
     try:
-        planes, _ = read_planes(entry.source, reading)
+        planes = read_planes(entry.source, reading).pixels
         mask = None if entry.mask is None else read_labels(entry.source, reading)[0]
     except (InputError, OSError):  # changed since it was checked
         return Thumbnail("", 0, 0, f"{caption}: cannot be read any more", "")

@@ -1,19 +1,22 @@
 """Read every file of a data set once, in threads, and keep its facts; a broken file becomes a fault and stops nothing.
 
-At most one image a thread is in memory.
+At most one image a thread is in memory, and of a large one (`segexp.data.survey.LARGE`) a band of rows and every n-th
+pixel.
 """
 
+import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.check.facts import ImageFacts, MaskFacts, image_facts, mask_facts
+from segexp.check.facts import ImageFacts, MaskFacts, grown, image_facts, mask_facts
 from segexp.check.names import name_faults
 from segexp.check.report import Fault
 from segexp.data.channels import to_channels
@@ -21,6 +24,8 @@ from segexp.data.images import IMAGE_SUFFIXES, MaskFile, open_image
 from segexp.data.labels import Values, mask_values, to_labels
 from segexp.data.pairs import find_pairs
 from segexp.data.reading import Reading, locate
+from segexp.data.sources import NO_VALIDATION
+from segexp.data.survey import LARGE, band_steps, judge_mask
 from segexp.errors import InputError
 
 
@@ -72,6 +77,14 @@ class Entry:
         return self.source.split
 
 
+class Found(NamedTuple):
+    """The files of a data set: what fits together, what does not, and where each split's masks lie, for messages."""
+
+    sources: list[Source]
+    faults: list[Fault]
+    places: dict[str, str]
+
+
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
@@ -98,15 +111,22 @@ def find_folders(root: Path) -> dict[str, Folders]:
     )
 
 
-def find_sources(splits: Mapping[str, Folders], reading: Reading) -> tuple[list[Source], list[Fault]]:
-    """Every image with its mask, sorted by name, and what does not fit together."""
+def find_sources(splits: Mapping[str, Folders], reading: Reading, held: Collection[str] = ()) -> Found:
+    """Every image with its mask, sorted by name; `held` are the stems of images that are held back for validation."""
     sources: list[Source] = []
     faults: list[Fault] = []
+    places = {name: str(folders.masks) for name, folders in splits.items()}
     for name, folders in splits.items():
+        if name == "val" and "train" in splits and not folders.images.is_dir() and splits["train"].images.is_dir():
+            faults.append(Fault("folder", str(folders.images), f"no such folder{NO_VALIDATION}"))
+            continue
         found, wrong = _list_split(name, folders, reading)
         sources += found
         faults += wrong
-    return sources, faults
+    if held:
+        sources = [replace(source, split="val") if source.image.stem in held else source for source in sources]
+        places |= {"val": f"{places['train']} (val)", "train": f"{places['train']} (train)"}
+    return Found(sources, faults, places)
 
 
 def scan(
@@ -133,49 +153,96 @@ def read_entry(source: Source, reading: Reading) -> tuple[Entry, Sequence[Fault]
     faults: list[Fault] = []
     image, mask, values, size = None, None, None, None
     try:
-        pixels, size = read_planes(source, reading)
-        image = image_facts(pixels)
+        planes = read_planes(source, reading)
+        size, image = planes.pixel_size, replace(image_facts(planes.pixels), shape=planes.shape)
     except (InputError, OSError, MemoryError) as error:
         faults.append(fault("image", source.image, error))
     if source.mask is None:
         return Entry(source, image, None, None, size), faults
     try:
-        labels, values = read_labels(source, reading)
+        labels, values, shape = read_labels(source, reading)
         mask = mask_facts(labels, reading.classes)
-        if image is not None and labels.shape != image.shape[1:]:
-            raise InputError(f"{source.mask}: {shape_fault(labels.shape, image.shape[1:], source.image)}")
+        if labels.shape != shape:
+            mask = grown(mask, _step(math.prod(shape)))
+        if image is not None and shape != image.shape[1:]:
+            raise InputError(f"{source.mask}: {shape_fault(shape, image.shape[1:], source.image)}")
     except (InputError, OSError, MemoryError) as error:
         faults.append(fault("shape" if mask is not None else "mask", source.mask, error))
     return Entry(source, image, mask, values, size), faults
 
 
-def read_planes(source: Source, reading: Reading) -> tuple[NDArray, tuple[float, float] | None]:
-    """All channels of an image (C, H, W) at its own scale, and its pixel size; `InputError` where training cannot."""
+class Planes(NamedTuple):
+    """What is looked at of an image.
+
+    Attributes:
+        pixels: (C, h, w), all channels at the file's own scale; every n-th pixel of a large image.
+        shape: (C, H, W) of the file.
+        pixel_size: micrometres (y, x) of the file's pixels, None where unknown.
+    """
+
+    pixels: NDArray
+    shape: tuple[int, int, int]
+    pixel_size: tuple[float, float] | None
+
+
+def read_planes(source: Source, reading: Reading) -> Planes:
+    """Read an image to its end; `InputError` where training cannot."""
     with open_image(source.image, reading.page_of(source.page), reading.channel) as file:
         locate(file, reading)
-        raw = file.read()
-        to_channels(raw[:1, :1], reading.channels, file.path, file.colour)
-    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-        raise InputError(f"{source.image}: holds NaN or infinite values; wanted numbers throughout")
-    return np.moveaxis(np.atleast_3d(raw), 2, 0), reading.size_of(file)
+        height, width = file.shape[:2]
+        channels = math.prod(file.shape[2:])
+        kept = []
+        for top, rows in _bands(height, width, channels):
+            raw = file.read(top, 0, rows, width)
+            to_channels(raw[:1, :1], reading.channels, file.path, file.colour)
+            if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+                raise InputError(f"{source.image}: holds NaN or infinite values; wanted numbers throughout")
+            kept.append(_thinned(raw, top, _step(math.prod(file.shape))))
+        raw = kept[0] if len(kept) == 1 else np.concatenate(kept)
+        return Planes(np.moveaxis(np.atleast_3d(raw), 2, 0), (channels, height, width), reading.size_of(file))
 
 
-def read_labels(source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values]:
-    """Labels (H, W) of a mask at its own scale, and what it was found to hold."""
+def read_labels(source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values, tuple[int, int]]:
+    """Labels (h, w) of a mask at its own scale, what it holds, and its shape (H, W); of a large one every n-th."""
     assert source.mask is not None
     with MaskFile(source.mask, source.mask_page) as file:
-        stored = file.read()
-    values = mask_values(stored, reading.classes, source.mask, reading.masks, reading.ignore)
-    return to_labels(stored, reading.classes, reading.masks, reading.ignore), values
+        step, masks = _step(math.prod(file.shape)), reading.masks
+        if step == 1:
+            stored = file.read()
+            values = mask_values(stored, reading.classes, source.mask, masks, reading.ignore)
+        else:
+            values = judge_mask(file, reading)
+            bands = _bands(*file.shape, 1)
+            stored = np.concatenate(
+                [_thinned(file.read(top, 0, rows, file.shape[1]), top, step) for top, rows in bands]
+            )
+        return to_labels(stored, reading.classes, masks, reading.ignore), values, file.shape
+
+
+def _step(values: int) -> int:
+    """Every how many-th row and column of an image of so many values is kept."""
+    return 1 if values <= LARGE else math.ceil((values / (LARGE // 4)) ** 0.5)
+
+
+def _bands(height: int, width: int, channels: int) -> Iterable[tuple[int, int]]:
+    large = height * width * channels > LARGE
+    return band_steps(height, width * channels) if large else [(0, height)]
+
+
+def _thinned(rows: NDArray, top: int, step: int) -> NDArray:
+    """Every `step`-th pixel of a band of rows (h, w, ...) that begins at row `top` of its image."""
+    return rows if step == 1 else rows[-top % step :: step, ::step].copy()
 
 
 def _unsettled(entries: Sequence[Entry]) -> list[Fault]:
-    """Masks with a few ids, in a split where no other mask shows that ids are objects."""
-    sure = {e.split for e in entries if e.values is not None and e.values.kind == "instance ids" and not e.values.doubt}
+    """Masks with a few ids, in a set where no other mask shows that ids are objects."""
+    values = [entry.values for entry in entries if entry.values is not None]
+    if any(value.kind == "instance ids" and not value.doubt for value in values):
+        return []
     return [
         split_message("mask", entry.values.doubt, entry.source.mask)
         for entry in entries
-        if entry.values is not None and entry.values.doubt and entry.split not in sure
+        if entry.values is not None and entry.values.doubt
     ]
 
 

@@ -39,7 +39,7 @@ def check(
     overrides = list(context.args)
     if directory is not None and "=" in directory and not Path(directory).exists():
         overrides, directory = [directory, *overrides], None
-    root, splits, wanted = dataset(directory, overrides)
+    root, splits, held, wanted = dataset(directory, overrides)
     screen = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -48,7 +48,7 @@ def check(
         def tick(done: int, total: int) -> None:
             bar.update(track, completed=done, total=total)
 
-        report, entries = run(root, splits, wanted, workers, tick)
+        report, entries = run(root, splits, wanted, workers, tick, held)
     if html is not None:
         write_page(html, render(report, entries, wanted.reading))
     if as_json:

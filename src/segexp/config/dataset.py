@@ -1,7 +1,9 @@
 """The folders and settings that `segexp check` looks at: a folder as typed, or what the overrides of a run name."""
 
 import functools
+import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -9,17 +11,41 @@ from hydra.errors import HydraException
 from segexp.check.dataset import Wanted
 from segexp.check.scan import Folders, find_folders
 from segexp.config import RunConfig, conf_dir, read
+from segexp.config.differences import differences
+from segexp.config.folders import existing
+from segexp.config.overrides import quote
+from segexp.data import sources
+from segexp.data.splits import Split
 from segexp.errors import InputError
 
 
-def dataset(directory: str | None, overrides: list[str]) -> tuple[str, dict[str, Folders], Wanted]:
-    """What to check: its name, its folders by split, and what a training with these overrides would make of them."""
+class DataSet(NamedTuple):
+    """What to check.
+
+    Attributes:
+        root: its name.
+        splits: its folders.
+        held: stems of the images in ``train`` that the settings hold back for validation.
+        wanted: what a training with these settings would make of the files.
+    """
+
+    root: str
+    splits: dict[str, Folders]
+    held: tuple[str, ...]
+    wanted: Wanted
+
+
+def dataset(directory: str | None, overrides: list[str]) -> DataSet:
+    """The data set in a folder as typed, or in the folders that the overrides of a run name."""
     cfg = _settings(tuple(overrides))
-    if directory is not None:
-        return str(Path(directory).resolve()), find_folders(Path(directory)), wanted(cfg)
+    if directory is not None and cfg.data.splits:
+        cfg = _settings((*overrides, f"data.root={quote(directory)}"))
+    elif directory is not None:
+        return DataSet(str(Path(directory).resolve()), find_folders(Path(directory)), (), wanted_of(cfg))
     if cfg.data.folders() is None:
         raise InputError("nothing to check; wanted a folder (segexp check DIR), or data.root=DIR, or the four folders")
-    return cfg.data.root or "data", run_folders(cfg), wanted(cfg)
+    split = choose_split(cfg)
+    return DataSet(cfg.data.root or "data", run_folders(cfg), split.val if split else (), wanted_of(cfg))
 
 
 @functools.cache
@@ -32,6 +58,31 @@ def _settings(overrides: tuple[str, ...]) -> RunConfig:
         raise InputError(str(error)) from None
 
 
+def choose_split(cfg: RunConfig, stored: Path | None = None) -> Split | None:
+    """How a run divides the images of one folder: as the file `stored` or its settings say; None where it does not."""
+    data, folders = cfg.data, cfg.data.folders()
+    if folders is None or not data.splits:
+        return None
+    stored = stored or (existing(data.split) if data.split else None)
+    page = cfg.reading().page
+    return sources.choose_split(folders, page, stored, data.val_fraction, data.fold, data.group, cfg.seed)
+
+
+def check_command(cfg: RunConfig) -> str:
+    """The command that tells all about a run's data."""
+    names = ("data.", "task.classes", "task.masks", "task.ignore", "task.pixel_size", "task.crop", "seed")
+    changed = {key: new for key, (_, new) in differences(cfg).items() if key.startswith(names) and key != "data.root"}
+    words = [f"task={cfg.task.name}"] if (conf_dir() / "task" / f"{cfg.task.name}.yaml").is_file() else []
+    words += [f"{key}={_override(value)}" for key, value in changed.items()]
+    return shlex.join(["segexp", "check", *([str(cfg.data.root)] if cfg.data.root else []), *words])
+
+
+def _override(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(_override(part) for part in value)}]"
+    return "null" if value is None else quote(value) if isinstance(value, str) else str(value)
+
+
 def run_folders(cfg: RunConfig) -> dict[str, Folders]:
     """The folders of a run by split; none where its images are generated."""
     folders = cfg.data.folders() or {}
@@ -42,6 +93,6 @@ def run_folders(cfg: RunConfig) -> dict[str, Folders]:
     }
 
 
-def wanted(cfg: RunConfig) -> Wanted:
+def wanted_of(cfg: RunConfig) -> Wanted:
     """What a run makes of its files."""
     return Wanted(cfg.reading(), tuple(cfg.task.classes), cfg.task.crop)

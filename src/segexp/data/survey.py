@@ -23,6 +23,20 @@ def is_large(pair: Pair, reading: Reading) -> bool:
         return reading.channels * file.shape[0] * file.shape[1] > LARGE
 
 
+def band_steps(height: int, values_a_row: int) -> Iterator[tuple[int, int]]:
+    """First row and number of rows of each band of about `BAND` values."""
+    step = max(1, BAND // values_a_row)
+    return ((top, min(step, height - top)) for top in range(0, height, step))
+
+
+def judge_mask(mask: MaskFile, reading: Reading) -> Values:
+    """What an open mask holds, looked at in bands: see `segexp.data.labels.mask_values`."""
+    found: set[float] = set()
+    for top, rows in band_steps(*mask.shape):
+        found |= distinct(mask.read(top, 0, rows, mask.shape[1]))
+    return judge_values(found, reading.classes, mask.path, reading.masks, reading.ignore)
+
+
 class Survey:
     """What one pass over an image and two over its mask found.
 
@@ -45,7 +59,7 @@ class Survey:
             check_shapes(pair, mask.shape, self.place)
             self.shape = (reading.channels, *self.place.shape)
             self.dtype = image.dtype if image.dtype != bool else np.dtype(np.uint8)
-            self.values = self._judge(mask, pair, reading)
+            self.values = judge_mask(mask, reading)
             bands = (pixels for _, pixels in self._bands(image, reading))
             self.offset, self.scale = band_statistics(bands, self.place.shape, normalization)
             self.class_pixels = np.zeros(reading.classes + 1, np.int64)
@@ -53,29 +67,16 @@ class Survey:
                 self.class_pixels += np.bincount(labels.ravel(), minlength=256)[: reading.classes + 1]
             self.foreground = self._spread(mask, reading, points)
 
-    def _steps(self, values_a_row: int) -> Iterator[tuple[int, int]]:
-        height = self.place.shape[0]
-        step = max(1, BAND // values_a_row)
-        return ((top, min(step, height - top)) for top in range(0, height, step))
-
     def _bands(self, image: ImageFile, reading: Reading) -> Iterator[tuple[int, NDArray]]:
         width = self.place.shape[1]
-        for top, rows in self._steps(reading.channels * width):
+        for top, rows in band_steps(self.place.shape[0], reading.channels * width):
             yield top, read_pixels(image, reading, self.place, (top, 0, rows, width))
 
     def _labels(self, mask: MaskFile, reading: Reading) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         width = self.place.shape[1]
-        for top, rows in self._steps(width):
+        for top, rows in band_steps(self.place.shape[0], width):
             stored = read_mask_window(mask, self.place, (top, 0, rows, width))
             yield top, to_labels(stored, reading.classes, reading.masks, reading.ignore)
-
-    def _judge(self, mask: MaskFile, pair: Pair, reading: Reading) -> Values:
-        height, width = mask.shape
-        step = max(1, BAND // width)
-        found: set[float] = set()
-        for top in range(0, height, step):
-            found |= distinct(mask.read(top, 0, min(step, height - top), width))
-        return judge_values(found, reading.classes, pair.mask, reading.masks, reading.ignore)
 
     def _spread(self, mask: MaskFile, reading: Reading, points: int) -> NDArray[np.int32]:
         """The same foreground pixels that are chosen of an image in memory: their ranks are known from the counts."""
