@@ -7,7 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segexp.losses import SegmentationLoss, binary_cross_entropy, soft_cldice_loss, soft_dice_loss, soft_skeleton
+from segexp.losses import (
+    SegmentationLoss,
+    _binary_skeleton,
+    binary_cross_entropy,
+    soft_cldice_loss,
+    soft_dice_loss,
+    soft_skeleton,
+)
 
 SURE = 40.0
 
@@ -68,6 +75,12 @@ def test_ignoring_rows_is_cutting_them_off(loss):
     known = truth.clone()
     known[..., :2, :] = -1
     assert loss(logits, known).item() == pytest.approx(loss(logits[..., 2:, :], truth[..., 2:, :]).item(), abs=1e-6)
+
+
+@given(st.integers(0, 2**31), st.floats(0.05, 0.95), st.integers(0, 4), st.integers(1, 30), st.integers(1, 30))
+def test_the_skeleton_of_a_mask_is_the_soft_one(seed, share, iterations, height, width):
+    mask = torch.rand(2, 2, height, width, generator=torch.Generator().manual_seed(seed)) < share
+    assert torch.equal(_binary_skeleton(mask, iterations).float(), soft_skeleton(mask.float(), iterations))
 
 
 def test_skeleton_of_a_thin_line_is_the_line_and_of_a_bar_its_middle():

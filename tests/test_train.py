@@ -1,17 +1,21 @@
 """Whole runs in this process, on data that the scripts' tests do not cover."""
 
+import csv
 import json
 import sys
 
 import numpy as np
 import pytest
 import tifffile
+import torch
 from hydra import compose, initialize_config_dir
 
 import segexp
+from segexp import checkpoint
 from segexp.config import conf_dir, read
 from segexp.errors import InputError
 from segexp.evaluation.comparison import candidates, read_run
+from segexp.evaluation.run import evaluate_folder
 from segexp.train import main, run
 
 TINY = ["model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32", "output_dir=x"]
@@ -64,6 +68,40 @@ def test_the_result_does_not_depend_on_the_cache(tmp_path, cache):
     assert losses[0] == losses[1]
     best = json.loads((tmp_path / "a" / "summary.json").read_text())["best"]
     assert "cldice" in best
+
+
+def test_scores_are_given_by_group(tmp_path):
+    data = write_dataset(
+        tmp_path / "data", lambda rng: ((image := rng.integers(0, 4000, (40, 40))) * 1.0, image > 2000)
+    )
+    for part in ("img", "mask"):
+        for path in (data / "val" / part).iterdir():
+            path.rename(path.with_name(f"dish{path.stem}_a{path.suffix}"))
+        for path in (data / "train" / part).iterdir():
+            path.rename(path.with_name(f"dish9_{path.name}"))
+    run(settings("task=vesicle", f"data.root={data}", "data.group='(dish.)_'"), tmp_path / "run")
+    with (tmp_path / "run" / "val" / "scores.csv").open() as file:
+        assert [(row["image"], row["group"]) for row in csv.DictReader(file)] == [
+            ("dish0_a.tif", "dish0"),
+            ("dish1_a.tif", "dish1"),
+        ]
+    model = tmp_path / "run" / "best_vesicle_model.pth"
+    record = evaluate_folder(segexp.load_model(model, "cpu"), model, data, tmp_path / "scores", group="(dish.)_")
+    assert list(record["scores"]["dice"]["groups"]) == ["dish0", "dish1"]
+    with pytest.raises(InputError, match="finds no group in 2 of 2 names"):
+        evaluate_folder(segexp.load_model(model, "cpu"), model, data, tmp_path / "scores", group="(well.)_")
+
+
+def test_repeatable_kernels_only(tmp_path):
+    tiny = ["data.synthetic.train=2", "data.synthetic.val=1", "data.synthetic.size=48", "trainer.deterministic=true"]
+    try:
+        run(settings("task=cytoskeleton", *tiny), tmp_path / "a")
+        assert torch.are_deterministic_algorithms_enabled()
+        run(settings("task=cytoskeleton", *tiny), tmp_path / "b")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    one, other = (checkpoint.load(tmp_path / name / "last.pth")["learner"]["weights"] for name in "ab")
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_data_set_with_faults_trains_nothing_and_lists_them_all(tmp_path):

@@ -80,6 +80,8 @@ def read_data(
             check_data(cfg, split, say)
         workers = max(1, cfg.trainer.num_workers)
         samples = sources.read_folders(folders, reading, keep, workers, task.normalization, split)
+        if data.group:
+            sources.set_groups([*samples[0], *samples[1]], data.group)
         say(sources.describe_masks([*samples[0], *samples[1]], task.classes))
         for line in sources.describe_scale([*samples[0], *samples[1]], task.pixel_size):
             say(line)

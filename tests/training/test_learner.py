@@ -43,6 +43,18 @@ def test_a_step_is_that_of_plain_pytorch():
         torch.testing.assert_close(mine, theirs)
 
 
+def test_a_compiled_network_takes_the_same_step():
+    """By the compiler's front end alone: its back end needs a C++ compiler on a CPU."""
+    one, model = learner(), learner().model
+    compiled = torch.compile(model, backend="eager")
+    other = Learner(model, SegmentationLoss(), 0.01, 0.01, "fp32", 1.0, forward=compiled)
+    assert other.forward is compiled
+    for _ in range(2):
+        assert torch.allclose(one.step(*batch(), 0.01)[0], other.step(*batch(), 0.01)[0])
+    for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_batch_that_is_not_finite_changes_nothing(precision, poison):

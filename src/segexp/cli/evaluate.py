@@ -29,6 +29,12 @@ def evaluate(
         typer.Option(help="Of outlines and centrelines: pixels, such as 2, or 0.2um; default: the model's."),
     ] = None,
     pixel_size: Annotated[float | None, typer.Option(help="µm, where the files do not say.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression; scores are also given by what its first parenthesis finds in the names."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
 ) -> None:
     """Score a model on annotated images: writes OUTPUT/scores.csv, a row an image and class, and OUTPUT/scores.json.
@@ -49,7 +55,7 @@ def evaluate(
     reach = None if tolerance is None else read_tolerance(tolerance)
     families = None if scores is None else tuple(name for name in scores.split(",") if name)
     record = evaluate_folder(
-        predictor, model, data, output, families, reach, pixel_size, images, robustness, sys.stdout.isatty()
+        predictor, model, data, output, families, reach, pixel_size, images, robustness, sys.stdout.isatty(), group
     )
     print_scores(record)
     if robustness:

@@ -58,6 +58,7 @@ class Sample:
         mask_kind: what the mask was found to hold, such as ``0/255``: see `segexp.data.labels.Values`.
         pixel_size: micrometres (y, x) of a pixel; None where unknown.
         has_instances: whether `instances` gives object ids.
+        group: of images that belong together, such as the slices of a stack; empty without groups.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Sample:
     mask_kind: str = "0/1"
     pixel_size: Size | None = None
     has_instances: bool = False
+    group: str = ""
     doubt: str = field(default="", repr=False)
 
     def load(self) -> tuple[NDArray, NDArray[np.uint8]]:

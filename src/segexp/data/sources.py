@@ -17,7 +17,7 @@ from segexp.data.pairs import (
     read_samples,
     settle_doubts,
 )
-from segexp.data.splits import Split, parse_fold, read_split, split_fold, split_fraction
+from segexp.data.splits import Split, group_names, parse_fold, read_split, split_fold, split_fraction
 from segexp.errors import InputError
 
 PARTS = ("train", "val")
@@ -98,6 +98,13 @@ def read_folders(
         count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the data"
         raise InputError(f"{count}; nothing was trained\n  " + "\n  ".join(faults))
     return parts["train"], parts["val"]
+
+
+def set_groups(samples: Sequence[Sample], pattern: str) -> None:
+    """Name the group of each image by the pattern of ``data.group``; raises `InputError` where it finds none."""
+    group_of = {name: group for group, names in group_names(map(_stem, samples), pattern).items() for name in names}
+    for sample in samples:
+        sample.group = group_of[_stem(sample)]
 
 
 def _stem(sample: Sample) -> str:

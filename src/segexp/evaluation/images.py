@@ -78,7 +78,7 @@ def evaluate_fully(
         pixels, truth = sample.load()
         maps = probabilities(index, pixels) if probabilities else predictor.probabilities(pixels)
         labels = predictor.labels(maps)
-        group = str(getattr(sample, "group", "") or "")
+        group = sample.group
         side = 1.0 if sides is None else sides[index]
         reach = tolerance.of(side)
         found = score_image(maps, labels, truth, predictor.classes, sample.name, families, group, reach, side)

@@ -124,7 +124,7 @@ def _threshold(
     half = int(np.flatnonzero(grid == 0.5)[0])
     means = values.mean(axis=0)
     best = cautious(values, grid)
-    groups = [str(getattr(sample, "group", "") or index) for index, sample in enumerate(samples)]
+    groups = [sample.group or str(index) for index, sample in enumerate(samples)]
     crossed = cross_fitted(values, groups, grid)
     pixels = np.sum([sample.class_pixels[1:].sum() for sample in samples])
     keep = None

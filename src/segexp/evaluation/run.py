@@ -10,6 +10,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 
 from segexp.data.pairs import Sample, read_folder
 from segexp.data.reading import reading_of_model
+from segexp.data.sources import set_groups
 from segexp.errors import InputError
 from segexp.evaluation.images import evaluate_fully
 from segexp.evaluation.record import evaluation_record, plain, write_scores
@@ -31,6 +32,7 @@ def evaluate_folder(
     images: int | None = None,
     robustness: bool = False,
     progress: bool = False,
+    group: str | None = None,
 ) -> dict[str, Any]:
     """Score a model on a data set's ``val/``, or on a folder with ``img/`` and ``mask/``; returns the record written.
 
@@ -42,14 +44,15 @@ def evaluate_folder(
         images: score so many, spread evenly over the names; None: all.
         robustness: compute the curves of `segexp.evaluation.robustness` too.
         progress: show a progress bar.
+        group: regular expression whose first parenthesis finds the group in a file's name; None: no groups.
     """
-    chosen = tuple(predictor.facts.get("scores", ("probability",)) if families is None else families)
-    strange = [name for name in chosen if name not in (*FAMILIES, "centreline")]
-    if strange:
-        raise InputError(f"--scores {','.join(strange)}: wanted some of {', '.join(FAMILIES)}")
+    chosen = chosen_families(predictor, families)
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: wanted more than 0 µm")
-    samples = spread(find_samples(predictor, data), images)
+    samples = find_samples(predictor, data)
+    if group is not None:
+        set_groups(samples, group)
+    samples = spread(samples, images)
     output.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     with Progress(*columns, disable=not progress) as bar:
@@ -87,6 +90,15 @@ def evaluate_folder(
     write_scores(found.rows, record, output / "scores.csv", output / "scores.json")
     write_pictures(output / "pictures.json", pictures)
     return plain(record)
+
+
+def chosen_families(predictor: Predictor, families: Sequence[str] | None) -> tuple[str, ...]:
+    """The families of scores asked for, or the model file's; raises `InputError` on one that does not exist."""
+    chosen = tuple(predictor.facts.get("scores", ("probability",)) if families is None else families)
+    strange = [name for name in chosen if name not in (*FAMILIES, "centreline")]
+    if strange:
+        raise InputError(f"--scores {','.join(strange)}: wanted some of {', '.join(FAMILIES)}")
+    return chosen
 
 
 def find_samples(predictor: Predictor, data: Path) -> list[Sample]:

@@ -46,7 +46,7 @@ class Learner:
     ):
         self.model, self.loss, self.precision = model, loss, precision
         self.grad_clip, self.ema, self.micro_batch = grad_clip, ema, micro_batch
-        self.forward = forward or model
+        self.forward = model if forward is None else forward  # a compiled module has no truth value
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay, fused=True)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")

@@ -1,0 +1,158 @@
+"""What training costs beside the model's own arithmetic: the time of a step of the loop over that of a bare step.
+
+    python benchmarks/training.py [--model unet_small] [--task vesicle] [--steps 40] [--threads 2]
+
+Each step of the real loop (data, crops, conversion, augmentation, loss, optimiser, records) is followed by a bare one:
+forward, backward and fused AdamW of a second model with the same weights, precision and memory format, on one batch
+that stays in memory, with the mean of the logits as its loss. So a busy machine slows both alike; the table shows the
+medians of the steps' times, their ratio, and the ratio of the processor time of all steps. Validation and its pictures
+are outside. The last two columns are what preparing a batch (augmentation included) and the loss take alone.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+
+from segexp.config import conf_dir, read
+from segexp.data.crops import Batch, Position
+from segexp.data.feed import open_feed
+from segexp.device import autocast, choose_precision, set_arithmetic
+from segexp.distributed import ALONE
+from segexp.parts import build_augment, build_learner, build_model, build_schedule, build_source, read_data
+from segexp.training.loop import fit, prepare
+from segexp.training.runlog import RunLog
+from segexp.training.state import Scores, TrainState
+
+WARM_UP = 5
+CPU = torch.device("cpu")
+
+
+class Stopwatch:
+    """Stands between the loop and its log, and takes a bare step after each of the loop's."""
+
+    def __init__(self, log: RunLog, bare):
+        self.log, self.bare = log, bare
+        self.loop_times: list[tuple[float, float]] = []
+        self.bare_times: list[tuple[float, float]] = []
+        self.tick = now()
+
+    def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
+        self.log.step(state, progress, loss, rate)
+        self.loop_times.append(since(self.tick))
+        tick = now()
+        self.bare()
+        self.bare_times.append(since(tick))
+        self.tick = now()
+
+    def epoch(self, *facts) -> None:
+        self.tick = now()
+
+    def say(self, text: str) -> None:
+        self.log.say(text)
+
+
+class Trained:
+    """The training half of a run: no files are written and nothing is validated."""
+
+    def __init__(self, source, augment, normalization: str):
+        self.source, self.augment, self.normalization = source, augment, normalization
+
+    def batches(self, first: Position) -> Iterator[Batch]:
+        return open_feed(self.source, first, CPU)
+
+    def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return prepare(batch, CPU, self.augment, self.normalization, 1, ALONE)
+
+    def validate(self) -> Scores:
+        return {"dice": 0.0}
+
+    def save(self, state: TrainState, improved: bool) -> None:
+        pass
+
+
+def now() -> tuple[float, float]:
+    """Seconds of the clock and of the processors."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(tick: tuple[float, float]) -> tuple[float, float]:
+    wall, busy = now()
+    return wall - tick[0], busy - tick[1]
+
+
+def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
+    """Train for `steps` steps beside bare ones; also the seconds that augmentation and loss take alone."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = read(compose("config", [*overrides, "trainer.device=cpu", "output_dir=none"]))
+    precision, _ = choose_precision(cfg.trainer.precision, CPU)
+    set_arithmetic(precision, False)
+    samples, _ = read_data(cfg, lambda text: None)
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(build_model(cfg, samples).to(memory_format=torch.channels_last))
+    learner, bare = (build_learner(cfg, model, precision, ALONE) for model in models)
+    source = build_source(cfg, samples, models[0], precision, ALONE, lambda text: None)
+    run = Trained(source, build_augment(cfg), cfg.task.normalization)
+    batch = source[0, 0]
+    images, targets = run.prepare(batch)
+
+    def bare_step() -> None:
+        bare.optimizer.zero_grad(set_to_none=True)
+        with autocast(CPU, precision):
+            logits = models[1](images)
+        logits.float().mean().backward()
+        bare.optimizer.step()
+
+    models[1].train()
+    with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), "dice") as log:
+        watch = Stopwatch(log, bare_step)
+        fit(learner, run, watch, TrainState(), build_schedule(cfg, source.plan.steps))
+    del watch.loop_times[:WARM_UP], watch.bare_times[:WARM_UP]
+    logits = torch.randn(images.shape[0], 1, *images.shape[2:], requires_grad=True)
+    alone = []
+    for act in (lambda: run.prepare(batch), lambda: learner.loss(logits, targets).backward()):
+        times = []
+        for _ in range(15):
+            tick = now()
+            act()
+            times.append(since(tick)[0])
+        alone.append(statistics.median(times))
+    return watch, alone[0], alone[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="unet_small")
+    parser.add_argument("--tasks", default="vesicle,cytoskeleton")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    lines = ["", f"{arguments.model}, 8 crops of 256x256, {arguments.threads} threads, {arguments.steps} steps", ""]
+    lines.append(f"{'':28}{'loop':>9}{'bare':>9}{'ratio':>8}{'processor':>11}{'prepare':>10}{'loss':>9}")
+    for task in arguments.tasks.split(","):
+        for augment in (task, "none"):
+            overrides = [f"task={task}", f"model={arguments.model}", f"augment={augment}", "trainer=quick"]
+            overrides += ["trainer.max_time=null", f"trainer.steps={arguments.steps + WARM_UP}"]
+            overrides += ["data.synthetic.train=32", "data.synthetic.val=1"]
+            watch, prepared, loss = measure(overrides, arguments.steps)
+            loop, bare = (
+                statistics.median(wall for wall, _ in times) for times in (watch.loop_times, watch.bare_times)
+            )
+            busy = sum(b for _, b in watch.loop_times) / sum(b for _, b in watch.bare_times)
+            name = f"{task}, {'no augmentation' if augment == 'none' else 'augmented'}"
+            row = f"{name:28}{1e3 * loop:6.0f} ms{1e3 * bare:6.0f} ms{loop / bare:8.3f}{busy:11.3f}"
+            lines.append(row + f"{1e3 * prepared:7.1f} ms{1e3 * loss:6.1f} ms")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

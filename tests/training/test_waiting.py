@@ -1,0 +1,116 @@
+"""No step of the loop waits for the device, logging steps apart.
+
+On the meta device tensors have shapes and no values: what asks for one, or mixes it with the CPU's, raises. A pretended
+CUDA device (``fake_cuda``) will not do: a CPU build of torch aborts at its first convolution. Operations that meta has
+no kernels for, such as warps, are tried on that one in tests/augment.
+"""
+
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from segexp.augment import Augmentation, RandomBrightnessContrast, RandomCLAHE, RandomFlip
+from segexp.data.crops import Batch
+from segexp.losses import SegmentationLoss
+from segexp.models import UNet
+from segexp.training.learner import Learner
+from segexp.training.loop import fit, prepare
+from segexp.training.schedule import Budget, Schedule
+from segexp.training.state import TrainState
+
+SCHEDULE = Schedule(Budget(steps=100), epoch_steps=50, lr=0.01, warmup=0.1, log_every=100)
+VALUELESS = torch.device("meta")
+WAITS = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "masked_select", "unique", "to the CPU")
+
+
+@pytest.fixture(autouse=True)
+def no_kernel(monkeypatch):
+    """The fused optimiser has no kernel for meta, and refuses it: there it does nothing."""
+    adam = sys.modules["torch.optim.adam"]  # the attribute of torch.optim is hidden by its class
+    check, kernel = adam._device_dtype_check_for_fused, torch._fused_adamw_
+
+    def run(weights, *arguments, **named):
+        return None if weights[0].is_meta else kernel(weights, *arguments, **named)
+
+    monkeypatch.setattr(adam, "_device_dtype_check_for_fused", lambda weight, *_: weight.is_meta or check(weight))
+    monkeypatch.setattr(torch, "_fused_adamw_", run)
+
+
+class Enough(Exception):
+    pass
+
+
+class Counts(TorchDispatchMode):
+    """Which operators ran, and how many copies from a device to the CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.names[func.overloadpacket.__name__] += 1
+        if isinstance(args[0] if args else None, torch.Tensor) and isinstance(result, torch.Tensor):
+            self.names["to the CPU"] += args[0].device.type != "cpu" and result.device.type == "cpu"
+        return result
+
+    def waits(self):
+        return {name: self.names[name] for name in WAITS if self.names[name]}
+
+
+class Endless:
+    """A run on `device` that draws the same raw batch for ever; also its own listener, which stops after `steps`."""
+
+    def __init__(self, device, steps, ema=0.0, **unet):
+        self.device, self.steps, self.losses = device, steps, []
+        model = UNet(1, 1, widths=(4, 8), **unet).to(device).to(memory_format=torch.channels_last)
+        loss = SegmentationLoss(cldice=0.2)
+        self.learner = Learner(model, loss, 0.01, 0.01, "fp32", 1.0, ema, micro_batch=2)
+        self.augment = Augmentation([RandomFlip(), RandomCLAHE(), RandomBrightnessContrast()])
+
+    def batches(self, first):
+        pixels = torch.ones(4, 1, 32, 32, device=self.device, dtype=torch.uint16)
+        labels = torch.ones(4, 1, 32, 32, device=self.device, dtype=torch.uint8)
+        offset, scale = torch.zeros(4, 1, device=self.device), torch.ones(4, 1, device=self.device)
+        while True:
+            yield Batch(pixels, labels, offset, scale)
+
+    def prepare(self, batch):
+        return prepare(batch, self.device, self.augment, "log", 1)
+
+    def save(self, state, improved):
+        pass
+
+    def step(self, state, progress, loss, rate):
+        self.losses.append(loss)
+        if len(self.losses) == self.steps:
+            raise Enough
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_steps_on_a_device_without_values_ask_it_for_nothing(norm):
+    run = Endless(VALUELESS, 4, norm=norm)
+    with Counts() as counts, pytest.raises(Enough):
+        fit(run.learner, run, run, TrainState(), SCHEDULE)
+    assert run.losses == [None] * 4
+    assert counts.names.total() > 1000
+    assert counts.waits() == {}
+
+
+def test_a_logging_step_is_the_one_that_asks():
+    run = Endless(VALUELESS, 4)
+    with pytest.raises(NotImplementedError, match="meta"):
+        fit(run.learner, run, run, TrainState(), replace(SCHEDULE, log_every=3))
+    assert run.losses == [None] * 2
+
+
+def test_waits_on_the_cpu():
+    """Real values, so that nothing hides behind a decomposition of the pretended device."""
+    run = Endless(torch.device("cpu"), 6, ema=0.99)
+    with Counts() as counts, pytest.raises(Enough):
+        fit(run.learner, run, run, TrainState(), SCHEDULE)
+    assert counts.waits() == {}
