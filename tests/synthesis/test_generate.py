@@ -118,6 +118,60 @@ def test_narrowing_one_row_leaves_the_others():
     assert narrowed.parameters == usual.parameters
 
 
+def test_a_chance_is_yes_or_no_as_often_as_it_says():
+    drawn = [scene.layout("vesicle", (32, 32), 0, i, ["any"], {"coverage": 0.0}).parameters for i in range(200)]
+    assert {p["jpeg"] for p in drawn} == {0.0, 1.0}
+    assert 8 <= sum(p["jpeg"] for p in drawn) <= 36  # 20 expected
+    assert sum(p["dark"] for p in drawn) == 0
+    always = [scene.layout("vesicle", (32, 32), 0, i, ["any"], {"jpeg": 1.0}).parameters["jpeg"] for i in range(20)]
+    assert always == [1.0] * 20
+
+
+def test_stages_draw_from_streams_of_their_own():
+    """A row that changes how many objects are drawn leaves the cells and the background of an image as they were."""
+    few, many = (scene.layout("vesicle", (64, 64), 3, 1, ["any"], {"coverage": c}) for c in (0.01, 0.3))
+    np.testing.assert_array_equal(few.cells.outline, many.cells.outline)
+    np.testing.assert_array_equal(few.knots[0], many.knots[0])
+    assert few.key == many.key
+    other = scene.layout("vesicle", (64, 64), 3, 2, ["any"], {"coverage": 0.01})
+    assert other.key != few.key
+
+
+@pytest.mark.parametrize(("task", "style"), [(t, s) for t in synthesis.TASKS for s in synthesis.tables(t)[1]])
+def test_every_style_draws_objects_that_can_be_seen(task, style):
+    scenes = list(synthesis.generate_scenes(task, 6, 200, 2, style=style))
+    assert {one.style for one in scenes} == {style}
+    assert sum(bool(one.mask.any()) for one in scenes) >= 4
+    assert sum(one.image.std() > 0 for one in scenes) == 6
+
+
+@pytest.mark.parametrize("task", synthesis.TASKS)
+def test_dark_objects_are_darker_than_what_surrounds_them(task):
+    style = {"vesicle": "electron", "cytoskeleton": "reflection"}[task]
+    seen = 0
+    for one in synthesis.generate_scenes(task, 6, 160, 0, style=style, dark=1.0):
+        if one.mask.any():
+            seen += 1
+            assert one.image[one.mask == 1].mean() < 0.97 * one.image[one.mask == 0].mean()
+    assert seen >= 4
+
+
+def test_subtraction_leaves_the_background_at_zero():
+    plain = {"style": "any", "coverage": 0.05, "unevenness": 0.0, "offset": 0.0, "jpeg": 0.0, "hot_pixels": 0.0}
+    for number in range(3):
+        usual, _ = synthesis.generate("vesicle", 1, 96, 0, first=number, subtracted=0.0, **plain)
+        cut, mask = synthesis.generate("vesicle", 1, 96, 0, first=number, subtracted=1.0, **plain)
+        assert (cut == 0).mean() > (usual == 0).mean()
+        assert cut[mask == 1].mean() > 2 * cut[mask == 0].mean()
+
+
+def test_jpeg_is_of_8_bits():
+    images, _ = synthesis.generate("vesicle", 3, 64, 0, jpeg=1.0, stretch=1.0)
+    assert set(np.unique(images % 257)) == {0}
+    images, _ = synthesis.generate("vesicle", 3, 64, 0, jpeg=1.0, stretch=0.0)
+    assert images.max() <= 255
+
+
 def test_no_images_is_an_answer():
     images, masks = synthesis.generate("vesicle", count=0, size=32, seed=0)
     assert images.shape == masks.shape == (0, 32, 32)
@@ -137,7 +191,8 @@ def test_no_images_is_an_answer():
         ({"radius": (3, 2)}, r"radius.*px.*\(3, 2\)"),
         ({"radius": (0, 2)}, "radius.*above 0"),
         ({"radius": "big"}, "radius.*'big'"),
-        ({"style": "oil"}, "'oil'.*cells, field, any"),
+        ({"jpeg": 1.5}, "jpeg.*probability.*1.5"),
+        ({"style": "oil"}, "'oil'.*cells, field, large, any, electron"),
     ],
 )
 def test_errors_say_what_came_and_what_is_accepted(change, message):

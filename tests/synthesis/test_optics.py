@@ -3,6 +3,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.special import j0, j1
 
 from segexp.synthesis import noise, optics
 
@@ -75,7 +77,7 @@ def test_variance_rises_with_the_mean_as_the_camera_says():
     p = {
         "bits": torch.full((4,), 16.0), "exposure": torch.full((4,), 0.5), "offset": torch.full((4,), 0.01),
         "photons": torch.full((4,), 500.0), "background": torch.full((4,), 0.2), "read_noise": torch.full((4,), 3.0),
-        "stretch": torch.zeros(4),
+        "stretch": torch.zeros(4), "subtracted": torch.zeros(4),
     }  # fmt: skip
     z = noise.normal(_keys(4), 300, 300)
     grey = optics.exposed(levels[:, None, None].expand(4, 300, 300), p, z, torch.zeros(4, 300, 300)).double()
@@ -90,7 +92,7 @@ def test_variance_rises_with_the_mean_as_the_camera_says():
 def test_the_camera_saturates_at_its_depth(bits, stretch, top):
     p = {
         "bits": float(bits), "exposure": 0.5, "offset": 0.01, "photons": 100.0, "background": 0.2, "read_noise": 1.0,
-        "stretch": float(stretch),
+        "stretch": float(stretch), "subtracted": 0.0,
     }  # fmt: skip
     p = {name: torch.tensor([value]) for name, value in p.items()}
     expected = torch.linspace(0, 1000, 64).expand(1, 64, 64)
@@ -111,3 +113,46 @@ def test_disc_peak_is_that_of_a_blurred_disc(radius):
     disc = (torch.hypot(place[:, None], place[None]) <= radius).float()[None]
     peak = float(optics.blur(disc, np.array([20 * 1.4]))[0, 200, 200])
     assert float(optics.disc_peak(np.array(radius), 1.4)) == pytest.approx(peak, rel=0.02)
+
+
+def test_the_psf_of_a_weak_lens_is_the_paraxial_one():
+    """Zhang et al. 2007, table 1: sqrt(2) / (k NA) in widefield."""
+    assert optics.psf_sigma(500.0, 0.1, 100.0) == pytest.approx(2**0.5 / (2 * np.pi / 500.0 * 0.1) / 100.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("aperture", [0.5, 1.2, 1.4])
+def test_the_psf_is_that_of_diffraction_at_its_peak(aperture):
+    """Scalar diffraction by a lens that fulfils the sine condition, integrated over the aperture's angle."""
+    k, index = 2 * np.pi / 520.0, 1.515
+
+    def field(r):
+        def wave(t):
+            return np.cos(t) ** 0.5 * np.sin(t) * j0(k * index * r * np.sin(t))
+
+        return quad(wave, 0.0, np.arcsin(aperture / index))[0]
+
+    step = 4.0  # nm
+    curvature = 2.0 * (1.0 - (field(step) / field(0.0)) ** 2) / step**2
+    assert optics.psf_sigma(520.0, aperture, 65.0) * 65.0 == pytest.approx(curvature**-0.5, rel=2e-3)
+
+
+def test_a_small_pinhole_narrows_the_psf():
+    wide = optics.psf_sigma(520.0, 1.4, 65.0)
+    assert optics.psf_sigma(520.0, 1.4, 65.0, excitation=520.0) == pytest.approx(wide / 2**0.5)
+    assert optics.psf_sigma(520.0, 1.4, 65.0, excitation=1e9) == pytest.approx(wide)
+    with pytest.raises(ValueError, match=r"aperture 1\.6"):
+        optics.psf_sigma(520.0, 1.6, 65.0)
+
+
+@pytest.mark.parametrize("sigma", [1.2, 2.5])
+def test_an_airy_pattern_is_that_of_the_bessel_function(sigma):
+    image = torch.zeros(1, 81, 81)
+    image[0, 40, 40] = 1.0
+    got = optics.airy_blur(image, np.array([sigma]))[0].numpy()
+    radius = np.hypot(*(np.mgrid[:81, :81] - 40.0))
+    v = np.maximum(2**0.5 * radius / sigma, 1e-9)
+    wanted = (2 * j1(v) / v) ** 2 / (2 * np.pi * sigma**2)  # (k NA)^2 / 4 pi is the peak of unit light
+    near = radius < 6 * sigma
+    np.testing.assert_allclose(got[near], wanted[near], atol=0.004 * wanted.max())
+    inside = 1.0 - j0(v[40, -1]) ** 2 - j1(v[40, -1]) ** 2  # Rayleigh: light within the radius that fits the image
+    assert inside <= got.sum() <= 1.0 + 1e-3

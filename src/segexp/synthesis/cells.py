@@ -51,14 +51,18 @@ class Cells:
         position = (np.arctan2(dy, dx) / (2 * np.pi) + 0.5) * ANGLES
         return self.outline[cell, position.astype(np.int64) % ANGLES] - np.hypot(dy, dx)
 
+    def edge(self, cell: np.ndarray, theta: np.ndarray, share: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Give the points at a share of the way from cells' centres to their outlines, along angles theta: (y, x)."""
+        position = ((theta / (2 * np.pi) + 0.5) * ANGLES).astype(np.int64) % ANGLES
+        reach = share * self.outline[cell, position]
+        return self.y[cell] + reach * np.sin(theta), self.x[cell] + reach * np.cos(theta)
+
     def place(self, rng: np.random.Generator, count: int, central: float = 0.0) -> tuple[np.ndarray, ...]:
         """Draw points inside cells, larger cells holding more: (y, x, cell); `central` in [0, 1] pulls them inwards."""
         area = (self.outline**2).mean(1)
         cell = rng.choice(len(self), count, p=area / area.sum())
         theta = rng.uniform(-np.pi, np.pi, count)
-        edge = self.outline[cell, ((theta / (2 * np.pi) + 0.5) * ANGLES).astype(np.int64) % ANGLES]
-        reach = edge * rng.random(count) ** (0.5 + central)
-        return self.y[cell] + reach * np.sin(theta), self.x[cell] + reach * np.cos(theta), cell
+        return *self.edge(cell, theta, rng.random(count) ** (0.5 + central)), cell
 
 
 def _smooth(rng: np.random.Generator, theta: np.ndarray, roughness: float) -> np.ndarray:

@@ -34,8 +34,15 @@ OPTICS: dict[str, Range] = {
     "bits": Range(8, 16, "bit", "bit depth of the camera", "integer"),
     "exposure": Range(0.05, 1.5, "share of full scale", "grey value of brightness 1 on the mean background", "log"),
     "offset": Range(0.0, 0.03, "share of full scale", "grey value of no light"),
-    "stretch": Range(0, 1, "0 or 1", "grey values rescaled to 16 bits (1) or left as the camera's (0)", "integer"),
+    "stretch": Range(0, 1, "probability", "grey values rescaled to 16 bits, not left as the camera's", "chance"),
     "hot_pixels": Range(0.0, 4e-5, "share of pixels", "single pixels with added charge"),
+    "grain": Range(0.0, 0.1, "share", "standard deviation of the background's and the haze's fine texture"),
+    "grain_size": Range(2.0, 9.0, "px", "Gaussian sigma of that texture", "log"),
+    "dark": Range(0.0, 0.0, "probability", "objects darken what is behind them instead of shining", "chance"),
+    "airy": Range(0.0, 0.0, "probability", "Airy pattern of the same width instead of a Gaussian", "chance"),
+    "subtracted": Range(0.0, 0.2, "probability", "mean background subtracted, what is below it cut to 0", "chance"),
+    "jpeg": Range(0.1, 0.1, "probability", "stored as JPEG, 8 bits", "chance"),
+    "quality": Range(60, 96, "of 100", "JPEG's quality", "integer"),
 }
 
 
@@ -109,6 +116,48 @@ def illumination(p: Mapping[str, Tensor], angle: Tensor, shape: tuple[int, int])
     return (1.0 - p["vignetting"][:, None, None] * corners) * torch.exp(-lost)
 
 
+def psf_sigma(
+    wavelength: float, aperture: float, pixel: float, index: float = 1.515, excitation: float | None = None
+) -> float:
+    """Give the sigma in px of the Gaussian nearest to a microscope's in-focus point spread function.
+
+    Emission `wavelength` in nm, numerical `aperture` (below the refractive `index` of the immersion), `pixel` in nm in
+    the sample. Widefield; with the `excitation` wavelength in nm a confocal microscope with a small pinhole. After
+    Zhang, Zerubia and Olivo-Marin, Applied Optics 46 (2007), non-paraxial forms.
+    """
+    if not (wavelength > 0 and pixel > 0 and 0 < aperture < index and (excitation is None or excitation > 0)):
+        raise ValueError(
+            "wanted wavelengths and pixel above 0 nm and 0 < aperture < index; got "
+            f"wavelength {wavelength}, excitation {excitation}, pixel {pixel}, aperture {aperture}, index {index}"
+        )
+    cosine = math.sqrt(1.0 - (aperture / index) ** 2)
+    a, b = cosine**1.5, cosine**3.5
+    shape = (4.0 - 7.0 * a + 3.0 * b) / (7.0 * (1.0 - a))
+    sigma = 1.0 / (2.0 * math.pi * index / wavelength * math.sqrt(shape))
+    if excitation is not None:  # the square of two Gaussians' widths adds inversely where their patterns multiply
+        other = sigma * excitation / wavelength
+        sigma = 1.0 / math.sqrt(1.0 / sigma**2 + 1.0 / other**2)
+    return sigma / pixel
+
+
+def airy_blur(images: Tensor, sigma: np.ndarray) -> Tensor:
+    """Blur each image with the Airy pattern whose best Gaussian has this sigma: (B, H, W), (B,) in px -> (B, H, W).
+
+    By the transfer function of an ideal lens: 0 beyond 2 NA / wavelength = 0.45 / sigma cycles a px (paraxial).
+    """
+    height, width = images.shape[-2:]
+    margin = int(np.ceil(8.0 * sigma.max()))
+    padded = F.pad(images[None], (margin, margin, margin, margin), mode="replicate")[0]
+    rows, columns = padded.shape[-2:]
+    fy = torch.fft.fftfreq(rows, device=images.device)[:, None]
+    fx = torch.fft.rfftfreq(columns, device=images.device)[None, :]
+    cutoff = torch.from_numpy((2.0 * 0.225 / sigma).astype(np.float32)).to(images.device)[:, None, None]
+    share = (torch.hypot(fy, fx)[None] / cutoff).clamp_max(1.0)
+    transfer = (2.0 / math.pi) * (torch.acos(share) - share * (1.0 - share * share).sqrt())
+    blurred = torch.fft.irfft2(torch.fft.rfft2(padded) * transfer, s=(rows, columns))
+    return blurred[:, margin : margin + height, margin : margin + width].clamp_min(0.0)
+
+
 def gain(p: Mapping[str, Tensor]) -> Tensor:
     """Grey levels per photon, (B,): brightness 1 on the mean background reaches `exposure` of the full scale."""
     full = 2.0 ** p["bits"] - 1.0
@@ -117,7 +166,22 @@ def gain(p: Mapping[str, Tensor]) -> Tensor:
 
 def ceiling(p: Mapping[str, Tensor]) -> Tensor:
     """Photons at which the camera saturates, (B,)."""
-    return (2.0 ** p["bits"] - 1.0) * (1.0 - p["offset"]) / gain(p)
+    return (2.0 ** p["bits"] - 1.0) * (1.0 - p["offset"]) / gain(p) + black(p)
+
+
+def levels(p: Mapping[str, Tensor]) -> Tensor:
+    """Grey levels per photon in the finished image, (B,): JPEG has 8 bits and needs two levels to keep one."""
+    return gain(p) * torch.where(p["jpeg"] > 0.5, 127.5 / (2.0 ** p["bits"] - 1.0), 1.0)
+
+
+def black(p: Mapping[str, Tensor]) -> Tensor:
+    """Photons that are subtracted from every pixel, (B,)."""
+    return p["subtracted"] * p["background"] * p["photons"]
+
+
+def floor(p: Mapping[str, Tensor]) -> Tensor:
+    """Photons below which the grey value is 0, (B,); negative where the offset is larger."""
+    return black(p) - (2.0 ** p["bits"] - 1.0) * p["offset"] / gain(p)
 
 
 def detected(expected: Tensor, read_noise: Tensor, z: Tensor) -> Tensor:
@@ -140,7 +204,11 @@ def exposed(expected: Tensor, p: Mapping[str, Tensor], z: Tensor, hot: Tensor) -
     """
     full = (2.0 ** p["bits"] - 1.0)[:, None, None]
     counts = detected(expected, p["read_noise"], z)
-    grey = counts.mul_(gain(p)[:, None, None]).add_(full * (p["offset"][:, None, None] + hot))
+    grey = (
+        counts.sub_(black(p)[:, None, None])
+        .mul_(gain(p)[:, None, None])
+        .add_(full * (p["offset"][:, None, None] + hot))
+    )
     grey = grey.clamp_min_(0.0).minimum(full).round_()
     stretched = torch.where(p["stretch"][:, None, None] > 0.5, 65535.0 / full, torch.ones_like(full))
     return (grey * stretched).round_().to(torch.int32)

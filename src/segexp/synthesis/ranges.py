@@ -16,18 +16,23 @@ Limits = float | tuple[float, float]
 
 @dataclass(frozen=True)
 class Range:
-    """One row: values lie in [low, high], in the given unit, evenly in value, in logarithm or over the integers."""
+    """One row: values lie in [low, high], in the given unit, evenly in value, in logarithm or over the integers.
+
+    A row of spacing "chance" is drawn as 1 (yes) with a probability of (low + high) / 2, else as 0.
+    """
 
     low: float
     high: float
     unit: str
     meaning: str
-    spacing: Literal["linear", "log", "integer"] = "linear"
+    spacing: Literal["linear", "log", "integer", "chance"] = "linear"
 
     def at(self, share: float) -> float:
         """Give the value that a share in [0, 1) of the range lies below."""
         if self.spacing == "log" and self.low < self.high:
             return float(self.low * (self.high / self.low) ** share)
+        if self.spacing == "chance":
+            return float(share < (self.low + self.high) / 2.0)
         if self.spacing == "integer":
             return float(np.floor(self.low + (self.high - self.low + 1) * share))
         return float(self.low + (self.high - self.low) * share)
@@ -41,6 +46,8 @@ class Range:
             )
         if self.spacing == "log" and low <= 0 and low < high:
             raise ValueError(f"{name} must be above 0 (it is drawn evenly in its logarithm); got {limits!r}")
+        if self.spacing == "chance" and not 0 <= low <= high <= 1:
+            raise ValueError(f"{name} must be a probability from 0 to 1; got {limits!r}")
         if low < 0 <= self.low:
             raise ValueError(f"{name} must not be negative; got {limits!r}")
         return Range(low, high, self.unit, self.meaning, self.spacing)

@@ -32,13 +32,14 @@ class View:
         row, column = y.round().long().clamp(0, height - 1), x.round().long().clamp(0, width - 1)
         pixel = (image * height + row) * width + column
         total = self.expected[pixel]
-        added = torch.minimum(signal * self.scale[pixel], total)
+        sign = 1.0 - 2.0 * self.p["dark"][image]
+        added = torch.minimum(sign * signal * self.scale[pixel], total)
         around = total - added
-        full = optics.ceiling(self.p)[image]
-        seen = torch.minimum(total, full) - torch.minimum(around, full)
+        empty, full = optics.floor(self.p)[image], optics.ceiling(self.p)[image]
+        seen = (torch.clamp(total, empty, full) - torch.clamp(around, empty, full)).abs()
         noise = (total + self.p["read_noise"][image] ** 2).sqrt()
         return (
             (seen * area.sqrt() >= ROSE * noise)
             & (seen >= CONTRAST * around)
-            & (seen * optics.gain(self.p)[image] >= 1.0)
+            & (seen * optics.levels(self.p)[image] >= 1.0)
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 from segexp.synthesis import cells as cell
 from segexp.synthesis import discs
 from segexp.synthesis.optics import bar_peak, disc_peak
-from segexp.synthesis.ranges import Range, Style
+from segexp.synthesis.ranges import Range
 from segexp.synthesis.truth import View
 
 MOST = (
@@ -34,33 +34,15 @@ VESICLES: dict[str, Range] = {
     "cluster": Range(4.0, 25.0, "px", "Gaussian sigma of a cluster", "log"),
     "rings": Range(0.0, 0.4, "share", "vesicles of which the membrane alone is labelled"),
     "rim": Range(1.0, 2.5, "px", "thickness of a labelled membrane"),
+    "lumen": Range(0.0, 0.5, "share", "brightness inside a labelled membrane against the membrane's"),
     "flatness": Range(0.0, 1.0, "share", "1: flat disc, 0: projected ball"),
     "elongation": Range(1.0, 1.3, "ratio", "long over short axis"),
     "blurred": Range(0.0, 0.6, "share", "vesicles out of focus, against those in focus"),
+    "streaks": Range(
+        0.0, 30.0, "streaks/512x512 px", "expected number of long distractors: autofluorescence, membranes"
+    ),
+    "streak_width": Range(1.5, 6.0, "px", "median width of the streaks", "log"),
 }
-
-STYLES: dict[str, Style] = {
-    # Endosomes and lysosomes in dark cells: spots near the resolution limit, some cells far brighter than others
-    "cells": Style(
-        0.4,
-        {
-            "in_cells": (0.8, 1.0), "radius": (1.2, 3.5), "radius_spread": (0.1, 0.4), "coverage": (0.03, 0.6),
-            "photons": (30.0, 6000.0), "haze": (0.003, 0.2), "background": (0.005, 0.2), "cell_contrast": (1.0, 20.0),
-        },
-    ),
-    # Filled discs everywhere, on a bright uneven background, very noisy and partly saturated
-    "field": Style(
-        0.3,
-        {
-            "in_cells": 0.0, "cells": 0.0, "radius": (3.5, 10.0), "radius_spread": (0.2, 0.6), "coverage": (0.08, 0.5),
-            "contrast": (2.0, 12.0), "background": (0.3, 2.0), "unevenness": (0.2, 0.9), "photons": (5.0, 100.0),
-            "exposure": (0.4, 1.6), "psf": (0.5, 1.4), "halo": (0.0, 0.05), "blurred": (0.0, 0.1),
-            "clustered": (0.0, 0.3), "rings": (0.0, 0.15), "flatness": (0.5, 1.0),
-        },
-    ),
-    # Everything else the table allows, a few large compartments included
-    "any": Style(0.3, {"radius": (1.2, 14.0), "coverage": (0.005, 0.3)}),
-}  # fmt: skip
 
 
 @dataclass
@@ -120,7 +102,7 @@ def _sample_discs(
     peak = gain * p["contrast"] ** -rng.random(count)
     ring = (rng.random(count) < p["rings"]) & (radius > 1.5 * p["rim"])
     rim = np.where(ring, p["rim"], 0.0)
-    lumen = rng.uniform(0.0, 0.5, count)
+    lumen = np.full(count, p["lumen"])
     response = np.where(ring, np.maximum(bar_peak(rim, p["psf"]), lumen), disc_peak(radius, p["psf"]))
     elongation = 1.0 + (p["elongation"] - 1.0) * rng.random(count)
     angle = rng.uniform(0, np.pi, count)
@@ -134,10 +116,28 @@ def _sample_discs(
     return discs.make(y, x, radius, peak / response, **rest), peak
 
 
+def _sample_streaks(
+    rng: np.random.Generator, p: Mapping[str, float], size: tuple[int, int], cells: cell.Cells
+) -> discs.Discs:
+    """Draw long, dim distractors, most of them in cells: 3 to 10 times as long as wide."""
+    count = rng.poisson(p["streaks"] * size[0] * size[1] / 512**2)
+    y, x = rng.uniform(0, size[0], count), rng.uniform(0, size[1], count)
+    if len(cells):
+        cy, cx, _ = cells.place(rng, count)
+        inside = rng.random(count) < 0.8
+        y, x = np.where(inside, cy, y), np.where(inside, cx, x)
+    elongation = rng.uniform(3.0, 10.0, count)
+    width = (p["streak_width"] * np.exp(0.3 * rng.standard_normal(count))).clip(1.0, 10.0)
+    return discs.make(
+        y, x, 0.5 * width * elongation**0.5, rng.uniform(0.03, 0.4, count), elongation=elongation,
+        angle=rng.uniform(0, np.pi, count), flatness=0.3,
+    )  # fmt: skip
+
+
 def sample(
     rng: np.random.Generator, p: Mapping[str, float], size: tuple[int, int], cells: cell.Cells
-) -> tuple[Vesicles, discs.Discs]:
-    """Draw the vesicles of one image: in focus, and out of focus."""
+) -> tuple[Vesicles, discs.Discs, discs.Discs]:
+    """Draw the vesicles of one image in focus, those out of focus, and distractors."""
     area = size[0] * size[1]
     if len(cells):  # a share of them lies in the cells alone, and cells overlap and leave the image
         area *= 1.0 - p["in_cells"] * (1.0 - min(1.0, np.pi * (cells.outline**2).mean(1).sum() / area))
@@ -146,7 +146,8 @@ def sample(
     count = rng.poisson(min(p["coverage"] * area / typical, most))
     sharp, peak = _sample_discs(rng, count, p, size, cells)
     blurred, _ = _sample_discs(rng, rng.poisson(p["blurred"] * count), p, size, cells)
-    return Vesicles(sharp, np.maximum(sharp.radius, 1.18 * p["psf"]), peak, np.zeros(count, bool)), blurred
+    vesicles = Vesicles(sharp, np.maximum(sharp.radius, 1.18 * p["psf"]), peak, np.zeros(count, bool))
+    return vesicles, blurred, _sample_streaks(rng, p, size, cells)
 
 
 def draw(batch: Sequence[Vesicles], canvas: Tensor, shape: tuple[int, int]) -> list[discs.Patch]:

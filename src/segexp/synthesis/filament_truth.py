@@ -1,0 +1,123 @@
+"""Which pixels belong to filaments: those whose centres lie within half a mask's width of a visible centreline."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segexp.synthesis.chains import STEP
+from segexp.synthesis.filament_light import POINTS, Columns, Steps
+from segexp.synthesis.filaments import Filaments
+from segexp.synthesis.truth import View
+
+THIN = 2.5  # px, masks up to which looking along columns or rows misses nothing at bends
+AROUND = 5  # steps to either side that decide together whether a stretch is visible: some 30 px in all
+
+
+def _majority(visible: Tensor, columns: Columns) -> Tensor:
+    """Let the steps within `AROUND` of a step on its chain decide with it: no specks of mask, no gaps at crossings."""
+    place = np.arange(len(columns["chain"]))
+    new = (np.diff(columns["chain"], prepend=-1) != 0) | (np.diff(columns["image"], prepend=-1) != 0)
+    start = np.flatnonzero(new)
+    end = np.append(start[1:], len(place)) if len(start) else start
+    low = np.maximum(place - AROUND, np.repeat(start, end - start))
+    high = np.minimum(place + AROUND + 1, np.repeat(end, end - start))
+    counted = torch.nn.functional.pad(visible.to(torch.int32).cumsum(0), (1, 0))
+    first, last = torch.from_numpy(low).to(visible.device), torch.from_numpy(high).to(visible.device)
+    return 2 * (counted[last] - counted[first]) > last - first
+
+
+def _to_segment(s: Steps, pick: Tensor, across: Tensor, forth: Tensor, length: Tensor) -> Tensor:
+    """Square the distances of pixels from their steps: `across` and `forth` are px aside and along, (S, ...).
+
+    Beyond a step's ends the distance is that to the end; beyond a chain's ends there is nothing.
+    """
+    trailing = (-1,) + (1,) * (across.dim() - 1)
+    before = torch.where(s.first[pick], 1e3, 1.0).view(trailing)
+    after = torch.where(s.last[pick], 1e3, 1.0).view(trailing)
+    beyond = (forth - length.view(trailing)).clamp_min_(0.0).mul_(after)
+    beyond += forth.neg_().clamp_min_(0.0).mul_(before)
+    return across.square_().addcmul_(beyond, beyond)
+
+
+def _write(labels: Tensor, s: Steps, pick: Tensor, pixel: Tensor, covered: Tensor) -> None:
+    pixel = torch.where(covered, pixel, labels.shape[0] - 1)
+    values = s.chain[pick].view((-1,) + (1,) * (pixel.dim() - 1)).expand_as(pixel)
+    labels.scatter_reduce_(0, pixel.flatten(), values.flatten(), "amax")
+
+
+def _label_thin(
+    labels: Tensor, s: Steps, pick: Tensor, steep: Tensor, reach: Tensor, half: int, shape: tuple[int, int]
+) -> None:
+    """Label along steps: each of `POINTS` places looks at the pixels of its column, of its row where `steep`.
+
+    With places less than 1 px apart no pixel within 1.25 px of the filament is missed, and few are looked at twice.
+    """
+    height, width = shape
+    t = (torch.arange(POINTS, device=labels.device) + 0.5) / POINTS
+    dy, dx, steep = s.dy[pick][:, None], s.dx[pick][:, None], steep[:, None]
+    length = torch.hypot(dy, dx)
+    ty, tx = dy / length, dx / length
+    py, px = s.y[pick][:, None] + t * dy, s.x[pick][:, None] + t * dx
+    row, column = py.round(), px.round()
+    oy, ox = row - py, column - px
+    # Distances of the window's middle pixel from the line and along it, and their change to the next pixel
+    across, forth = ox * ty - oy * tx, ox * tx + oy * ty + t * length
+    across_step, forth_step = torch.where(steep, ty, -tx), torch.where(steep, tx, ty)
+    window = torch.arange(-half, half + 1, device=labels.device, dtype=torch.float32)
+    across = across[..., None] + across_step[..., None] * window
+    forth = forth[..., None] + forth_step[..., None] * window
+    covered = _to_segment(s, pick, across, forth, length) <= reach[:, None, None]
+    inside = torch.where(steep, (row >= 0) & (row < height), (column >= 0) & (column < width))
+    moving = torch.where(steep, column, row)[..., None] + window
+    covered &= inside[..., None] & (moving >= 0) & (moving < torch.where(steep, width, height)[..., None])
+    base = (s.image[pick][:, None] * height + row.long()) * width + column.long()
+    pixel = base[..., None] + torch.where(steep, 1, width)[..., None] * window.long()
+    _write(labels, s, pick, pixel, covered)
+
+
+def _label_wide(labels: Tensor, s: Steps, pick: Tensor, reach: Tensor, half: int, shape: tuple[int, int]) -> None:
+    """Label along steps: all pixels of a square around each step's middle are looked at."""
+    height, width = shape
+    dy, dx = s.dy[pick][:, None], s.dx[pick][:, None]
+    length = torch.hypot(dy, dx)
+    window = torch.arange(-half, half + 1, device=labels.device)
+    row = (s.y[pick][:, None] + 0.5 * dy).round().long() + window.repeat_interleave(2 * half + 1)
+    column = (s.x[pick][:, None] + 0.5 * dx).round().long() + window.repeat(2 * half + 1)
+    oy, ox = row - s.y[pick][:, None], column - s.x[pick][:, None]
+    across, forth = (ox * dy - oy * dx) / length, (ox * dx + oy * dy) / length
+    covered = _to_segment(s, pick, across, forth, length) <= reach[:, None]
+    covered &= (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    _write(labels, s, pick, (s.image[pick][:, None] * height + row) * width + column, covered)
+
+
+def truth(batch: Sequence[Filaments], laid: tuple[Steps, Columns], view: View) -> tuple[Tensor, Tensor]:
+    """Give labels int32 (B*H*W,) and which steps are visible, bool over the batch's steps in order."""
+    s, columns = laid
+    device = view.expected.device
+    labels = torch.zeros(view.expected.shape[0] + 1, dtype=torch.int32, device=device)
+    dotted = torch.where(s.period > 0, 0.5, 1.0)
+    visible = view.visible(s.image, s.y + 0.5 * s.dy, s.x + 0.5 * s.dx, s.peak * dotted, 15.0 * s.extent)
+    visible = _majority(visible, columns)
+    reach = torch.where(visible, 0.25 * s.extent**2, -1.0)
+    seen = visible.numpy() if device.type == "cpu" else np.bool_(True)  # elsewhere asking costs more than drawing all
+    extents = columns["extent"]
+    runs_steep = np.abs(columns["dy"]) > np.abs(columns["dx"])
+    turn = np.zeros(len(extents), bool)  # looked at both ways, or the outside of the bend is missed
+    turn[1:] = np.diff(runs_steep)
+    turn[:-1] |= turn[1:]
+    thin = (extents <= THIN) & seen
+    order = np.concatenate([np.flatnonzero(thin), np.flatnonzero(thin & turn)])
+    if len(order):
+        steep = runs_steep[order] ^ (np.arange(len(order)) >= np.count_nonzero(thin))
+        pick = torch.from_numpy(order).to(device)
+        half = int(np.ceil(extents[order].max() / 2 * 1.4143 + 0.5))
+        _label_thin(labels, s, pick, torch.from_numpy(steep).to(device), reach[pick], half, view.shape)
+    wide = np.flatnonzero((extents > THIN) & seen)
+    for low in range(0, len(wide), 20000):  # some 100 MB at a time
+        chosen = wide[low : low + 20000]
+        pick = torch.from_numpy(chosen).to(device)
+        half = int(np.ceil(STEP / 2 + extents[chosen].max() / 2 + 0.5))
+        _label_wide(labels, s, pick, reach[pick], half, view.shape)
+    return labels[:-1], visible
