@@ -206,7 +206,8 @@ def test_generated_vesicles():
 
 def test_generated_crowds():
     """Vesicles over one another: the number found against that of the visible ones in the truth."""
-    scenes = list(synthesis.generate_scenes("vesicle", 4, 256, 3, radius=(4.0, 8.0), coverage=(0.1, 0.2)))
+    crowd = {"style": "any", "radius": (4.0, 8.0), "coverage": (0.1, 0.2), "clustered": 0.0}
+    scenes = list(synthesis.generate_scenes("vesicle", 8, 256, 3, **crowd))
     true = sum(len(np.unique(scene.labels)) - 1 for scene in scenes)
     apart = sum(split_touching(scene.mask, Settings().split).max() for scene in scenes)
     merged = sum(split_touching(scene.mask, 0).max() for scene in scenes)
