@@ -57,7 +57,7 @@ def test_a_multiple_of_an_image_gives_the_same_result(predictor, factor):
 def trained(task):
     """A small network trained for a few seconds on generated images, until its answers are no longer grey."""
     torch.manual_seed(0)
-    images, masks = synthesis.generate(task, 8, 80, 0)
+    images, masks = synthesis.generate(task, 8, 80, 1)
     offset, scale = zip(*(image_statistics(image[None], "log") for image in images), strict=True)
     raw = torch.from_numpy(images)[:, None]
     inputs = compress(standardize(raw, torch.tensor(np.array(offset)), torch.tensor(np.array(scale))), "log")
