@@ -61,7 +61,7 @@ from segexp.sweep import FAILURE, PRUNED
 from segexp.training.loop import fit
 from segexp.training.runlog import RunLog
 from segexp.training.state import TrainState
-from segexp.training.stop import Pruned, Stopped, StopRequest
+from segexp.training.stop import Pruned, Stopped, StopRequest, pass_on
 
 
 def main(arguments: list[str] | None = None) -> float | None:
@@ -157,6 +157,7 @@ def job(cfg: DictConfig) -> float:
         return pruned.score
     except Stopped as stopped:
         print(f"{stopped}; the state of job {settings.job.num} is saved in {folder}", flush=True)
+        pass_on(stopped.number)
         sys.exit(128 + stopped.number)
     except (Exception, SystemExit) as error:
         text = str(error) if isinstance(error, InputError) else traceback.format_exc()

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
-"""Ctrl-C; the end that operating systems and SLURM announce; SLURM's ``--signal=USR1@60`` before pre-emption."""
+SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+"""Ctrl-C; the end that operating systems and SLURM announce; what SLURM's ``--signal=USR1@60`` or submitit ask for."""
+
+AGAIN = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+"""Those after which the cluster is asked to start the job again."""
 
 
 class Stopped(Exception):
@@ -33,7 +36,7 @@ class Pruned(Exception):
 
 
 class StopRequest:
-    """Whether a signal came: `number` is 0 until then. A second one ends the process at once."""
+    """Whether a signal came: `number` is 0 until then. A second Ctrl-C or SIGTERM ends the process at once."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -50,8 +53,18 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-        # the second wish is final: whatever hangs must not outlast it
-        for name in SIGNALS:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_DFL)
+        # SLURM sends SIGTERM beside the signal that was asked for, before or after it
+        self.number = self.number if self.number in AGAIN else number
+        # the second Ctrl-C or SIGTERM is final: whatever hangs must not outlast it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if number not in AGAIN:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def pass_on(number: int) -> None:
+    """Give a signal, now that the state is saved, to the handler from before the run.
+
+    That is how submitit, whose handler asks SLURM to start the job again and leaves at once, gets its turn only then.
+    """
+    if number in AGAIN and callable(signal.getsignal(number)):
+        signal.raise_signal(number)
