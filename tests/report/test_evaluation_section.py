@@ -73,6 +73,17 @@ def test_the_operating_point_in_words():
     )
     assert note == "Kept at temperature 1: too few."
     assert section.operating_point({}) == []
+    kept = {
+        "threshold": 0.5,
+        "min_size": 0,
+        "temperature": 1,
+        "chosen_on": "validation",
+        "notes": ["threshold 0.5: few"],
+    }
+    assert section.operating_point({"operating_point": kept}) == [
+        "A pixel counts as foreground from a probability of 0.500.",
+        "Kept at threshold 0.5: few.",
+    ]
 
 
 def test_charts_of_the_model_as_it_is():
