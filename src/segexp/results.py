@@ -102,6 +102,7 @@ def score_best(
         None,
         look,
         None if maps is None else lambda index, _: maps[index],
+        scoring.split,
     )
     record = evaluation_record(
         found,

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from segexp.evaluation import score_image, summarize
+from segexp.data.pairs import Reading, read_folder
+from segexp.evaluation import evaluate_fully, score_image, summarize
+from segexp.inference.predictor import Predictor
+from segexp.models import UNet
 
 
 def rows_of(truth, prediction, image="a", classes=("x",)):
@@ -37,3 +40,23 @@ def test_pixels_nobody_annotated_count_nowhere():
     (row,) = rows_of([[255, 255]], [[1, 0]])
     assert row["dice"] == 1
     assert row["bce"] == 0
+
+
+@pytest.mark.parametrize(("ids", "found"), [(True, (2, 2, 1.0)), (False, (1, 1, 1.0))])
+def test_touching_objects_are_told_apart_where_the_truth_does(tmp_path, ids, found):
+    """Two discs that touch, predicted perfectly: two objects each with ids in the mask, one without."""
+    y, x = np.mgrid[:40, :64]
+    discs = [(y - 20) ** 2 + (x - middle) ** 2 <= 100 for middle in (21, 41)]
+    mask = (discs[0] | discs[1]).astype(np.uint16)
+    mask[discs[1]] = 9 if ids else 1
+    for name in ("img", "mask"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "img" / "a.npy", mask)
+    np.save(tmp_path / "mask" / "a.npy", mask)
+    reading = Reading(masks="instances" if ids else "binary")
+    samples = read_folder(tmp_path / "img", tmp_path / "mask", reading)
+    maps = (mask > 0).astype(np.float32)[None]
+    predictor = Predictor(UNet(1, 1, widths=(4, 8)), "standard", ["disc"])
+    scored = evaluate_fully(predictor, samples, ("object",), probabilities=lambda index, pixels: maps, split=0.5)
+    (row,) = scored.rows
+    assert (row["objects_truth"], row["objects_prediction"], row["object_f1"]) == found

@@ -152,6 +152,7 @@ class TaskConfig(Checked):
             read_tolerance(self.tolerance),
             None if self.threshold == "auto" else float(self.threshold),
             None if self.min_size == "auto" else int(self.min_size),
+            self.measure.split,
         )
 
 

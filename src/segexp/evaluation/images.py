@@ -11,6 +11,7 @@ from segexp.data.pairs import Sample
 from segexp.evaluation.scores import SCORES, Row, is_number, score_image
 from segexp.evaluation.scoring import TWO_PIXELS, Tolerance, pixel_sides
 from segexp.inference.predictor import Predictor
+from segexp.measurements.vesicles import split_touching
 from segexp.metrics.overlap import Counts, overlap_scores
 
 Look = Callable[[int, Sample, NDArray], None]
@@ -64,6 +65,7 @@ def evaluate_fully(
     pixel_size: float | None = None,
     look: Look | None = None,
     probabilities: Callable[[int, NDArray], NDArray] | None = None,
+    split: float = 0.0,
 ) -> Evaluation:
     """Predict every sample whole and compute every score of the `families`.
 
@@ -71,6 +73,7 @@ def evaluate_fully(
         tolerance: of centrelines and outlines.
         pixel_size: µm, in place of what the files say. Lengths are in µm where it is known of all images.
         probabilities: gives the probabilities of image number i with these pixels, where they are known already.
+        split: depth at which predicted objects are cut where the truth tells touching ones apart; see `Scoring`.
     """
     sides = pixel_sides(samples, pixel_size, tolerance)
     result = Evaluation(unit="px" if sides is None else "µm", tolerance=tolerance)
@@ -81,7 +84,9 @@ def evaluate_fully(
         group = sample.group
         side = 1.0 if sides is None else sides[index]
         reach = tolerance.of(side)
-        found = score_image(maps, labels, truth, predictor.classes, sample.name, families, group, reach, side)
+        ids = sample.instances() if "object" in families else None
+        objects = None if ids is None else (split_touching(labels == 1, split), ids)
+        found = score_image(maps, labels, truth, predictor.classes, sample.name, families, group, reach, side, objects)
         for name, scores in zip(predictor.classes, found, strict=True):
             result.rows.append(scores.row)
             if scores.histogram is not None:

@@ -18,6 +18,7 @@ from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Tolerance, read_tolerance
 from segexp.inference.predictor import Predictor
+from segexp.measurements.measure import Settings
 from segexp.report.pictures import MOST, Picture, budget, make_picture, write_pictures
 
 
@@ -66,7 +67,8 @@ def evaluate_folder(
             bar.advance(track)
 
         reach = tolerance or read_tolerance(str(predictor.facts.get("tolerance", "2")))
-        found = evaluate_fully(predictor, samples, chosen, reach, pixel_size, keep)
+        split = Settings.of(predictor.facts).split
+        found = evaluate_fully(predictor, samples, chosen, reach, pixel_size, keep, split=split)
         monitor = predictor.facts.get("monitor", "dice")
         curves = None
         if robustness:

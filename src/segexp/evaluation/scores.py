@@ -97,6 +97,7 @@ def score_class(
     families: Collection[str] = (),
     tolerance: float = 2.0,
     spacing: float = 1.0,
+    objects: tuple[NDArray, NDArray] | None = None,
 ) -> ClassScores:
     """Score one class of one image.
 
@@ -107,6 +108,7 @@ def score_class(
         families: of `FAMILIES`, or ``centreline`` for clDice alone.
         tolerance: of centrelines and outlines, in the unit of `spacing`.
         spacing: a pixel's side, 1 for pixels or in µm.
+        objects: predicted and true object ids (H, W), 0 outside; None: the connected pieces of the masks.
     """
     counts = confusion(predicted, true, known)
     scores = {**overlap_scores(counts), "bce": cross_entropy(probability, true, known)}
@@ -127,7 +129,7 @@ def score_class(
     if "surface" in families:
         scores |= surface_scores(predicted, true, known, tolerance, spacing)
     if "object" in families:
-        matching = match_objects(predicted, true, known)
+        matching = match_objects(*(objects or (predicted, true)), known)
         scores |= object_scores(matching, spacing)
         true_size, predicted_size = (equivalent_radius(part.areas) for part in (matching.true, matching.predicted))
         sizes["object_diameter"] = 2 * spacing * true_size, 2 * spacing * predicted_size
@@ -144,17 +146,20 @@ def score_image(
     group: str = "",
     tolerance: float = 2.0,
     spacing: float = 1.0,
+    objects: tuple[NDArray, NDArray] | None = None,
 ) -> list[ClassScores]:
     """Score one image, class by class; each row begins with image, class and group.
 
-    Probabilities (K, H, W), predicted and true labels (H, W); `IGNORE` in the truth counts nowhere.
+    Probabilities (K, H, W), predicted and true labels (H, W); `IGNORE` in the truth counts nowhere. `objects` are those
+    of the first class.
     """
     known = truth != IGNORE
     some = None if known.all() else known
     found = []
     for index, name in enumerate(classes, 1):
         predicted, true = labels == index, truth == index
-        scores = score_class(probabilities[index - 1], predicted, true, some, families, tolerance, spacing)
+        ids = objects if index == 1 else None
+        scores = score_class(probabilities[index - 1], predicted, true, some, families, tolerance, spacing, ids)
         row: Row = {"image": image, "class": name, "group": group, **scores.row}
         found.append(scores._replace(row=row))
     return found

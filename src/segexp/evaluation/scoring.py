@@ -34,6 +34,8 @@ class Scoring:
         tolerance: of centrelines and outlines.
         threshold: probability from which a pixel is foreground; None: chosen on the images.
         min_size: pixels below which a predicted object is dropped; None: chosen on the images.
+        split: where truth tells touching objects apart, predicted ones are cut as `segexp predict` cuts them, at this
+            depth in pixels (`segexp.measurements.vesicles.split_touching`).
     """
 
     families: tuple[str, ...] = ("probability",)
@@ -41,6 +43,7 @@ class Scoring:
     tolerance: Tolerance = TWO_PIXELS
     threshold: float | None = 0.5
     min_size: int | None = 0
+    split: float = 0.0
 
 
 def read_tolerance(text: str) -> Tolerance:
