@@ -339,3 +339,18 @@ def test_a_folder_that_is_divided_is_looked_at_as_it_will_be(data):
     np.save(data / "train" / "mask" / "cell_0.npy", np.zeros((96, 96), bool))
     (fault,) = check(root, splits, wanted, held=held)[0].faults
     assert fault.file.endswith("mask (val)")
+
+
+def test_images_that_ask_to_be_turned(data):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[274] = 6
+    (data / "train" / "img" / "cell_0.tif").unlink()
+    image = Image.fromarray((scene(0)[0] // 16).astype(np.uint8))
+    image.save(data / "train" / "img" / "cell_0.png", exif=exif)
+    report = run(data)
+    warning = kinds(report)["orientation"]
+    assert [file.file.rpartition("/")[2] for file in warning.files] == ["cell_0.png"]
+    assert "not turned" in warning.message
+    assert report.ok

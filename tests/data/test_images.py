@@ -257,3 +257,25 @@ def test_axes_of_an_array(tmp_path, stored, shape, colour, pages):
         np.save(tmp_path / "b.npy", np.zeros(wrong))
         with pytest.raises(InputError, match=r"b\.npy"):
             read_image(tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_an_orientation_is_told_and_never_applied(tmp_path, suffix, turn):
+    """Fiji and OpenCV's unchanged reading agree; a viewer that turns the picture shows its mask unturned."""
+    from PIL import Image
+
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[:16, :24] = 200
+    exif = Image.Exif()
+    exif[274] = turn
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(picture).save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
+    with open_image(path) as image:
+        assert image.orientation == turn
+        pixels = image.read()
+    assert pixels.shape == picture.shape
+    assert np.abs(pixels.astype(int) - picture).max() < 20
+    Image.fromarray(picture).save(path, **({"lossless": True} if suffix == ".webp" else {}))
+    with open_image(path) as image:
+        assert image.orientation == 1

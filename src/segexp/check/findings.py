@@ -80,6 +80,7 @@ def find_warnings(
         *_leakage(entries, alike),
         *_copies(entries, alike),
         *_masks(entries, splits, classes),
+        *_turned(entries),
         *_intensities(entries),
         *_colours(entries, channels),
         *_scales(splits, rescaled),
@@ -185,6 +186,15 @@ def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence
                 message = f"no pixel of class {label} ({classes[label - 1]}) in {name}"
                 found.append(Finding("missing-class", message, "it can be neither learnt nor scored there"))
     return found
+
+
+def _turned(entries: Sequence[Entry]) -> list[Finding]:
+    files = tuple(Mention(e.source.image_name, f"orientation {e.orientation}") for e in entries if e.orientation != 1)
+    if not files:
+        return []
+    message = f"{_count(len(files), 'image')} that ask viewers to turn them (EXIF); they are read as stored, not turned"
+    advice = "look whether their masks were drawn on the turned picture; if so, save the images turned"
+    return [Finding("orientation", message, advice, files)]
 
 
 def _intensities(entries: Sequence[Entry]) -> list[Finding]:

@@ -62,7 +62,8 @@ class Source:
 class Entry:
     """One image with its mask: facts of what could be read, None of what could not.
 
-    `values` is what the mask was found to hold, and `pixel_size` the micrometres (y, x) that the image states.
+    `values` is what the mask was found to hold, `pixel_size` the micrometres (y, x) that the image states, and
+    `orientation` how it asks viewers to turn it (1: not).
     """
 
     source: Source
@@ -70,6 +71,7 @@ class Entry:
     mask: MaskFacts | None
     values: Values | None = None
     pixel_size: tuple[float, float] | None = None
+    orientation: int = 1
 
     @property
     def split(self) -> str:
@@ -151,14 +153,15 @@ def scan(
 def read_entry(source: Source, reading: Reading) -> tuple[Entry, Sequence[Fault]]:
     """Read one image and its mask; both are looked at even where the first is broken."""
     faults: list[Fault] = []
-    image, mask, values, size = None, None, None, None
+    image, mask, values, size, turn = None, None, None, None, 1
     try:
         planes = read_planes(source, reading)
-        size, image = planes.pixel_size, replace(image_facts(planes.pixels), shape=planes.shape)
+        size, turn = planes.pixel_size, planes.orientation
+        image = replace(image_facts(planes.pixels), shape=planes.shape)
     except (InputError, OSError, MemoryError) as error:
         faults.append(fault("image", source.image, error))
     if source.mask is None:
-        return Entry(source, image, None, None, size), faults
+        return Entry(source, image, None, None, size, turn), faults
     try:
         labels, values, shape = read_labels(source, reading)
         mask = mask_facts(labels, reading.classes)
@@ -168,7 +171,7 @@ def read_entry(source: Source, reading: Reading) -> tuple[Entry, Sequence[Fault]
             raise InputError(f"{source.mask}: {shape_fault(shape, image.shape[1:], source.image)}")
     except (InputError, OSError, MemoryError) as error:
         faults.append(fault("shape" if mask is not None else "mask", source.mask, error))
-    return Entry(source, image, mask, values, size), faults
+    return Entry(source, image, mask, values, size, turn), faults
 
 
 class Planes(NamedTuple):
@@ -178,11 +181,13 @@ class Planes(NamedTuple):
         pixels: (C, h, w), all channels at the file's own scale; every n-th pixel of a large image.
         shape: (C, H, W) of the file.
         pixel_size: micrometres (y, x) of the file's pixels, None where unknown.
+        orientation: how the file asks viewers to turn it.
     """
 
     pixels: NDArray
     shape: tuple[int, int, int]
     pixel_size: tuple[float, float] | None
+    orientation: int
 
 
 def read_planes(source: Source, reading: Reading) -> Planes:
@@ -199,7 +204,8 @@ def read_planes(source: Source, reading: Reading) -> Planes:
                 raise InputError(f"{source.image}: holds NaN or infinite values; wanted numbers throughout")
             kept.append(_thinned(raw, top, _step(math.prod(file.shape))))
         raw = kept[0] if len(kept) == 1 else np.concatenate(kept)
-        return Planes(np.moveaxis(np.atleast_3d(raw), 2, 0), (channels, height, width), reading.size_of(file))
+        pixels, shape = np.moveaxis(np.atleast_3d(raw), 2, 0), (channels, height, width)
+        return Planes(pixels, shape, reading.size_of(file), file.orientation)
 
 
 def read_labels(source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values, tuple[int, int]]:

@@ -58,6 +58,7 @@ class ArrayReader:
         self.colour = self.channels in (3, 4)
         self.dtype = array.dtype.newbyteorder("=")
         self.pixel_size: tuple[float, float] | None = None
+        self.orientation = 1
 
     def close(self) -> None:
         """Let go of the file."""

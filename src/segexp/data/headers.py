@@ -45,6 +45,29 @@ def png_is_indexed(data: bytes) -> bool:
     return data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x03"
 
 
+def exif_orientation(data: bytes) -> int:
+    """How the EXIF of a JPEG, PNG or WebP asks viewers to turn it, 1 to 8; 1, as it is, where nothing is asked."""
+    for mark in (b"Exif\0\0", b"eXIf", b"EXIF"):  # JPEG's, PNG's (behind its length), WebP's (before its length)
+        at = data.find(mark, 0, 1 << 17)
+        if at < 0:
+            continue
+        block = data[at + (8 if mark == b"EXIF" else len(mark)) :][: 1 << 16]
+        order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+        if order is None:
+            continue
+        try:
+            (start,) = struct.unpack(order + "I", block[4:8])
+            (count,) = struct.unpack(order + "H", block[start : start + 2])
+            for entry in range(start + 2, start + 2 + 12 * count, 12):
+                tag, kind = struct.unpack(order + "HH", block[entry : entry + 4])
+                if (tag, kind) == (274, 3):
+                    (turn,) = struct.unpack(order + "H", block[entry + 8 : entry + 10])
+                    return int(turn) if 1 <= turn <= 8 else 1
+        except struct.error:
+            return 1
+    return 1
+
+
 def _bmp(data: bytes) -> Header:
     (header,) = struct.unpack("<I", data[14:18])
     width, height = struct.unpack("<HH", data[18:22]) if header == 12 else struct.unpack("<ii", data[18:26])

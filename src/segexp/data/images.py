@@ -60,6 +60,7 @@ class ImageFile:
         dtype: the file's.
         colour: whether the channels are red, green and blue (and alpha).
         pixel_size: micrometres (y, x) of a pixel, or None where the file does not say.
+        orientation: how the file asks viewers to turn it, 1 (as it is) to 8 as EXIF counts. Pixels are never turned.
         pages: how many images the file holds: slices, times; channels are not counted.
     """
 
@@ -75,6 +76,7 @@ class ImageFile:
     def _open(self, page: Page, channel: Channel) -> None:
         reader = self._reader
         self.pages, self.dtype, self.pixel_size = reader.pages, reader.dtype, reader.pixel_size
+        self.orientation = reader.orientation
         self._page = _chosen_page(self.path, page, reader.pages)
         held = reader.channels * (reader.pages if self._page == "channels" else 1)
         self._channels = _chosen_channels(self.path, channel, held)

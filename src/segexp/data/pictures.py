@@ -1,4 +1,8 @@
-"""PNG, JPEG, BMP and WebP: decoded whole by OpenCV, after their declared size has been judged."""
+"""PNG, JPEG, BMP and WebP: decoded whole by OpenCV, after their declared size has been judged.
+
+Pixels come as they are stored. An orientation in the EXIF is told and not applied: Fiji does not apply it either, and a
+mask of another format has none, so that an image turned without its mask would be a fault that nobody sees.
+"""
 
 from pathlib import Path
 
@@ -7,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
-from segexp.data.headers import declared_size, png_is_indexed
+from segexp.data.headers import declared_size, exif_orientation, png_is_indexed
 from segexp.data.intact import what_is_missing
 from segexp.data.limits import check_declared
 from segexp.errors import InputError
@@ -39,7 +43,7 @@ class PictureReader:
         if pixels is None or pixels.shape[:2] != (size.height, size.width):
             raise InputError(f"{path}: damaged, or not a {size.kind} file that can be read")
         self._pixels = pixels.reshape(*pixels.shape[:2], -1)
-        self.pages = 1
+        self.pages, self.orientation = 1, exif_orientation(data)
         self.height, self.width, self.channels = self._pixels.shape
         self.colour = self.channels in (3, 4)
         self.dtype = self._pixels.dtype

@@ -27,6 +27,7 @@ _GREY_OR_COLOUR = {WHITE_IS_ZERO, 1, RGB, PALETTE, YCBCR, 4}
 # none, CCITT, LZW, JPEG, deflate, packbits, LZMA, zstd: decoded into room of a size that is known before
 _COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000}
 _JPEG = 7
+_LENGTHS = ("imagelength", "imagewidth", "samplesperpixel", "bitspersample")  # 1 or more, or damaged
 
 
 class TiffReader:
@@ -42,6 +43,7 @@ class TiffReader:
         colour: whether the channels are red, green, blue (and perhaps alpha).
         dtype: of what `read` returns.
         pixel_size: micrometres (y, x), or None where the file does not say.
+        orientation: how the file asks viewers to turn it, 1 to 8 as EXIF and TIFF count; never applied.
     """
 
     def __init__(self, path: Path, raw: bool = False):
@@ -90,6 +92,8 @@ class TiffReader:
         self.pages = len(self._planes.table)
         self.channels = self._planes.table.shape[1] * self._samples
         self.pixel_size = pixel_size(first)
+        turn = first.tags.valueof(274, 1)
+        self.orientation = turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
     def _arrange(self, first: Any) -> Planes:
         """Which page of the file holds which channel of which slice."""
@@ -127,7 +131,13 @@ class TiffReader:
 
     def _page(self, number: int) -> Any:
         page = self._file.pages[number]
-        return page if isinstance(page, tifffile.TiffPage) else page.aspage()
+        if not isinstance(page, tifffile.TiffPage):
+            page = page.aspage()
+        for name in (*_LENGTHS, *(("tilelength", "tilewidth") if page.is_tiled else ("rowsperstrip",))):
+            value = getattr(page, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{self.path}: damaged; the {name} of page {number + 1} is {value}")
+        return page
 
     def read(self, page: int, top: int, left: int, height: int, width: int) -> NDArray:
         """The window of page `page` (from 0), which must lie inside it: (height, width, channels)."""
@@ -176,14 +186,14 @@ class TiffReader:
         tall, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
         across, down = ceil(page.imagewidth / wide), ceil(page.imagelength / tall)
         separate = page.shaped[0]  # planes of samples, one after the other
+        if len(page.dataoffsets) < separate * down * across or len(page.databytecounts) < separate * down * across:
+            raise InputError(f"{self.path}: truncated; {len(page.dataoffsets)} of {separate * down * across} segments")
         wanted = [
             (plane * down + row) * across + column
             for plane in range(separate)
             for row in range(top // tall, ceil((top + height) / tall))
             for column in range(left // wide, ceil((left + width) / wide))
         ]
-        if len(page.dataoffsets) < separate * down * across or len(page.databytecounts) < separate * down * across:
-            raise InputError(f"{self.path}: truncated; {len(page.dataoffsets)} of {separate * down * across} segments")
         end, spread = self._file.filehandle.size, max(1, 8 * page.dtype.itemsize // int(page.bitspersample))
         for index in wanted:
             start, stored = page.dataoffsets[index], page.databytecounts[index]
