@@ -156,6 +156,14 @@ def test_dark_objects_are_darker_than_what_surrounds_them(task):
     assert seen >= 4
 
 
+def test_grain_has_the_deviation_it_says():
+    grain = scene._grain(torch.arange(8) * 7919, (96, 96), np.arange(2.0, 10.0))
+    assert grain.std((1, 2)).numpy() == pytest.approx(1.0, abs=0.2)
+    assert grain.mean().abs() < 0.05
+    rough = (grain[:, 1:] - grain[:, :-1]).std((1, 2))
+    assert (rough[1:] < rough[:-1]).all() or rough[0] > 2 * rough[-1]
+
+
 def test_subtraction_leaves_the_background_at_zero():
     plain = {"style": "any", "coverage": 0.05, "unevenness": 0.0, "offset": 0.0, "jpeg": 0.0, "hot_pixels": 0.0}
     for number in range(3):

@@ -36,6 +36,12 @@ def test_blur_leaves_a_flat_image_flat():
     torch.testing.assert_close(optics.blur(flat, np.array([2.0])), flat)
 
 
+def test_refining_is_bilinear():
+    coarse = torch.rand(2, 3, 9, 7)
+    wanted = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(optics.refined(coarse, 34, 27), wanted[..., :34, :27])
+
+
 def test_each_image_has_its_own_psf():
     images = torch.rand(2, 30, 30)
     sigma = np.array([0.8, 2.0])

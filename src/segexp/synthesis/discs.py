@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 _FINE = 4  # half sides up to this one look at four places in each pixel: the centres of tiny discs stay exact
+_FAR = 1 << 60  # beyond any pixel of any batch
 _SIZES = (3, 4, 6, 8, 11, 15, 20, 28, 40, 60, 90, 130)  # half sides of the squares, px
 
 
@@ -56,12 +57,15 @@ def shrunk(discs: Discs, coarse: int) -> Discs:
 
 @dataclass
 class Patch:
-    """Squares of one size: K pixels for each of N discs."""
+    """Squares of one size: K pixels for each of N discs.
+
+    Discs lie along the last axis: squares have few pixels, and short rows cost more than the arithmetic.
+    """
 
     disc: Tensor  # (N,) place in the batch's concatenated discs
-    pixel: Tensor  # (N, K) flat place in (B, H, W); one past the end where the square leaves the image
-    distance: Tensor  # (N, K) from the centre, in px along the circle of equal area
-    light: Tensor  # (N, K)
+    pixel: Tensor  # (K, N) flat place in (B, H, W); one past the end where the square leaves the image
+    distance: Tensor  # (K, N) from the centre, in px along the circle of equal area
+    light: Tensor  # (K, N)
 
 
 def patches(
@@ -81,24 +85,34 @@ def patches(
         members = np.flatnonzero(group == g)
         half = _SIZES[g]
         y0, x0, radius, brightness, rim, lumen, flat, elongation, angle = (
-            torch.from_numpy(table[:, members].astype(np.float32)).to(device)[:, :, None].unbind(0)
+            torch.from_numpy(table[:, members].astype(np.float32)).to(device).unbind(0)
         )
-        image = torch.from_numpy(owner[members]).to(device)[:, None]
-        offset = torch.arange(-half, half + 1, device=device)
-        iy = offset.repeat_interleave(2 * half + 1) + y0.round().long()
-        ix = offset.repeat(2 * half + 1) + x0.round().long()
-        inside = (iy >= 0) & (iy < height) & (ix >= 0) & (ix < width)
-        pixel = torch.where(inside, (image * height + iy) * width + ix, len(batch) * height * width)
-        cos, sin, stretch = torch.cos(angle), torch.sin(angle), elongation**0.5
-        across = torch.stack([cos / stretch, sin / stretch]), torch.stack([-sin * stretch, cos * stretch])
+        image = torch.from_numpy(owner[members]).to(device)
+        offset = torch.arange(-half, half + 1, device=device)[:, None]
+        top, left = y0.round(), x0.round()
+        iy, ix = offset + top.long(), offset + left.long()  # (2 half + 1, N) each
+        row = torch.where((iy >= 0) & (iy < height), (image * height + iy) * width, _FAR)
+        column = torch.where((ix >= 0) & (ix < width), ix, _FAR)
+        outside = len(batch) * height * width
+        pixel = (row[:, None] + column[None]).clamp_max_(outside).flatten(0, 1)
+        # The distance's square is a quadratic form of dy and dx
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        xx = cos**2 / elongation + sin**2 * elongation
+        yy = sin**2 / elongation + cos**2 * elongation
+        xy = 2.0 * cos * sin * (1.0 / elongation - elongation)
 
-        def from_centre(dy: Tensor, dx: Tensor, axes: tuple[Tensor, Tensor] = across) -> Tensor:
-            return torch.hypot(axes[0][0] * dx + axes[0][1] * dy, axes[1][0] * dx + axes[1][1] * dy)
+        def from_centre(
+            v: float = 0.0, u: float = 0.0, y: Tensor = offset + (top - y0), x: Tensor = offset + (left - x0),
+            form: tuple[Tensor, Tensor, Tensor] = (yy, xy, xx),
+        ) -> Tensor:  # fmt: skip
+            y, x = y + v, x + u
+            square = (form[0] * y * y)[:, None] + (form[2] * x * x)[None]
+            return square.addcmul_((form[1] * y)[:, None], x[None]).clamp_min_(0.0).sqrt_().flatten(0, 1)
 
-        distance = from_centre(iy - y0, ix - x0)
+        distance = from_centre()
         if half <= _FINE:
-            quarters = [from_centre(iy - y0 + v, ix - x0 + u) for v in (-0.25, 0.25) for u in (-0.25, 0.25)]
-            cover = sum((2.0 * (radius - q) + 0.5).clamp_(0.0, 1.0) for q in quarters) * 0.25
+            quarters = [from_centre(v, u) for v in (-0.25, 0.25) for u in (-0.25, 0.25)]
+            cover = sum(q.sub_(radius).mul_(-2.0).add_(0.5).clamp_(0.0, 1.0) for q in quarters) * 0.25
         else:
             cover = (radius + 0.5 - distance).clamp_(0.0, 1.0)
         # An edge that fades over e px adds e^2 / 12 to the radius squared: matters below 2 px

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segexp.synthesis.chains import STEP
 from segexp.synthesis.filament_light import POINTS, Columns, Steps
 from segexp.synthesis.filaments import Filaments
 from segexp.synthesis.truth import View
 
-THIN = 2.5  # px, masks up to which looking along columns or rows misses nothing at bends
+THIN = (2.0, 2.5)  # px, groups of masks so narrow that looking along columns or rows misses nothing at bends
+WIDEST_THIN = THIN[-1]
 AROUND = 5  # steps to either side that decide together whether a stretch is visible: some 30 px in all
 
 
@@ -102,22 +102,24 @@ def truth(batch: Sequence[Filaments], laid: tuple[Steps, Columns], view: View) -
     visible = _majority(visible, columns)
     reach = torch.where(visible, 0.25 * s.extent**2, -1.0)
     seen = visible.numpy() if device.type == "cpu" else np.bool_(True)  # elsewhere asking costs more than drawing all
-    extents = columns["extent"]
+    extents, length = columns["extent"], np.hypot(columns["dy"], columns["dx"])
     runs_steep = np.abs(columns["dy"]) > np.abs(columns["dx"])
     turn = np.zeros(len(extents), bool)  # looked at both ways, or the outside of the bend is missed
     turn[1:] = np.diff(runs_steep)
     turn[:-1] |= turn[1:]
-    thin = (extents <= THIN) & seen
-    order = np.concatenate([np.flatnonzero(thin), np.flatnonzero(thin & turn)])
-    if len(order):
-        steep = runs_steep[order] ^ (np.arange(len(order)) >= np.count_nonzero(thin))
-        pick = torch.from_numpy(order).to(device)
-        half = int(np.ceil(extents[order].max() / 2 * 1.4143 + 0.5))
-        _label_thin(labels, s, pick, torch.from_numpy(steep).to(device), reach[pick], half, view.shape)
-    wide = np.flatnonzero((extents > THIN) & seen)
-    for low in range(0, len(wide), 20000):  # some 100 MB at a time
-        chosen = wide[low : low + 20000]
+    narrow = (extents <= WIDEST_THIN) & (length < 0.99 * POINTS)  # steps at the outside of a bundle's bend are longer
+    for low, high in zip((0.0, *THIN), THIN, strict=False):
+        thin = narrow & (extents > low) & (extents <= high) & seen
+        order = np.concatenate([np.flatnonzero(thin), np.flatnonzero(thin & turn)])
+        if len(order):
+            steep = runs_steep[order] ^ (np.arange(len(order)) >= np.count_nonzero(thin))
+            pick = torch.from_numpy(order).to(device)
+            half = int(0.5 * high * 2**0.5 + 0.501)  # no pixel farther than this from the rounded place is covered
+            _label_thin(labels, s, pick, torch.from_numpy(steep).to(device), reach[pick], half, view.shape)
+    wide = np.flatnonzero(~narrow & seen)
+    for begin in range(0, len(wide), 20000):  # some 100 MB at a time
+        chosen = wide[begin : begin + 20000]
         pick = torch.from_numpy(chosen).to(device)
-        half = int(np.ceil(STEP / 2 + extents[chosen].max() / 2 + 0.5))
+        half = int((length[chosen] + extents[chosen]).max() / 2 + 0.501)
         _label_wide(labels, s, pick, reach[pick], half, view.shape)
     return labels[:-1], visible

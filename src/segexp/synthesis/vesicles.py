@@ -172,7 +172,7 @@ def truth(batch: Sequence[Vesicles], laid: list[discs.Patch], view: View) -> tup
     visible = view.visible(image, y, x, packed([v.peak for v in batch]), torch.pi * extent**2)
     labels = torch.zeros(view.expected.shape[0] + 1, dtype=torch.int32, device=device)
     for patch in laid:
-        covered = (patch.distance <= extent[patch.disc][:, None]) & visible[patch.disc][:, None]
-        values = torch.where(covered, number[patch.disc][:, None], 0)
+        covered = patch.distance <= torch.where(visible, extent, -1.0)[patch.disc]
+        values = torch.where(covered, number[patch.disc], 0)
         labels.scatter_reduce_(0, patch.pixel.flatten(), values.flatten(), "amax")
     return labels[:-1], visible
