@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -21,6 +22,16 @@ def test_a_signal_is_noted_and_the_next_one_is_for_the_operating_system(name):
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert signal.getsignal(number) == before
     assert str(Stopped(number)) == f"stopped by {name}"
+
+
+def test_a_run_in_a_thread_hears_no_signals_and_leaves_the_handlers_alone():
+    def listen():
+        with StopRequest().listening() as request:
+            return request.number, signal.getsignal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(listen).result() == (0, before)
 
 
 def test_a_second_ctrl_c_ends_a_process_that_hangs():

@@ -1,6 +1,7 @@
 """Ending a run from outside: Ctrl-C, a cluster that wants its machine back, a shutdown."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -43,7 +44,13 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Take note of `SIGNALS` inside the ``with`` block, where the operating system has them."""
+        """Take note of `SIGNALS` inside the ``with`` block, where the operating system has them.
+
+        Outside the main thread, where Python hears no signals, it does nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
         numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
         before = {number: signal.signal(number, self._note) for number in numbers}
         try:
