@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 
 from segexp.config import conf_dir, read
-from segexp.config.overrides import with_seeds
+from segexp.config.overrides import with_folds, with_seeds
 from segexp.flags import parser
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +44,7 @@ def of_the_first_job(word):
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if train_overrides(c) is not None])
 def test_train_commands_compose(command):
-    overrides = [word for word in with_seeds(train_overrides(command)) if word not in ("-m", "--help")]
+    overrides = [word for word in with_folds(with_seeds(train_overrides(command))) if word not in ("-m", "--help")]
     if any(word.startswith("resume=") for word in overrides):
         return
     first = [of_the_first_job(word) for word in overrides]

@@ -1,5 +1,6 @@
 """What a result came from: versions, commit, data. Written to ``run.json`` and into model files."""
 
+import functools
 import hashlib
 import platform
 import subprocess
@@ -31,6 +32,16 @@ def git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+@functools.cache
+def code_version() -> str:
+    """SHA-256 over the source files of this package: any change of the code, committed or not, gives another one."""
+    digest = hashlib.sha256()
+    package = Path(__file__).resolve().parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:

@@ -21,7 +21,6 @@ from typing import Any
 import hydra
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -32,7 +31,7 @@ from rich.console import Console
 from segexp import provenance
 from segexp.config import RunConfig, conf_dir, read
 from segexp.config.differences import differences
-from segexp.config.overrides import quote, with_resume, with_seeds
+from segexp.config.overrides import quote, with_folds, with_resume, with_seeds, with_sweep
 from segexp.data import splits
 from segexp.data.pairs import Sample
 from segexp.data.sources import foreground_share
@@ -56,8 +55,10 @@ from segexp.parts import (
 from segexp.report import write_report
 from segexp.results import sample_overlay, write_json, write_results
 from segexp.run import TrainingRun
-from segexp.search.command import is_search, job_verdict
+from segexp.search.command import job_verdict
 from segexp.sweep import FAILURE, PRUNED
+from segexp.sweep.entry import enter, settle
+from segexp.sweep.ledger import FAILED, GIVEN_UP, INTERRUPTED, PROGRESS, RUNNING, Teller, hold, read_job
 from segexp.training.loop import fit
 from segexp.training.runlog import RunLog
 from segexp.training.state import TrainState
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> float | None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        arguments = with_resume(with_seeds(arguments))
+        arguments = with_sweep(with_resume(with_folds(with_seeds(arguments))))
     except InputError as error:
         sys.exit(f"error: {error}")
     flags = {argument.partition("=")[0] for argument in arguments}
@@ -89,6 +90,8 @@ def main(arguments: list[str] | None = None) -> float | None:
         arguments = [*arguments, f"hydra.sweep.dir=runs/sweep/{now}"]
     elif ranks.world > 1 and not named:  # each process has a clock of its own
         arguments = [*arguments, f"output_dir=runs/${{task.name}}/{now}"]
+    if ranks.world > 1 and not any(argument.startswith("hydra/launcher=") for argument in arguments):
+        arguments = [*arguments, "hydra/launcher=basic"]  # these processes together are a job's
     sys.argv = [sys.argv[0], *arguments]
     scores: list[float] = []
 
@@ -126,71 +129,111 @@ def job(cfg: DictConfig) -> float:
     # unresolved: a folder called ${x} is a name and not a reference
     runtime = OmegaConf.to_container(settings.runtime, resolve=False)
     folder = Path(runtime["output_dir"])  # type: ignore[index,call-overload]
-    resume = bool(cfg.get("resume")) or goes_on(settings, folder)
+    if settings.mode == RunMode.MULTIRUN:
+        return sweep_job(cfg, folder, ranks)
+    resume = bool(cfg.get("resume"))
     if ranks.first:
-        for name, content in (("config", cfg), ("hydra", {"hydra": settings}), ("overrides", settings.overrides.task)):
-            (folder / ".hydra").mkdir(exist_ok=True)
-            OmegaConf.save(content, folder / ".hydra" / f"{name}.yaml")
-        if not resume:
-            forget_run(folder)
-    if settings.mode != RunMode.MULTIRUN:
-        try:
-            return run(read(cfg), folder, resume)
-        except InputError as error:
-            sys.exit(f"error: {error}")
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise
-            sys.exit(f"error: {folder}: {error.strerror}. Make room, then: python train.py resume={quote(str(folder))}")
-        except Stopped as stopped:
-            if ranks.first:
-                print(f"{stopped}; the state is saved. Go on with: python train.py resume={quote(str(folder))}")
-            sys.exit(128 + stopped.number)
-    print(f"job {settings.job.num}: {' '.join(settings.overrides.task)}", flush=True)
+        store(cfg, folder, resume)
     try:
-        hopeless = job_verdict(settings) if ranks.first else None
-        return run(read(cfg), folder, resume, hopeless)
-    except Pruned as pruned:
-        if ranks.first:
-            (folder / PRUNED).write_text(f"{pruned}\n", encoding="utf-8")
-            print(f"job {settings.job.num} {pruned}", flush=True)
-        return pruned.score
+        score = run(read(cfg), folder, resume)
+        record = read_job(folder)
+        if record is not None and ranks.first:  # a sweep's job, gone on with by hand
+            settle(record, score)
+        return score
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        sys.exit(f"error: {folder}: {error.strerror}. Make room, then: python train.py resume={quote(str(folder))}")
     except Stopped as stopped:
-        print(f"{stopped}; the state of job {settings.job.num} is saved in {folder}", flush=True)
-        pass_on(stopped.number)
+        if ranks.first:
+            print(f"{stopped}; the state is saved. Go on with: python train.py resume={quote(str(folder))}")
         sys.exit(128 + stopped.number)
-    except (Exception, SystemExit) as error:
-        text = str(error) if isinstance(error, InputError) else traceback.format_exc()
-        (folder / FAILURE).write_text(text, encoding="utf-8")
-        print(f"job {settings.job.num} failed: {text.strip().splitlines()[-1]} ({folder / FAILURE})", flush=True)
-        return float("nan")
 
 
-def goes_on(settings: HydraConf, folder: Path) -> bool:
-    """Whether a job finds its own earlier state: a search or a cluster starts it again in the same folder."""
-    restarted = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
-    if not (restarted or is_search(settings)):
-        return False
-    stored = folder / ".hydra" / "overrides.yaml"
-    if not (folder / "last.pth").is_file() or not stored.is_file():
-        return False
-    return list(settings.overrides.task) == OmegaConf.to_container(OmegaConf.load(stored), resolve=False)
+def store(cfg: DictConfig, folder: Path, resume: bool) -> None:
+    """Write the settings of a run to its folder; one that begins forgets what an earlier run left there."""
+    settings = HydraConfig.get()
+    for name, content in (("config", cfg), ("hydra", {"hydra": settings}), ("overrides", settings.overrides.task)):
+        (folder / ".hydra").mkdir(exist_ok=True)
+        OmegaConf.save(content, folder / ".hydra" / f"{name}.yaml")
+    if not resume:
+        forget_run(folder)
+
+
+def sweep_job(cfg: DictConfig, wanted: Path, ranks: Ranks) -> float:
+    """One job of a sweep, whichever launcher runs it: passed by, gone on with, or begun, as its folder's record says.
+
+    What goes wrong is written to the folder, and the answer is NaN: Hydra would end the sweep and show one error only.
+    """
+    settings = HydraConfig.get()
+    sweep = Path(str(settings.sweep.dir)).absolute()
+    entry = share(
+        ranks,
+        enter(cfg, settings, sweep, wanted) if ranks.first else None,
+    )
+    assert entry is not None
+    record, resume = entry.record, entry.resumes
+    folder, number = record.folder, record.number
+    if not entry.runs:
+        print(f"job {number}: {record.status} already", flush=True)
+        return float("nan") if record.score is None else record.score
+    with ExitStack() as stack:
+        print(f"job {number}: {' '.join(record.overrides)}", flush=True)
+        try:
+            if ranks.first:
+                stack.enter_context(hold(folder))
+                record.save(status=RUNNING, message="", sittings=record.sittings + 1)
+                store(cfg, folder, resume)
+            checked = read(cfg)
+            tell = Teller(folder, checked.task.monitor) if ranks.first else None
+            score = run(checked, folder, resume, tell, job_verdict(settings) if ranks.first else None)
+            if ranks.first:
+                settle(record, score)
+            return score
+        except Pruned as pruned:
+            if ranks.first:
+                (folder / PRUNED).write_text(f"{pruned}\n", encoding="utf-8")
+                record.save(status=GIVEN_UP, score=pruned.score, message=str(pruned))
+                print(f"job {number} {pruned}", flush=True)
+            return pruned.score
+        except Stopped as stopped:
+            record.save(status=INTERRUPTED)
+            print(f"{stopped}; the state of job {number} is saved in {folder}", flush=True)
+            pass_on(stopped.number)
+            sys.exit(128 + stopped.number)
+        except (Exception, SystemExit) as error:
+            text = str(error) if isinstance(error, InputError) else traceback.format_exc()
+            message = text.strip().splitlines()[-1]
+            (folder / FAILURE).write_text(text, encoding="utf-8")
+            record.save(status=FAILED, message=message)
+            if not isinstance(error, InputError):
+                print(text, flush=True)
+            print(f"job {number} failed: {message} ({folder / FAILURE})", flush=True)
+            return float("nan")
 
 
 def forget_run(folder: Path) -> None:
     """Remove the records of an earlier run in the same folder, so that two never mix; model files stay."""
-    records = ("metrics.csv", "train.log", "run.json", "summary.json", "report.html", splits.FILE, FAILURE, PRUNED)
+    records = ["metrics.csv", "train.log", "run.json", "summary.json", "report.html", splits.FILE]
+    records += [FAILURE, PRUNED, PROGRESS]
     many = ("events.out.tfevents.*", "val/*.png", "val/scores.csv", "val/evaluation.json", "val/pictures.json")
     for path in (path for pattern in (*records, *many) for path in folder.glob(pattern)):
         path.unlink()
 
 
 def run(
-    cfg: RunConfig, folder: Path, resume: bool = False, hopeless: Callable[[float, float], bool] | None = None
+    cfg: RunConfig,
+    folder: Path,
+    resume: bool = False,
+    tell: Callable[[TrainState, float], None] | None = None,
+    hopeless: Callable[[float, float], bool] | None = None,
 ) -> float:
     """Train, evaluate and write one run folder; returns the monitored score of the best model.
 
-    `hopeless` is asked with progress and best score at each validation; `Pruned` is raised where it says so.
+    `tell` hears of each step. `hopeless` is asked with progress and best score at each validation; `Pruned` is raised
+    where it says so.
     """
     started, ranks = time.monotonic(), join()
     folder.mkdir(parents=True, exist_ok=True)
@@ -200,7 +243,7 @@ def run(
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             console = Console(file=stack.enter_context(open(os.devnull, "w")))
         stop = stack.enter_context(StopRequest().listening())
-        log = stack.enter_context(RunLog(place, cfg.task.monitor, console))
+        log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell))
         training = assemble(cfg, folder, ranks, stop, log, resume)
         state = TrainState()
         if resume:

@@ -46,7 +46,7 @@ def _is_harmless(item: str, stored: Path) -> bool:
     if match is None:
         raise refused
     first = re.split(r"[./]", match["key"])[0]
-    if first in ("hydra", "allow_targets", "resume", "output_dir"):
+    if first in ("hydra", "allow_targets", "resume", "output_dir", "sweep"):
         return False
     group = first in _GROUPS and "." not in match["rest"]
     if ("/" in match["rest"] and not group) or (group and not _OPTION.fullmatch(match["value"] or "")):
@@ -67,8 +67,55 @@ def with_seeds(arguments: list[str]) -> list[str]:
     if not first.isdigit():
         raise InputError(f"trainer.seeds={text} seed={first}: wanted one seed to start from")
     others = [argument for argument in arguments if argument not in given and not argument.startswith("seed=")]
-    flag = [] if {"-m", "--multirun"} & set(others) else ["-m"]
-    return [*flag, *others, "seed=" + ",".join(str(int(first) + k) for k in range(int(text)))]
+    return [*multirun(others), "seed=" + ",".join(str(int(first) + k) for k in range(int(text)))]
+
+
+def with_folds(arguments: list[str]) -> list[str]:
+    """Replace ``data.fold=range(5)`` by a sweep over all five, ``-m data.fold=1/5,2/5,3/5,4/5,5/5``."""
+    matches = [re.fullmatch(r"data\.fold=range\((\d+)\)", argument) for argument in arguments]
+    if not any(matches):
+        return arguments
+    changed = []
+    for argument, match in zip(arguments, matches, strict=True):
+        if match is None:
+            changed.append(argument)
+            continue
+        count = int(match[1])
+        if not 2 <= count <= 1000:
+            raise InputError(f"{argument}: wanted 2 or more folds, such as data.fold=range(5)")
+        changed.append("data.fold=" + ",".join(f"{fold}/{count}" for fold in range(1, count + 1)))
+    return multirun(changed)
+
+
+def with_sweep(arguments: list[str]) -> list[str]:
+    """Where ``sweep.resume=D`` is given, let the sweep's folder be D; `InputError` where D holds no sweep.
+
+    A folder that does not exist is begun where ``output_dir`` or ``hydra.sweep.dir`` names it too: so one command can
+    be given to a queue again and again.
+    """
+    given = [
+        argument for argument in arguments if argument.startswith("sweep.resume=") and argument != "sweep.resume=null"
+    ]
+    if not given:
+        return arguments
+    text = given[-1].removeprefix("sweep.resume=").strip("'\"")
+    folder = Path(text).expanduser()
+    places = [argument.partition("=")[2].strip("'\"") for argument in arguments if argument.startswith(_PLACES)]
+    if not any(folder.glob("*/job.json")) and text not in places and not (folder / "multirun.yaml").is_file():
+        raise InputError(
+            f"sweep.resume={folder}: wanted the folder of a sweep, which holds multirun.yaml and a folder a job"
+        )
+    others = [argument for argument in arguments if argument not in given and not argument.startswith(_PLACES)]
+    place = quote(str(folder))
+    return multirun([*others, f"sweep.resume={place}", f"hydra.sweep.dir={place}"])
+
+
+_PLACES = ("output_dir=", "hydra.sweep.dir=", "hydra.run.dir=")
+
+
+def multirun(arguments: list[str]) -> list[str]:
+    """With the flag of a sweep, in front: Hydra wants its overrides together."""
+    return arguments if {"-m", "--multirun"} & set(arguments) else ["-m", *arguments]
 
 
 def quote(value: str) -> str:

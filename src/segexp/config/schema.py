@@ -295,10 +295,19 @@ class RunConfig(Checked):
 
 
 @dataclass
+class SweepConfig:
+    """How a multirun goes on."""
+
+    resume: str | None = MISSING
+    retry: bool = MISSING
+
+
+@dataclass
 class RunKeys:
     """Types of the keys at the top level."""
 
     seed: int = MISSING
     output_dir: str = MISSING
     resume: str | None = MISSING
+    sweep: SweepConfig = MISSING
     allow_targets: list[str] = MISSING

@@ -61,6 +61,20 @@ def paired_difference(first: ArrayLike, second: ArrayLike, resamples: int = 9999
     return Difference(float(gap.mean()), bootstrap_interval(gap, seed=seed), _permutation_p(gap, resamples, seed))
 
 
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Interval of the mean of a few repeats (seeds, folds) by Student's t; None for fewer than two values.
+
+    It takes the repeats for independent draws. Folds share most of their training images, so for them it is a little
+    too narrow (Bengio and Grandvalet 2004).
+    """
+    clean = np.asarray(values, np.float64)
+    clean = clean[~np.isnan(clean)]
+    if len(clean) < 2:
+        return None
+    reach = stats.t.ppf((1 + confidence) / 2, len(clean) - 1) * clean.std(ddof=1) / np.sqrt(len(clean))
+    return float(clean.mean() - reach), float(clean.mean() + reach)
+
+
 def smallest_p(images: int) -> float:
     """The smallest p that the paired test can give: 2 / 2^n. Above 0.05 for five images and fewer."""
     return min(1.0, 2.0 ** (1 - images))

@@ -1,124 +1,66 @@
-"""What a Hydra multirun leaves behind: ``summary.csv`` in the sweep folder, a row a job, written as jobs end."""
+"""The Hydra callback of a multirun: ``summary.csv`` as jobs end, the closing table, its page, and the exit code."""
 
-import csv
-import json
-import math
-import statistics
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
 from segexp.report import write_report
-from segexp.sweep import FAILURE, PRUNED
-
-NOT_SETTINGS = ("job", "status", "score", "seconds", "folder", "message")
-"""Columns of ``summary.csv`` that are no overrides."""
-
-
-def seed_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for each setting that ran with several seeds: the mean score and its standard deviation over them."""
-    groups: dict[tuple[tuple[str, Any], ...], list[dict[str, Any]]] = {}
-    varied = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*NOT_SETTINGS, "seed")]
-    varied = [key for key in varied if len({row.get(key) for row in rows}) > 1]
-    for row in rows:
-        if isinstance(row["score"], float) and not math.isnan(row["score"]) and "seed" in row:
-            groups.setdefault(tuple((key, row.get(key)) for key in varied), []).append(row)
-    lines = []
-    for setting, members in groups.items():
-        if len(members) > 1:
-            scores = [row["score"] for row in members]
-            what = " ".join(f"{key}={value}" for key, value in setting)
-            seeds = ", ".join(str(row["seed"]) for row in members)
-            lines.append(
-                f"{what + ': ' if what else ''}{statistics.mean(scores):.4f} ± {statistics.stdev(scores):.4f} "
-                f"(mean and standard deviation over seeds {seeds})"
-            )
-    return lines
+from segexp.sweep.entry import restarted
+from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, Record, clear
+from segexp.sweep.table import FILE, closing_line, print_jobs, write_summary
 
 
 class SweepSummary(Callback):
-    """Collects the jobs of a multirun; the exit code is 1 where one failed. A single run passes it by."""
+    """Sums up the jobs of a multirun from what they left in their folders, whichever launcher ran them.
 
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.folder: Path | None = None
+    A single run passes it by. The exit code is 1 where a job failed.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Begin with no jobs, unless a sweep goes on."""
+        if not config.sweep.resume and not restarted(config.hydra):
+            clear(Path(str(config.hydra.sweep.dir)))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Add the job's row and write the table anew, so that a killed sweep leaves what it has."""
-        if config.hydra.mode != RunMode.MULTIRUN:
-            return
-        # unresolved: a folder called ${x} is a name and not a reference
-        runtime = OmegaConf.to_container(config.hydra.runtime, resolve=False)
-        folder = Path(runtime["output_dir"])  # type: ignore[index,call-overload]
-        self.folder = folder.parent
-        row: dict[str, Any] = {"job": config.hydra.job.num, "status": "done", "score": "", "seconds": ""}
-        failure, summary = folder / FAILURE, folder / "summary.json"
-        if failure.exists():
-            row["status"] = "failed"
-            row["message"] = failure.read_text(encoding="utf-8").strip().splitlines()[-1]
-        elif (folder / PRUNED).exists():
-            row["status"], row["score"] = "pruned", job_return.return_value
-            row["message"] = (folder / PRUNED).read_text(encoding="utf-8").strip()
-        elif summary.exists():
-            row["seconds"] = json.loads(summary.read_text(encoding="utf-8"))["seconds"]
-            row["score"] = job_return.return_value
-        row["folder"] = folder.name
-        for override in config.hydra.overrides.task:
-            key, _, value = override.partition("=")
-            row[key.lstrip("+")] = value
-        self.rows.append(row)
-        self.write()
-
-    def write(self) -> None:
-        """Write ``summary.csv``: job, status, score, seconds, the overrides one a column, folder, message."""
-        assert self.folder is not None
-        last = ["folder", "message"]
-        columns = [key for key in dict.fromkeys(key for row in self.rows for key in row) if key not in last] + last
-        with (self.folder / "summary.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        """Write the table anew, so that a killed sweep leaves what it has."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            write_summary(Path(str(config.hydra.sweep.dir)))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Print the jobs, best first, and end with exit code 1 where one failed."""
-        if not self.rows or self.folder is None:
-            return
-
-        def rank(row: dict[str, Any]) -> float:
-            return -row["score"] if isinstance(row["score"], float) and not math.isnan(row["score"]) else math.inf
-
-        varied = [
-            key
-            for key in dict.fromkeys(key for row in self.rows for key in row)
-            if key not in ("job", "status", "score", "seconds", "folder", "message")
-            and len({row.get(key) for row in self.rows}) > 1
-        ]
-        table = Table(box=None, header_style="bold")
-        for name in ("job", "score", "seconds", *varied, "status"):
-            table.add_column(name, justify="left" if name == "status" else "right")
-        for row in sorted(self.rows, key=rank):
-            score = f"{row['score']:.4f}" if rank(row) < math.inf else ""
-            status = row["status"] + (f": {row['message']}" if "message" in row else "")
-            table.add_row(
-                str(row["job"]), score, str(row["seconds"]), *(str(row.get(key, "")) for key in varied), status
-            )
-        console = Console(highlight=False)
-        console.print(table)
-        for line in seed_lines(self.rows):
-            console.print(line, markup=False)
-        console.print(f"{self.folder}/summary.csv", markup=False)
-        try:
-            console.print(str(write_report(self.folder)), markup=False)
-        except Exception as error:  # the jobs are done, whatever becomes of their page
-            console.print(f"warning: no report.html ({type(error).__name__}: {error})", markup=False)
-        failed = sum(row["status"] == "failed" for row in self.rows)
-        if failed:
-            console.print(f"{failed} of {len(self.rows)} jobs failed", markup=False)
+        """Print the jobs, best first, and end with exit code 1 where one is not done."""
+        if not conclude(Path(str(config.hydra.sweep.dir))):
             sys.exit(1)
+
+
+def conclude(sweep: Path) -> bool:
+    """Write ``summary.csv`` and the sweep's page, print the jobs; whether all are done."""
+    records = write_summary(sweep)
+    console = Console(highlight=False)
+    if not records:
+        return True
+    print_jobs(records, console)
+    console.print(f"{sweep / FILE}", markup=False, soft_wrap=True)
+    try:
+        console.print(str(write_report(sweep)), markup=False, soft_wrap=True)
+    except Exception as error:  # the jobs are done, whatever becomes of their page
+        console.print(f"warning: no report.html ({type(error).__name__}: {error})", markup=False, soft_wrap=True)
+    undone = closing_line(records)
+    if undone:
+        console.print(
+            f"{undone}. Go on with the same command and: {go_on(sweep, records)}", markup=False, soft_wrap=True
+        )
+    return all(record.status in (DONE, GIVEN_UP) for record in records)
+
+
+def go_on(sweep: Path, records: Sequence[Record]) -> str:
+    """The settings to add to the command."""
+    retry = " sweep.retry=true" if any(record.status == FAILED for record in records) else ""
+    return f"sweep.resume={shlex.quote(str(sweep))}{retry}"

@@ -3,7 +3,7 @@
 import csv
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -40,10 +40,17 @@ class RunLog:
         folder: the run folder.
         monitor: the score shown beside the loss.
         console: where to print; a progress bar on a terminal, plain lines elsewhere.
+        tell: called with the state and the share of the budget used, 0 to 1, after each step and epoch.
     """
 
-    def __init__(self, folder: Path, monitor: str, console: Console | None = None):
-        self.folder, self.monitor = folder, monitor
+    def __init__(
+        self,
+        folder: Path,
+        monitor: str,
+        console: Console | None = None,
+        tell: Callable[[TrainState, float], None] | None = None,
+    ):
+        self.folder, self.monitor, self.tell = folder, monitor, tell
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.tensorboard = SummaryWriter(str(folder))
         self._file = _LogFile(folder / "train.log", encoding="utf-8")
@@ -118,6 +125,8 @@ class RunLog:
 
     def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """A training step was taken; `loss` is given on logging steps."""
+        if self.tell is not None:
+            self.tell(state, progress)
         if loss is not None:
             with self._lossy():
                 self.tensorboard.add_scalar("loss/train_step", loss, state.step)
@@ -134,6 +143,8 @@ class RunLog:
 
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
         """An epoch ended; `scores` where it was validated."""
+        if self.tell is not None:
+            self.tell(state, progress)
         self.epochs = state.epoch
         self._scores = scores or self._scores
         with self._lossy():

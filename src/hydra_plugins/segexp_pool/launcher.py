@@ -1,0 +1,100 @@
+"""``hydra/launcher=pool hydra.launcher.jobs=N``; with one job at a time it is segexp's default launcher.
+
+Hydra looks for launchers in the name space `hydra_plugins` only. This one composes each job's settings, finds the
+folder that the job belongs in, passes by what a sweep that goes on has done already, and leaves the processes to
+`segexp.sweep.pool`. See docs/sweeps.md.
+"""
+
+import pickle
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+
+class PoolLauncher(Launcher):
+    """Runs the jobs of a sweep in processes of their own.
+
+    Args:
+        jobs: how many at once.
+        threads: of each; None: its share of the cores.
+        gpus: names or numbers of GPUs to share out, one a job; None: all that can be seen.
+    """
+
+    def __init__(self, jobs: int = 1, threads: int | None = None, gpus: Sequence[str | int] | None = None):
+        self.jobs, self.threads, self.gpus = jobs, threads, gpus
+        self.config: DictConfig | None = None
+        self.context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take note of what Hydra has composed; the jobs themselves run `segexp.train.job`."""
+        self.config, self.context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs; exits with 128 + its number where a signal came, after all have saved their state."""
+        from segexp.sweep.launch import check_settings, environments, run_jobs
+
+        assert self.config is not None
+        assert self.context is not None
+        check_settings(self.jobs, self.threads)
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        sweep = Path(str(self.config.hydra.sweep.dir))
+        configs = [
+            self._compose(list(overrides), sweep, initial_job_idx + index)
+            for index, overrides in enumerate(job_overrides)
+        ]
+        code = f"import sys; sys.path[:] = {sys.path!r}; from hydra_plugins.segexp_pool.worker import main; main()"
+        command = [sys.executable, "-P", "-c", code]
+        places = environments(self.jobs, self.threads, self.gpus)
+        records = run_jobs(sweep, configs, self._payload, command, places)
+        return [_returned(config, record) for config, record in zip(configs, records, strict=True)]
+
+    def _compose(self, overrides: list[str], sweep: Path, number: int) -> DictConfig:
+        """A job's whole configuration, with the folder of the sweep as it is now."""
+        assert self.context is not None
+        assert self.config is not None
+        config = self.context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+            config.hydra.sweep.dir = _literal(str(sweep))
+        before = HydraConfig.instance().cfg
+        try:
+            HydraConfig.instance().set_config(config)  # a resolver in the subfolder's name may ask for it
+            subfolder = str(config.hydra.sweep.subdir)
+        finally:
+            HydraConfig.instance().cfg = before
+        with read_write(config.hydra):
+            config.hydra.sweep.subdir = _literal(subfolder)
+        return config
+
+    def _payload(self, config: DictConfig) -> bytes:
+        """What `worker` reads."""
+        content = pickle.dumps({"config": config, "argv": sys.argv, "name": config.hydra.job.name})
+        return len(content).to_bytes(8, "big") + content
+
+
+def _literal(text: str) -> str:
+    """A folder called ``${x}`` is a name and not a reference."""
+    return text.replace("${", "\\${")
+
+
+def _returned(config: DictConfig, record: Any) -> JobReturn:
+    """What a sweeper is told of a job: its score, NaN where it has none."""
+    task = OmegaConf.create({key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"})  # type: ignore[union-attr]
+    found = JobReturn(
+        overrides=list(config.hydra.overrides.task),
+        cfg=task,
+        hydra_cfg=OmegaConf.create({"hydra": config.hydra}),
+        working_dir=str(Path.cwd()),
+        task_name=config.hydra.job.name,
+        status=JobStatus.COMPLETED,
+    )
+    found.return_value = float("nan") if record.score is None else record.score
+    return found

@@ -1,0 +1,29 @@
+"""What a job's result follows from, as fingerprints: see `segexp.sweep.ledger.Identity`."""
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from segexp import provenance
+from segexp.config import read
+from segexp.errors import InputError
+from segexp.sweep.ledger import NOT_SETTINGS, Identity, data_fingerprint, settings_fingerprint
+
+
+def identify(cfg: DictConfig) -> Identity:
+    """Fingerprints of a composed configuration; its ``hydra`` section, if any, is left out.
+
+    Settings that cannot be read have no data yet: the job itself says what is wrong with them.
+    """
+    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_SETTINGS])
+    try:
+        settings = OmegaConf.to_container(plain, resolve=True)
+    except OmegaConfBaseException:
+        settings = OmegaConf.to_container(plain, resolve=False)
+    assert isinstance(settings, dict)
+    try:
+        whole = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+        data = data_fingerprint(read(whole).data.folders())
+    except (InputError, OSError):
+        data = "unreadable"
+    named = {str(key): value for key, value in settings.items()}
+    return Identity(settings_fingerprint(named), data, provenance.code_version())

@@ -1,0 +1,80 @@
+"""From the composed settings of a sweep's jobs to their records: which are run, where, and what is shown meanwhile."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, read_write
+from rich.console import Console
+
+from segexp.sweep.entry import enter
+from segexp.sweep.ledger import WAITING, Record
+from segexp.sweep.live import Board
+from segexp.sweep.pool import Work, places, run_pool
+from segexp.sweep.summary import conclude
+from segexp.sweep.table import write_summary
+from segexp.training.stop import StopRequest
+
+
+def check_settings(jobs: object, threads: object) -> None:
+    """Exit with what was wanted where the launcher's settings are no counts."""
+    for name, value, wanted in (("jobs", jobs, "1 or more"), ("threads", threads, "1 or more, or null")):
+        fine = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if not fine and not (name == "threads" and value is None):
+            sys.exit(f"error: hydra.launcher.{name}={value}: wanted {wanted}")
+
+
+def environments(jobs: int, threads: int | None, gpus: Sequence[str | int] | None) -> list[dict[str, str]]:
+    """Environment variables of each place; a single job keeps all GPUs."""
+    names = visible_gpus() if gpus is None else [str(name) for name in gpus]
+    return places(jobs, threads, names if jobs > 1 or gpus is not None else [])
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use, without touching one."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name.strip() for name in given.split(",") if name.strip()]
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def run_jobs(
+    sweep: Path,
+    configs: Sequence[DictConfig],
+    payload: Callable[[DictConfig], bytes],
+    command: Sequence[str],
+    environments: Sequence[dict[str, str]],
+) -> list[Record]:
+    """Run those jobs that are not done; their records, in the order of `configs`.
+
+    Each configuration's ``hydra.sweep.subdir`` becomes the folder that the job has. A signal ends the process with 128
+    + its number, after the jobs have saved their state and the table is printed.
+    """
+    console = Console(highlight=False)
+    records: list[Record] = []
+    works: list[Work] = []
+    for config in configs:
+        hydra = config.hydra
+        wanted, others = sweep / str(hydra.sweep.subdir), {record.folder for record in records}
+        entry = enter(config, hydra, sweep, wanted, others)
+        record = entry.record
+        records.append(record)
+        if entry.words:
+            console.print(f"job {record.number}: {entry.words}, so it is run anew", markup=False, soft_wrap=True)
+        if not entry.runs:
+            continue
+        with read_write(hydra):
+            hydra.sweep.subdir = record.folder.relative_to(sweep).as_posix().replace("${", "\\${")
+        record.folder.mkdir(parents=True, exist_ok=True)
+        record.save(status=WAITING, message="")
+        works.append(Work(record, payload(config), entry.resumes))
+    again = [work.record for work in works]
+    write_summary(sweep)
+    with StopRequest().listening() as stop, Board(records, again, len(environments), console) as board:
+        run_pool(works, command, environments, board, stop, lambda: write_summary(sweep))
+    if stop.number:
+        conclude(sweep)
+        sys.exit(128 + stop.number)
+    return records

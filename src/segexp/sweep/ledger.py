@@ -1,0 +1,249 @@
+"""Which job of a sweep lies in which folder, and how far it came: ``job.json`` in each job's folder.
+
+A job is known by its settings, its data and the code, not by its number: numbers shift when an axis is added. A sweep
+that goes on asks here for the folder in which a job was begun. Any launcher will do, since the jobs themselves ask too.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segexp.errors import InputError
+from segexp.training.state import TrainState
+
+FILE = "job.json"
+PROGRESS = "progress.json"
+FORMAT = 1
+WAITING, RUNNING, DONE, FAILED, INTERRUPTED = "waiting", "running", "done", "failed", "interrupted"
+GIVEN_UP = "pruned"
+"""A search ended the job because others were ahead; it has a score."""
+NOT_SETTINGS = ("hydra", "output_dir", "resume", "sweep")
+"""Keys at the top of the configuration that change where and how a job runs, and not what comes out of it."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a job's result follows from, as three fingerprints: settings, files of the data set, code."""
+
+    settings: str
+    data: str
+    code: str
+
+    def differs(self, other: "Identity") -> str:
+        """In words, what of `other` is another: "code", "data and code"; empty where it is the same job."""
+        return " and ".join(name for name, value in asdict(self).items() if value != getattr(other, name))
+
+
+@dataclass
+class Record:
+    """A job as its folder tells of it.
+
+    Attributes:
+        folder: its run folder.
+        number: the number that the folder has, or the job had.
+        overrides: as typed, those of all jobs included.
+        identity: what its result follows from.
+        status: one of the words above.
+        score: the monitored score of a job that is done.
+        seconds: training time over all its sittings.
+        message: why it failed.
+        sittings: how often it was begun or gone on with.
+        changed: when this was written, seconds since 1970.
+    """
+
+    folder: Path
+    number: int
+    overrides: list[str]
+    identity: Identity
+    status: str = WAITING
+    score: float | None = None
+    seconds: float | None = None
+    message: str = ""
+    sittings: int = 0
+    changed: float = field(default_factory=time.time)
+
+    def save(self, **changes: Any) -> None:
+        """Set `changes` and write ``job.json``, whole or not at all."""
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self.changed = time.time()
+        replace_file(self.folder / FILE, self._text())
+
+    def _text(self) -> str:
+        content = {"format": FORMAT} | {name: value for name, value in asdict(self).items() if name != "folder"}
+        if self.score is not None and not math.isfinite(self.score):
+            content["score"] = None
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a small file so that a reader, or a crash, finds the old text or the new one."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+def read_job(folder: Path) -> Record | None:
+    """What ``job.json`` says; None where there is none, or none that this version wrote."""
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if content.pop("format") != FORMAT:
+            return None
+        return Record(folder, identity=Identity(**content.pop("identity")), **content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read_jobs(sweep: Path) -> list[Record]:
+    """The jobs of a sweep, by number; of several with the same settings (of older data or code) the latest alone."""
+    found = [record for path in sweep.rglob(FILE) if (record := read_job(path.parent)) is not None]
+    latest: dict[str, Record] = {}
+    for record in sorted(found, key=lambda record: record.changed):
+        alike = latest.get(record.identity.settings)
+        if alike is not None and not alike.identity.differs(record.identity):
+            latest[f"{record.folder}"] = record  # the same job twice, as `seed=0,0` asks
+        else:
+            latest[record.identity.settings] = record
+    return sorted(latest.values(), key=lambda record: (record.number, str(record.folder)))
+
+
+def settings_fingerprint(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of a resolved configuration without `NOT_SETTINGS`."""
+    kept = {key: value for key, value in settings.items() if key not in NOT_SETTINGS}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def data_fingerprint(folders: Mapping[str, Path] | None) -> str:
+    """SHA-256 over name, size and time of change of every file under the folders of a data set.
+
+    The rule of ``make``: it reads no pixel, so that a thousand jobs are told apart in no time. Generated images have
+    none, since they follow from settings and code.
+    """
+    digest = hashlib.sha256()
+    for name, folder in sorted((folders or {}).items()):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                facts = path.stat()
+                line = f"{name} {path.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns}\n"
+                digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest() if folders else "generated"
+
+
+def clear(sweep: Path) -> None:
+    """Forget the jobs of an earlier sweep in the same folder; what they made stays until it is written over."""
+    for path in sweep.rglob(FILE):
+        path.unlink()
+
+
+def claim(wanted: Path, sweep: Path, identity: Identity, taken: Container[Path] = ()) -> tuple[Path, str]:
+    """The folder for a job of a sweep that goes on, and a word on an earlier result that it does not take over.
+
+    The folder in which the same job was begun, else `wanted`, else (where that holds another job) the next free number,
+    or name. `taken` are folders given to other jobs. The folder is there when this returns, and no other claim gets it.
+    """
+    known = [record for path in sweep.rglob(FILE) if (record := read_job(path.parent)) is not None]
+    known.sort(key=lambda record: record.folder != wanted)
+    alike = [record for record in known if record.identity.settings == identity.settings]
+    for record in alike:
+        same = record.status == WAITING or not record.identity.differs(identity)
+        if same and record.folder not in taken:
+            return record.folder, ""
+    words = f"{alike[0].folder} was made with other {alike[0].identity.differs(identity)}" if alike else ""
+    folder = wanted
+    while folder in taken or not _reserve(folder):
+        folder = _next(folder)
+    return folder, words
+
+
+def _reserve(folder: Path) -> bool:
+    """Whether the folder was empty; then it is no longer, so that of two processes one gets it."""
+    if folder.exists() and any(folder.iterdir()):
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / FILE).open("x").close()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _next(folder: Path) -> Path:
+    if folder.name.isdecimal():
+        return folder.with_name(str(int(folder.name) + 1))
+    stem, _, count = folder.name.rpartition("~")
+    return folder.with_name(f"{stem}~{int(count) + 1}" if stem and count.isdecimal() else f"{folder.name}~2")
+
+
+@contextlib.contextmanager
+def hold(folder: Path, patience: float = 120.0, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Keep other processes out of a job's folder: one that was just told to end may still be saving its state.
+
+    Waits up to `patience` seconds, then raises `InputError`. Where the file system has no locks, none is taken.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        begun, told = time.monotonic(), False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() - begun > patience:
+                    raise InputError(f"{folder}: another process is at work in it; stop that one first") from None
+                if not told:
+                    say(f"waiting for another process to leave {folder}")
+                told = True
+                time.sleep(0.1)
+            except OSError:
+                break
+        yield
+
+
+class Teller:
+    """Writes ``progress.json`` while a job trains, at most once a second and at each end of an epoch.
+
+    It holds `epoch`, `step`, `progress` (0 to 1), `elapsed` seconds and `score`, the best so far or null.
+    """
+
+    def __init__(self, folder: Path, monitor: str):
+        self.path, self.monitor = folder / PROGRESS, monitor
+        self._last, self._epoch = 0.0, -1
+
+    def __call__(self, state: TrainState, progress: float) -> None:
+        """Take note of where training stands."""
+        now = time.monotonic()
+        if now - self._last < 1 and state.epoch == self._epoch:
+            return
+        self._last, self._epoch = now, state.epoch
+        content = {"epoch": state.epoch, "step": state.step, "progress": progress, "elapsed": state.elapsed}
+        # a disk that is full costs no run
+        with contextlib.suppress(OSError):
+            replace_file(self.path, json.dumps(content | {"score": state.best.get(self.monitor)}))
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """What `Teller` wrote last; empty before."""
+    try:
+        content = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def settings_of(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides as a table: setting -> value as typed, without those that only say where and how a sweep runs."""
+    pairs = (override.lstrip("+").partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs if key.split(".")[0].split("/")[0] not in NOT_SETTINGS}

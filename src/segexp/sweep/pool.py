@@ -1,0 +1,173 @@
+"""Jobs beside each other on one machine: each a process of its own, started when a place is free.
+
+A job gets what it needs through its standard input, which stays open: when the pool dies, even by ``kill -9``, the jobs
+see it close, save their state and end. A signal to the pool is passed on to the jobs, which save and end; a second one
+ends everything at once.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from segexp.sweep import FAILURE, LOG
+from segexp.sweep.ledger import FAILED, INTERRUPTED, RUNNING, WAITING, Record, read_job
+from segexp.training.stop import StopRequest
+
+_LOOK = 0.1
+"""Seconds between two looks at the processes."""
+
+
+@dataclass
+class Work:
+    """A job to run: its record (with its folder), what its process reads from its input, whether it goes on."""
+
+    record: Record
+    payload: bytes
+    resumes: bool = False
+
+
+class Watcher(Protocol):
+    """Who is told how the jobs fare: see `segexp.sweep.live.Board`."""
+
+    def started(self, record: Record) -> None:
+        """A job's process was started."""
+
+    def ended(self, record: Record) -> None:
+        """A job is done, failed or interrupted."""
+
+    def look(self) -> None:
+        """Some time has passed."""
+
+
+@dataclass
+class _Busy:
+    process: subprocess.Popen
+    log: IO[bytes]
+    record: Record
+    place: int
+
+
+def places(jobs: int, threads: int | None, gpus: Sequence[str]) -> list[dict[str, str]]:
+    """Environment variables of each of `jobs` places: its share of the cores, and of the GPUs one (shared if too few).
+
+    Args:
+        jobs: how many run at once.
+        threads: of each; None: OMP_NUM_THREADS where it is set, else the cores of this process shared out.
+        gpus: names for CUDA_VISIBLE_DEVICES; empty where there is none.
+    """
+    if threads is None:
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        threads = int(given) if given.isdigit() and int(given) > 0 else max(1, cores() // jobs)
+    share = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), str(threads))
+    return [share | ({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}) for place in range(jobs)]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_pool(
+    works: Sequence[Work],
+    command: Sequence[str],
+    environments: Sequence[Mapping[str, str]],
+    watcher: Watcher,
+    stop: StopRequest,
+    settled: Callable[[], object] = lambda: None,
+) -> None:
+    """Run all works, as many at once as there are environments; returns early where `stop` is set, with all ended.
+
+    The records of the works say in the end what became of them. `settled` is called after each.
+    """
+    waiting, told = deque(works), 0
+    busy: list[_Busy] = []
+    free = list(range(len(environments)))
+    try:
+        while busy or (waiting and not stop.number):
+            while waiting and free and not stop.number:
+                place = free.pop(0)
+                busy.append(_start(waiting.popleft(), command, environments[place], place))
+                watcher.started(busy[-1].record)
+            if stop.number and not told:
+                told = stop.number
+                for one in busy:
+                    one.process.send_signal(told)
+            for one in [one for one in busy if one.process.poll() is not None]:
+                busy.remove(one)
+                free.append(one.place)
+                _settle(one, bool(told))
+                settled()
+                watcher.ended(one.record)
+            watcher.look()
+            time.sleep(_LOOK)
+    finally:
+        for one in busy:  # only where something above went wrong
+            one.process.kill()
+
+
+def _start(work: Work, command: Sequence[str], environment: Mapping[str, str], place: int) -> _Busy:
+    """A process in a session of its own: Ctrl-C in the terminal reaches the pool alone, which passes it on."""
+    record = work.record
+    log = (record.folder / LOG).open("ab" if work.resumes else "wb")
+    record.save(status=RUNNING, message="")
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it died at once; its log says why
+        process.stdin.write(work.payload)
+        process.stdin.flush()
+    return _Busy(process, log, record, place)
+
+
+def _settle(one: _Busy, stopping: bool) -> None:
+    """Take over what the job wrote about itself, or what its process's end tells where it could not."""
+    one.log.close()
+    assert one.process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        one.process.stdin.close()
+    record, code = one.record, one.process.returncode
+    written = read_job(record.folder)
+    if written is not None:
+        for name in ("status", "score", "seconds", "message", "sittings", "identity"):
+            setattr(record, name, getattr(written, name))
+    if record.status not in (RUNNING, WAITING):
+        return
+    if stopping or code in (-signal.SIGTERM, -signal.SIGINT):
+        record.save(status=INTERRUPTED)
+        return
+    message = _last_words(code)
+    (record.folder / FAILURE).write_text("\n".join([*tail(record.folder), message, ""]), encoding="utf-8")
+    record.save(status=FAILED, message=message)
+
+
+def _last_words(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; often the system's answer to memory running out" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{hint}"
+    return f"its process ended with exit code {code}"
+
+
+def tail(folder: Path, name: str = LOG, lines: int = 12) -> list[str]:
+    """The last lines of a job's log, or of another file in its folder."""
+    try:
+        with (folder / name).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 16_384))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return text.rstrip().splitlines()[-lines:]

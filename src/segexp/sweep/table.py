@@ -1,0 +1,95 @@
+"""``summary.csv`` of a sweep, a row a job, and the closing table in the terminal."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from segexp.evaluation.repeats import REPEATS, group, repeated, varied
+from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, Record, read_jobs, replace_file, settings_of
+
+FILE = "summary.csv"
+
+
+def write_summary(sweep: Path) -> list[Record]:
+    """Write ``summary.csv`` from what the jobs' folders tell, and return that.
+
+    Columns: job, status, score, seconds, the overrides one a column, fold and seed last of them, folder, message.
+    """
+    records = read_jobs(sweep)
+    rows = [_row(record, sweep) for record in records]
+    names = dict.fromkeys(key for row in rows for key in row)
+    first, last = ("job", "status", "score", "seconds"), ("folder", "message")
+    columns = [*first, *(name for name in names if name not in (*first, *last, *REPEATS))]
+    columns += [name for name in REPEATS if name in names] + list(last)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(sweep / FILE, text.getvalue())
+    return records
+
+
+def _row(record: Record, sweep: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "job": record.number,
+        "status": record.status,
+        "score": "" if record.score is None else record.score,
+        "seconds": "" if record.seconds is None else record.seconds,
+        "folder": record.folder.relative_to(sweep).as_posix(),
+        "message": record.message,
+    }
+    return row | settings_of(record.overrides)
+
+
+def print_jobs(records: Sequence[Record], console: Console) -> None:
+    """The jobs, best first, and settings with several folds or seeds taken together."""
+    values = [settings_of(record.overrides) for record in records]
+    names = varied(values)
+    table = Table(box=None, header_style="bold")
+    for name in ("job", "score", "seconds", *names, "status"):
+        table.add_column(name, justify="left" if name == "status" else "right", overflow="fold")
+    order = sorted(range(len(records)), key=lambda index: -_rank(records[index].score))
+    for index in order:
+        record = records[index]
+        score = "" if record.score is None else f"{record.score:.4f}"
+        seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
+        status = record.status + (f": {record.message}" if record.message else "")
+        cells = [str(record.number), score, seconds, *(values[index].get(name, "") for name in names), status]
+        table.add_row(*map(escape, cells))
+    console.print(table)
+    for line in group_lines(records):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def group_lines(records: Sequence[Record]) -> list[str]:
+    """A line for each setting, best first, with mean, spread and interval; none where nothing was repeated."""
+    done = [record for record in records if record.status == DONE and record.score is not None]
+    groups = group([settings_of(record.overrides) for record in done], [_rank(record.score) for record in done])
+    if not repeated(groups):
+        return []
+    lines = []
+    for each in groups:
+        spread = "" if each.spread is None else f" ± {each.spread:.4f}"
+        ends = "" if each.interval is None else f", 95 % interval {each.interval[0]:.4f} to {each.interval[1]:.4f}"
+        lines.append(f"{each.name}: {each.mean:.4f}{spread} over {each.units}{ends}")
+    return lines
+
+
+def closing_line(records: Sequence[Record]) -> str:
+    """What is not done, in words; empty where all is."""
+    failed = sum(record.status == FAILED for record in records)
+    others = sum(record.status not in (DONE, FAILED, GIVEN_UP) for record in records)
+    parts = [f"{failed} of {len(records)} jobs failed"] if failed else []
+    parts += [f"{others} of {len(records)} jobs are not finished"] if others else []
+    return "; ".join(parts)
+
+
+def _rank(score: float | None) -> float:
+    return -math.inf if score is None or math.isnan(score) else score
