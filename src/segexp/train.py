@@ -21,6 +21,7 @@ from typing import Any
 import hydra
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -57,7 +58,7 @@ from segexp.results import sample_overlay, write_json, write_results
 from segexp.run import TrainingRun
 from segexp.search.command import job_verdict
 from segexp.sweep import FAILURE, PRUNED
-from segexp.sweep.entry import enter, settle
+from segexp.sweep.entry import enter, restarted, settle
 from segexp.sweep.ledger import FAILED, GIVEN_UP, INTERRUPTED, PROGRESS, RUNNING, Teller, hold, read_job
 from segexp.training.loop import fit
 from segexp.training.runlog import RunLog
@@ -131,7 +132,7 @@ def job(cfg: DictConfig) -> float:
     folder = Path(runtime["output_dir"])  # type: ignore[index,call-overload]
     if settings.mode == RunMode.MULTIRUN:
         return sweep_job(cfg, folder, ranks)
-    resume = bool(cfg.get("resume"))
+    resume = bool(cfg.get("resume")) or goes_on(settings, folder)
     if ranks.first:
         store(cfg, folder, resume)
     try:
@@ -150,6 +151,16 @@ def job(cfg: DictConfig) -> float:
         if ranks.first:
             print(f"{stopped}; the state is saved. Go on with: python train.py resume={quote(str(folder))}")
         sys.exit(128 + stopped.number)
+
+
+def goes_on(settings: HydraConf, folder: Path) -> bool:
+    """Whether a run finds its own earlier state: a cluster starts the same command again in the same folder."""
+    if not restarted(settings):
+        return False
+    stored = folder / ".hydra" / "overrides.yaml"
+    if not (folder / "last.pth").is_file() or not stored.is_file():
+        return False
+    return list(settings.overrides.task) == OmegaConf.to_container(OmegaConf.load(stored), resolve=False)
 
 
 def store(cfg: DictConfig, folder: Path, resume: bool) -> None:
