@@ -28,7 +28,7 @@ def git_commit() -> str | None:
     if not (place / "pyproject.toml").is_file():  # installed: the repository around it, if any, is not ours
         return None
     try:
-        answer = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=10)  # noqa: S603 fixed words
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None if answer.returncode == 0 else None

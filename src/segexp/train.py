@@ -121,7 +121,7 @@ def launch(arguments: list[str]) -> None:
         return  # the schema says what is wrong with it
     if count > 1:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-        os.execv(sys.executable, [*command, "-m", "segexp.train", *arguments])
+        os.execv(sys.executable, [*command, "-m", "segexp.train", *arguments])  # noqa: S606 a shell would reinterpret them
 
 
 def job(cfg: DictConfig) -> float:

@@ -3,6 +3,7 @@
 A command imports what it runs only when it runs, so that ``segexp --help`` is quick.
 """
 
+import errno
 import sys
 
 import typer
@@ -16,6 +17,9 @@ from segexp.cli.preview import preview
 from segexp.cli.report import report
 from segexp.cli.synthesize import synthesize
 from segexp.errors import InputError
+
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a disk or a folder may have against a file: nothing that is wrong with segexp."""
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -59,3 +63,7 @@ def main() -> None:
         app()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        sys.exit(f"error: {error.filename or 'output'}: {error.strerror}; wanted a place you may write to, with room")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from segexp.errors import InputError
+from segexp.cli.places import file_to_write
 
 
 def check(
@@ -39,6 +39,8 @@ def check(
     overrides = list(context.args)
     if directory is not None and "=" in directory and not Path(directory).exists():
         overrides, directory = [directory, *overrides], None
+    if html is not None:
+        file_to_write(html, (".html", ".htm"), flag="--html")
     root, splits, held, wanted = dataset(directory, overrides)
     screen = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
@@ -50,25 +52,10 @@ def check(
 
         report, entries = run(root, splits, wanted, workers, tick, held)
     if html is not None:
-        write_page(html, render(report, entries, wanted.reading))
+        html.write_text(render(report, entries, wanted.reading), encoding="utf-8", errors="backslashreplace")
     if as_json:
         print(json.dumps(plain(report), indent=2))
     else:
         print_report(report, Console(), more="--json lists all" if html is None else f"{html} lists all")
     if not report.ok:
         raise typer.Exit(1)
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write the page; the folder above it is made where missing, and a file that is no page is not written over."""
-    if path.is_dir():
-        raise InputError(f"--html {path}: a folder; wanted the name of a file, such as {path / 'check.html'}")
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--html {path}: wanted a name ending in .html")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise InputError(
-            f"--html {path}: cannot be written ({error.strerror}); wanted a folder you may write to"
-        ) from None

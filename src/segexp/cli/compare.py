@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.places import file_to_write
 from segexp.errors import InputError
 
 
@@ -26,6 +27,8 @@ def compare(
 
     if len(runs) < 2:
         raise InputError("one run: wanted two or more to compare")
+    if output is not None:
+        file_to_write(output, (".json",))
     found = comparison.candidates([comparison.read_run(folder) for folder in runs])
     for candidate in found:
         print_seeds(candidate)

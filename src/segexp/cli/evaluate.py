@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.places import folder_to_write
 from segexp.errors import InputError
 
 
@@ -52,6 +53,7 @@ def evaluate(
         if not 0 < threshold < 1:
             raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
         predictor.threshold = threshold
+    folder_to_write(output)
     reach = None if tolerance is None else read_tolerance(tolerance)
     families = None if scores is None else tuple(name for name in scores.split(",") if name)
     record = evaluate_folder(

@@ -1,10 +1,12 @@
 """`segexp export`: a finished model for programs that do not have segexp."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from segexp.cli.places import file_to_write
 from segexp.errors import InputError
 
 export = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a model for other programs.")
@@ -36,14 +38,12 @@ def onnx(
 
     if int8 not in (None, *quantize.MODES):
         raise InputError(f"--int8 {int8}: wanted one of {', '.join(quantize.MODES)}")
-    predictor, graph = _open(model, normalization)
-    _parent(output)
-    formats.write_onnx(graph, output, formats.describe(predictor, graph))
-    _report(formats.compare(formats.run_onnx(output), graph, predictor))
+    file_to_write(output, keep=[model])
+    predictor, graph = _write(model, output, normalization, formats.write_onnx, formats.run_onnx)
     if int8 is not None:
         for line in quantize.quantize(output, int8, graph, predictor, data):
             print(line)
-    _done(output)
+        _done(output)
 
 
 @export.command()
@@ -58,11 +58,8 @@ def torchscript(
     """
     from segexp.export import formats
 
-    predictor, graph = _open(model, normalization)
-    _parent(output)
-    formats.write_torchscript(graph, output, formats.describe(predictor, graph))
-    _report(formats.compare(formats.run_torchscript(output), graph, predictor))
-    _done(output)
+    file_to_write(output, keep=[model])
+    _write(model, output, normalization, formats.write_torchscript, formats.run_torchscript)
 
 
 @export.command()
@@ -77,13 +74,8 @@ def pt2(
     """
     from segexp.export import formats
 
-    if output.suffix != ".pt2":
-        raise InputError(f"--output {output}: torch.export writes .pt2 files only")
-    predictor, graph = _open(model, normalization, pad=False)
-    _parent(output)
-    formats.write_pt2(graph, output, formats.describe(predictor, graph))
-    _report(formats.compare(formats.run_pt2(output), graph, predictor))
-    _done(output)
+    file_to_write(output, (".pt2",), keep=[model])
+    _write(model, output, normalization, formats.write_pt2, formats.run_pt2, pad=False)
 
 
 @export.command()
@@ -104,8 +96,7 @@ def bioimageio(
     from segexp.export import bioimageio, card
     from segexp.inference.predictor import load_model
 
-    if output.suffix != ".zip":
-        raise InputError(f"--output {output}: wanted a .zip file")
+    file_to_write(output, (".zip",), keep=[model])
     people = card.read_authors(authors)
     predictor = load_model(model, device="cpu", precision="fp32")
     title = name or f"segexp {predictor.facts.get('task', 'model')}"
@@ -124,13 +115,23 @@ def _open(path: Path, normalization: str, pad: bool = True) -> tuple[Any, Any]:
     return predictor, Graph(predictor, takes="raw" if normalization == "inside" else "normalized", pad=pad)
 
 
-def _parent(output: Path) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
+def _write(
+    model: Path,
+    output: Path,
+    normalization: str,
+    write: Callable[[Any, Path, dict[str, str]], None],
+    runner: Callable[[Path], Any],
+    pad: bool = True,
+) -> tuple[Any, Any]:
+    """Write a model with `write` and compare what `runner` makes of the file with PyTorch."""
+    from segexp.export import formats
 
-
-def _report(rows: list[tuple[tuple[int, ...], float]]) -> None:
-    for shape, difference in rows:
+    predictor, graph = _open(model, normalization, pad)
+    write(graph, output, formats.describe(predictor, graph))
+    for shape, difference in formats.compare(runner(output), graph, predictor):
         print(f"input {'x'.join(map(str, shape))}: differs from PyTorch by at most {difference:.1e}")
+    _done(output)
+    return predictor, graph
 
 
 def _done(output: Path) -> None:

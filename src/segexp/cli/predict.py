@@ -1,11 +1,18 @@
 """`segexp predict`: masks, probabilities and measurements of image files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segexp.cli.places import folder_to_write
 from segexp.errors import InputError
+
+if TYPE_CHECKING:
+    from segexp.inference.manifest import Manifest
+    from segexp.inference.outputs import Outputs
+    from segexp.inference.predictor import Predictor
+    from segexp.inference.tiles import Tiling
 
 
 def predict(
@@ -41,25 +48,38 @@ def predict(
 
     Example: segexp predict --model runs/first/best_vesicle_model.pth --input images --output masks
     """
-    from segexp.cli.progress import Report
-    from segexp.inference.files import find_images, predict_files, write_tables
+    from segexp.inference.files import find_images
     from segexp.inference.manifest import open_manifest
     from segexp.inference.outputs import SAVE, Outputs
     from segexp.inference.predictor import load_model
     from segexp.measurements import Settings
 
-    predictor = load_model(model, device, tta=tta)
-    if threshold is not None:
-        if not 0 < threshold < 1:
-            raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
-        predictor.threshold = threshold
+    if threshold is not None and not 0 < threshold < 1:
+        raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: wanted micrometres, more than 0")
+    predictor = load_model(model, device, tta=tta)
+    predictor.threshold = predictor.threshold if threshold is None else threshold
     names = tuple(dict.fromkeys(name.strip() for name in save.split(",") if name.strip()))
     outputs = Outputs(SAVE if names == ("all",) else names, prob_dtype, Settings.of(predictor.facts), pixel_size)
     tiling = predictor.tiling(tile, None, batch)
     files = find_images([*input, *(more or [])], output)
-    manifest = open_manifest(output, predictor, model, outputs, tiling, overwrite)
+    manifest = open_manifest(folder_to_write(output), predictor, model, outputs, tiling, overwrite)
+    manifest.check_strangers(files)
+    _run(predictor, files, output, outputs, tiling, manifest)
+
+
+def _run(
+    predictor: "Predictor",
+    files: list[Path],
+    output: Path,
+    outputs: "Outputs",
+    tiling: "Tiling",
+    manifest: "Manifest",
+) -> None:
+    from segexp.cli.progress import Report
+    from segexp.inference.files import predict_files, write_tables
+
     with Report(len(files)) as report:
         predictor.say = report.say
         results = []

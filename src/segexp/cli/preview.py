@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.places import file_to_write
+
 
 def preview(
     context: typer.Context,
@@ -18,5 +20,6 @@ def preview(
     from segexp.overlay import write_png
     from segexp.train import preview_run
 
+    file_to_write(output, (".png",))
     write_png(output, preview_run(context.args, samples))
     print(output)

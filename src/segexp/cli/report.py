@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.places import folder_to_write
+
 
 def report(
     runs: Annotated[
@@ -18,4 +20,6 @@ def report(
     from segexp.report import write_report
 
     for folder in runs:
+        if folder.is_dir():
+            folder_to_write(folder, "report")
         print(write_report(folder))

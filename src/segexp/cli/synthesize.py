@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.places import folder_to_write
 from segexp.errors import InputError
 
 
@@ -29,6 +30,7 @@ def synthesize(
         raise InputError(f"task {task!r}: wanted one of {', '.join(synthesis.TASKS)}")
     if any((output / part).exists() for part in ("train", "val")):
         raise InputError(f"{output}: holds train/ or val/ already; choose another folder, or delete them")
+    folder_to_write(output)
     first = 0
     for part, count in (("train", train), ("val", val)):
         for kind in ("img", "mask"):

@@ -14,14 +14,12 @@ from typing import Any
 from segexp.data.images import IMAGE_SUFFIXES
 from segexp.errors import InputError
 from segexp.inference.job import Finish, Job, Result, predict_job
-from segexp.inference.manifest import Manifest
+from segexp.inference.manifest import ENDINGS, Manifest
 from segexp.inference.outputs import Outputs
 from segexp.inference.predictor import Predictor
 from segexp.inference.stream import write_whole
 from segexp.inference.tiles import Progress, Tiling, out_of_memory
 from segexp.measurements import Row, write_rows
-
-ENDINGS = ("_mask", "_prob", "_labels", "_overlay")
 
 
 def find_images(sources: Iterable[Path], output: Path) -> list[Path]:

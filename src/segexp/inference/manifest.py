@@ -4,6 +4,7 @@ So a prediction that was stopped goes on where it stopped, and one by another mo
 for this one.
 """
 
+import glob
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from segexp.errors import InputError
 from segexp.inference.outputs import Outputs
 from segexp.inference.predictor import Predictor
 from segexp.inference.tiles import Tiling
 
 NAME = "predictions.jsonl"
+ENDINGS = ("_mask", "_prob", "_labels", "_overlay", "_measurements", "_rois")
+"""What the names of outputs add to the stem of their image."""
 
 
 def file_hash(path: str | Path) -> str:
@@ -49,11 +53,27 @@ class Manifest:
         if record is None or record.get("settings") != self.settings or record.get("file") != _identity(image):
             return None
         there = all((self.folder / name).is_file() for name in record["outputs"])
-        return record if there else None
+        return record if there and record["outputs"] else None
+
+    def check_strangers(self, images: Sequence[Path]) -> None:
+        """`InputError` where an output beside its image would replace a file that no prediction wrote.
+
+        In a folder of its own everything is a prediction's; beside images ``a_mask.png`` may be somebody's drawing.
+        """
+        if self.folder.resolve() not in {image.parent.resolve() for image in images}:
+            return
+        new = [image for image in images if str(image.absolute()) not in self._records]
+        for image in new:
+            for path in sorted(self.folder.glob(f"{glob.escape(image.stem)}[_.]*")):
+                if path.stem.removeprefix(image.stem) in ENDINGS or path.name == f"{image.stem}.geojson":
+                    raise InputError(f"{path}: is there and no prediction; choose another folder for the output")
+        for image in new:  # from now on what is there is ours, also where writing is stopped half-way
+            self.add(image, [])
 
     def forget(self) -> None:
         """Take no image as finished."""
-        self._records.clear()
+        for record in self._records.values():
+            record["settings"] = None
 
     def add(self, image: Path, outputs: Sequence[str], **facts: Any) -> dict[str, Any]:
         """Note that all of `outputs` (file names) of an image are written, with further plain `facts`."""

@@ -117,7 +117,7 @@ def _start(work: Work, command: Sequence[str], environment: Mapping[str, str], p
     record = work.record
     log = (record.folder / LOG).open("ab" if work.resumes else "wb")
     record.save(status=RUNNING, message="")
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 this Python with segexp's own arguments, no shell
         command,
         stdin=subprocess.PIPE,
         stdout=log,
