@@ -15,6 +15,7 @@ from segexp.cli.export import export
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
 from segexp.cli.report import report
+from segexp.cli.sweep_plan import sweep_plan
 from segexp.cli.synthesize import synthesize
 from segexp.errors import InputError
 
@@ -46,6 +47,7 @@ app.command()(predict)
 app.command()(evaluate)
 app.command()(report)
 app.command()(compare)
+app.command(context_settings=HYDRA, name="sweep-plan")(sweep_plan)
 app.command()(synthesize)
 app.add_typer(export, name="export")
 

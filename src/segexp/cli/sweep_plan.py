@@ -1,0 +1,52 @@
+"""`segexp sweep-plan`: time and disk of a sweep before it starts."""
+
+from typing import Annotated
+
+import typer
+
+
+def sweep_plan(
+    context: typer.Context,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each kind of job.")] = 4,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; without it, what the launcher says.")] = None,
+) -> None:
+    """Estimate how long a sweep takes and what it writes, from a few steps of each kind of its jobs. Nothing is kept.
+
+    Takes the overrides of the sweep. Example: segexp sweep-plan task=vesicle trainer.lr=1e-3,3e-4 --jobs 2
+    """
+    import shutil
+
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from segexp.sweep_plan import plan_sweep
+    from segexp.training.runlog import clock
+
+    plan = plan_sweep(context.args, steps, jobs)
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, header_style="bold")
+    for name in ("jobs", "a step", "a validation", "a job", "its disk"):
+        table.add_column(name, justify="right")
+    table.add_column("with")
+    for kind in plan.kinds:
+        cost = kind.cost
+        table.add_row(
+            f"{kind.jobs:.3g}",
+            f"{cost.step:.3g} s",
+            f"{cost.validation:.3g} s",
+            clock(kind.seconds),
+            f"{cost.disk / 1e6:.1f} MB",
+            " ".join(kind.overrides),
+        )
+    console.print(table)
+    console.print(
+        f"{plan.jobs:.0f} jobs, {plan.at_once} at a time: about {clock(plan.seconds)} (h:mm:ss), "
+        f"{plan.disk / 1e6:.0f} MB in all",
+        markup=False,
+    )
+    free = shutil.disk_usage(".").free
+    if plan.disk > free:
+        console.print(f"warning: only {free / 1e6:.0f} MB are free here", markup=False)
+    if plan.at_once > 1 and not torch.cuda.is_available():
+        console.print("measured alone; jobs beside each other on one machine slow each other down", markup=False)
