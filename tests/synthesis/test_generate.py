@@ -66,9 +66,9 @@ def test_a_batch_renders_as_its_images_one_by_one(task):
     table, styles = synthesis.tables(task)
     del table
     layouts = [scene.layout(task, (80, 90), 7, i, list(styles), {}) for i in range(6)]
-    together, labels, _ = scene.compute(task, layouts, (80, 90), torch.device("cpu"))
+    together, _, labels, _ = scene.compute(task, layouts, (80, 90), torch.device("cpu"))
     for i, one in enumerate(layouts):
-        alone, label, _ = scene.compute(task, [one], (80, 90), torch.device("cpu"))
+        alone, _, label, _ = scene.compute(task, [one], (80, 90), torch.device("cpu"))
         full = 65535 if one.parameters["stretch"] else 2 ** one.parameters["bits"] - 1
         level = 65535 // (2 ** one.parameters["bits"] - 1) + 1 if one.parameters["stretch"] else 1
         assert int(alone.max()) <= full
@@ -229,7 +229,7 @@ def test_rendering_on_a_gpu_never_waits_for_it(task):
     """Tensors of the meta device have no values: any reading back raises, and so does mixing with the CPU's."""
     styles = list(synthesis.tables(task)[1])
     layouts = [scene.layout(task, (64, 80), 0, i, styles, {"hot_pixels": 1e-3}) for i in range(4)]
-    image, labels, visible = scene.compute(task, layouts, (64, 80), torch.device("meta"))
+    image, _, labels, visible = scene.compute(task, layouts, (64, 80), torch.device("meta"))
     assert image.shape == labels.shape == (4, 64, 80)
     assert {image.device.type, labels.device.type, visible.device.type} == {"meta"}
     images, masks = synthesis.render(task, range(40), 64, seed=0, device="meta")

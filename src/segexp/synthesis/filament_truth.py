@@ -1,14 +1,16 @@
 """Which pixels belong to filaments: those whose centres lie within half a mask's width of a visible centreline."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segexp.synthesis.filament_light import POINTS, Columns, Steps
-from segexp.synthesis.filaments import Filaments
-from segexp.synthesis.truth import View
+from segexp.synthesis.filament_light import POINTS, Columns, Steps, steps
+from segexp.synthesis.filaments import NARROWEST, Filaments
+from segexp.synthesis.foreground import Foreground, bar_width
+from segexp.synthesis.truth import Truth, View
 
 THIN = (2.0, 2.5)  # px, groups of masks so narrow that looking along columns or rows misses nothing at bends
 WIDEST_THIN = THIN[-1]
@@ -92,16 +94,11 @@ def _label_wide(labels: Tensor, s: Steps, pick: Tensor, reach: Tensor, half: int
     _write(labels, s, pick, (s.image[pick][:, None] * height + row) * width + column, covered)
 
 
-def truth(batch: Sequence[Filaments], laid: tuple[Steps, Columns], view: View) -> tuple[Tensor, Tensor]:
-    """Give labels int32 (B*H*W,) and which steps are visible, bool over the batch's steps in order."""
-    s, columns = laid
-    device = view.expected.device
-    labels = torch.zeros(view.expected.shape[0] + 1, dtype=torch.int32, device=device)
-    dotted = torch.where(s.period > 0, 0.5, 1.0)
-    visible = view.visible(s.image, s.y + 0.5 * s.dy, s.x + 0.5 * s.dx, s.peak * dotted, 15.0 * s.extent)
-    visible = _majority(visible, columns)
-    reach = torch.where(visible, 0.25 * s.extent**2, -1.0)
-    seen = visible.numpy() if device.type == "cpu" else np.bool_(True)  # elsewhere asking costs more than drawing all
+def _label(labels: Tensor, s: Steps, columns: Columns, chosen: Tensor, shape: tuple[int, int]) -> None:
+    """Write the chains' numbers into flat labels (B*H*W + 1,) around the chosen steps (bool, on the device)."""
+    device = labels.device
+    reach = torch.where(chosen, 0.25 * s.extent**2, -1.0)
+    seen = chosen.numpy() if device.type == "cpu" else np.bool_(True)  # elsewhere asking costs more than drawing all
     extents, length = columns["extent"], np.hypot(columns["dy"], columns["dx"])
     runs_steep = np.abs(columns["dy"]) > np.abs(columns["dx"])
     turn = np.zeros(len(extents), bool)  # looked at both ways, or the outside of the bend is missed
@@ -115,11 +112,45 @@ def truth(batch: Sequence[Filaments], laid: tuple[Steps, Columns], view: View) -
             steep = runs_steep[order] ^ (np.arange(len(order)) >= np.count_nonzero(thin))
             pick = torch.from_numpy(order).to(device)
             half = int(0.5 * high * 2**0.5 + 0.501)  # no pixel farther than this from the rounded place is covered
-            _label_thin(labels, s, pick, torch.from_numpy(steep).to(device), reach[pick], half, view.shape)
+            _label_thin(labels, s, pick, torch.from_numpy(steep).to(device), reach[pick], half, shape)
     wide = np.flatnonzero(~narrow & seen)
     for begin in range(0, len(wide), 20000):  # some 100 MB at a time
-        chosen = wide[begin : begin + 20000]
-        pick = torch.from_numpy(chosen).to(device)
-        half = int((length[chosen] + extents[chosen]).max() / 2 + 0.501)
-        _label_wide(labels, s, pick, reach[pick], half, view.shape)
-    return labels[:-1], visible
+        some = wide[begin : begin + 20000]
+        pick = torch.from_numpy(some).to(device)
+        half = int((length[some] + extents[some]).max() / 2 + 0.501)
+        _label_wide(labels, s, pick, reach[pick], half, shape)
+
+
+def truth(batch: Sequence[Filaments], laid: tuple[Steps, Columns], view: View, faint: bool) -> Truth:
+    """Decide which steps are visible, and label them; `faint`: say also where the others lie."""
+    s, columns = laid
+    labels = torch.zeros(view.expected.shape[0] + 1, dtype=torch.int32, device=view.expected.device)
+    dotted = torch.where(s.period > 0, 0.5, 1.0)
+    usual = s.width.clamp_min(NARROWEST)
+    visible = view.visible(s.image, s.y + 0.5 * s.dy, s.x + 0.5 * s.dx, s.peak * dotted, 15.0 * usual)
+    visible = _majority(visible, columns)
+    _label(labels, s, columns, visible, view.shape)
+    unseen = torch.zeros_like(labels) if faint else None
+    if unseen is not None:
+        _label(unseen, s, columns, ~visible, view.shape)
+    return Truth(labels[:-1], visible, None if unseen is None else unseen[:-1] > 0)
+
+
+def resized(filaments: Filaments, psf: float, foreground: Foreground) -> Filaments:
+    """Give the filaments with the extents that `foreground` asks for."""
+    if foreground.width is not None:
+        return replace(filaments, extent=np.full(len(filaments), float(foreground.width)))
+    if foreground.share is not None:
+        return replace(filaments, extent=bar_width(filaments.width, psf, foreground.share))
+    return filaments
+
+
+def out_of_focus(
+    batch: Sequence[Filaments], defocus: Sequence[float], shape: tuple[int, int], canvas: Tensor
+) -> Tensor:
+    """Give where filaments out of focus lie, at their images' full width at half maximum, bool (B*H*W,)."""
+    wide = [replace(f, extent=np.maximum(f.width, 2.355 * d)) for f, d in zip(batch, defocus, strict=True)]
+    s, columns = steps(wide, canvas.device)
+    labels = torch.zeros(canvas.shape, dtype=torch.int32, device=canvas.device)
+    _label(labels, s, columns, torch.ones_like(s.first), shape)
+    return labels[:-1] > 0

@@ -19,6 +19,7 @@ from segexp.synthesis.chains import STEP
 from segexp.synthesis.optics import bar_peak
 from segexp.synthesis.ranges import Range
 
+NARROWEST = 2.0  # px, the least width of a mask
 MOST = 60000.0  # px of filament in an image of 512x512
 
 FILAMENTS: dict[str, Range] = {
@@ -171,7 +172,7 @@ def _sample_chains(
     start = np.concatenate([[0], keep.sum(1).cumsum()])
     light = light[alive, : keep.shape[1]][keep]
     density = peak / bar_peak(width, p["psf"])
-    extent = np.maximum(2.0, width)
+    extent = np.maximum(NARROWEST, width)
     visible = np.zeros(start[-1], bool)
     return Filaments(inside.y[keep], inside.x[keep], light, start, width, extent, peak, density, period, visible)
 

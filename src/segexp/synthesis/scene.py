@@ -18,12 +18,14 @@ from torch import Tensor
 
 from segexp.synthesis import cells as cell
 from segexp.synthesis import discs, filament_light, filament_truth, filaments, noise, optics, styles, vesicles
+from segexp.synthesis.foreground import Foreground
 from segexp.synthesis.jpeg import jpeg
 from segexp.synthesis.ranges import Limits, Range, Style, draw, narrow
-from segexp.synthesis.truth import View
+from segexp.synthesis.truth import Truth, View
 
 TASKS = ("vesicle", "cytoskeleton")
 SMALLEST, LARGEST = 16, 16384  # px, side of an image
+USUAL = Foreground()
 BATCH = 32  # images rendered at once on an accelerator
 
 _TABLES: dict[str, dict[str, Range]] = {
@@ -33,7 +35,11 @@ _TABLES: dict[str, dict[str, Range]] = {
 _STYLES: dict[str, dict[str, Style]] = {"vesicle": styles.VESICLE_STYLES, "cytoskeleton": styles.FILAMENT_STYLES}
 _SAMPLE: dict[str, Callable[..., Any]] = {"vesicle": vesicles.sample, "cytoskeleton": filaments.sample}
 _DRAW: dict[str, Callable[..., Any]] = {"vesicle": vesicles.draw, "cytoskeleton": filament_light.draw}
-_TRUTH: dict[str, Callable[..., Any]] = {"vesicle": vesicles.truth, "cytoskeleton": filament_truth.truth}
+_TRUTH: dict[str, Callable[..., Truth]] = {"vesicle": vesicles.truth, "cytoskeleton": filament_truth.truth}
+_RESIZED: dict[str, Callable[..., Any]] = {"vesicle": vesicles.resized, "cytoskeleton": filament_truth.resized}
+_UNFOCUSED: dict[str, Callable[..., Tensor]] = {
+    "vesicle": vesicles.out_of_focus, "cytoskeleton": filament_truth.out_of_focus
+}  # fmt: skip
 _GRAIN = 0x5DEECE66D  # any number: the texture's noise is not the camera's
 _KNOTS = (5, 11)  # knots a side of the random fields: background, texture of the haze
 
@@ -58,15 +64,16 @@ class Layout:
 class Scene:
     """An image with its truth.
 
-    `image` uint16 (H, W); `mask` uint8 (H, W), 1 on visible objects; `labels` int32 (H, W): k on entry k - 1 of
-    `objects`, where objects overlap the last one (the smallest vesicle); `objects`: `Vesicles` or `Filaments`, in
-    px.
+    `image` uint16 (H, W); `mask` uint8 (H, W), 1 on visible objects, else what `Foreground` says; `labels` int32
+    (H, W): k on entry k - 1 of `objects`, where objects overlap the last one (the smallest vesicle); `objects`:
+    `Vesicles` or `Filaments`, in px; `unfocused`: `Discs` or `Filaments` out of focus.
     """
 
     image: np.ndarray
     mask: np.ndarray
     labels: np.ndarray
     objects: vesicles.Vesicles | filaments.Filaments
+    unfocused: discs.Discs | filaments.Filaments
     style: str
     parameters: dict[str, float]
 
@@ -136,10 +143,32 @@ def _stored_as_jpeg(image: Tensor, p: dict[str, Tensor]) -> Tensor:
     return (stored * torch.where(p["stretch"] > 0.5, 257.0, 1.0)[:, None, None]).to(torch.int32)
 
 
+def _mask(
+    task: str, batch: list[Layout], truth: Truth, size: tuple[int, int], canvas: Tensor, foreground: Foreground
+) -> Tensor:
+    """Give uint8 (B*H*W,): 1 on visible objects, elsewhere what `foreground` says of faint and unfocused ones."""
+    mask = (truth.labels > 0).to(torch.uint8)
+    for value, there in (
+        (foreground.faint, truth.faint),
+        (
+            foreground.unfocused,
+            _UNFOCUSED[task]([b.blurred for b in batch], [b.parameters["defocus"] for b in batch], size, canvas)
+            if foreground.unfocused
+            else None,
+        ),
+    ):
+        if value and there is not None:
+            mask = torch.where((mask == 0) & there, value, mask)
+    return mask
+
+
 def compute(
-    task: str, batch: list[Layout], size: tuple[int, int], device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute a batch: image int32 and labels int32, both (B, H, W), and visibility, bool over all objects' parts."""
+    task: str, batch: list[Layout], size: tuple[int, int], device: torch.device, foreground: Foreground = USUAL
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compute a batch: image int32, mask uint8 and labels int32, all (B, H, W), and which objects' parts are visible.
+
+    The last is bool, over all vesicles or steps of filaments in order.
+    """
     (height, width), n = size, len(batch)
     names = list(batch[0].parameters)
     values = np.array([[b.parameters[name] for name in names] for b in batch], np.float32)
@@ -197,8 +226,9 @@ def compute(
     if on_cpu["jpeg"].any():
         image = torch.where(p["jpeg"][:, None, None] > 0.5, _stored_as_jpeg(image, p), image)
     view = View(expected.flatten(), scale.flatten(), p, size)
-    labels, visible = _TRUTH[task]([b.objects for b in batch], laid, view)
-    return image, labels.view(n, height, width), visible
+    truth = _TRUTH[task]([b.objects for b in batch], laid, view, foreground.faint > 0)
+    mask = _mask(task, batch, truth, size, canvas, foreground)
+    return image, mask.view(image.shape), truth.labels.view(image.shape), truth.visible
 
 
 def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -208,8 +238,8 @@ def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-_Batch = tuple[list[Layout], Tensor, Tensor, Tensor]
-"""Layouts, images int32 and labels int32 (B, H, W), visibility bool: tensors on the request's device."""
+_Batch = tuple[list[Layout], Tensor, Tensor, Tensor, Tensor]
+"""Layouts, images int32, masks uint8 and labels int32 (B, H, W), visibility bool: tensors on the request's device."""
 
 
 @dataclass(frozen=True)
@@ -223,12 +253,15 @@ class _Request:
     device: torch.device
     styles: list[str]
     ranges: dict[str, Limits]
+    foreground: Foreground
 
     def batch(self, numbers: Sequence[int]) -> _Batch:
         """Draw and render some of the images."""
         drawn = [layout(self.task, self.size, self.seed, i, self.styles, self.ranges) for i in numbers]
+        for one in drawn:
+            one.objects = _RESIZED[self.task](one.objects, one.parameters["psf"], self.foreground)
         with torch.no_grad():
-            return drawn, *compute(self.task, drawn, self.size, self.device)
+            return drawn, *compute(self.task, drawn, self.size, self.device, self.foreground)
 
     def batches(self, threads: int | None = None) -> Iterator[_Batch]:
         """Give the images batch by batch, in order.
@@ -273,17 +306,22 @@ def _request(
     size: int | tuple[int, int],
     seed: int,
     device: str | torch.device,
+    foreground: Foreground,
     ranges: dict[str, Any],
 ) -> _Request:
     """Check the arguments; say what came and what is accepted."""
     table, known = tables(task)
+    if task == "vesicle" and foreground.width is not None:
+        raise ValueError("a mask of one width is for filaments; for vesicles give a share of the peak, such as 0.5")
     limits = dict(ranges)
     chosen = limits.pop("style", None)
     styles = list(known) if chosen is None else [chosen] if isinstance(chosen, str) else list(chosen)
     if not styles or set(styles) - set(known):
         raise ValueError(f"unknown style {chosen!r} for {task}; accepted: {', '.join(known)}")
     narrow(table, limits)
-    return _Request(task, numbers, _checked_size(size), _whole("seed", seed), torch.device(device), styles, limits)
+    return _Request(
+        task, numbers, _checked_size(size), _whole("seed", seed), torch.device(device), styles, limits, foreground
+    )
 
 
 def _following(first: int, count: int) -> range:
@@ -297,19 +335,21 @@ def generate(
     seed: int,
     first: int = 0,
     device: str | torch.device = "cpu",
+    foreground: Foreground = USUAL,
     **ranges: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give images uint16 (count, H, W) and masks uint8 0/1 of that shape: numbers `first` and following of `seed`.
 
     `task` is one of `TASKS`; `size` is in px, one number or (H, W). `ranges` narrow what is drawn: the name of a row
-    of `tables(task)` with a number or (low, high) in the row's unit, and `style`, one name or several.
+    of `tables(task)` with a number or (low, high) in the row's unit, and `style`, one name or several. `foreground`
+    says how wide masks are and what they hold besides 0 and 1.
     """
-    request = _request(task, _following(first, count), size, seed, device, ranges)
+    request = _request(task, _following(first, count), size, seed, device, foreground, ranges)
     images, masks = np.empty((count, *request.size), np.uint16), np.empty((count, *request.size), np.uint8)
     done = 0
-    for drawn, image, labels, _ in request.batches():
+    for drawn, image, mask, _, _ in request.batches():
         images[done : done + len(drawn)] = image.cpu().numpy()
-        masks[done : done + len(drawn)] = (labels > 0).cpu().numpy()
+        masks[done : done + len(drawn)] = mask.cpu().numpy()
         done += len(drawn)
     return images, masks
 
@@ -321,17 +361,18 @@ def generate_scenes(
     seed: int,
     first: int = 0,
     device: str | torch.device = "cpu",
+    foreground: Foreground = USUAL,
     **ranges: Any,
 ) -> Iterator[Scene]:
     """Give the same images as `generate` one by one, each with all that is known about it."""
-    request = _request(task, _following(first, count), size, seed, device, ranges)
+    request = _request(task, _following(first, count), size, seed, device, foreground, ranges)
     for drawn, *tensors in request.batches():
-        image, labels, visible = (tensor.cpu().numpy() for tensor in tensors)
+        image, mask, labels, visible = (tensor.cpu().numpy() for tensor in tensors)
         parts = 0
         for b, one in enumerate(drawn):
             parts = one.objects.mark(visible, parts)
-            mask = (labels[b] > 0).astype(np.uint8)
-            yield Scene(image[b].astype(np.uint16), mask, labels[b], one.objects, one.style, one.parameters)
+            grey = image[b].astype(np.uint16)
+            yield Scene(grey, mask[b], labels[b], one.objects, one.blurred, one.style, one.parameters)
 
 
 def render(
@@ -341,6 +382,7 @@ def render(
     seed: int,
     device: str | torch.device = "cpu",
     threads: int | None = None,
+    foreground: Foreground = USUAL,
     **ranges: Any,
 ) -> tuple[Tensor, Tensor]:
     """Give images of any numbers as tensors on `device`: (B, H, W) uint16 grey values, (B, H, W) uint8 masks 0/1.
@@ -352,12 +394,12 @@ def render(
     if threads is not None and _whole("threads", threads) < 1:
         raise ValueError("threads must be 1 or more; got 0")
     numbers = [_whole("numbers", number) for number in numbers]
-    request = _request(task, numbers, size, seed, device, ranges)
+    request = _request(task, numbers, size, seed, device, foreground, ranges)
     images = torch.empty((len(numbers), *request.size), dtype=torch.uint16, device=request.device)
     masks = torch.empty(images.shape, dtype=torch.uint8, device=request.device)
     done = 0
-    for drawn, image, labels, _ in request.batches(threads):
+    for drawn, image, mask, _, _ in request.batches(threads):
         images[done : done + len(drawn)] = image.to(torch.uint16)
-        masks[done : done + len(drawn)] = labels > 0
+        masks[done : done + len(drawn)] = mask
         done += len(drawn)
     return images, masks

@@ -18,6 +18,15 @@ CONTRAST = 0.08
 
 
 @dataclass
+class Truth:
+    """What is where in a batch."""
+
+    labels: Tensor  # int32 (B*H*W,): k on the visible part of object k - 1 of the image
+    visible: Tensor  # bool, over the whole batch's vesicles, or steps of filaments, in order
+    faint: Tensor | None  # bool (B*H*W,): where objects lie that cannot be seen; None if nobody asked
+
+
+@dataclass
 class View:
     """What reached the camera, before noise."""
 

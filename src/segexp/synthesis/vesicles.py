@@ -5,8 +5,8 @@ the microscope can show covers the disc of its image's full width at half maximu
 max(radius, 1.18 sigma). Vesicles out of focus are never foreground, invisible ones (see `truth`) neither.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from segexp.synthesis import cells as cell
 from segexp.synthesis import discs
+from segexp.synthesis.foreground import Foreground, disc_radius
 from segexp.synthesis.optics import bar_peak, disc_peak
 from segexp.synthesis.ranges import Range
-from segexp.synthesis.truth import View
+from segexp.synthesis.truth import Truth, View
 
 MOST = (
     3000  # vesicles in an image of 512x512; keeps an unlucky draw of tiny radius and high coverage from taking seconds
@@ -51,6 +52,7 @@ class Vesicles:
 
     discs: discs.Discs
     extent: np.ndarray  # radius R of the mask, px
+    smallest: float  # the least that R is by geometry, px
     peak: np.ndarray  # brightness that it adds at its centre after blur
     visible: np.ndarray  # bool: whether it is foreground
 
@@ -146,20 +148,38 @@ def sample(
     count = rng.poisson(min(p["coverage"] * area / typical, most))
     sharp, peak = _sample_discs(rng, count, p, size, cells)
     blurred, _ = _sample_discs(rng, rng.poisson(p["blurred"] * count), p, size, cells)
-    vesicles = Vesicles(sharp, np.maximum(sharp.radius, 1.18 * p["psf"]), peak, np.zeros(count, bool))
+    smallest = 1.18 * p["psf"]
+    vesicles = Vesicles(sharp, sharp.radius.clip(smallest), smallest, peak, np.zeros(count, bool))
     return vesicles, blurred, _sample_streaks(rng, p, size, cells)
 
 
 def draw(batch: Sequence[Vesicles], canvas: Tensor, shape: tuple[int, int]) -> list[discs.Patch]:
     """Add the vesicles' light to a flat canvas of (B*H*W + 1,); give what `truth` needs."""
-    laid = list(discs.patches([v.discs for v in batch], shape, canvas.device, [v.extent for v in batch]))
+    usual = [v.discs.radius.clip(v.smallest) for v in batch]
+    laid = list(discs.patches([v.discs for v in batch], shape, canvas.device, usual))
     for patch in laid:
         discs.splat(canvas, patch)
     return laid
 
 
-def truth(batch: Sequence[Vesicles], laid: list[discs.Patch], view: View) -> tuple[Tensor, Tensor]:
-    """Give labels int32 (B*H*W,) and which vesicles are visible, bool over the whole batch's vesicles in order."""
+def resized(vesicles: Vesicles, psf: float, foreground: Foreground) -> Vesicles:
+    """Give the vesicles with the extents that `foreground` asks for."""
+    if foreground.share is None:
+        return vesicles
+    d = vesicles.discs
+    extent = disc_radius(d.radius, d.rim, d.lumen, d.flatness, psf, foreground.share)
+    return replace(vesicles, extent=extent)
+
+
+def _cover(labels: Tensor, laid: Iterable[discs.Patch], reach: Tensor, number: Tensor) -> None:
+    """Write the discs' numbers where they lie within `reach` px of their centres; the larger number wins."""
+    for patch in laid:
+        values = torch.where(patch.distance <= reach[patch.disc], number[patch.disc], 0)
+        labels.scatter_reduce_(0, patch.pixel.flatten(), values.flatten(), "amax")
+
+
+def truth(batch: Sequence[Vesicles], laid: list[discs.Patch], view: View, faint: bool) -> Truth:
+    """Decide which vesicles are visible, and label them; `faint`: say also where the others lie."""
     device = view.expected.device
 
     def packed(arrays: list[np.ndarray]) -> Tensor:
@@ -167,12 +187,27 @@ def truth(batch: Sequence[Vesicles], laid: list[discs.Patch], view: View) -> tup
 
     image = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(v) for v in batch])).to(device)
     number = torch.from_numpy(np.concatenate([np.arange(1, len(v) + 1) for v in batch])).to(device, torch.int32)
-    extent = packed([v.extent for v in batch])
+    extent, usual = packed([v.extent for v in batch]), packed([v.discs.radius.clip(v.smallest) for v in batch])
     y, x = packed([v.discs.y for v in batch]), packed([v.discs.x for v in batch])
-    visible = view.visible(image, y, x, packed([v.peak for v in batch]), torch.pi * extent**2)
+    visible = view.visible(image, y, x, packed([v.peak for v in batch]), torch.pi * usual**2)
+    if any((v.extent != v.discs.radius.clip(v.smallest)).any() for v in batch):
+        laid = list(discs.patches([v.discs for v in batch], view.shape, device, [v.extent for v in batch]))
     labels = torch.zeros(view.expected.shape[0] + 1, dtype=torch.int32, device=device)
-    for patch in laid:
-        covered = patch.distance <= torch.where(visible, extent, -1.0)[patch.disc]
-        values = torch.where(covered, number[patch.disc], 0)
-        labels.scatter_reduce_(0, patch.pixel.flatten(), values.flatten(), "amax")
-    return labels[:-1], visible
+    _cover(labels, laid, torch.where(visible, extent, -1.0), number)
+    unseen = torch.zeros_like(labels) if faint else None
+    if unseen is not None:
+        _cover(unseen, laid, torch.where(visible, -1.0, extent), number)
+    return Truth(labels[:-1], visible, None if unseen is None else unseen[:-1] > 0)
+
+
+def out_of_focus(
+    batch: Sequence[discs.Discs], defocus: Sequence[float], shape: tuple[int, int], canvas: Tensor
+) -> Tensor:
+    """Give where vesicles out of focus lie, at their images' full width at half maximum, bool (B*H*W,)."""
+    extents = [np.maximum(d.radius, 1.18 * sigma) for d, sigma in zip(batch, defocus, strict=True)]
+    reach = torch.from_numpy(np.concatenate(extents).astype(np.float32)).to(canvas.device)
+    labels = torch.zeros(canvas.shape, dtype=torch.int32, device=canvas.device)
+    _cover(
+        labels, discs.patches(batch, shape, canvas.device, extents), reach, torch.ones_like(reach, dtype=torch.int32)
+    )
+    return labels[:-1] > 0

@@ -1,0 +1,83 @@
+"""The truth of an image as rows and lines that other programs read: tables of objects, centrelines as GeoJSON."""
+
+from typing import Any
+
+import numpy as np
+
+from segexp.synthesis.filaments import Filaments
+from segexp.synthesis.scene import Scene
+from segexp.synthesis.vesicles import Vesicles
+
+Row = dict[str, str | int | float]
+
+
+_VESICLE = (
+    "label", "visible", "y_px", "x_px", "radius_px", "mask_radius_px", "elongation", "angle_deg", "rim_px",
+    "peak_brightness",
+)  # fmt: skip
+_FILAMENT = (
+    "label", "visible", "length_px", "width_px", "mask_width_px", "dot_period_px", "peak_brightness", "start_y_px",
+    "start_x_px", "end_y_px", "end_x_px",
+)  # fmt: skip
+
+
+def has_centrelines(scene: Scene) -> bool:
+    """Whether the objects are filaments."""
+    return isinstance(scene.objects, Filaments)
+
+
+def columns(scene: Scene) -> tuple[str, ...]:
+    """Give the names in the rows of `object_rows`, for images without objects too."""
+    return _FILAMENT if has_centrelines(scene) else _VESICLE
+
+
+def object_rows(scene: Scene) -> list[Row]:
+    """Give a row for each object in focus, in the order of its label; the invisible ones too.
+
+    `visible` is 1 or 0 for a vesicle, for a filament the share of its length that is foreground.
+    Places and lengths are in px; pixel centres lie at whole numbers. Angles are in degrees, anticlockwise from the
+    x axis as seen on screen.
+    """
+    objects = scene.objects
+    return _vesicles(objects) if isinstance(objects, Vesicles) else _filaments(objects)
+
+
+def _vesicles(objects: Vesicles) -> list[Row]:
+    d = objects.discs
+    turn = np.degrees(-d.angle) % 180.0
+    values = (d.y, d.x, d.radius, objects.extent, d.elongation, turn, d.rim, objects.peak)
+    table = np.stack(values, 1).astype(float).tolist() if len(objects) else []
+    return [dict(zip(_VESICLE, (k + 1, int(objects.visible[k]), *row), strict=True)) for k, row in enumerate(table)]
+
+
+def _filaments(objects: Filaments) -> list[Row]:
+    if not len(objects):
+        return []
+    seen = np.append(0, objects.visible.cumsum())  # of the steps before each node
+    first, last = objects.start[:-1], objects.start[1:] - 1
+    share = (seen[last] - seen[first]) / np.maximum(1, last - first)
+    ends = (objects.y[first], objects.x[first], objects.y[last], objects.x[last])
+    values = (share, objects.lengths, objects.width, objects.extent, objects.period, objects.peak, *ends)
+    table = np.stack(values, 1).astype(float).tolist()
+    return [dict(zip(_FILAMENT, (k + 1, *row), strict=True)) for k, row in enumerate(table)]
+
+
+def centrelines(scene: Scene) -> dict[str, Any]:
+    """Give filaments as a GeoJSON collection that QuPath opens: x, y in px from the upper left corner of the image.
+
+    A filament is a LineString with its label, width and length. Pixel centres lie at halves, as QuPath has it.
+    """
+    assert isinstance(scene.objects, Filaments)
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "LineString", "coordinates": (line[:, ::-1].astype(float) + 0.5).round(3).tolist()},
+            "properties": {
+                "objectType": "annotation",
+                "name": f"filament {row['label']}",
+                "measurements": {k: v for k, v in row.items() if k in ("label", "visible", "length_px", "width_px")},
+            },
+        }
+        for line, row in zip(scene.objects.centrelines, object_rows(scene), strict=True)
+    ]
+    return {"type": "FeatureCollection", "features": features}
