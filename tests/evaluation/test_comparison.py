@@ -13,7 +13,7 @@ from segexp.evaluation.tables import print_comparison, print_seeds
 BASE = np.linspace(0.6, 0.9, 12)
 
 
-def write_run(folder, dice, names=None, seed=None, truth="t", settings=None, hd95=None):
+def write_run(folder, dice, names=None, seed=None, truth="t", settings=None, hd95=None, fold=None):
     """A run folder with these scores image by image."""
     (folder / "val").mkdir(parents=True)
     names = names or [f"{index}.tif" for index in range(len(dice))]
@@ -25,7 +25,13 @@ def write_run(folder, dice, names=None, seed=None, truth="t", settings=None, hd9
     (folder / "val" / "evaluation.json").write_text(json.dumps({"images": images, "monitor": "dice"}))
     if seed is not None:
         (folder / ".hydra").mkdir()
-        config = {"seed": seed, "output_dir": str(folder), "trainer": settings or {"lr": 0.1}}
+        config = {
+            "seed": seed,
+            "data": {"root": "d", "fold": fold},
+            "sweep": {"resume": str(folder)},
+            "output_dir": str(folder),
+            "trainer": settings or {"lr": 0.1},
+        }
         (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
@@ -95,6 +101,48 @@ def test_seeds_are_taken_together_and_their_luck_counts(tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"seeds 0, 1, 2: Dice {BASE.mean() + 0.05:.4f} ± 0.0500" in out
     assert "Dice +0.0100 (+0.0100 to +0.0100, p = 0.00049): within noise" in out
+
+
+def fold_runs(folder, dice, folds=3, seeds=1, **more):
+    """One setting on all folds: fold k validates every third image from the k-th on."""
+    found = []
+    for seed in range(seeds):
+        for fold in range(folds):
+            names = [f"{index}.tif" for index in range(fold, len(dice), folds)]
+            place = folder / f"{seed}{fold}"
+            found.append(write_run(place, dice[fold::folds], names, seed, fold=f"{fold + 1}/{folds}", **more))
+    return found
+
+
+def test_the_folds_of_a_setting_validate_every_image_once(tmp_path):
+    rng = np.random.default_rng(0)
+    shifted = BASE + 0.03 + rng.normal(0, 0.01, 12)
+    first = fold_runs(tmp_path / "a", BASE)
+    second = fold_runs(tmp_path / "b", shifted, settings={"lr": 1})
+    found = candidates([read_run(folder) for folder in [*first, *second]])
+    assert [len(candidate.runs) for candidate in found] == [3, 3]
+    assert found[0].means("dice") == pytest.approx([BASE.mean()])
+    assert found[0].spread("dice") is None
+    result = compare(*found)
+    assert (result["images"], result["unpaired"]) == (12, [])
+    assert result["scores"]["dice"]["difference"] == pytest.approx((shifted - BASE).mean())
+    assert result["scores"]["dice"]["verdict"] == "better"
+    assert any("one seed each" in note for note in result["notes"])
+
+
+def test_a_lost_fold_leaves_its_images_out(tmp_path):
+    first, second = fold_runs(tmp_path / "a", BASE), fold_runs(tmp_path / "b", BASE + 0.1, settings={"lr": 1})
+    (result,) = result_of(*first, *second[1:])
+    assert result["images"] == 8
+    assert "0.tif, 3.tif, 6.tif and 1 more" in " ".join(result["unpaired"])
+    assert result["scores"]["dice"]["baseline"] == pytest.approx(np.delete(BASE, [0, 3, 6, 9]).mean())
+
+
+def test_seeds_of_folds_are_averaged_image_by_image(tmp_path):
+    (candidate,) = candidates([read_run(folder) for folder in fold_runs(tmp_path, BASE, seeds=2)])
+    assert candidate.means("dice") == pytest.approx([BASE.mean()] * 2)
+    assert candidate.spread("dice") == pytest.approx(0)
+    assert candidate.values("dice") == pytest.approx({f"{index}.tif": value for index, value in enumerate(BASE)})
 
 
 def test_runs_of_unknown_settings_stand_alone(tmp_path):

@@ -3,8 +3,9 @@
 import pytest
 
 from segexp.errors import InputError
+from segexp.evaluation.repeats import varied
 from segexp.report import write_report
-from segexp.report.sweep_page import read_jobs, repeats, sentence, varied
+from segexp.report.sweep_page import read_jobs, repeats, sentence
 from tests.report.folders import write_sweep
 
 
@@ -23,7 +24,7 @@ def test_it_holds_the_jobs_the_lines_and_the_effects(tmp_path):
 def test_jobs_and_what_varies(tmp_path):
     jobs = read_jobs(write_sweep(tmp_path / "s"))
     assert [job["score"] for job in jobs] == [0.81, 0.9, 0.7, None]
-    assert varied(jobs) == ["trainer.lr", "trainer.batch_size"]
+    assert varied([job["values"] for job in jobs]) == ["trainer.lr", "trainer.batch_size"]
     assert sentence(jobs, ["trainer.lr"]) == (
         "4 jobs over trainer.lr, 1 without a score; the best, job 1, scores 0.900 with trainer.lr=0.01."
     )
@@ -47,12 +48,22 @@ def test_seeds_are_taken_together():
         {"score": score, "values": {"seed": seed, "trainer.lr": rate}}
         for score, seed, rate in [(0.6, "0", "1"), (0.8, "1", "1"), (0.9, "0", "2")]
     ]
-    assert repeats(jobs, ["seed", "trainer.lr"]) == [
-        ["trainer.lr=2", "1", "0.900", ""],
-        ["trainer.lr=1", "2", "0.700", "0.141"],
+    assert repeats(jobs) == [
+        ["trainer.lr=2", "1 job", "0.900", "", ""],
+        ["trainer.lr=1", "2 seeds", "0.700", "0.141", "-0.571 to 1.971"],
     ]
-    assert repeats(jobs[:2], ["seed"]) == [["all jobs", "2", "0.700", "0.141"]]
-    assert repeats(jobs, ["trainer.lr"]) == []
+    assert [row[0] for row in repeats(jobs[:2])] == ["all jobs"]
+    assert repeats(jobs[1:]) == []
+
+
+def test_folds_are_on_the_page(tmp_path):
+    rows = [[job, "done", 0.6 + 0.1 * job, 1, f"{job + 1}/2", "2", f"{job}", ""] for job in range(2)]
+    folder = write_sweep(tmp_path / "s", rows)
+    table = (folder / "summary.csv").read_text().replace("trainer.lr", "data.fold")
+    (folder / "summary.csv").write_text(table)
+    page = write_report(folder).read_text()
+    assert "Folds and seeds taken together" in page
+    assert "<td>2 folds</td><td>0.650</td><td>0.071</td><td>0.015 to 1.285</td>" in page
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", 'job,status,score\n"x\'><b>",done,1\n'])

@@ -12,23 +12,40 @@ from segexp.errors import InputError
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Run folders, or folders written by segexp evaluate; the first is the baseline."),
+        typer.Argument(help="A sweep's folder; or run folders, or folders by segexp evaluate, the first the baseline."),
     ],
     output: Annotated[Path | None, typer.Option(help="A .json file for the whole comparison.")] = None,
 ) -> None:
     """Compare runs on the same images: differences with 95 % intervals, a paired test, and the answer in words.
 
-    Runs that differ only in their seed are taken together. Example: segexp compare runs/a runs/b
+    Runs that differ only in their seed and fold are taken together; of a sweep every setting is compared with the
+    best. Example: segexp compare runs/a runs/b
     """
     from segexp.evaluation import comparison
+    from segexp.evaluation.ranking import rank
     from segexp.evaluation.record import plain
-    from segexp.evaluation.tables import print_comparison, print_seeds
+    from segexp.evaluation.tables import print_comparison, print_ranking, print_seeds
     from segexp.results import write_json
+    from segexp.sweep.members import is_sweep, settings
 
-    if len(runs) < 2:
-        raise InputError("one run: wanted two or more to compare")
     if output is not None:
         file_to_write(output, (".json",))
+    if any(is_sweep(folder) for folder in runs):
+        if len(runs) > 1:
+            raise InputError("wanted one sweep alone, or run folders: name the folders of the sweep's jobs")
+        found = [
+            comparison.Candidate([comparison.read_run(record.folder) for record in records], group.name)
+            for group, records in settings(runs[0])
+        ]
+        if len(found) < 2:
+            raise InputError(f"{runs[0]}: one setting is finished; wanted two or more to compare")
+        ranking = rank(found)
+        print_ranking(ranking)
+        if output is not None:
+            write_json(output, plain(ranking))
+        return
+    if len(runs) < 2:
+        raise InputError("one run: wanted two or more to compare, or a sweep")
     found = comparison.candidates([comparison.read_run(folder) for folder in runs])
     for candidate in found:
         print_seeds(candidate)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[
-        list[Path], typer.Option(help="A best_<task>_model.pth; given several times, an ensemble.", show_default=False)
+        list[Path], typer.Option(help="A best_<task>_model.pth, a run, or a sweep (its best); several: an ensemble.")
     ],
     input: Annotated[list[Path], typer.Option(help="Image files, folders, or patterns.", show_default=False)],
     output: Annotated[Path, typer.Option(help="Folder for the results; made where missing.", show_default=False)],
@@ -53,11 +53,13 @@ def predict(
     from segexp.inference.outputs import SAVE, Outputs
     from segexp.inference.predictor import load_model
     from segexp.measurements import Settings
+    from segexp.sweep.members import find_models
 
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: wanted micrometres, more than 0")
+    model = find_models(model)
     predictor = load_model(model, device, tta=tta)
     predictor.threshold = predictor.threshold if threshold is None else threshold
     names = tuple(dict.fromkeys(name.strip() for name in save.split(",") if name.strip()))

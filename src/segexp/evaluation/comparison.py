@@ -1,9 +1,10 @@
 """Whether one run is better than another: the same images, paired, and the luck of the seed where it was measured.
 
-Images pair where name and truth are the same. Runs that differ in nothing but their seed are one candidate: the score
-of an image is its mean over them. The difference of two candidates is "better" or "worse" where the paired permutation
-test over images gives p < 0.05, the 95 % interval of the difference excludes 0 and, where both were repeated with
-several seeds, the difference is more than twice its standard error over seeds. All else is "within noise".
+Images pair where name and truth are the same. Runs that differ in nothing but their seed and their fold are one
+candidate: the folds of a seed together validate every image once, and the score of an image is its mean over seeds.
+The difference of two candidates is "better" or "worse" where the paired permutation test over images gives p < 0.05,
+the 95 % interval of the difference excludes 0 and, where both were repeated with several seeds, the difference is more
+than twice its standard error over seeds. All else is "within noise".
 """
 
 import json
@@ -28,12 +29,13 @@ NOISE = "within noise"
 
 @dataclass
 class Run:
-    """An evaluated run: folder, rows of ``scores.csv``, ``evaluation.json``, its seed, and the settings without it."""
+    """An evaluated run: folder, rows of ``scores.csv``, ``evaluation.json``, its seed and fold, the other settings."""
 
     folder: Path
     rows: list[Row]
     record: dict[str, Any]
     seed: int | None = None
+    fold: str | None = None
     settings: str = ""
 
     @property
@@ -49,28 +51,47 @@ class Run:
 
 @dataclass
 class Candidate:
-    """Runs that differ only in their seed."""
+    """Runs that differ only in their seed and fold; `title` in place of their folders where they have a name."""
 
     runs: list[Run] = field(default_factory=list)
+    title: str = ""
 
     @property
     def name(self) -> str:
-        """The folders."""
-        return ", ".join(str(run.folder) for run in self.runs)
+        """The title, or the folders."""
+        return self.title or ", ".join(str(run.folder) for run in self.runs)
+
+    @property
+    def repeats(self) -> list[list[Run]]:
+        """The runs by seed, the folds of one seed together; without folds a run stands alone."""
+        found: dict[Any, list[Run]] = {}
+        for index, run in enumerate(self.runs):
+            found.setdefault(f"run {index}" if run.fold is None else run.seed, []).append(run)
+        return list(found.values())
 
     def values(self, score: str) -> dict[str, float]:
-        """The score of each image that all runs have with the same truth, mean over the runs."""
-        tables = [dict(zip(run.truths.items(), image_values(run.rows, score), strict=True)) for run in self.runs]
+        """The score of each image that all seeds have with the same truth, mean over the seeds."""
+        tables = [_values(runs, score) for runs in self.repeats]
         common = [key for key in tables[0] if all(key in table for table in tables)]
         return {key[0]: float(np.mean([table[key] for table in tables])) for key in common}
 
     def means(self, score: str) -> NDArray[np.float64]:
-        """The mean of the score over images, for each run."""
-        return np.array([np.nanmean(image_values(run.rows, score)) for run in self.runs])
+        """The mean of the score over images, for each seed."""
+        return np.array([np.nanmean(list(_values(runs, score).values())) for runs in self.repeats])
 
     def spread(self, score: str) -> float | None:
-        """Standard deviation of that mean over the seeds; None for one run."""
-        return float(self.means(score).std(ddof=1)) if len(self.runs) > 1 else None
+        """Standard deviation of that mean over the seeds; None for one."""
+        means = self.means(score)
+        return float(means.std(ddof=1)) if len(means) > 1 else None
+
+
+def _values(runs: Sequence[Run], score: str) -> dict[tuple[str, str], float]:
+    """(name, truth) of an image -> its score, of runs that validated different images."""
+    return {
+        key: value
+        for run in runs
+        for key, value in zip(run.truths.items(), image_values(run.rows, score).tolist(), strict=True)
+    }
 
 
 def read_run(folder: str | Path) -> Run:
@@ -91,7 +112,7 @@ def read_run(folder: str | Path) -> Run:
             raise ValueError(f"{table} and {details} are of different images")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: {error}; score it again with segexp evaluate") from None
-    return Run(folder, rows, record, *_seed_and_settings(folder))
+    return Run(folder, rows, record, *_repeat_and_settings(folder))
 
 
 def candidates(runs: Sequence[Run]) -> list[Candidate]:
@@ -116,14 +137,15 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
     notes = []
     if not paired:
         raise InputError(f"{other.name} and {baseline.name}: no image is the same; {'; '.join(unpaired)}")
-    changed = sum(baseline.runs[0].pixels[name] != other.runs[0].pixels[name] for name in paired)
+    pixels = [{name: text for run in each.runs for name, text in run.pixels.items()} for each in (baseline, other)]
+    changed = sum(pixels[0][name] != pixels[1][name] for name in paired)
     if changed:
         notes.append(f"{changed} of {len(paired)} images have the same truth and other pixels (colour and grey?)")
     if smallest_p(len(paired)) >= 0.05:
         notes.append(
             f"{len(paired)} images are too few for any difference to be told from noise: at least 6 are needed"
         )
-    if min(len(each.runs) for each in (baseline, other)) < 2:
+    if min(len(each.repeats) for each in (baseline, other)) < 2:
         notes.append("one seed each: a difference may be the seed's; repeat with trainer.seeds=3")
     scores = {}
     for name, score in SCORES.items():
@@ -135,8 +157,8 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
             continue
         scores[name] = _difference(first, second, score.better, _seed_error(baseline, other, name))
     return {
-        "baseline": [str(run.folder) for run in baseline.runs],
-        "other": [str(run.folder) for run in other.runs],
+        "baseline": [baseline.title] if baseline.title else [str(run.folder) for run in baseline.runs],
+        "other": [other.title] if other.title else [str(run.folder) for run in other.runs],
         "monitor": other.runs[0].record["monitor"],
         "images": len(paired),
         "unpaired": unpaired,
@@ -164,22 +186,23 @@ def _difference(first: NDArray, second: NDArray, better: str, seed_error: float 
 
 
 def _seed_error(baseline: Candidate, other: Candidate, score: str) -> float | None:
-    spreads = [(each.spread(score), len(each.runs)) for each in (baseline, other)]
+    spreads = [(each.spread(score), len(each.repeats)) for each in (baseline, other)]
     if any(spread is None for spread, _ in spreads):
         return None
     return math.sqrt(sum(float(spread or 0) ** 2 / count for spread, count in spreads))
 
 
 def _pair(baseline: Candidate, other: Candidate) -> tuple[list[str], list[str]]:
-    """Names of the images that all runs have with the same truth, and why others are left out."""
-    runs = [*baseline.runs, *other.runs]
+    """Names of the images that all seeds have with the same truth, and why others are left out."""
+    repeats = [*baseline.repeats, *other.repeats]
+    truths = [{name: text for run in runs for name, text in run.truths.items()} for runs in repeats]
     unpaired = []
-    everywhere = [name for name in runs[0].truths if all(name in run.truths for run in runs)]
-    for run in runs:
-        alone = [name for name in run.truths if name not in everywhere]
+    everywhere = [name for name in truths[0] if all(name in table for table in truths)]
+    for runs, table in zip(repeats, truths, strict=True):
+        alone = [name for name in table if name not in everywhere]
         if alone:
-            unpaired.append(f"only in some runs, among them {run.folder}: {_shown(alone)}")
-    same = [name for name in everywhere if len({run.truths[name] for run in runs}) == 1]
+            unpaired.append(f"only in some runs, among them {runs[0].folder}: {_shown(alone)}")
+    same = [name for name in everywhere if len({table[name] for table in truths}) == 1]
     if len(same) < len(everywhere):
         unpaired.append(f"same name and another mask: {_shown([name for name in everywhere if name not in same])}")
     return same, unpaired
@@ -190,13 +213,13 @@ def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _seed_and_settings(folder: Path) -> tuple[int | None, str]:
-    """The seed of a run and its other settings as text; None and empty where the folder does not hold them."""
+def _repeat_and_settings(folder: Path) -> tuple[int | None, str | None, str]:
+    """Seed and fold of a run, and its other settings as text; None and empty where the folder does not hold them."""
     path = folder / ".hydra" / "config.yaml"
     if not path.is_file():
-        return None, ""
+        return None, None, ""
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    seed = settings.pop("seed", None)
-    for key in ("output_dir", "resume"):
+    seed, fold = settings.pop("seed", None), (settings.get("data") or {}).pop("fold", None)
+    for key in ("output_dir", "resume", "sweep"):
         settings.pop(key, None)
-    return seed, json.dumps(settings, sort_keys=True)
+    return seed, fold, json.dumps(settings, sort_keys=True)

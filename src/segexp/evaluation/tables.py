@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from segexp.evaluation.comparison import Candidate
@@ -49,16 +50,44 @@ def print_robustness(curves: dict[str, Any], monitor: str, console: Console | No
 
 def print_seeds(candidate: Candidate, console: Console | None = None) -> None:
     """Mean and standard deviation over the seeds of one candidate's monitored score and Dice; nothing for one run."""
-    if len(candidate.runs) < 2:
+    if len(candidate.repeats) < 2:
         return
     console = console or Console(highlight=False, soft_wrap=True)
-    seeds = ", ".join(str(run.seed) for run in candidate.runs)
+    seeds = ", ".join(str(runs[0].seed) for runs in candidate.repeats)
     monitor = candidate.runs[0].record["monitor"]
     shown = [
         f"{SCORES[name].words} {candidate.means(name).mean():.4f} ± {candidate.spread(name):.4f}"
         for name in dict.fromkeys([monitor, "dice"])
     ]
     console.print(f"{candidate.name}: seeds {seeds}: {', '.join(shown)} (mean and standard deviation)", markup=False)
+
+
+def print_ranking(result: dict[str, Any], console: Console | None = None) -> None:
+    """A row a setting, the best first, with what its difference from the best is worth."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, header_style="bold")
+    table.add_column("setting", overflow="fold")
+    words = SCORES[result["monitor"]].words
+    for name in ("runs", "images", words, "over seeds", "difference", "95 % interval", "p corrected", ""):
+        table.add_column(name, justify="right")
+    for row in result["rows"]:
+        cells = [str(row["runs"]), str(row["images"]), number(row["mean"])]
+        cells.append("-" if row["spread"] is None else f"± {row['spread']:.4f}")
+        if "verdict" in row:
+            cells += [f"{row['difference']:+.4f}", interval(row["interval"], "+.4f"), f"{row['p_corrected']:.2g}"]
+        else:
+            cells += ["", "", ""]
+        table.add_row(
+            escape(row["name"]), *cells, *(["", "", ""] if "verdict" not in row else []), row.get("verdict", "best")
+        )
+    console.print(table)
+    for line in result["notes"]:
+        console.print(line, markup=False)
+    worse = [row["name"] for row in result["rows"] if row.get("verdict") == "worse"]
+    level = [row["name"] for row in result["rows"] if row.get("verdict") not in (None, "worse")]
+    for names, text in ((worse, "really worse than the best"), (level, "cannot be told from the best")):
+        if names:
+            console.print(f"{text}: {'; '.join(names)}", markup=False)
 
 
 def print_comparison(result: dict[str, Any], console: Console | None = None) -> None:

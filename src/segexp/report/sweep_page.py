@@ -4,11 +4,11 @@ import csv
 import math
 import re
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 from urllib.parse import quote
 
 from segexp.errors import InputError
+from segexp.evaluation.repeats import group, repeated, varied
 from segexp.report.charts import decimal
 from segexp.report.page import fill
 from segexp.report.sweep_charts import effect_chart, parallel_chart
@@ -20,7 +20,7 @@ FIXED = ("job", "status", "score", "seconds", "folder", "message")
 def render_sweep(folder: Path) -> str:
     """The page of the sweep in `folder`, from its ``summary.csv``, as HTML."""
     jobs = read_jobs(folder)
-    parameters = varied(jobs)
+    parameters = varied([job["values"] for job in jobs])
     done = [job for job in jobs if job["score"] is not None]
     done.sort(key=lambda job: -job["score"])
     charts = []
@@ -36,7 +36,7 @@ def render_sweep(folder: Path) -> str:
         parameters=parameters,
         parallel=parallel_chart([job["job"] for job in done], columns, scores, "score") if charts else None,
         effects=charts,
-        repeats=repeats(done, parameters),
+        repeats=repeats(done),
     )
 
 
@@ -66,12 +66,6 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
     return jobs
 
 
-def varied(jobs: list[dict[str, Any]]) -> list[str]:
-    """Parameters that have more than one value."""
-    names = dict.fromkeys(name for job in jobs for name in job["values"])
-    return [name for name in names if len({job["values"].get(name) for job in jobs}) > 1]
-
-
 def sentence(jobs: list[dict[str, Any]], parameters: list[str]) -> str:
     """How many jobs, how they ended, and which is best."""
     done = [job for job in jobs if job["score"] is not None]
@@ -85,17 +79,23 @@ def sentence(jobs: list[dict[str, Any]], parameters: list[str]) -> str:
     return f"{text}; the best, job {best['job']}, scores {best['score']:.3f}{' with ' + values if values else ''}."
 
 
-def repeats(jobs: list[dict[str, Any]], parameters: list[str]) -> list[list[str]]:
-    """Jobs that differ in their seed alone, taken together: settings, number, mean and standard deviation."""
-    if "seed" not in parameters:
+def repeats(jobs: list[dict[str, Any]]) -> list[list[str]]:
+    """Jobs that differ in fold and seed alone, taken together, the best mean first; empty where none do.
+
+    Settings, what they were repeated over, mean, standard deviation and 95 % interval of the mean.
+    """
+    groups = group([job["values"] for job in jobs], [job["score"] for job in jobs])
+    if not repeated(groups):
         return []
-    groups: dict[str, list[float]] = {}
-    for job in jobs:
-        settings = ", ".join(f"{name}={job['values'].get(name, '')}" for name in parameters if name != "seed")
-        groups.setdefault(settings or "all jobs", []).append(job["score"])
     return [
-        [name, str(len(scores)), decimal(fmean(scores)), decimal(stdev(scores)) if len(scores) > 1 else ""]
-        for name, scores in sorted(groups.items(), key=lambda group: -fmean(group[1]))
+        [
+            each.name,
+            each.units,
+            decimal(each.mean),
+            "" if each.spread is None else decimal(each.spread),
+            "" if each.interval is None else " to ".join(map(decimal, each.interval)),
+        ]
+        for each in groups
     ]
 
 

@@ -1,0 +1,61 @@
+"""Many settings against the best of them: which differences are real, with the number of comparisons reckoned in."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from segexp.evaluation.comparison import NOISE, Candidate, compare
+
+
+def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Compare every candidate's monitored score with that of the best, image by image.
+
+    The best has the highest mean over its images among those with the most of them. Its lead is a little flattered by
+    being the best of many; the p of the others are corrected for their number (Holm 1979), and a verdict needs the
+    corrected p below 0.05 beside what `compare` asks for.
+
+    Returns:
+        `monitor`; `best`, its place; `rows`, a dict a candidate in the order of their means: `name`, `runs`, `images`,
+        `mean`, `spread` over seeds or None, and for all but the best `difference`, `interval`, `p`, `p_corrected`,
+        `verdict`; `comparisons`, what `compare` gives for each row but the best's; `notes`.
+    """
+    monitor = candidates[0].runs[0].record["monitor"]
+    tables = [candidate.values(monitor) for candidate in candidates]
+    means = [float(np.nanmean(list(table.values()))) if table else float("nan") for table in tables]
+    most = max(map(len, tables))
+    best = max(
+        (k for k, table in enumerate(tables) if len(table) == most), key=lambda k: np.nan_to_num(means[k], nan=-1)
+    )
+    order = sorted(range(len(candidates)), key=lambda k: (k != best, -np.nan_to_num(means[k], nan=-1)))
+    comparisons = {k: compare(candidates[best], candidates[k]) for k in order if k != best}
+    corrected = dict(
+        zip(comparisons, holm([each["scores"][monitor]["p"] for each in comparisons.values()]), strict=True)
+    )
+    rows = []
+    for k in order:
+        row = {"name": candidates[k].name, "runs": len(candidates[k].runs), "images": len(tables[k]), "mean": means[k]}
+        row["spread"] = candidates[k].spread(monitor)
+        if k != best:
+            score = comparisons[k]["scores"][monitor]
+            row |= {name: score[name] for name in ("difference", "interval", "p")}
+            row["p_corrected"] = corrected[k]
+            row["verdict"] = score["verdict"] if corrected[k] < 0.05 else NOISE
+        rows.append(row)
+    notes = dict.fromkeys(line for each in comparisons.values() for line in (*each["unpaired"], *each["notes"]))
+    return {
+        "monitor": monitor,
+        "best": best,
+        "rows": rows,
+        "comparisons": list(comparisons.values()),
+        "notes": list(notes),
+    }
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p values corrected for their number by Holm's step-down rule, in their order."""
+    found, highest = [0.0] * len(values), 0.0
+    for place, index in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
+        highest = max(highest, min(1.0, (len(values) - place) * values[index]))
+        found[index] = highest
+    return found
