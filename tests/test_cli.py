@@ -192,6 +192,6 @@ def test_report_writes_pages_again(tmp_path, monkeypatch, capsys):
 
 
 def test_help_has_examples(monkeypatch, capsys):
-    for command in ("predict", "report", "synthesize", "evaluate"):
+    for command in ("predict", "report", "synthesize", "evaluate", "calibrate"):
         assert run(monkeypatch, command, "--help") == 0
         assert f"Example: segexp {command}" in " ".join(capsys.readouterr().out.split())

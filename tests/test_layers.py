@@ -19,7 +19,7 @@ FLOORS = [
         "data.normalization",
     },
     {"losses", "checkpoint", "data"},
-    {"training", "inference", "provenance"},
+    {"training", "inference", "provenance", "calibration"},
     {"preview", "check", "report.pictures"},
     {"evaluation"},
     {"results", "report", "export", "run"},

@@ -57,7 +57,7 @@ def test_every_command_is_of_a_kind_that_a_test_runs():
     assert len(COMMANDS) > 8
     for command in COMMANDS:
         known = r"(pip install|python train\.py"
-        known += r"|segexp (train|predict|synthesize|check|preview|export|evaluate|compare|report|sweep-plan)"
+        known += r"|segexp (train|predict|synthesize|check|preview|export|evaluate|compare|report|sweep-plan|calibrate)"
         assert re.match(known + r"|python -m pytest|python benchmarks/\w+\.py|tensorboard)", command), command
 
 

@@ -25,7 +25,8 @@ def test_what_is_written_is_read_back(tmp_path):
         ("task: vesicle\nranges: {colour: 1}", "unknown range colour"),
         ("task: vesicle\nstyle: mesh\nranges: {}", "unknown style"),
         ("task: vesicle\nranges: {psf: a}", "psf must be"),
-        ("task: vesicle\nranges: {size: 5}", "unknown range|size"),
+        ("task: vesicle\nranges: {size: 5}", "unknown range size"),
+        ("task: vesicle\nranges: {foreground: 5}", "unknown range foreground"),
         ("task: vesicle\nranges: !!python/object/apply:os.system [ls]", "not YAML"),
     ],
 )

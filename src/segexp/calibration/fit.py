@@ -1,11 +1,13 @@
 """From images without annotation to ranges of the generator: a random search, then an evolution strategy.
 
-1. Many single images are drawn from the widest ranges that any style allows, and from the styles as they are. The ones
-   that look most like the user's (`look`) tell, by the parameters that they were drawn with, where each row lies:
-   rejection sampling, as in approximate Bayesian computation (Tavare et al., Genetics 145, 1997).
-2. Rows that this narrowed are moved further by CMA-ES (Hansen, arXiv:1604.00772), with the distance between the user's
-   images and a set of generated ones, on the same scenes for every candidate.
-3. Of both results the one that is nearer on scenes neither has seen is kept.
+1. Single images are drawn from every style, as it is and with the widest ranges that any style allows; then as many
+   again from around those that look most like the user's (`look`): rejection sampling, as in approximate Bayesian
+   computation (Tavare et al., Genetics 145, 1997).
+2. A regression from looks to the parameters that they were drawn with reads the user's parameters off their own looks,
+   and says by its leave-one-out error which rows can be told from an image at all (`segexp.calibration.regression`).
+3. Those rows are moved further by CMA-ES (Hansen, arXiv:1604.00772), with the distance between the user's images and a
+   set of generated ones, on the same scenes for every candidate.
+4. Of the results the one that is nearest on scenes that none has seen is kept.
 """
 
 import time
@@ -22,11 +24,16 @@ from numpy.typing import NDArray
 
 from segexp import synthesis
 from segexp.calibration.look import distance, groups_of, look
+from segexp.calibration.regression import regress
 from segexp.synthesis.ranges import Range
 
 NEAR = 0.025
 """Share of the drawn images that count as near to one of the user's; at least `LEAST`."""
 LEAST = 8
+TOLD = 0.25
+"""Share of a row's variance that must be explained by looks."""
+MOVED = 12
+"""Rows that CMA-ES moves, at most."""
 KEPT = (0.1, 0.9)
 """Of the parameters of near images, the middle part that becomes a range."""
 SCENES = 12
@@ -45,14 +52,17 @@ class Calibration:
     Attributes:
         ranges: for `segexp.synthesis.generate`, ``style`` included.
         before, after: distances by group of unseen images, with the generator's own ranges and with these.
-        found_by: ``random search`` or ``CMA-ES``.
+        found_by: ``random search``, ``regression`` or ``CMA-ES``.
+        told: rows that can be told from an image, the surest first; the others are as wide as they were found.
         evaluations: candidates that CMA-ES tried.
+        history: the distance of the best candidate of each generation.
     """
 
     ranges: dict[str, Any]
     before: dict[str, float]
     after: dict[str, float]
     found_by: str
+    told: list[str]
     evaluations: int = 0
     history: list[float] = field(default_factory=list)
 
@@ -74,41 +84,40 @@ def calibrate(
         images: parts of the user's images; 4 to 50 of them, 128 px a side or more.
         draws: images of the random search.
         generations: most of CMA-ES.
-        seconds: after which no further generation begins; the random search always ends.
+        seconds: of CMA-ES, after which no further generation begins.
         seed: of scenes and searches.
         progress: told how far it is.
     """
-    started = time.monotonic()
     size, theirs = images[0].shape[0], np.array([look(image, task) for image in images])
     workshop = _Workshop(task, size, seed)
-    drawn = workshop.search(draws, lambda share: progress(0.4 * share, "random search"))
-    numbers = np.array([one.look for one in drawn])
-    scale = np.maximum(numbers.std(0), 1e-3)
-    near = _near(drawn, numbers, theirs, scale, task)
-    rows, style = workshop.wide, _styles(near)
+    rows, count = workshop.wide, max(2 * LEAST, draws // 2)
+    drawn = workshop.search(range(count), workshop.choices(), lambda share: progress(0.2 * share, "random search"))
+    scale = np.maximum(np.std([one.look for one in drawn], axis=0), 1e-3)
+    near = _near(drawn, theirs, scale, task)
+    style = _styles(near)
     held = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
-    first = {"style": style} | {name: _limits(rows[name], *held[name]) for name in rows}
+    around = [_ranges(rows, held, [name], 1.3) for name in style]
+    drawn += workshop.search(range(count, 2 * count), around, lambda share: progress(0.2 + 0.2 * share, "closer"))
+    near = _near(drawn, theirs, scale, task)
+    held = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
+    told = _read_off(rows, drawn, theirs, scale)
 
     def judge(ranges: dict[str, Any], scenes: range) -> dict[str, float]:
         return distance(theirs, workshop.looks(ranges, scenes), scale, task)
 
-    fitted = _Evolution(rows, held, style, lambda ranges: judge(ranges, range(SCENES))["all"])
-    history = fitted.run(generations, started + seconds, seed, lambda share: progress(0.4 + 0.5 * share, "CMA-ES"))
-    trial = range(UNSEEN, UNSEEN + 2 * SCENES)
-    results = {"random search": first, "CMA-ES": fitted.best()} if history else {"random search": first}
+    results = {"random search": _ranges(rows, held, style)}
+    held |= told
+    results["regression"] = _ranges(rows, held, style)
+    fitted = _Evolution(rows, held, list(told), style, lambda ranges: judge(ranges, range(SCENES))["all"])
+    history = fitted.run(generations, seconds, seed, lambda share: progress(0.4 + 0.5 * share, "CMA-ES"))
+    if history:
+        results["CMA-ES"] = fitted.best()
+    progress(0.9, "comparing")
+    trial, final = range(UNSEEN, UNSEEN + 2 * SCENES), range(UNSEEN + 2 * SCENES, UNSEEN + 4 * SCENES)
     found_by = min(results, key=lambda name: judge(results[name], trial)["all"])
-    final = range(trial.stop, trial.stop + 2 * SCENES)
-    progress(0.95, "comparing")
-    result = Calibration(
-        results[found_by],
-        judge({}, final),
-        judge(results[found_by], final),
-        found_by,
-        len(history) and fitted.evaluations,
-        history,
-    )
+    before, after = judge({}, final), judge(results[found_by], final)
     progress(1.0, "done")
-    return result
+    return Calibration(results[found_by], before, after, found_by, list(told), fitted.evaluations, history)
 
 
 @dataclass
@@ -124,7 +133,8 @@ class _Workshop:
     def __init__(self, task: str, size: int, seed: int):
         self.task, self.size, self.seed = task, size, seed
         table, self.styles = synthesis.tables(task)
-        self.wide = {name: _widest(name, row, task) for name, row in table.items() if row.spacing != "integer"}
+        plain = {name: row for name, row in table.items() if row.spacing in ("linear", "log")}
+        self.wide = {name: _widest(name, row, task) for name, row in plain.items()}
 
     def one(self, number: int, ranges: dict[str, Any]) -> _Drawn:
         (scene,) = synthesis.generate_scenes(self.task, 1, self.size, self.seed, first=number, **ranges)
@@ -134,16 +144,18 @@ class _Workshop:
         with self._threads() as pool:
             return np.array([one.look for one in pool.map(lambda number: self.one(number, ranges), numbers)])
 
-    def search(self, draws: int, progress: Callable[[float], None]) -> list[_Drawn]:
-        """Every style in turn, as it is and with the widest ranges."""
-        names = list(self.styles)
+    def choices(self) -> list[dict[str, Any]]:
+        """Every style as it is, and with the widest ranges."""
         wide = {name: (row.low, row.high) for name, row in self.wide.items()}
-        choices = [{"style": name} | extra for extra in ({}, wide) for name in names]
+        return [{"style": name} | extra for extra in ({}, wide) for name in self.styles]
+
+    def search(self, numbers: range, choices: list[dict[str, Any]], progress: Callable[[float], None]) -> list[_Drawn]:
+        """One image a number, from the choices in turn."""
         found = []
         with self._threads() as pool:
-            for one in pool.map(lambda k: self.one(k, choices[k % len(choices)]), range(draws)):
+            for one in pool.map(lambda k: self.one(k, choices[k % len(choices)]), numbers):
                 found.append(one)
-                progress(len(found) / draws)
+                progress(len(found) / len(numbers))
         return found
 
     def _threads(self) -> ThreadPoolExecutor:
@@ -158,9 +170,9 @@ def _widest(name: str, row: Range, task: str) -> Range:
     return Range(min(positive), max(positive), row.unit, row.meaning, row.spacing)
 
 
-def _near(drawn: list[_Drawn], numbers: NDArray, theirs: NDArray, scale: NDArray, task: str) -> list[_Drawn]:
+def _near(drawn: list[_Drawn], theirs: NDArray, scale: NDArray, task: str) -> list[_Drawn]:
     """The drawn images nearest to each of the user's, one after another."""
-    count = max(LEAST, round(NEAR * len(drawn)))
+    count, numbers = max(LEAST, round(NEAR * len(drawn))), np.array([one.look for one in drawn])
     parts = groups_of(task).values()
     found = []
     for one in theirs:
@@ -168,6 +180,19 @@ def _near(drawn: list[_Drawn], numbers: NDArray, theirs: NDArray, scale: NDArray
         order = np.argsort(np.mean([gap[:, part].mean(1) for part in parts], axis=0), kind="stable")
         found += [drawn[place] for place in order[:count]]
     return found
+
+
+def _read_off(
+    rows: dict[str, Range], drawn: list[_Drawn], theirs: NDArray, scale: NDArray
+) -> dict[str, tuple[float, float]]:
+    """Centre and half width, as shares, of the rows that a regression can tell from an image, the surest first."""
+    names = list(rows)
+    shares = np.array([[_share(rows[name], one.parameters[name]) for name in names] for one in drawn]).clip(0, 1)
+    read, error, explained = regress(np.array([one.look for one in drawn]) / scale, shares, theirs / scale)
+    low, high = np.quantile(read, KEPT, axis=0)
+    low, high = (low - error / 2).clip(0, 1), (high + error / 2).clip(0, 1)
+    order = [k for k in np.argsort(-explained) if explained[k] >= TOLD]
+    return {names[k]: (float((low[k] + high[k]) / 2), float((high[k] - low[k]) / 2)) for k in order}
 
 
 def _styles(near: list[_Drawn]) -> list[str]:
@@ -196,40 +221,43 @@ def _limits(row: Range, centre: float, half: float) -> tuple[float, float]:
     return low, max(low, high)
 
 
+def _ranges(
+    rows: dict[str, Range], held: dict[str, tuple[float, float]], style: list[str], factor: float = 1.0
+) -> dict[str, Any]:
+    limits = {name: _limits(row, held[name][0], held[name][1] * factor) for name, row in rows.items()}
+    return {"style": style, **limits}
+
+
 class _Evolution:
-    """CMA-ES over the centres of the rows that the random search narrowed, and one factor for all widths."""
+    """CMA-ES over the centres of the rows that can be told, and one factor for their widths."""
 
     def __init__(
         self,
         rows: dict[str, Range],
         held: dict[str, tuple[float, float]],
+        told: list[str],
         style: list[str],
         judge: Callable[[dict[str, Any]], float],
     ):
-        self.rows, self.held, self.style, self.judge = rows, held, style, judge
-        narrowed = sorted(rows, key=lambda name: held[name][1])
-        self.moved = [name for name in narrowed if held[name][1] < 0.34][:20]  # of a whole row the middle 80 % is 0.4
+        self.rows, self.held, self.style, self.judge, self.moved = rows, held, style, judge, told[:MOVED]
         self.evaluations = 0
         self.mean: NDArray = np.zeros(len(self.moved) + 1)
 
     def ranges(self, point: NDArray) -> dict[str, Any]:
         """A point in units of the half widths, and the logarithm of the factor for them last."""
-        found: dict[str, Any] = {"style": self.style}
-        for name, row in self.rows.items():
-            centre, half = self.held[name]
-            if name in self.moved:
-                centre = float(np.clip(centre + half * point[self.moved.index(name)], 0, 1))
-                half = min(half * float(np.exp(point[-1])), 0.5)
-            found[name] = _limits(row, centre, half)
-        return found
+        held = dict(self.held)
+        for name, step in zip(self.moved, point, strict=False):
+            centre, half = held[name]
+            held[name] = float(np.clip(centre + half * step, 0, 1)), min(half * float(np.exp(point[-1])), 0.5)
+        return _ranges(self.rows, held, self.style)
 
-    def run(self, generations: int, until: float, seed: int, progress: Callable[[float], None]) -> list[float]:
-        """Best value of each generation; none where there is nothing to move or no time."""
+    def run(self, generations: int, seconds: float, seed: int, progress: Callable[[float], None]) -> list[float]:
+        """Best distance of each generation; none where there is nothing to move or no time."""
         started, history = time.monotonic(), []
-        bounds = np.array([[-2.5, 2.5]] * len(self.moved) + [[-3.0, 0.7]])
-        search = CMA(mean=self.mean, sigma=0.5, bounds=bounds, seed=seed % 2**32)
-        for generation in range(generations):
-            if time.monotonic() >= until or search.should_stop():
+        bounds = np.array([[-2.5, 2.5]] * len(self.moved) + [[-2.0, 0.7]])
+        search = CMA(mean=self.mean, sigma=0.4, bounds=bounds, seed=seed % 2**32)
+        for generation in range(generations if self.moved else 0):
+            if time.monotonic() - started >= seconds or search.should_stop():
                 break
             asked = [search.ask() for _ in range(search.population_size)]
             told = [(point, self.judge(self.ranges(point))) for point in asked]
@@ -237,7 +265,7 @@ class _Evolution:
             self.evaluations += len(told)
             history.append(min(value for _, value in told))
             self.mean = search.mean
-            spent = (time.monotonic() - started) / max(until - started, 1e-9)
+            spent = (time.monotonic() - started) / max(seconds, 1e-9)
             progress(min(1.0, max((generation + 1) / generations, spent)))
         return history
 

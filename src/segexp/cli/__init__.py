@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from segexp.cli.calibrate import calibrate
 from segexp.cli.check import check
 from segexp.cli.compare import compare
 from segexp.cli.evaluate import evaluate
@@ -49,6 +50,7 @@ app.command()(report)
 app.command()(compare)
 app.command(context_settings=HYDRA, name="sweep-plan")(sweep_plan)
 app.command()(synthesize)
+app.command()(calibrate)
 app.add_typer(export, name="export")
 
 

@@ -19,6 +19,9 @@ def synthesize(
     val: Annotated[int, typer.Option(min=0, help="Validation images.")] = 50,
     size: Annotated[int, typer.Option(min=32, max=16384, help="Pixels a side.")] = 512,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
+    ranges: Annotated[
+        Path | None, typer.Option(help="What to vary: a file that segexp calibrate wrote.", show_default=False)
+    ] = None,
     style: Annotated[
         list[str] | None, typer.Option(help="Look of the images, see docs/synthesis.md; may be given several times.")
     ] = None,
@@ -46,12 +49,13 @@ def synthesize(
     import tifffile
 
     from segexp import synthesis
+    from segexp.data.ranges_file import read_ranges
 
     if task not in synthesis.TASKS:
         raise InputError(f"task {task!r}: wanted one of {', '.join(synthesis.TASKS)}")
     if any((output / part).exists() for part in ("train", "val")):
         raise InputError(f"{output}: holds train/ or val/ already; choose another folder, or delete them")
-    limits: dict[str, Any] = {}
+    limits: dict[str, Any] = {} if ranges is None else read_ranges(ranges, task)
     if style:
         limits["style"] = style
     try:

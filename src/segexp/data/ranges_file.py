@@ -43,6 +43,10 @@ def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
     ranges: dict[str, Any] = {
         str(name): tuple(limits) if isinstance(limits, list) else limits for name, limits in content["ranges"].items()
     }
+    rows = synthesis.tables(task)[0]
+    unknown = sorted(set(ranges) - set(rows))
+    if unknown:
+        raise InputError(f"{path}: unknown range {', '.join(unknown)}; accepted: {', '.join(sorted(rows))}")
     if content.get("style") is not None:
         ranges["style"] = content["style"]
     try:

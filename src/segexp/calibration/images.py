@@ -1,0 +1,88 @@
+"""Parts of a user's images to calibrate on, and the picture that shows them beside generated ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp import synthesis
+from segexp.data.images import IMAGE_SUFFIXES, read_image, to_channels
+from segexp.errors import InputError
+from segexp.overlay import Picture, to_display
+
+SMALLEST = 64  # px: less holds too little to look at
+
+
+def find(sources: Sequence[Path]) -> list[Path]:
+    """The image files among `sources` and right inside their folders, sorted by name; `InputError` for none."""
+    files: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            files += sorted(p for p in source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+        elif source.is_file():
+            files.append(source)
+        else:
+            raise InputError(f"{source}: no such file or folder")
+    if not files:
+        raise InputError(
+            f"{', '.join(map(str, sources))}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return files
+
+
+def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
+    """Squares out of the files' first pages, turned grey: up to `most`, as many of each file, evenly over each image.
+
+    They are `size` px a side, or as large as the smallest image; `InputError` where that is too small, or where
+    nothing but constant squares is left.
+    """
+    chosen = [files[k] for k in np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).astype(int))]
+    images = [to_channels(read_image(path, "first"), 1)[0] for path in chosen]
+    smallest = min(range(len(images)), key=lambda k: min(images[k].shape))
+    side = min(size, *images[smallest].shape)
+    if side < SMALLEST:
+        raise InputError(f"{chosen[smallest]}: {images[smallest].shape}; wanted {SMALLEST} px a side or more")
+    squares = []
+    for image in images:
+        corners = [(y, x) for y in _starts(image.shape[0], side) for x in _starts(image.shape[1], side)]
+        count = min(len(corners), -(-most // len(images)))
+        for k in np.unique(np.linspace(0, len(corners) - 1, count).round().astype(int)):
+            y, x = corners[k]
+            squares.append(image[y : y + side, x : x + side])
+    squares = [square for square in squares if square.max() > square.min()]
+    if not squares:
+        raise InputError(f"{chosen[0]}: every image is constant; there is nothing to look at")
+    return squares[:most]
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where squares begin along an axis, side by side, the first and the last at its ends."""
+    return np.linspace(0, length - side, length // side).round().astype(int).tolist()
+
+
+def side_by_side(task: str, images: Sequence[NDArray], ranges: dict[str, Any], seed: int) -> Picture:
+    """Nine of the user's squares, nine generated before and nine after the calibration: RGB uint8."""
+    side = images[0].shape[0]
+    order = np.linspace(0, len(images) - 1, min(9, len(images))).round().astype(int)
+    before, _ = synthesis.generate(task, 9, side, seed)
+    after, _ = synthesis.generate(task, 9, side, seed, **ranges)
+    columns = [
+        _block("yours", [images[k] for k in order]),
+        _block("generated, before", list(before)),
+        _block("generated, calibrated", list(after)),
+    ]
+    gap = np.full((columns[0].shape[0], 12, 3), 255, np.uint8)
+    return np.concatenate([columns[0], gap, columns[1], gap, columns[2]], axis=1)
+
+
+def _block(title: str, images: list[NDArray]) -> Picture:
+    """Three rows of three, empty places white, under a title."""
+    tiles = [to_display(image[None]) for image in images]
+    tiles += [np.full_like(tiles[0], 255)] * (9 - len(tiles))
+    block = np.concatenate([np.concatenate(tiles[row : row + 3], axis=1) for row in (0, 3, 6)])
+    head = np.full((28, block.shape[1], 3), 255, np.uint8)
+    cv2.putText(head, title, (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([head, block])

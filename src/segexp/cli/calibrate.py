@@ -1,0 +1,77 @@
+"""`segexp calibrate`: ranges of the generator that give images like the user's, from images without annotation."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segexp.cli.places import folder_to_write
+from segexp.errors import InputError
+
+
+def calibrate(
+    task: Annotated[str, typer.Argument(help="vesicle or cytoskeleton.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Option(help="Files, or folders of them; no masks are needed.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option(help="The YAML file to write; a picture goes beside it.", show_default=False)],
+    minutes: Annotated[float, typer.Option(help="Of CMA-ES, behind the random search; 0: none.")] = 3.0,
+    draws: Annotated[int, typer.Option(min=64, help="Images of the random search.")] = 1000,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of the parts that are compared.")] = 256,
+    most: Annotated[int, typer.Option(min=1, max=200, help="Parts of your images that are looked at.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+) -> None:
+    """Fit what is generated to your microscope: histogram, power spectrum, noise, blobs or ridges.
+
+    Then: segexp train task=TASK data.synthetic.ranges=FILE, or segexp synthesize TASK --ranges FILE.
+
+    Example: segexp calibrate vesicle --images unlabelled --output mine.yaml
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from segexp import synthesis
+    from segexp.calibration import GROUPS
+    from segexp.calibration import calibrate as fit
+    from segexp.calibration.images import cut, find, side_by_side
+    from segexp.data.ranges_file import write_ranges
+    from segexp.overlay import write_png
+
+    if task not in synthesis.TASKS:
+        raise InputError(f"task {task!r}: wanted one of {', '.join(synthesis.TASKS)}")
+    if output.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--output {output}: wanted a name ending in .yaml")
+    if not 0 <= minutes < 1e4:
+        raise InputError(f"--minutes {minutes}: wanted 0 or more")
+    folder_to_write(output.parent)
+    files = find(images)
+    parts = cut(files, size, most)
+    print(f"{len(parts)} parts of {parts[0].shape[0]}x{parts[0].shape[0]} of {len(files)} images", flush=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("time left"), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(file=sys.stdout), disable=not sys.stdout.isatty())
+    with bar:
+        track = bar.add_task("random search", total=1.0)
+        generations = 1000 if minutes else 0
+        found = fit(
+            task,
+            parts,
+            draws=draws,
+            generations=generations,
+            seconds=60 * minutes,
+            seed=seed,
+            progress=lambda share, text: bar.update(track, completed=share, description=text),
+        )
+    rows = [f"{name:12s}{found.before[name]:8.3f}{found.after[name]:8.3f}" for name in (*GROUPS, "all")]
+    table = [f"{'distance':12s}{'before':>8s}{'after':>8s}", *rows]
+    print("\n".join(table))
+    comments = [
+        f"Written by segexp calibrate {task} from {len(parts)} parts of {len(files)} images.",
+        f"Found by {found.found_by}; {found.evaluations} candidates of CMA-ES.",
+        f"Rows that the images tell, the surest first: {', '.join(found.told) or 'none'}.",
+        *table,
+    ]
+    write_ranges(output, task, found.ranges, comments)
+    picture = output.with_suffix(".png")
+    write_png(picture, side_by_side(task, parts, found.ranges, seed))
+    print(f"{output}\n{picture}\ntrain with: segexp train task={task} data.synthetic.ranges={output}")
