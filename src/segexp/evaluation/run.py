@@ -12,7 +12,7 @@ from segexp.data.pairs import Sample, read_folder
 from segexp.data.reading import reading_of_model
 from segexp.data.sources import set_groups
 from segexp.errors import InputError
-from segexp.evaluation.images import evaluate_fully
+from segexp.evaluation.images import Evaluation, evaluate_fully
 from segexp.evaluation.record import evaluation_record, plain, write_scores
 from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scores import FAMILIES
@@ -55,32 +55,15 @@ def evaluate_folder(
         set_groups(samples, group)
     samples = spread(samples, images)
     output.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
-    with Progress(*columns, disable=not progress) as bar:
-        track = bar.add_task("scoring", total=len(samples))
-        pictures: list[Picture] = []
-
-        def keep(index: int, sample: Sample, labels: NDArray) -> None:
-            if index < MOST:
-                limit = budget(min(len(samples), MOST))
-                pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
-            bar.advance(track)
-
-        reach = tolerance or read_tolerance(str(predictor.facts.get("tolerance", "2")))
-        split = Settings.of(predictor.facts).split
-        found = evaluate_fully(predictor, samples, chosen, reach, pixel_size, keep, split=split)
-        monitor = predictor.facts.get("monitor", "dice")
-        curves = None
-        if robustness:
-            track = bar.add_task("changed images", total=len(samples))
-            curves = robustness_curves(predictor, samples, monitor, done=lambda: bar.advance(track))
+    reach = tolerance or read_tolerance(str(predictor.facts.get("tolerance", "2")))
+    found, curves, pictures = _score(predictor, samples, chosen, reach, pixel_size, robustness, progress)
     facts = predictor.facts
     record = evaluation_record(
         found,
         task=facts.get("task", ""),
         model=str(model),
         classes=predictor.classes,
-        monitor=monitor,
+        monitor=facts.get("monitor", "dice"),
         operating_point={
             "threshold": predictor.threshold,
             "min_size": predictor.min_size,
@@ -92,6 +75,37 @@ def evaluate_folder(
     write_scores(found.rows, record, output / "scores.csv", output / "scores.json")
     write_pictures(output / "pictures.json", pictures)
     return plain(record)
+
+
+def _score(
+    predictor: Predictor,
+    samples: list[Sample],
+    families: Sequence[str],
+    tolerance: Tolerance,
+    pixel_size: float | None,
+    robustness: bool,
+    progress: bool,
+) -> tuple[Evaluation, dict[str, Any] | None, list[Picture]]:
+    """Scores, robustness curves where they are asked for, and pictures of the first images, under a progress bar."""
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
+    with Progress(*columns, disable=not progress) as bar:
+        track = bar.add_task("scoring", total=len(samples))
+        pictures: list[Picture] = []
+
+        def keep(index: int, sample: Sample, labels: NDArray) -> None:
+            if index < MOST:
+                limit = budget(min(len(samples), MOST))
+                pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
+            bar.advance(track)
+
+        split = Settings.of(predictor.facts).split
+        found = evaluate_fully(predictor, samples, families, tolerance, pixel_size, keep, split=split)
+        curves = None
+        if robustness:
+            track = bar.add_task("changed images", total=len(samples))
+            monitor = predictor.facts.get("monitor", "dice")
+            curves = robustness_curves(predictor, samples, monitor, done=lambda: bar.advance(track))
+    return found, curves, pictures
 
 
 def chosen_families(predictor: Predictor, families: Sequence[str] | None) -> tuple[str, ...]:
