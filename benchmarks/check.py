@@ -23,17 +23,18 @@ import tifffile
 from segexp import synthesis
 
 CHECK = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from segexp.check.dataset import Wanted, check
 from segexp.check.scan import find_folders
-before, started, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter(), time.process_time()
+from segexp.data.memory import peak_memory
+before, started, cpu = peak_memory(), time.perf_counter(), time.process_time()
 report, _ = check(sys.argv[1], find_folders(Path(sys.argv[1])), Wanted(), int(sys.argv[2]) or None)
 print(json.dumps({
     "images": sum(split.images for split in report.splits.values()), "faults": len(report.faults),
     "warnings": [warning.kind for warning in report.warnings],
     "seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu,
-    "mib_before": before / 1024, "mib_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "mib_before": before / 2**20, "mib_peak": peak_memory() / 2**20,
 }))
 """
 

@@ -25,6 +25,7 @@ import tifffile
 from PIL import BmpImagePlugin, Image, PngImagePlugin
 
 from segexp.data.images import MASK_SUFFIXES, open_image, read_image, read_mask, read_pixel_size
+from segexp.data.memory import peak_memory
 from segexp.errors import InputError
 
 ROOM = 8 * 2**30
@@ -176,7 +177,7 @@ def child(folder: Path, seed: int, count: int, seconds: float) -> None:
         path = folder / f"sound{kinds[name][0]}"
         path.write_bytes(kinds[name][1])
         assert attempt(path), f"{name} is not read"
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
     outcomes: Counter[str] = Counter()
     slowest, done, end = 0.0, 0, time.monotonic() + seconds
@@ -191,7 +192,7 @@ def child(folder: Path, seed: int, count: int, seconds: float) -> None:
         took = time.process_time() - tick
         assert took < SECONDS, f"{took:.1f} s"
         slowest, done = max(slowest, took), done + 1
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    grown = (peak_memory() - before) // 2**20
     assert grown < GROWTH, f"grew by {grown} MiB"
     print(json.dumps({"files": done, "outcomes": dict(sorted(outcomes.items())), "slowest": slowest, "mib": grown}))
 

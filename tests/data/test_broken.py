@@ -98,18 +98,19 @@ def test_in_real_processes(folder, tmp_path, name):
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 from segexp.data.images import read_image
+from segexp.data.memory import peak_memory
 from segexp.errors import InputError
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         read_image(path)
     except InputError:
         continue
     sys.exit(f"{path} was read")
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak_memory() - before) // 2**20)
 """
 
 

@@ -17,8 +17,8 @@ OBJECTS = ("labels", "measurements", "rois", "geojson")
 """Those of which single objects have to be told apart."""
 PROB_DTYPES = {"uint8": 255, "uint16": 65535, "float32": 1}
 """Types of probability files, and the value that stands for 1."""
-BYTES_A_PIXEL = 80
-"""Memory that telling objects apart and measuring them is assumed to take at most: an estimate."""
+BYTES_A_PIXEL = 100
+"""Memory that telling objects apart, measuring and writing them all takes at most; 82 were seen, of dense filaments."""
 LARGEST_PICTURE = 2048
 
 
