@@ -14,6 +14,9 @@ from tests.export.test_graph import make_predictor
 FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
 
 
+CITATION = card.read_citation("Roe: Vesicles (2026), doi:10.1000/xyz")
+
+
 @pytest.fixture(scope="module", params=["standard", "log"])
 def packed(request, tmp_path_factory):
     pytest.importorskip("bioimageio.core", reason="needs the extra bioimageio")
@@ -27,7 +30,7 @@ def packed(request, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", refuse)
-        lines = list(bioimageio.package(predictor, path, people, "MIT", "segexp vesicle"))
+        lines = list(bioimageio.package(predictor, path, people, "MIT", "segexp vesicle", None, [CITATION]))
     return predictor, path, lines
 
 
@@ -57,6 +60,7 @@ def test_axes_carry_scale_and_unit(packed):
 
     _, path, _ = packed
     model = load_description(path, perform_io_checks=False)
+    assert [(entry.text, entry.doi) for entry in model.cite][1:] == [CITATION]
     for tensor in (*model.inputs, *model.outputs):
         for axis in tensor.axes[2:]:
             assert (axis.unit, axis.scale) == ("micrometer", 0.065)

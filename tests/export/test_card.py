@@ -20,10 +20,33 @@ def test_what_names_nobody_is_refused(text):
         card.read_authors(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "title", "doi"),
+    [
+        ("Roe et al.: Vesicles (2026) doi:10.1000/xyz.12", "Roe et al.: Vesicles (2026)", "10.1000/xyz.12"),
+        ("Roe 2026, https://doi.org/10.1038/s41592-020-01008-z", "Roe 2026", "10.1038/s41592-020-01008-z"),
+        ("10.5281/zenodo.1", "doi:10.5281/zenodo.1", "10.5281/zenodo.1"),
+        ("Vesicles (DOI: 10.5281/zenodo.1).", "Vesicles", "10.5281/zenodo.1"),
+    ],
+)
+def test_citations(text, title, doi):
+    citation = card.read_citation(text)
+    assert (citation.text, citation.doi) == (title, doi)
+    text = card.readme(make_predictor("log"), card.Card("N", (card.Author("Ada"),), "MIT", (citation,)))
+    assert f"https://doi.org/{doi}" in text
+    assert "10.1007/978-3-319-24574-4_28" in text
+
+
+@pytest.mark.parametrize("text", ["", "Roe 2026", "https://example.org/paper"])
+def test_a_citation_needs_a_doi(text):
+    with pytest.raises(InputError, match="--cite"):
+        card.read_citation(text)
+
+
 def test_folders_stay_at_home():
     data = {"source": {"train_img_dir": "/home/ada/secret"}, "train": 5, "val": 2, "fingerprint": "f00"}
     predictor = make_predictor("log", data=data)
-    text = card.readme(predictor, "Name", {"dice": 0.81239}, [card.Author("Ada")], "MIT")
+    text = card.readme(predictor, card.Card("Name", (card.Author("Ada"),), "MIT", scores={"dice": 0.81239}))
     assert "secret" not in text
     assert "5 for training, 2 for validation" in text
     assert "| dice | 0.8124 |" in text

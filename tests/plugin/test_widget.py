@@ -7,7 +7,7 @@ from tests.inference.test_predictor import write_model
 
 pytest.importorskip("napari", reason="needs the extra napari")
 pytest.importorskip("pytestqt", reason="needs pytest-qt")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

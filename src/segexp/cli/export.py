@@ -84,6 +84,10 @@ def bioimageio(
     output: Annotated[Path, typer.Option(help="The .zip file to write.", show_default=False)],
     authors: Annotated[str, typer.Option(help="'Ada Roe (University of X), Bo Lee'", show_default=False)],
     license: Annotated[str, typer.Option(help="SPDX identifier: MIT, CC-BY-4.0, ...", show_default=False)],
+    cite: Annotated[
+        list[str] | None,
+        typer.Option(help="A publication with its DOI, beside the U-Net's; may be repeated.", show_default=False),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="5 to 64 letters; default: from the task.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Annotated images for scores and sample; default: the model file's scores.")
@@ -97,10 +101,10 @@ def bioimageio(
     from segexp.inference.predictor import load_model
 
     file_to_write(output, (".zip",), keep=[model])
-    people = card.read_authors(authors)
+    people, citations = card.read_authors(authors), [card.read_citation(text) for text in cite or ()]
     predictor = load_model(model, device="cpu", precision="fp32")
     title = name or f"segexp {predictor.facts.get('task', 'model')}"
-    for line in bioimageio.package(predictor, output, people, license, title, data):
+    for line in bioimageio.package(predictor, output, people, license, title, data, citations):
         print(line)
     _done(output)
 

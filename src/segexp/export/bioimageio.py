@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -53,7 +53,13 @@ def sizes(predictor: Predictor) -> Sizes:
 
 
 def package(
-    predictor: Predictor, output: Path, authors: list[card.Author], license: str, name: str, data: Path | None = None
+    predictor: Predictor,
+    output: Path,
+    authors: list[card.Author],
+    license: str,
+    name: str,
+    data: Path | None = None,
+    citations: Sequence[card.Citation] = (),
 ) -> Iterator[str]:
     """Write `output` (a .zip) and test it; yields a line for each result of the test.
 
@@ -65,6 +71,7 @@ def package(
         name: 5 to 64 letters, digits, spaces, ``_+-()``.
         data: annotated images for the scores and the sample; without them the scores of the model file and a
             generated sample are used.
+        citations: what to cite beside the U-Net's paper.
     """
     formats.need("bioimageio.core", "bioimageio")
     formats.need("onnxscript", "bioimageio")
@@ -76,12 +83,13 @@ def package(
         folder = Path(place)
         pixels, scores = _sample(predictor, data)
         architecture = _write_files(predictor, folder, pixels)
-        text = card.readme(predictor, name, scores, authors, license)
+        made = card.Card(name, tuple(authors), license, tuple(citations), scores)
+        text = card.readme(predictor, made)
         (folder / "README.md").write_text(text, encoding="utf-8")
-        model = _describe(predictor, folder, architecture, authors, license, name, scores)
-        made = save_bioimageio_package(model, output_path=folder / "package.zip")
-        yield from _official_test(Path(made))
-        shutil.move(made, output)
+        model = _describe(predictor, folder, architecture, made)
+        package_file = save_bioimageio_package(model, output_path=folder / "package.zip")
+        yield from _official_test(Path(package_file))
+        shutil.move(package_file, output)
 
 
 def _check_license(license: str) -> None:
@@ -164,75 +172,64 @@ def _axes(predictor: Predictor) -> tuple[list[dict[str, Any]], list[dict[str, An
     return inputs, outputs
 
 
-def _describe(
-    predictor: Predictor,
-    folder: Path,
-    callable_name: str,
-    authors: list[card.Author],
-    license: str,
-    name: str,
-    scores: dict[str, float],
-) -> Any:
+def _tensors(predictor: Predictor) -> dict[str, Any]:
+    """What goes in and comes out, with the test tensors."""
+    inputs, outputs = _axes(predictor)
+    image = {
+        "id": "image",
+        "axes": inputs,
+        "data": {"type": "float32"},
+        "test_tensor": {"source": "test_input.npy"},
+        "preprocessing": _preprocessing(predictor.normalization),
+    }
+    probability = {
+        "id": "probability",
+        "axes": outputs,
+        "data": {"type": "float32", "range": [0.0, 1.0]},
+        "test_tensor": {"source": "test_output.npy"},
+        "postprocessing": _postprocessing(predictor),
+    }
+    return {"inputs": [image], "outputs": [probability]}
+
+
+def _weights(predictor: Predictor, callable_name: str) -> dict[str, Any]:
+    """The three files of weights, the last two made from the first."""
+    version, parent = torch.__version__.split("+")[0], {"parent": "pytorch_state_dict"}
+    architecture = {"source": "unet.py", "callable": callable_name, "kwargs": dict(predictor.model.settings)}
+    return {
+        "pytorch_state_dict": {"source": "weights.pt", "pytorch_version": version, "architecture": architecture},
+        "torchscript": {"source": "weights.torchscript.pt", "pytorch_version": version, **parent},
+        "onnx": {"source": "weights.onnx", "opset_version": formats.OPSET, **parent},
+    }
+
+
+def _describe(predictor: Predictor, folder: Path, callable_name: str, made: card.Card) -> Any:
     """The validated description; what the specification refuses (such as a name) is an `InputError`."""
     from bioimageio.spec import InvalidDescr, ValidationContext, build_description
     from bioimageio.spec.model.v0_5 import ModelDescr
 
-    inputs, outputs = _axes(predictor)
-    torch_version = torch.__version__.split("+")[0]
-    architecture = {"source": "unet.py", "callable": callable_name, "kwargs": dict(predictor.model.settings)}
+    own = {
+        "version": __version__,
+        "task": predictor.facts.get("task"),
+        "threshold": float(predictor.threshold),
+        "normalization": predictor.normalization,
+        "validation": json.loads(json.dumps(made.scores)),
+    }
     content: dict[str, Any] = {
         "type": "model",
         "format_version": ModelDescr.implemented_format_version,
-        "name": name,
+        "name": made.name,
         "description": card.description(predictor),
-        "authors": [author.entry() for author in authors],
-        "license": license,
-        "cite": card.CITATIONS,
+        "authors": [author.entry() for author in made.authors],
+        "license": made.license,
+        "cite": [*card.CITATIONS, *(citation.entry() for citation in made.citations)],
         "tags": card.tags(predictor),
         "version": "1.0.0",
         "documentation": {"source": "README.md"},
         "covers": [{"source": "cover.png"}],
-        "inputs": [
-            {
-                "id": "image",
-                "axes": inputs,
-                "data": {"type": "float32"},
-                "test_tensor": {"source": "test_input.npy"},
-                "preprocessing": _preprocessing(predictor.normalization),
-            }
-        ],
-        "outputs": [
-            {
-                "id": "probability",
-                "axes": outputs,
-                "data": {"type": "float32", "range": [0.0, 1.0]},
-                "test_tensor": {"source": "test_output.npy"},
-                "postprocessing": _postprocessing(predictor),
-            }
-        ],
-        "weights": {
-            "pytorch_state_dict": {
-                "source": "weights.pt",
-                "pytorch_version": torch_version,
-                "architecture": architecture,
-            },
-            "torchscript": {
-                "source": "weights.torchscript.pt",
-                "pytorch_version": torch_version,
-                "parent": "pytorch_state_dict",
-            },
-            "onnx": {"source": "weights.onnx", "opset_version": formats.OPSET, "parent": "pytorch_state_dict"},
-        },
-        "config": {
-            "bioimageio": card.config(predictor),
-            "segexp": {
-                "version": __version__,
-                "task": predictor.facts.get("task"),
-                "threshold": float(predictor.threshold),
-                "normalization": predictor.normalization,
-                "validation": json.loads(json.dumps(scores)),
-            },
-        },
+        **_tensors(predictor),
+        "weights": _weights(predictor, callable_name),
+        "config": {"bioimageio": card.config(predictor), "segexp": own},
     }
     with ValidationContext(root=folder, perform_io_checks=True):
         model = build_description(content)

@@ -1,6 +1,8 @@
 """What people read about an exported model: README, description, citations, tags and training data."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from segexp import __version__
@@ -25,6 +27,46 @@ class Author(NamedTuple):
     def entry(self) -> dict[str, str]:
         """As the specification writes it."""
         return {"name": self.name} | ({"affiliation": self.affiliation} if self.affiliation else {})
+
+
+class Citation(NamedTuple):
+    """A publication and its DOI, such as ``10.1038/s41592-020-01008-z``."""
+
+    text: str
+    doi: str
+
+    def entry(self) -> dict[str, str]:
+        """As the specification writes it."""
+        return {"text": self.text, "doi": self.doi}
+
+
+class Card(NamedTuple):
+    """What the user says of a model.
+
+    Attributes:
+        name: 5 to 64 letters, digits, spaces, ``_+-()``.
+        authors: who made it.
+        license: SPDX identifier.
+        citations: beside `CITATIONS`.
+        scores: on validation images.
+    """
+
+    name: str
+    authors: tuple[Author, ...]
+    license: str
+    citations: tuple[Citation, ...] = ()
+    scores: Mapping[str, float] = MappingProxyType({})
+
+
+def read_citation(text: str) -> Citation:
+    """A publication with its DOI, bare or as an address, at its end: ``Roe et al. 2026, doi:10.1000/x``."""
+    match = re.search(r"\b10\.\d{4,9}/[^\s,;\"'<>]+", text)
+    if match is None:
+        raise InputError(f"--cite {text!r}: wanted a title with its DOI, 'Roe et al.: Vesicles (2026) doi:10.1000/xyz'")
+    doi = match[0].rstrip(".)]")
+    words = re.sub(r"(https?://(dx\.)?doi\.org/|doi:?)\s*$", "", text[: match.start()].strip(), flags=re.IGNORECASE)
+    words = words.strip(" ,;([")
+    return Citation(words or f"doi:{doi}", doi)
 
 
 def read_authors(text: str) -> list[Author]:
@@ -79,24 +121,27 @@ def config(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def readme(predictor: Predictor, name: str, scores: dict[str, float], authors: list[Author], license: str) -> str:
+def readme(predictor: Predictor, made: Card) -> str:
     """The package's README.md."""
-    names = ", ".join(f"{one.name} ({one.affiliation})" if one.affiliation else one.name for one in authors)
+    names = ", ".join(f"{one.name} ({one.affiliation})" if one.affiliation else one.name for one in made.authors)
+    cited = [*(Citation(**entry) for entry in CITATIONS), *made.citations]
+    citations = "".join(f"- {one.text}, https://doi.org/{one.doi}\n" for one in cited)
     known, channels = predictor.facts.get("pixel_size"), predictor.model.settings["in_channels"]
     unit = "The pixel size of the training images is not known: compare how many pixels your structures measure."
     if known:
         unit = f"Pixel size of the training images: {known} micrometres."
-    table = "".join(f"| {key} | {value:.4f} |\n" for key, value in scores.items() if isinstance(value, float | int))
+    numbers = {key: value for key, value in made.scores.items() if isinstance(value, float | int)}
+    table = "".join(f"| {key} | {value:.4f} |\n" for key, value in numbers.items())
     rule = {
         "standard": "the image's mean is subtracted and the result divided by its standard deviation",
         "log": "the image's first percentile is subtracted, the result divided by the image's standard deviation, and "
         "the network takes sign(x) log(1 + |x|) of it, so that any multiple of an image gives the same result",
     }[predictor.normalization]
-    return f"""# {name}
+    return f"""# {made.name}
 
 {description(predictor)} Made with segexp {__version__}.
 
-Authors: {names}. Licence: {license}.
+Authors: {names}. Licence: {made.license}.
 
 ## Use
 
@@ -121,4 +166,7 @@ halo of each; with log normalisation a tile's standard deviation stands for the 
 
 Means over the validation images, of masks at the threshold above. They hold for images like those only. To validate the
 model on your own images, annotate a few, predict them and compare the masks by Dice; look at each outline as well.
-"""
+
+## To cite
+
+{citations}"""
