@@ -12,7 +12,8 @@ VESICLE_STYLES: dict[str, Style] = {
         0.35,
         {
             "in_cells": (0.8, 1.0), "radius": (1.2, 3.5), "radius_spread": (0.1, 0.4), "coverage": (0.03, 0.6),
-            "photons": (30.0, 6000.0), "haze": (0.003, 0.2), "background": (0.005, 0.2), "cell_contrast": (1.0, 20.0),
+            "photons": (30.0, 6000.0), "haze": (0.002, 0.15), "background": (0.005, 0.2), "cell_contrast": (1.0, 20.0),
+            "halo": (0.0, 0.15),
         },
     ),
     # Filled discs everywhere, on a bright uneven background, very noisy and partly saturated
@@ -20,8 +21,8 @@ VESICLE_STYLES: dict[str, Style] = {
         0.3,
         {
             "in_cells": 0.0, "cells": 0.0, "radius": (3.5, 10.0), "radius_spread": (0.2, 0.6), "coverage": (0.1, 0.6),
-            "contrast": (2.0, 12.0), "background": (0.3, 2.0), "unevenness": (0.2, 0.9), "photons": (5.0, 100.0),
-            "exposure": (0.4, 1.6), "psf": (0.5, 1.4), "halo": (0.0, 0.05), "blurred": (0.0, 0.1),
+            "contrast": (2.0, 10.0), "background": (0.3, 1.6), "unevenness": (0.2, 0.9), "photons": (5.0, 100.0),
+            "exposure": (0.4, 1.8), "psf": (0.4, 1.2), "halo": (0.0, 0.05), "blurred": (0.0, 0.1), "grain": (0.0, 0.05),
             "clustered": (0.0, 0.3), "rings": (0.0, 0.15), "flatness": (0.5, 1.0), "streaks": (0.0, 10.0),
             "subtracted": 0.0,
         },
@@ -31,7 +32,7 @@ VESICLE_STYLES: dict[str, Style] = {
         0.1,
         {
             "radius": (7.0, 22.0), "radius_spread": (0.1, 0.5), "coverage": (0.05, 0.4), "contrast": (1.5, 10.0),
-            "elongation": (1.0, 1.6), "rings": (0.0, 1.0), "rim": (1.5, 4.0), "clustered": 0.0,
+            "elongation": (1.0, 1.8), "rings": (0.0, 0.7), "rim": (1.5, 4.0), "clustered": 0.0,
         },
     ),
     # Everything else the table allows, a few large compartments included
@@ -55,7 +56,7 @@ VESICLE_STYLES: dict[str, Style] = {
 
 FILAMENT_STYLES: dict[str, Style] = {
     # Crossing filaments all over cells
-    "network": Style(0.2, {"in_cells": (0.7, 1.0), "filaments": (60.0, 400.0), "persistence": (40.0, 500.0)}),
+    "network": Style(0.15, {"in_cells": (0.7, 1.0), "filaments": (60.0, 400.0), "persistence": (40.0, 500.0)}),
     # Fine dense filaments in large cells that fill most of the image, thick bundles among them
     "mesh": Style(
         0.15,
@@ -63,8 +64,8 @@ FILAMENT_STYLES: dict[str, Style] = {
             "in_cells": (0.97, 1.0), "filaments": (150.0, 1000.0), "length": (40.0, 200.0), "width": (0.6, 1.1),
             "radial": 0.0, "leaving": (0.0, 0.03),
             "cells": (1.5, 4.0), "cell_radius": (120.0, 260.0), "cell_elongation": (1.2, 3.0), "order": (0.0, 0.8),
-            "contrast": (3.0, 20.0), "persistence": (60.0, 500.0), "haze": (0.03, 0.3), "blurred": (0.0, 0.5),
-            "psf": (0.7, 1.3), "bundle": (1.0, 1.5), "dotted": 0.0, "branches": (0.0, 0.5),
+            "contrast": (3.0, 20.0), "persistence": (60.0, 500.0), "haze": (0.04, 0.6), "blurred": (0.0, 0.5),
+            "psf": (0.7, 1.5), "bundle": (1.0, 1.5), "dotted": 0.0, "branches": (0.0, 0.5),
         },
     ),
     # Microtubules from a centrosome
@@ -81,8 +82,9 @@ FILAMENT_STYLES: dict[str, Style] = {
         {
             "in_cells": 1.0, "order": (0.7, 0.97), "radial": 0.0, "bundle": (1.0, 3.0), "persistence": (500.0, 5000.0),
             "curl": (0.0, 0.002), "filaments": (40.0, 500.0), "width": (0.8, 3.0), "contrast": (2.0, 10.0),
-            "cells": (1.0, 3.0), "cell_elongation": (1.2, 3.0), "cell_radius": (80.0, 260.0), "haze": (0.08, 1.2),
-            "psf": (0.9, 2.4), "dotted": 0.0, "cortex": (0.0, 0.3), "spikes": (0.0, 0.25), "blurred": (0.0, 0.8),
+            "cells": (1.0, 3.0), "cell_elongation": (1.2, 3.0), "cell_radius": (80.0, 260.0), "haze": (0.1, 2.5),
+            "photons": (20.0, 4000.0), "psf": (0.9, 2.4), "dotted": 0.0, "cortex": (0.0, 0.3), "spikes": (0.0, 0.25),
+            "blurred": (0.0, 0.8),
         },
     ),
     # Branched actin at the edge of a cell, with cortex and filopodia
@@ -113,13 +115,15 @@ FILAMENT_STYLES: dict[str, Style] = {
     ),
     # A few filaments in a hazy cell among blobs, on a noisy, uneven background
     "sparse": Style(
-        0.15,
+        0.2,
         {
-            "in_cells": 1.0, "cells": (0.5, 1.5), "filaments": (12.0, 90.0), "haze": (0.2, 1.2), "leaving": (0.0, 0.05),
-            "background": (0.1, 1.2), "unevenness": (0.2, 0.8), "contrast": (1.5, 5.0), "photons": (15.0, 300.0),
-            "exposure": (0.2, 0.8), "psf": (1.0, 2.2), "cell_radius": (80.0, 180.0), "cell_polygons": (0.5, 1.0),
-            "nucleus": 0.0, "texture": (0.0, 0.15), "curl": (0.0, 0.02), "dotted": (0.0, 0.4), "cortex": 0.0,
-            "spikes": 0.0, "blobs": (15.0, 90.0), "blob_radius": (2.5, 9.0), "jpeg": 0.5, "subtracted": 0.0,
+            "in_cells": 1.0, "cells": (0.5, 1.5), "filaments": (15.0, 120.0), "length": (60.0, 300.0),
+            "haze": (0.15, 1.4), "leaving": (0.0, 0.05), "background": (0.1, 1.2), "unevenness": (0.2, 0.9),
+            "grain": (0.0, 0.06),
+            "contrast": (1.2, 5.0), "photons": (20.0, 600.0), "exposure": (0.2, 0.8), "psf": (1.0, 2.2),
+            "cell_radius": (90.0, 200.0), "cell_polygons": (0.5, 1.0), "nucleus": 0.0, "texture": (0.0, 0.15),
+            "persistence": (60.0, 2000.0), "curl": (0.0, 0.015), "dotted": (0.0, 0.3), "cortex": 0.0, "spikes": 0.0,
+            "blobs": (20.0, 120.0), "blob_radius": (2.5, 9.0), "jpeg": 0.5, "subtracted": 0.0,
         },
     ),
     # Unlabelled filaments in vitro by interference reflection: dark, or at another height bright, on an even grey
