@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from segexp.config.overrides import quote, with_resume, with_seeds
+from segexp.config.overrides import quote, with_folds, with_resume, with_seeds, with_sweep
 from segexp.errors import InputError
 
 HARD = [
@@ -112,3 +112,38 @@ def test_seeds_become_a_sweep(given, expected):
 def test_seeds_start_from_one_number():
     with pytest.raises(InputError, match="one seed"):
         with_seeds(["trainer.seeds=2", "seed=1,2"])
+
+
+def test_folds_are_a_sweep_over_all_of_them():
+    assert with_folds(["task=vesicle", "data.fold=range(3)"]) == ["-m", "task=vesicle", "data.fold=1/3,2/3,3/3"]
+    assert with_folds(["-m", "data.fold=range(2)", "seed=0,1"]) == ["-m", "data.fold=1/2,2/2", "seed=0,1"]
+    assert with_folds(["data.fold=2/5"]) == ["data.fold=2/5"]
+    for count in ("0", "1", "99999"):
+        with pytest.raises(InputError, match="wanted 2 or more folds"):
+            with_folds([f"data.fold=range({count})"])
+
+
+def test_a_sweep_goes_on_in_its_folder(tmp_path):
+    place = tmp_path / "a b"
+    (place / "0").mkdir(parents=True)
+    (place / "0" / "job.json").touch()
+    given = [f"sweep.resume={place}", "seed=0,1", "output_dir=elsewhere", "sweep.retry=true"]
+    assert with_sweep(given) == [
+        *["-m", "seed=0,1", "sweep.retry=true", f"sweep.resume='{place}'", f"hydra.sweep.dir='{place}'"]
+    ]
+    assert with_sweep(["seed=0,1"]) == ["seed=0,1"]
+    assert with_sweep(["seed=0,1", "sweep.resume=null"]) == ["seed=0,1", "sweep.resume=null"]
+
+
+def test_a_sweep_that_is_not_there_is_begun_only_where_that_is_its_place(tmp_path):
+    with pytest.raises(InputError, match="wanted the folder of a sweep"):
+        with_sweep(["-m", f"sweep.resume={tmp_path}"])
+    with_sweep(["-m", f"sweep.resume={tmp_path}", f"output_dir={tmp_path}"])
+    (tmp_path / "multirun.yaml").touch()  # killed before its first job
+    with_sweep(["-m", f"sweep.resume={tmp_path}"])
+
+
+def test_a_job_gone_on_with_by_hand_is_no_sweep(tmp_path):
+    folder = stopped_run(tmp_path / "0", ["task=vesicle", "sweep.resume=x", "sweep.retry=true"])
+    place = quote(str(folder))
+    assert with_resume([f"resume={folder}"]) == ["task=vesicle", f"resume={place}", f"output_dir={place}"]

@@ -35,9 +35,9 @@ def test_a_line_a_job_with_epoch_score_and_time_left(tmp_path):
     (jobs[1].folder / "progress.json").write_text(json.dumps(progress))
     console.print(board.render())
     lines = out.getvalue().splitlines()[1:]  # behind that job 1 starts
-    assert lines[0].split() == ["job", "state", "epochs", "score", "left", "settings"]
-    assert lines[1].split() == ["0", "done", "0.7500", "1:23", "trainer.lr=0"]
-    assert lines[2].split() == ["1", "running", "3", "0.5000", "1:00", "trainer.lr=1"]
+    assert lines[0].split() == ["job", "state", "epochs", "score", "time", "settings"]
+    assert lines[1].split() == ["0", "done", "0.7500", "took", "1:23", "trainer.lr=0"]
+    assert lines[2].split() == ["1", "running", "3", "0.5000", "1:00", "left", "trainer.lr=1"]
     assert lines[3].split() == ["2", "waiting", "trainer.lr=2"]
     assert lines[4] == "1 running, 1 done, 1 waiting"
 

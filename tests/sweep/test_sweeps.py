@@ -99,9 +99,10 @@ def test_a_sweep_goes_on_with_a_further_value_and_runs_nothing_twice(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_sweep_killed_twice_wastes_at_most_an_epoch_of_each_running_job(tmp_path, jobs):
-    """Two rates and three seeds: 6 jobs of 6 epochs of 8 steps."""
+    """Two rates and three seeds: 6 jobs of 6 epochs, which take long enough for the state to be saved after each."""
     environment, steps = counting(tmp_path)
-    sized = ["data.synthetic.train=8", "data.synthetic.size=128", "task.crop=64", "trainer.batch_size=4"]
+    sized = ["data.synthetic.train=8", "data.synthetic.size=256", "task.crop=128", "trainer.batch_size=4"]
+    sized += ["model.widths=[16,32]"]
     settings = ["task=vesicle", *TINY, *sized, "trainer.epochs=6", "trainer.lr=1e-3,3e-3", "seed=0,1,2"]
     command = [sys.executable, str(ROOT / "train.py"), "-m", *settings, f"hydra.launcher.jobs={jobs}"]
     place = ["output_dir=sweep", "sweep.resume=sweep"]  # begins it, too

@@ -107,8 +107,8 @@ class Board:
     def render(self) -> RenderableType:
         """The table of all jobs, as much of it as fits the terminal, and a line on the whole."""
         table = Table(box=None, header_style="bold", expand=False)
-        for name in ("job", "state", "epochs", "score", "left", "settings"):
-            table.add_column(name, justify="right" if name in ("job", "epochs", "score", "left") else "left")
+        for name in ("job", "state", "epochs", "score", "time", "settings"):
+            table.add_column(name, justify="right" if name in ("job", "epochs", "score", "time") else "left")
             table.columns[-1].no_wrap = True
         ordered = sorted(self.records, key=lambda record: (_ORDER.index(record.status), record.number))
         room = max(3, self.console.height - 4)
@@ -116,8 +116,8 @@ class Board:
             progress = read_progress(record.folder) if record.status == RUNNING else {}
             epochs, score, left = _progress_words(progress)
             if record.status == DONE:
-                score, left = _number(record.score), "" if record.seconds is None else clock(record.seconds)
-            cells = [str(record.number), record.status, epochs, score, left.removesuffix(" left")]
+                score, left = _number(record.score), "" if record.seconds is None else f"took {clock(record.seconds)}"
+            cells = [str(record.number), record.status, epochs, score, left]
             style = _COLOURS[record.status]
             table.add_row(*(Text(cell, style=style) for cell in cells), Text(self._titles[id(record)]))
         more = [Text(f"... and {len(ordered) - room} more", style="dim")] if len(ordered) > room else []

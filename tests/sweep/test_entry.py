@@ -1,0 +1,110 @@
+"""Where a job belongs, and whether it is passed by, gone on with or begun."""
+
+from types import SimpleNamespace
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from segexp import provenance
+from segexp.config import conf_dir
+from segexp.sweep.entry import enter
+from segexp.sweep.identity import identify
+from segexp.sweep.launch import check_settings, environments, visible_gpus
+from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Identity
+from tests.test_scripts import write_dataset
+
+
+def config(*overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("config", ["task=vesicle", "output_dir=o", *overrides])
+
+
+def hydra(number=0, sweeper="x"):
+    return SimpleNamespace(
+        job=SimpleNamespace(num=number),
+        overrides=SimpleNamespace(task=["task=vesicle", "sweep.retry=true"]),
+        mode="MULTIRUN",
+        sweeper={"_target_": sweeper},
+    )
+
+
+def entered(tmp_path, *overrides, status=None, state=True):
+    """What becomes of job 0, which an earlier sitting left in this status."""
+    record = enter(config(), hydra(), tmp_path, tmp_path / "0").record
+    record.folder.mkdir()
+    if status is not None:
+        record.save(status=status)
+    if state:
+        (record.folder / "last.pth").touch()
+    return enter(config(*overrides), hydra(), tmp_path, tmp_path / "0")
+
+
+@pytest.mark.parametrize(
+    ("status", "retry", "runs", "resumes"),
+    [
+        (DONE, "false", False, False),
+        (GIVEN_UP, "false", False, False),
+        (FAILED, "false", False, False),
+        (FAILED, "true", True, True),
+        (INTERRUPTED, "false", True, True),
+        (RUNNING, "false", True, True),  # killed
+        (DONE, "true", False, False),
+    ],
+)
+def test_a_sweep_that_goes_on(tmp_path, status, retry, runs, resumes):
+    found = entered(tmp_path, "sweep.resume=s", f"sweep.retry={retry}", status=status)
+    assert (found.runs, found.resumes, found.record.folder.name) == (runs, resumes, "0")
+
+
+def test_a_job_without_a_state_is_begun(tmp_path):
+    found = entered(tmp_path, "sweep.resume=s", status=RUNNING, state=False)
+    assert (found.runs, found.resumes) == (True, False)
+
+
+def test_a_sweep_that_begins_anew_runs_everything_in_its_own_folders(tmp_path):
+    found = entered(tmp_path, status=DONE)
+    assert (found.runs, found.resumes) == (True, False)
+
+
+def test_another_job_is_put_beside_it(tmp_path):
+    found = entered(tmp_path, "sweep.resume=s", "trainer.lr=0.5", status=DONE)
+    assert (found.runs, found.resumes, found.record.folder.name, found.record.number) == (True, False, "1", 1)
+    assert found.record.overrides == ["task=vesicle"]
+
+
+@pytest.mark.parametrize("cluster", [True, False])
+def test_a_job_that_its_cluster_starts_again_goes_on_in_newer_code(tmp_path, monkeypatch, cluster):
+    if cluster:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    entered(tmp_path, status=RUNNING)
+    monkeypatch.setattr(provenance, "code_version", lambda: "newer")
+    found = enter(config(), hydra(), tmp_path, tmp_path / "0")
+    assert (found.runs, found.resumes) == (True, cluster)
+    assert found.record.identity.code == "newer"
+    resumed = enter(config("sweep.resume=s"), hydra(), tmp_path, tmp_path / "0")
+    assert (resumed.resumes, resumed.record.folder.name) == (False, "1")
+    assert resumed.words == f"{tmp_path / '0'} was made with other code"
+
+
+def test_identity(tmp_path):
+    data = write_dataset(tmp_path / "data")
+    one = identify(config(f"data.root={data}"))
+    assert one == identify(config(f"data.root={data}", "output_dir=elsewhere", "sweep.resume=s", "trainer.lr=1e-3"))
+    assert one.differs(identify(config(f"data.root={data}", "trainer.lr=2e-3"))) == "settings"
+    (data / "val" / "mask" / "2.npy").write_bytes(b"")
+    assert one.differs(identify(config(f"data.root={data}"))) == "data"
+    assert identify(config()).data == "generated"
+    assert identify(config("trainer.lr=fast")).data == "unreadable"
+    assert isinstance(one, Identity)
+
+
+def test_settings_of_the_launcher(monkeypatch):
+    for wrong in [(0, None), ("two", None), (True, None), (2, 0), (2, "many")]:
+        with pytest.raises(SystemExit, match=r"error: hydra\.launcher\."):
+            check_settings(*wrong)
+    check_settings(2, 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    assert visible_gpus() == ["3", "5"]
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in environments(2, 1, None)] == ["3", "5"]
+    assert "CUDA_VISIBLE_DEVICES" not in environments(1, 1, None)[0]
+    assert environments(1, 1, [7])[0]["CUDA_VISIBLE_DEVICES"] == "7"
