@@ -30,7 +30,9 @@ def test_the_best_comes_first_and_the_others_are_worse_or_level(tmp_path):
     text = out.getvalue()
     assert "really worse than the best: lr=0" in text
     assert "cannot be told from the best: lr=2" in text
-    assert text.splitlines()[1].split()[:4] == ["lr=1", "1", "12", f"{BASE.mean():.4f}"]
+    assert text.splitlines()[1].split() == [f"{BASE.mean():.4f}", "best", "lr=1"]
+    assert text.splitlines()[3].split()[-2:] == ["worse", "lr=0"]
+    assert "1 runs and 12 images each" in text
 
 
 def test_many_comparisons_are_reckoned_with(tmp_path):

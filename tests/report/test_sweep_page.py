@@ -56,6 +56,17 @@ def test_seeds_are_taken_together():
     assert repeats(jobs[1:]) == []
 
 
+def test_the_best_on_average_is_said_where_jobs_are_repeats():
+    jobs = [
+        {"job": str(k), "score": score, "values": {"seed": seed, "lr": rate}}
+        for k, (score, seed, rate) in enumerate([(0.9, "0", "1"), (0.1, "1", "1"), (0.6, "0", "2"), (0.7, "1", "2")])
+    ]
+    assert sentence(jobs, ["seed", "lr"]) == (
+        "4 jobs over seed, lr; the best, job 0, scores 0.900 with seed=0, lr=1. "
+        "Best on average is lr=2 with 0.650 over 2 seeds."
+    )
+
+
 def test_folds_are_on_the_page(tmp_path):
     rows = [[job, "done", 0.6 + 0.1 * job, 1, f"{job + 1}/2", "2", f"{job}", ""] for job in range(2)]
     folder = write_sweep(tmp_path / "s", rows)

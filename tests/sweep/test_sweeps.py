@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from segexp.sweep.ledger import DONE, FAILED, INTERRUPTED, read_job, read_jobs
+from segexp.sweep.ledger import DONE, FAILED, INTERRUPTED, hold, read_job, read_jobs
 from tests.test_scripts import ROOT, TINY, first_on_path, folder_flags, script, write_dataset
 
 SWEEP = ["train.py", "-m", "task=vesicle", *TINY]
@@ -210,3 +210,24 @@ def test_a_signal_ends_all_jobs_with_their_state_saved(tmp_path, name):
         assert (tmp_path / "sweep" / job / "last.pth").is_file()
         assert "Traceback" not in (tmp_path / "sweep" / job / "job.log").read_text()
     assert not (tmp_path / "sweep" / "2" / "last.pth").exists()
+
+
+@pytest.mark.slow
+def test_jobs_save_their_state_and_end_when_the_sweep_alone_is_killed(tmp_path):
+    settings = ["task=vesicle", *TINY, "trainer.epochs=3000", "trainer.validate_every=1000", "output_dir=sweep"]
+    process = subprocess.Popen([sys.executable, str(ROOT / "train.py"), "-m", *settings], cwd=tmp_path)
+    job = tmp_path / "sweep" / "0"
+    wait(lambda: (job / "progress.json").exists())
+    process.kill()
+    process.wait()
+    wait(lambda: read_job(job).status == INTERRUPTED)
+    assert (job / "last.pth").is_file()
+    with hold(job):  # its process has gone
+        assert "stopped by SIGTERM; the state of job 0 is saved" in (job / "job.log").read_text()
+
+
+def wait(condition, seconds=200):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)

@@ -65,26 +65,29 @@ def print_seeds(candidate: Candidate, console: Console | None = None) -> None:
 def print_ranking(result: dict[str, Any], console: Console | None = None) -> None:
     """A row a setting, the best first, with what its difference from the best is worth."""
     console = console or Console(highlight=False, soft_wrap=True)
+    rows, words = result["rows"], SCORES[result["monitor"]].words
+    sizes = {(row["runs"], row["images"]) for row in rows}
     table = Table(box=None, header_style="bold")
+    for name in (words, "difference", "95 % interval", "p (Holm)", ""):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("setting", overflow="fold")
-    words = SCORES[result["monitor"]].words
-    for name in ("runs", "images", words, "over seeds", "difference", "95 % interval", "p corrected", ""):
-        table.add_column(name, justify="right")
-    for row in result["rows"]:
-        cells = [str(row["runs"]), str(row["images"]), number(row["mean"])]
-        cells.append("-" if row["spread"] is None else f"± {row['spread']:.4f}")
+    for row in rows:
+        mean = number(row["mean"]) + ("" if row["spread"] is None else f" ± {row['spread']:.4f}")
+        cells = ["", "", ""]
         if "verdict" in row:
-            cells += [f"{row['difference']:+.4f}", interval(row["interval"], "+.4f"), f"{row['p_corrected']:.2g}"]
-        else:
-            cells += ["", "", ""]
-        table.add_row(
-            escape(row["name"]), *cells, *(["", "", ""] if "verdict" not in row else []), row.get("verdict", "best")
-        )
+            cells = [f"{row['difference']:+.4f}", interval(row["interval"], "+.4f"), f"{row['p_corrected']:.2g}"]
+        size = f" ({row['runs']} runs, {row['images']} images)" if len(sizes) > 1 else ""
+        table.add_row(mean, *cells, row.get("verdict", "best"), escape(row["name"] + size))
     console.print(table)
+    repeated = any(row["spread"] is not None for row in rows)
+    line = "mean over images" + (" ± standard deviation over seeds" if repeated else "")
+    if len(sizes) == 1:
+        line += f"; {rows[0]['runs']} runs and {rows[0]['images']} images each"
+    console.print(line, markup=False)
     for line in result["notes"]:
         console.print(line, markup=False)
-    worse = [row["name"] for row in result["rows"] if row.get("verdict") == "worse"]
-    level = [row["name"] for row in result["rows"] if row.get("verdict") not in (None, "worse")]
+    worse = [row["name"] for row in rows if row.get("verdict") == "worse"]
+    level = [row["name"] for row in rows if row.get("verdict") not in (None, "worse")]
     for names, text in ((worse, "really worse than the best"), (level, "cannot be told from the best")):
         if names:
             console.print(f"{text}: {'; '.join(names)}", markup=False)

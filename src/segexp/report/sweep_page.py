@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from segexp.errors import InputError
-from segexp.evaluation.repeats import group, repeated, varied
+from segexp.evaluation.repeats import REPEATS, best_group, group, repeated, varied
 from segexp.report.charts import decimal
 from segexp.report.page import fill
 from segexp.report.sweep_charts import effect_chart, parallel_chart
@@ -27,7 +27,8 @@ def render_sweep(folder: Path) -> str:
     columns = {name: [job["values"].get(name, "") for job in done] for name in parameters}
     scores = [job["score"] for job in done]
     if len(done) > 1 and parameters:
-        charts = [effect_chart(name, values, scores, "score") for name, values in columns.items()]
+        effects = [name for name in parameters if name not in REPEATS] or parameters
+        charts = [effect_chart(name, columns[name], scores, "score") for name in effects]
     return fill(
         "sweep.html",
         title=f"Sweep · {folder.resolve().name}",
@@ -76,7 +77,12 @@ def sentence(jobs: list[dict[str, Any]], parameters: list[str]) -> str:
         return f"{text}; none has a score."
     best = max(done, key=lambda job: job["score"])
     values = ", ".join(f"{name}={best['values'].get(name, '')}" for name in parameters)
-    return f"{text}; the best, job {best['job']}, scores {best['score']:.3f}{' with ' + values if values else ''}."
+    text += f"; the best, job {best['job']}, scores {best['score']:.3f}{' with ' + values if values else ''}."
+    groups = group([job["values"] for job in done], [job["score"] for job in done])
+    if len(groups) > 1 and repeated(groups):
+        first = best_group(groups)
+        text += f" Best on average is {first.name} with {first.mean:.3f} over {first.units}."
+    return text
 
 
 def repeats(jobs: list[dict[str, Any]]) -> list[list[str]]:
