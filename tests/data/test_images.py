@@ -279,3 +279,9 @@ def test_an_orientation_is_told_and_never_applied(tmp_path, suffix, turn):
     Image.fromarray(picture).save(path, **({"lossless": True} if suffix == ".webp" else {}))
     with open_image(path) as image:
         assert image.orientation == 1
+
+
+def test_a_zarr_folder_says_what_is_read_instead(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    with pytest.raises(InputError, match=r"a\.zarr: a folder.*tiled TIFF"):
+        read_image(tmp_path / "a.zarr")

@@ -36,7 +36,7 @@ class ImageFacts:
         saturated: share of the pixels at the camera's ceiling (255, 4095, 65535, ...), where the maximum is one.
         values: how many different values there are, at most 3.
         grey: whether all channels hold the same, but for what JPEG does to them.
-        digest: BLAKE2b of shape, dtype and pixels: equal for equal images, whatever the file format.
+        digest: hash of shape, dtype and pixels: equal for equal images, whatever the file format.
         descriptor: float32 (256,) of norm 1, or zeros for an image without structure.
     """
 
@@ -66,7 +66,7 @@ class MaskFacts:
         areas: int32, pixels of each object, of up to 512 of them.
         middle: pixels of the object that the middle foreground pixel belongs to; specks hardly count in it.
         width: mean thickness of the foreground in pixels; 0 where there is none.
-        digest: BLAKE2b of the labels.
+        digest: hash of the labels.
     """
 
     class_pixels: tuple[int, ...]
@@ -101,8 +101,8 @@ def mask_facts(labels: NDArray[np.uint8], classes: int) -> MaskFacts:
     if not any(class_pixels[1:]):
         empty = np.zeros(0, np.int32)
         return MaskFacts(class_pixels, ignored, 0, empty, 0, 0.0, _digest(labels, str(labels.shape)))
-    number, _, table, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
-    areas = np.sort(table[1:, cv2.CC_STAT_AREA])
+    number, numbered = cv2.connectedComponents(foreground, connectivity=8)
+    areas = np.sort(np.bincount(numbered.ravel(), minlength=number)[1:])  # three quarters of ...WithStats' time
     kept = areas[:: -(-len(areas) // _KEPT_OBJECTS)].astype(np.int32)
     middle = int(areas[np.searchsorted(areas.cumsum(), areas.sum() / 2)])
     width = _mean_width(foreground)
@@ -191,6 +191,6 @@ def _mean_width(foreground: NDArray[np.uint8]) -> float:
 
 
 def _digest(array: NDArray, *words: str) -> str:
-    digest = hashlib.blake2b(" ".join(words).encode(), digest_size=16)
+    digest = hashlib.sha256(" ".join(words).encode())  # half of BLAKE2b's time where the processor helps
     digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]

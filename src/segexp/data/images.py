@@ -6,7 +6,7 @@ nothing at all for a broken one. What a header declares is judged before room is
 """
 
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,20 @@ Page = int | str | None
 Channel = int | list[int] | tuple[int, ...] | None
 
 
-class ImageFile:
+class _Closing:
+    """What is closed at the end of its ``with`` statement."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class ImageFile(_Closing):
     """An image file open for reading, whole or by window; use it in a ``with`` statement.
 
     Uncompressed TIFF and ``.npy`` are memory-mapped, of a compressed TIFF only the strips or tiles that a window
@@ -85,14 +98,6 @@ class ImageFile:
         self.shape: tuple[int, ...] = (reader.height, reader.width)
         if kept > 1 or isinstance(channel, (list, tuple)):
             self.shape = (*self.shape, kept)
-
-    def __enter__(self) -> "ImageFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -175,7 +180,7 @@ def read_mask(path: str | Path, page: int | None = None) -> NDArray:
         return mask.read()
 
 
-class MaskFile:
+class MaskFile(_Closing):
     """A mask open for reading, whole or by window, as `read_mask` reads it; use it in a ``with`` statement.
 
     Attributes:
@@ -194,14 +199,6 @@ class MaskFile:
         if len(self._file.shape) != 2 and not self._file.colour:
             self.close()
             raise InputError(f"{path}: shape {self._file.shape}; a mask is (height, width)")
-
-    def __enter__(self) -> "MaskFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -246,7 +243,8 @@ def _reader(path: Path, raw: bool) -> TiffReader | ArrayReader | PictureReader:
 def _check_file(path: Path, suffixes: tuple[str, ...], wanted: str) -> None:
     try:
         if path.is_dir():
-            raise InputError(f"{path}: a folder; wanted a file")
+            tiled = "; zarr is not read: save it as a tiled TIFF" if path.suffix.lower() == ".zarr" else ""
+            raise InputError(f"{path}: a folder; wanted a file{tiled}")
         if not path.is_file():
             there = " (a pipe or a device)" if path.exists() else " (a link to nowhere)" if path.is_symlink() else ""
             raise InputError(f"{path}: no such file{there}")
