@@ -6,6 +6,7 @@ so on) and returns the name of the file that must be named.
 
 import json
 import os
+import shutil
 import struct
 import unicodedata
 import zipfile
@@ -72,10 +73,17 @@ IMAGES = {
 }
 
 
+def emptied(folder: Path, kind: str, name: str) -> Path:
+    """The path of a file of the training set, which is gone now."""
+    path = folder / "train" / kind / name
+    path.unlink()
+    return path
+
+
 def put_image(folder: Path, kind: str = "tiff", image: np.ndarray | None = None) -> Path:
     """Replace ``train/img/a.tif`` by a sound image of another format; returns its path."""
     suffix, write = IMAGES[kind]
-    (folder / "train" / "img" / "a.tif").unlink()
+    emptied(folder, "img", "a.tif")
     path = folder / "train" / "img" / f"a{suffix}"
     write(path, picture() if image is None else image)
     return path
@@ -83,7 +91,7 @@ def put_image(folder: Path, kind: str = "tiff", image: np.ndarray | None = None)
 
 def put_bytes(folder: Path, suffix: str, data: bytes) -> str:
     """Replace ``train/img/a.tif`` by these bytes under another ending."""
-    (folder / "train" / "img" / "a.tif").unlink()
+    emptied(folder, "img", "a.tif")
     (folder / "train" / "img" / f"a{suffix}").write_bytes(data)
     return f"a{suffix}"
 
@@ -291,7 +299,7 @@ class Attack:
 
 @case("pickled image", "pickle")
 def _(folder):
-    (folder / "train" / "img" / "a.tif").unlink()
+    emptied(folder, "img", "a.tif")
     np.save(folder / "train" / "img" / "a.npy", np.array([[Attack(folder / "owned")]], object), allow_pickle=True)
     return "a.npy"
 
@@ -321,48 +329,42 @@ def _(folder):
 
 @case("folder called like an image", "folder")
 def _(folder):
-    path = folder / "train" / "img" / "a.tif"
-    path.unlink()
+    path = emptied(folder, "img", "a.tif")
     path.mkdir()
     return "a.tif"
 
 
 @case("folder called like a mask", "folder")
 def _(folder):
-    path = folder / "train" / "mask" / "a.npy"
-    path.unlink()
+    path = emptied(folder, "mask", "a.npy")
     path.mkdir()
     return "a.npy"
 
 
 @case("link to nowhere", "link")
 def _(folder):
-    path = folder / "train" / "img" / "a.tif"
-    path.unlink()
+    path = emptied(folder, "img", "a.tif")
     path.symlink_to("absent.tif")
     return "a.tif"
 
 
 @case("mask that links to nowhere", "link")
 def _(folder):
-    path = folder / "train" / "mask" / "a.npy"
-    path.unlink()
+    path = emptied(folder, "mask", "a.npy")
     path.symlink_to(folder / "absent.npy")
     return "a.npy"
 
 
 @case("link to itself", "link")
 def _(folder):
-    path = folder / "train" / "img" / "a.tif"
-    path.unlink()
+    path = emptied(folder, "img", "a.tif")
     path.symlink_to("a.tif")
     return "a.tif"
 
 
 @case("links in a circle", "link")
 def _(folder):
-    path = folder / "train" / "img" / "a.tif"
-    path.unlink()
+    path = emptied(folder, "img", "a.tif")
     path.symlink_to("a.other")
     path.with_name("a.other").symlink_to("a.tif")
     return "a.tif"
@@ -408,7 +410,7 @@ def _(folder):
 
 @case("mask without an image", "no image of that name")
 def _(folder):
-    (folder / "train" / "img" / "a.tif").unlink()
+    emptied(folder, "img", "a.tif")
     return "a.npy"
 
 
@@ -497,25 +499,19 @@ def _(folder):
 
 @case("no folder of masks", "no such folder")
 def _(folder):
-    for path in (folder / "train" / "mask").iterdir():
-        path.unlink()
-    (folder / "train" / "mask").rmdir()
+    shutil.rmtree(folder / "train" / "mask")
     return "mask"
 
 
 @case("no folder of images", "no such folder")
 def _(folder):
-    for path in (folder / "val" / "img").iterdir():
-        path.unlink()
-    (folder / "val" / "img").rmdir()
+    shutil.rmtree(folder / "val" / "img")
     return "img"
 
 
 @case("a file where the masks should be", "no such folder")
 def _(folder):
-    for path in (folder / "train" / "mask").iterdir():
-        path.unlink()
-    (folder / "train" / "mask").rmdir()
+    shutil.rmtree(folder / "train" / "mask")
     (folder / "train" / "mask").write_text("masks")
     return "mask"
 
