@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segexp import synthesis
-from segexp.synthesis import scene
+from segexp.synthesis import cells, filaments, optics, scene, vesicles
 
 
 @pytest.mark.parametrize("task", synthesis.TASKS)
@@ -173,6 +173,14 @@ def test_subtraction_leaves_the_background_at_zero():
         assert cut[mask == 1].mean() > 2 * cut[mask == 0].mean()
 
 
+def test_what_8_bits_cannot_show_is_not_foreground():
+    dim = {"exposure": 0.004, "bits": 16, "photons": 1000.0, "coverage": 0.1, "style": "any", "subtracted": 0.0}
+    _, shown = synthesis.generate("vesicle", 2, 96, 0, jpeg=0.0, **dim)
+    _, lost = synthesis.generate("vesicle", 2, 96, 0, jpeg=1.0, **dim)
+    assert shown.sum() > 100
+    assert lost.sum() == 0
+
+
 def test_jpeg_is_of_8_bits():
     images, _ = synthesis.generate("vesicle", 3, 64, 0, jpeg=1.0, stretch=1.0)
     assert set(np.unique(images % 257)) == {0}
@@ -228,22 +236,37 @@ def test_the_number_of_threads_changes_nothing(task):
 def test_rendering_on_a_gpu_never_waits_for_it(task):
     """Tensors of the meta device have no values: any reading back raises, and so does mixing with the CPU's."""
     styles = list(synthesis.tables(task)[1])
-    layouts = [scene.layout(task, (64, 80), 0, i, styles, {"hot_pixels": 1e-3}) for i in range(4)]
+    some = {"hot_pixels": 1e-3, "jpeg": 0.5, "airy": 0.5, "dark": 0.5, "subtracted": 0.5}
+    layouts = [scene.layout(task, (64, 80), 0, i, styles, some) for i in range(6)]
     image, _, labels, visible = scene.compute(task, layouts, (64, 80), torch.device("meta"))
-    assert image.shape == labels.shape == (4, 64, 80)
+    assert image.shape == labels.shape == (6, 64, 80)
     assert {image.device.type, labels.device.type, visible.device.type} == {"meta"}
+    asked = synthesis.Foreground(share=0.5, faint=2, unfocused=255)
+    _, masks = synthesis.render(task, range(3), 64, seed=0, device="meta", foreground=asked)
+    assert masks.shape == (3, 64, 64)
     images, masks = synthesis.render(task, range(40), 64, seed=0, device="meta")
     assert (images.dtype, masks.dtype, images.device.type) == (torch.uint16, torch.uint8, "meta")
     assert images.shape == masks.shape == (40, 64, 64)
 
 
-def test_the_page_lists_every_row_with_its_range():
+def test_the_page_lists_every_row_and_style():
     page = Path(__file__).parents[2] / "docs" / "synthesis.md"
     if not page.is_file():
         pytest.skip("docs/ is not here")
-    rows = [line.split("|")[1:4] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    listed = {name.strip(" `"): (low.strip(), high.strip()) for name, low, high in rows}
-    for task in synthesis.TASKS:
-        for name, row in synthesis.tables(task)[0].items():
-            if name != "contrast" and name not in ("in_cells", "blurred"):  # both tasks have these, with other ranges
-                assert listed[name] == (f"{row.low:g}", f"{row.high:g}"), name
+    text = page.read_text(encoding="utf-8")
+    tables = {
+        "Vesicles:": vesicles.VESICLES, "Filaments:": filaments.FILAMENTS, "Cells, both tasks:": cells.CELLS,
+        "Optics and camera, both tasks:": optics.OPTICS,
+    }  # fmt: skip
+    spacings = {"linear": "value", "log": "logarithm", "integer": "whole numbers", "chance": "yes or no"}
+    for head, table in tables.items():
+        wanted = [
+            f"| `{name}` | {row.low:g} | {row.high:g} | {row.unit} | {row.meaning} | {spacings[row.spacing]} |"
+            for name, row in table.items()
+        ]
+        assert text.split(f"\n{head}\n\n")[1].split("\n\n")[0].splitlines()[2:] == wanted
+    for word, task in (("Vesicle", "vesicle"), ("Filament", "cytoskeleton")):
+        known = synthesis.tables(task)[1]
+        total = sum(style.weight for style in known.values())
+        shares = [f"`{name}` ({100 * style.weight / total:.0f} %)" for name, style in known.items()]
+        assert f"{word} styles: {', '.join(shares)}." in text

@@ -61,6 +61,12 @@ def test_noise_is_standard_normal_and_differs_between_keys():
     assert abs(float((z[:, :, 1:] * z[:, :, :-1]).mean())) < 0.01
 
 
+def test_both_halves_of_a_key_decide_the_noise():
+    keys = torch.tensor([5, 5 + (1 << 32), 6], dtype=torch.int64)
+    z = noise.normal(keys, 128, 128).flatten(1)
+    assert torch.corrcoef(z).fill_diagonal_(0).abs().max() < 0.04
+
+
 def test_noise_depends_on_its_key_alone():
     assert torch.equal(noise.normal(_keys(3), 20, 31)[2], noise.normal(_keys(3)[2:], 20, 31)[0])
 

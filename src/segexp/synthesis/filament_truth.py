@@ -14,6 +14,7 @@ from segexp.synthesis.truth import Truth, View
 
 THIN = (2.0, 2.5)  # px, groups of masks so narrow that looking along columns or rows misses nothing at bends
 WIDEST_THIN = THIN[-1]
+AT_ONCE = 2_000_000  # pixels looked at: some 100 MB
 AROUND = 5  # steps to either side that decide together whether a stretch is visible: some 30 px in all
 
 
@@ -113,12 +114,13 @@ def _label(labels: Tensor, s: Steps, columns: Columns, chosen: Tensor, shape: tu
             pick = torch.from_numpy(order).to(device)
             half = int(0.5 * high * 2**0.5 + 0.501)  # no pixel farther than this from the rounded place is covered
             _label_thin(labels, s, pick, torch.from_numpy(steep).to(device), reach[pick], half, shape)
-    wide = np.flatnonzero(~narrow & seen)
-    for begin in range(0, len(wide), 20000):  # some 100 MB at a time
-        some = wide[begin : begin + 20000]
-        pick = torch.from_numpy(some).to(device)
-        half = int((length[some] + extents[some]).max() / 2 + 0.501)
-        _label_wide(labels, s, pick, reach[pick], half, shape)
+    reaches = (0.5 * (length + extents) + 0.501).astype(int)
+    for half in np.unique(reaches[~narrow & seen]):
+        wide = np.flatnonzero(~narrow & seen & (reaches == half))
+        most = max(1, AT_ONCE // (2 * int(half) + 1) ** 2)
+        for begin in range(0, len(wide), most):
+            pick = torch.from_numpy(wide[begin : begin + most]).to(device)
+            _label_wide(labels, s, pick, reach[pick], int(half), shape)
 
 
 def truth(batch: Sequence[Filaments], laid: tuple[Steps, Columns], view: View, faint: bool) -> Truth:

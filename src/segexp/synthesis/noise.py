@@ -22,9 +22,17 @@ def _fold(bits: Tensor, by: int) -> Tensor:
     return bits.bitwise_xor_((bits >> by).bitwise_and_((1 << (32 - by)) - 1))
 
 
+def _mixed(bits: Tensor) -> Tensor:
+    """Mix 32 bits, in place: a change of one changes half of the others."""
+    bits = _fold(bits, 16).mul_(_MIX_1)
+    bits = _fold(bits, 15).mul_(_MIX_2)
+    return _fold(bits, 16)
+
+
 def hashed(keys: Tensor, count: int) -> Tensor:
     """Give 32 mixed bits for each of `count` positions of each key: int64 (B,) -> int32 (B, count)."""
-    low, high = keys.to(torch.int32), (keys >> 32).to(torch.int32)
+    low = _mixed(keys.to(torch.int32))
+    high = _mixed((keys >> 32).to(torch.int32) + low)
     position = torch.arange(1, count + 1, device=keys.device, dtype=torch.int32).mul_(_STEP)
     bits = position + low[:, None]
     bits = _fold(bits, 16).mul_(_MIX_1).bitwise_xor_(high[:, None])
