@@ -32,7 +32,6 @@ def write_results(
     predictor: Predictor,
     samples: list[Sample],
     state: TrainState,
-    settings: dict[str, int | float | str],
     scoring: Scoring,
     log: RunLog,
 ) -> dict[str, float]:
@@ -41,7 +40,6 @@ def write_results(
     Args:
         folder: the run folder.
         best_path: the model file; its weights are put into `predictor`.
-        settings: hyperparameters shown with the scores in TensorBoard.
         scoring: which scores, and what may be chosen on the validation images and put into the model file.
     """
     network, _ = checkpoint.load_model(best_path)
@@ -70,7 +68,7 @@ def write_results(
         "model": str(best_path),
     }
     write_json(folder / "summary.json", summary)
-    log.hyperparameters(settings, {f"best/{name}": value for name, value in best.items() if name != "epoch"})
+    log.best(best)
     log.stop_bar()
     log.record(f"best {best}; model {best_path}")
     if best["recall"] == 0:

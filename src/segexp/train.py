@@ -59,8 +59,10 @@ from segexp.run import TrainingRun
 from segexp.search.command import job_verdict
 from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.entry import enter, restarted, settle
-from segexp.sweep.ledger import FAILED, GIVEN_UP, INTERRUPTED, PROGRESS, RUNNING, Teller, hold, read_job
+from segexp.sweep.ledger import FAILED, GIVEN_UP, INTERRUPTED, PROGRESS, RUNNING, Teller, hold, read_job, settings_of
 from segexp.training.loop import fit
+from segexp.training.mlflow_log import FILE as MLFLOW
+from segexp.training.mlflow_log import MlflowLog, tracking_uri
 from segexp.training.runlog import RunLog
 from segexp.training.state import TrainState
 from segexp.training.stop import Pruned, Stopped, StopRequest, pass_on
@@ -228,7 +230,7 @@ def sweep_job(cfg: DictConfig, wanted: Path, ranks: Ranks) -> float:
 def forget_run(folder: Path) -> None:
     """Remove the records of an earlier run in the same folder, so that two never mix; model files stay."""
     records = ["metrics.csv", "train.log", "run.json", "summary.json", "report.html", splits.FILE]
-    records += [FAILURE, PRUNED, PROGRESS]
+    records += [FAILURE, PRUNED, PROGRESS, MLFLOW]
     many = ("events.out.tfevents.*", "val/*.png", "val/scores.csv", "val/evaluation.json", "val/pictures.json")
     for path in (path for pattern in (*records, *many) for path in folder.glob(pattern)):
         path.unlink()
@@ -254,8 +256,11 @@ def run(
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             console = Console(file=stack.enter_context(open(os.devnull, "w")))
         stop = stack.enter_context(StopRequest().listening())
-        log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell))
+        uri = tracking_uri(cfg.trainer.mlflow) if ranks.first else None
+        mlflow = MlflowLog(folder, uri, cfg.task.name, print) if uri else None
+        log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell, mlflow))
         training = assemble(cfg, folder, ranks, stop, log, resume)
+        log.begin(compared(cfg, training))
         state = TrainState()
         if resume:
             state = training.restore()
@@ -346,19 +351,38 @@ def assemble(cfg: RunConfig, folder: Path, ranks: Ranks, stop: StopRequest, log:
 
 def finish(cfg: RunConfig, folder: Path, training: TrainingRun, state: TrainState, log: RunLog) -> float:
     """Score the best model and write the results; returns its monitored score."""
-    task, plan = cfg.task, training.source.plan
-    model = training.learner.model
-    settings: dict[str, int | float | str] = {
-        "lr": cfg.trainer.lr,
-        "batch_size": plan.batch_size,
-        "crop": plan.size,
-        "seed": cfg.seed,
-        "model": model.title,
-    }
-    val = training.val_samples
-    best = write_results(folder, training.best_path, training.predictor, val, state, settings, task.scoring(), log)
+    val, scoring = training.val_samples, cfg.task.scoring()
+    best = write_results(folder, training.best_path, training.predictor, val, state, scoring, log)
     show_report(folder, log)
-    return best[task.monitor]
+    return best[cfg.task.monitor]
+
+
+def compared(cfg: RunConfig, training: TrainingRun) -> dict[str, int | float | str]:
+    """Settings by which trackers compare runs: the usual ones as they turned out, and those typed for this run."""
+    plan = training.source.plan
+    usual: dict[str, int | float | str] = {
+        "model": training.learner.model.title,
+        "trainer.lr": cfg.trainer.lr,
+        "trainer.batch_size": plan.batch_size,
+        "trainer.weight_decay": cfg.trainer.weight_decay,
+        "task.crop": plan.size,
+        "task.foreground": cfg.task.foreground,
+        "seed": cfg.seed,
+    }
+    typed = settings_of(HydraConfig.get().overrides.task) if HydraConfig.initialized() else {}
+    places = ("data.root", "data.train_", "data.val_img", "data.val_mask", "trainer.mlflow")
+    more = {name: number_or_text(text) for name, text in typed.items() if not name.startswith(places)}
+    return {**more, **usual}
+
+
+def number_or_text(text: str) -> int | float | str:
+    """A value as typed; as a number where it is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def show_report(folder: Path, log: RunLog) -> None:

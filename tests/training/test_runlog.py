@@ -3,9 +3,12 @@
 import csv
 import io
 import re
+from typing import NamedTuple
 
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.api_pb2 import Status
 
 from segexp.training.runlog import RunLog, clock
 from segexp.training.state import TrainState
@@ -15,11 +18,12 @@ SCORES = {"dice": 0.75, "iou": 0.6}
 
 def tell(folder, console, epochs=(1, 2, 3)):
     with RunLog(folder, "dice", console) as log:
+        log.begin({"trainer.lr": 0.001, "model": "UNet", "task.crop": 64, "widths": [4, 8]})
         for epoch in epochs:
             state = TrainState(epoch, 10 * epoch, elapsed=60.0 * epoch)
             log.step(state, epoch / 4, 0.5, 0.001)
             log.epoch(state, epoch / 4, 0.5 / epoch, 0.001, SCORES if epoch != 2 else None)
-        log.hyperparameters({"lr": 0.001}, {"best/dice": 0.75})
+        log.best({"epoch": 1, "dice": 0.75, "rare": 0.1})
 
 
 def test_clock():
@@ -55,7 +59,47 @@ def test_tensorboard_holds_losses_rates_scores_and_hyperparameters(tmp_path):
         events.Tags()["scalars"]
     )
     assert [event.value for event in events.Scalars("val/dice")] == [0.75, 0.75]
-    assert any("hparams" in name for name in events.summary_metadata)
+    assert "best/rare" not in events.Tags()["scalars"]
+
+
+def test_the_hparams_tab_holds_settings_columns_and_the_end(tmp_path):
+    tell(tmp_path / "whole", Console(file=io.StringIO()))
+    log = RunLog(tmp_path / "stopped", "cldice", Console(file=io.StringIO()))
+    log.begin({"trainer.lr": 0.002})
+    log.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    with RunLog(tmp_path / "running", "cldice", Console(file=io.StringIO())) as log:
+        log.begin({"trainer.lr": 0.003})
+        log.tensorboard.flush()
+        (running,) = read_tab(tmp_path / "running")
+    (whole,), (stopped,) = read_tab(tmp_path / "whole"), read_tab(tmp_path / "stopped")
+    assert whole.settings == {"trainer.lr": 0.001, "model": "UNet", "task.crop": 64, "widths": "[4, 8]"}
+    assert whole.columns[0] == "best/dice"
+    assert whole.columns[-1] == "val/dice"
+    assert stopped.columns[0] == "best/cldice"
+    assert [tab.status for tab in (whole, stopped, running)] == ["STATUS_SUCCESS", "STATUS_FAILURE", None]
+
+
+class Tab(NamedTuple):
+    settings: dict
+    columns: list
+    status: str | None
+
+
+def read_tab(folder):
+    """What TensorBoard's own reader finds."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    content = events.PluginTagToContent("hparams")
+    session = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG])
+    experiment = metadata.parse_experiment_plugin_data(content[metadata.EXPERIMENT_TAG])
+    kinds = {"number_value", "string_value", "bool_value"}
+    settings = {
+        name: getattr(value, (kinds & {field.name for field, _ in value.ListFields()}).pop())
+        for name, value in session.hparams.items()
+    }
+    end = content.get(metadata.SESSION_END_INFO_TAG)
+    status = end and Status.Name(metadata.parse_session_end_info_plugin_data(end).status)
+    yield Tab(settings, [info.name.tag for info in experiment.metric_infos], status)
 
 
 def test_a_narrow_terminal_shows_the_bar_on_one_line(tmp_path):

@@ -187,6 +187,7 @@ class TrainerConfig(Checked):
     deterministic: bool = MISSING
     log_every: int = MISSING
     pictures: int = MISSING
+    mlflow: bool | str = MISSING
 
     def problems(self) -> list[str]:
         found: list[str] = []

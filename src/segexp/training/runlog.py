@@ -3,17 +3,21 @@
 import csv
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from segexp.training import hparams
+from segexp.training.mlflow_log import MlflowLog
 from segexp.training.state import Scores, TrainState
+from segexp.training.stop import Pruned, Stopped
 
 _LINE_EVERY = 10.0
 """Seconds between two plain lines where the output is not a terminal, validated epochs apart."""
@@ -41,6 +45,7 @@ class RunLog:
         monitor: the score shown beside the loss.
         console: where to print; a progress bar on a terminal, plain lines elsewhere.
         tell: called with the state and the share of the budget used, 0 to 1, after each step and epoch.
+        mlflow: the run's record there.
     """
 
     def __init__(
@@ -49,8 +54,9 @@ class RunLog:
         monitor: str,
         console: Console | None = None,
         tell: Callable[[TrainState, float], None] | None = None,
+        mlflow: MlflowLog | None = None,
     ):
-        self.folder, self.monitor, self.tell = folder, monitor, tell
+        self.folder, self.monitor, self.tell, self.mlflow = folder, monitor, tell, mlflow
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.tensorboard = SummaryWriter(str(folder))
         self._file = _LogFile(folder / "train.log", encoding="utf-8")
@@ -74,7 +80,11 @@ class RunLog:
     ) -> None:
         self.stop_bar()
         with self._lossy():
+            self.tensorboard._get_file_writer().add_summary(hparams.end(kind is None))
             self.tensorboard.close()
+        if self.mlflow is not None:
+            stopped = kind is not None and issubclass(kind, Stopped | Pruned | KeyboardInterrupt)
+            self.mlflow.close("KILLED" if stopped else "FAILED" if kind else "FINISHED")
         with self._lossy():
             self._file.close()
 
@@ -118,10 +128,23 @@ class RunLog:
         with self._lossy():
             self._file.emit(logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None))
 
-    def hyperparameters(self, settings: dict[str, int | float | str], scores: Scores) -> None:
-        """Fill TensorBoard's HParams tab: settings with the scores they led to."""
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Open the run in TensorBoard's HParams tab, and in MLflow: the settings to compare it by."""
         with self._lossy():
-            self.tensorboard.add_hparams(settings, scores, run_name=".")
+            for summary in hparams.start(settings, hparams.columns(self.monitor)):
+                self.tensorboard._get_file_writer().add_summary(summary)
+        if self.mlflow is not None:
+            self.mlflow.settings(settings)
+
+    def best(self, scores: Scores) -> None:
+        """The scores of the best model: what the HParams tab compares."""
+        named = {f"best/{name}": value for name, value in scores.items() if name != "epoch"}
+        with self._lossy():
+            for name in hparams.columns(self.monitor):
+                if name in named:
+                    self.tensorboard.add_scalar(name, named[name], self.epochs)
+        if self.mlflow is not None:
+            self.mlflow.scores(named, self.epochs)
 
     def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """A training step was taken; `loss` is given on logging steps."""
@@ -153,6 +176,9 @@ class RunLog:
             self.tensorboard.add_scalar("loss/train_epoch", loss, state.epoch)
             for name, value in (scores or {}).items():
                 self.tensorboard.add_scalar(f"val/{name}", value, state.epoch)
+        if self.mlflow is not None:
+            kept = {"loss/train_epoch": loss, "learning_rate": rate, "seconds": state.elapsed}
+            self.mlflow.scores(kept | {f"val/{name}": value for name, value in (scores or {}).items()}, state.epoch)
         shown = "".join(f"  {name} {scores[name]:.4f}" for name in _shown(self.monitor, scores)) if scores else ""
         best = "  best" if scores and state.stale == 0 else ""
         left = self._left(state, progress)

@@ -1,0 +1,127 @@
+"""Records of a run in MLflow, beside those in its folder (the extra ``mlflow``, ``trainer.mlflow=true``).
+
+MLflow 3 no longer opens its file store, so where nothing is said about a server the records go into one SQLite file,
+``mlflow.db`` in the folder where the command was typed, which is also where ``mlflow ui`` looks.
+"""
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from segexp.errors import InputError
+
+FILE = "mlflow.json"
+"""In the run folder: where its record is, so that a resumed run goes on with it."""
+
+
+def tracking_uri(setting: bool | str) -> str | None:
+    """Where records go: None for ``false``; for ``true`` what ``MLFLOW_TRACKING_URI`` says, else ``mlflow.db`` here."""
+    if isinstance(setting, str):
+        return setting if "://" in setting else f"sqlite:///{Path(setting).expanduser().absolute()}"
+    return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').absolute()}") if setting else None
+
+
+class MlflowLog:
+    """One run in MLflow. What goes wrong later, such as a server that is away, is said once and costs no run.
+
+    Args:
+        folder: the run folder.
+        uri: of the tracking server or file, as `tracking_uri` gives it.
+        experiment: name of the experiment, such as the task's.
+        say: prints a line.
+    """
+
+    def __init__(self, folder: Path, uri: str, experiment: str, say: Callable[[str], None]):
+        if importlib.util.find_spec("mlflow") is None:
+            raise InputError("trainer.mlflow: needs MLflow; pip install 'segexp[mlflow]'")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would call home
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        self.say, self.errors = say, (MlflowException, OSError)
+        try:
+            with _alone(uri):
+                self.client = MlflowClient(tracking_uri=uri)
+                known = self.client.get_experiment_by_name(experiment)
+                number = known.experiment_id if known else self.client.create_experiment(experiment)
+                self.run = self._earlier(folder, uri) or self._new(folder, uri, number)
+        except self.errors as error:
+            raise InputError(f"trainer.mlflow: {uri} cannot be used ({str(error).splitlines()[0]})") from None
+        self.lost = False
+
+    def _earlier(self, folder: Path, uri: str) -> str | None:
+        """The record of the run that is resumed."""
+        if not (folder / FILE).is_file():
+            return None
+        kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if kept["uri"] != uri:
+            return None
+        self.client.update_run(kept["run"], status="RUNNING")
+        return str(kept["run"])
+
+    def _new(self, folder: Path, uri: str, experiment: str) -> str:
+        place = folder.absolute()
+        tags = {"segexp.folder": str(place), "segexp.sweep": str(place.parent) if (place / "job.json").exists() else ""}
+        run = self.client.create_run(
+            experiment, run_name=f"{place.parent.name}/{place.name}", tags={k: v for k, v in tags.items() if v}
+        )
+        (folder / FILE).write_text(json.dumps({"uri": uri, "run": run.info.run_id}) + "\n", encoding="utf-8")
+        return str(run.info.run_id)
+
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        """The run's settings; those that are there already stay as they are."""
+        self._send(self._add_params, settings)
+
+    def scores(self, scores: Mapping[str, float], epoch: int) -> None:
+        """Metrics at the end of an epoch, in one request."""
+        self._send(self._add_metrics, scores, epoch)
+
+    def close(self, status: str) -> None:
+        """End the record: FINISHED, KILLED (stopped or given up) or FAILED."""
+        self._send(self.client.set_terminated, self.run, status)
+
+    def _add_params(self, settings: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        there = self.client.get_run(self.run).data.params
+        new = [Param(name, str(value)) for name, value in settings.items() if name not in there]
+        self.client.log_batch(self.run, params=new)
+
+    def _add_metrics(self, scores: Mapping[str, float], epoch: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        self.client.log_batch(self.run, metrics=[Metric(name, value, now, epoch) for name, value in scores.items()])
+
+    def _send(self, do: Callable[..., Any], *values: Any) -> None:
+        if self.lost:
+            return
+        try:
+            do(*values)
+        except self.errors as error:
+            self.lost = True
+            self.say(f"warning: MLflow gets no more of this run ({str(error).splitlines()[0]})")
+
+
+@contextlib.contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Jobs that begin at the same moment make the tables of a new file one after the other, not both."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(uri.removeprefix("sqlite:///") + ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
