@@ -23,6 +23,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from numpy.typing import NDArray
@@ -260,7 +261,7 @@ def run(
         mlflow = MlflowLog(folder, uri, cfg.task.name, print) if uri else None
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell, mlflow))
         training = assemble(cfg, folder, ranks, stop, log, resume)
-        log.begin(compared(cfg, training))
+        log.begin(compared(cfg, training), axes())
         state = TrainState()
         if resume:
             state = training.restore()
@@ -373,6 +374,21 @@ def compared(cfg: RunConfig, training: TrainingRun) -> dict[str, int | float | s
     places = ("data.root", "data.train_", "data.val_img", "data.val_mask", "trainer.mlflow")
     more = {name: number_or_text(text) for name, text in typed.items() if not name.startswith(places)}
     return {**more, **usual}
+
+
+def axes() -> list[str]:
+    """The settings that the sweep of this job varies; none for a run by itself."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return []
+    stored = Path(str(HydraConfig.get().sweep.dir)) / "multirun.yaml"
+    if not stored.is_file():
+        return []
+    hydra = OmegaConf.load(stored).hydra
+    ranges = OmegaConf.to_container(OmegaConf.select(hydra, "sweeper.params") or OmegaConf.create({}), resolve=False)
+    assert isinstance(ranges, dict)
+    words = [*(f"{key!s}={value}" for key, value in ranges.items()), *hydra.overrides.task]
+    parsed = OverridesParser.create().parse_overrides(words)
+    return [override.get_key_element().lstrip("+") for override in parsed if override.is_sweep_override()]
 
 
 def number_or_text(text: str) -> int | float | str:

@@ -18,7 +18,7 @@ SCORES = {"dice": 0.75, "iou": 0.6}
 
 def tell(folder, console, epochs=(1, 2, 3)):
     with RunLog(folder, "dice", console) as log:
-        log.begin({"trainer.lr": 0.001, "model": "UNet", "task.crop": 64, "widths": [4, 8]})
+        log.begin({"trainer.lr": 0.001, "model": "UNet", "task.crop": 64, "widths": [4, 8]}, ["task.crop"])
         for epoch in epochs:
             state = TrainState(epoch, 10 * epoch, elapsed=60.0 * epoch)
             log.step(state, epoch / 4, 0.5, 0.001)
@@ -73,6 +73,7 @@ def test_the_hparams_tab_holds_settings_columns_and_the_end(tmp_path):
         (running,) = read_tab(tmp_path / "running")
     (whole,), (stopped,) = read_tab(tmp_path / "whole"), read_tab(tmp_path / "stopped")
     assert whole.settings == {"trainer.lr": 0.001, "model": "UNet", "task.crop": 64, "widths": "[4, 8]"}
+    assert whole.order[0] == "task.crop"
     assert whole.columns[0] == "best/dice"
     assert whole.columns[-1] == "val/dice"
     assert stopped.columns[0] == "best/cldice"
@@ -81,6 +82,7 @@ def test_the_hparams_tab_holds_settings_columns_and_the_end(tmp_path):
 
 class Tab(NamedTuple):
     settings: dict
+    order: list
     columns: list
     status: str | None
 
@@ -99,7 +101,12 @@ def read_tab(folder):
     }
     end = content.get(metadata.SESSION_END_INFO_TAG)
     status = end and Status.Name(metadata.parse_session_end_info_plugin_data(end).status)
-    yield Tab(settings, [info.name.tag for info in experiment.metric_infos], status)
+    yield Tab(
+        settings,
+        [info.name for info in experiment.hparam_infos],
+        [info.name.tag for info in experiment.metric_infos],
+        status,
+    )
 
 
 def test_a_narrow_terminal_shows_the_bar_on_one_line(tmp_path):

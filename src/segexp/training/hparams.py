@@ -4,12 +4,12 @@ Written at the start, so that runs that go on, were stopped or given up are in t
 The tab takes its columns from the first run that it finds; the jobs of a sweep all have the same ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.plugins.hparams.api_pb2 import Status
-from tensorboard.plugins.hparams.metadata import PLUGIN_NAME, SESSION_END_INFO_TAG
+from tensorboard.plugins.hparams.api_pb2 import DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status
+from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, PLUGIN_NAME, SESSION_END_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from torch.utils.tensorboard.summary import hparams
 
@@ -22,18 +22,39 @@ def columns(monitor: str) -> list[str]:
     return [*dict.fromkeys([f"best/{monitor}", *(f"best/{name}" for name in SHOWN)]), f"val/{monitor}"]
 
 
-def start(settings: Mapping[str, Any], metrics: Sequence[str]) -> list[Summary]:
-    """What opens a run in the tab; settings that are no number, text or truth value are shown as text."""
+def start(settings: Mapping[str, Any], metrics: Sequence[str], varied: Collection[str] = ()) -> list[Summary]:
+    """What opens a run in the tab; settings that are no number, text or truth value are shown as text.
+
+    TensorBoard shows five settings until more are ticked, first those marked as different: `varied`.
+    """
     plain = {
         name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in settings.items()
     }
-    experiment, session, _ = hparams(plain, dict.fromkeys(metrics, 0.0))
-    return [experiment, session]
+    _, session, _ = hparams(plain, {})
+    content = HParamsPluginData(
+        experiment=Experiment(
+            hparam_infos=[
+                HParamInfo(name=name, type=_type(plain[name]), differs=name in varied)
+                for name in sorted(plain, key=lambda name: name not in varied)
+            ],
+            metric_infos=[MetricInfo(name=MetricName(tag=tag)) for tag in metrics],
+        ),
+        version=0,
+    )
+    return [_summary(EXPERIMENT_TAG, content), session]
+
+
+def _type(value: float | str) -> Any:
+    kinds = {bool: "DATA_TYPE_BOOL", int: "DATA_TYPE_FLOAT64", float: "DATA_TYPE_FLOAT64", str: "DATA_TYPE_STRING"}
+    return DataType.Value(kinds[type(value)])
+
+
+def _summary(tag: str, content: HParamsPluginData) -> Summary:
+    data = SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME, content=content.SerializeToString())
+    return Summary(value=[Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=data))])
 
 
 def end(whole: bool) -> Summary:
     """What closes it."""
     status = Status.Value("STATUS_SUCCESS" if whole else "STATUS_FAILURE")
-    content = HParamsPluginData(session_end_info=SessionEndInfo(status=status), version=0).SerializeToString()
-    data = SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME, content=content)
-    return Summary(value=[Summary.Value(tag=SESSION_END_INFO_TAG, metadata=SummaryMetadata(plugin_data=data))])
+    return _summary(SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=SessionEndInfo(status=status), version=0))

@@ -3,7 +3,7 @@
 import csv
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -128,10 +128,10 @@ class RunLog:
         with self._lossy():
             self._file.emit(logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None))
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
-        """Open the run in TensorBoard's HParams tab, and in MLflow: the settings to compare it by."""
+    def begin(self, settings: Mapping[str, Any], varied: Collection[str] = ()) -> None:
+        """Open the run in TensorBoard's HParams tab, and in MLflow, with the settings to compare it by."""
         with self._lossy():
-            for summary in hparams.start(settings, hparams.columns(self.monitor)):
+            for summary in hparams.start(settings, hparams.columns(self.monitor), varied):
                 self.tensorboard._get_file_writer().add_summary(summary)
         if self.mlflow is not None:
             self.mlflow.settings(settings)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from segexp.train import goes_on
 from segexp.training.stop import StopRequest, pass_on
-from tests.slurm import fake
+from tests.cluster import fake
 from tests.test_scripts import ROOT, TINY, first_on_path, script
 
 ARGUMENTS = ["task=vesicle", *TINY, "trainer.epochs=4", "trainer.precision=fp32"]
