@@ -16,6 +16,7 @@ import torch
 
 from segexp.errors import InputError
 from segexp.models import MODELS, UNet
+from segexp.weights import NAMES, located
 
 FORMAT = 1
 _NEEDED = ("format", "model", "weights", "normalization", "classes", "threshold")
@@ -46,10 +47,13 @@ def _umask() -> int:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read a file written by `save`; `InputError` where it is missing, damaged, foreign or of a newer format."""
-    path = Path(path)
+    """Read a file written by `save`, or a shipped model by its name.
+
+    `InputError` where it is missing, damaged, foreign or of a newer format.
+    """
+    path = located(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; wanted a model file, or one that is shipped: {', '.join(NAMES)}")
     try:
         with warnings.catch_warnings(action="ignore"):  # torch comments on foreign files that are refused below
             content = torch.load(path, map_location="cpu", weights_only=True)

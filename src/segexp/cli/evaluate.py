@@ -47,7 +47,9 @@ def evaluate(
     from segexp.evaluation.tables import print_robustness, print_scores
     from segexp.inference.predictor import load_model
     from segexp.report import write_report
+    from segexp.weights import located
 
+    model = located(model)
     predictor = load_model(model, device)
     if threshold is not None:
         if not 0 < threshold < 1:

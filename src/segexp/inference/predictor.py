@@ -205,7 +205,7 @@ def drop_small(labels: NDArray[np.uint8], classes: int, min_size: int) -> NDArra
 def load_model(
     path: str | Path | Sequence[str | Path], device: str = "auto", precision: str = "auto", tta: bool = False
 ) -> Predictor:
-    """Open a ``best_<task>_model.pth`` for prediction, or several as an ensemble.
+    """Open a ``best_<task>_model.pth`` for prediction, or several as an ensemble; or a shipped model by its name.
 
     An ensemble answers with the mean probability; its threshold is the mean, its `min_size` the largest of theirs.
 
@@ -232,4 +232,8 @@ def load_model(
 
 def _open(path: str | Path, device: torch.device, precision: str) -> Predictor:
     network, facts = checkpoint.load_model(path)
-    return Predictor(network, facts["normalization"], facts["classes"], facts["threshold"], device, precision, facts)
+    min_size, temperature = facts.get("min_size", 0), facts.get("temperature", 1.0)  # absent before a run's end
+    if not isinstance(min_size, int) or not isinstance(temperature, float | int) or not 0 < temperature < float("inf"):
+        raise InputError(f"{path}: min_size={min_size!r}, temperature={temperature!r}; wanted the file as it was saved")
+    known = (facts["normalization"], facts["classes"], facts["threshold"])
+    return Predictor(network, *known, device, precision, facts, min_size, temperature)

@@ -9,6 +9,7 @@ from pathlib import Path
 from segexp.errors import InputError
 from segexp.evaluation.repeats import Group, best_group, group
 from segexp.sweep.ledger import DONE, FILE, Record, read_jobs, settings_of
+from segexp.weights import located
 
 
 def is_sweep(folder: Path) -> bool:
@@ -27,11 +28,14 @@ def settings(sweep: Path) -> list[tuple[Group, list[Record]]]:
 
 def find_models(paths: Sequence[Path], say: Callable[[str], None] = print) -> list[Path]:
     """Model files as they are; for a run's folder its best model; for a sweep's those of all folds and seeds of the
-    setting with the best mean, which `say` is told.
+    setting with the best mean, which `say` is told; for the name of a shipped model its file, where no model here is
+    called so.
     """
     found: list[Path] = []
     for path in paths:
-        if is_sweep(path):
+        if located(path) != path and not (is_sweep(path) or any(path.glob("best_*_model.pth"))):
+            found.append(located(path))
+        elif is_sweep(path):
             groups = settings(path)
             best = best_group([each for each, _ in groups])
             members = next(records for each, records in groups if each is best)
