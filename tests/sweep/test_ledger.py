@@ -96,7 +96,8 @@ def test_the_same_job_twice_has_two_folders(tmp_path):
     keep(tmp_path, "0", ONE)
     keep(tmp_path, "1", ONE)
     assert len(read_jobs(tmp_path)) == 2
-    assert claim(tmp_path / "1", tmp_path, ONE, {tmp_path / "0"})[0].name == "1"
+    assert claim(tmp_path / "0", tmp_path, ONE, {tmp_path / "0"})[0].name == "1"
+    assert claim(tmp_path / "0", tmp_path, ONE, {tmp_path / "0", tmp_path / "1"})[0].name == "2"
 
 
 def test_clearing_forgets_jobs_and_no_result(tmp_path):
