@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segexp import synthesis
-from segexp.synthesis import cells, chains, scene
+from segexp.synthesis import cells, chains, layout
 
 CELL = {"cells": 1.0, "cell_radius": 60.0, "cell_contrast": 1.0, "in_cells": 1.0, "leaving": 0.0, "bundle": 1.0}
 
@@ -10,7 +10,7 @@ CELL = {"cells": 1.0, "cell_radius": 60.0, "cell_contrast": 1.0, "in_cells": 1.0
 def _drawn(number=0, size=(256, 256), **ranges):
     """Give the layout of an image of the style "network"."""
     rest = {"radial": 0.0, "cortex": 0.0, "spikes": 0.0, "dotted": 0.0, "broken": 0.0, "blurred": 0.0, "order": 0.0}
-    return scene.layout("cytoskeleton", size, 5, number, ["network"], rest | CELL | ranges)
+    return layout.layout("cytoskeleton", size, 5, number, ["network"], rest | CELL | ranges)
 
 
 def _depth(layout, line):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segexp import synthesis
-from segexp.synthesis import cells, filaments, optics, scene, vesicles
+from segexp.synthesis import cells, filaments, layout, optics, pixels, vesicles
 
 
 @pytest.mark.parametrize("task", synthesis.TASKS)
@@ -65,10 +65,10 @@ def test_seeds_and_numbers_give_different_images(task):
 def test_a_batch_renders_as_its_images_one_by_one(task):
     table, styles = synthesis.tables(task)
     del table
-    layouts = [scene.layout(task, (80, 90), 7, i, list(styles), {}) for i in range(6)]
-    together, _, labels, _ = scene.compute(task, layouts, (80, 90), torch.device("cpu"))
+    layouts = [layout.layout(task, (80, 90), 7, i, list(styles), {}) for i in range(6)]
+    together, _, labels, _ = pixels.compute(task, layouts, (80, 90), torch.device("cpu"))
     for i, one in enumerate(layouts):
-        alone, _, label, _ = scene.compute(task, [one], (80, 90), torch.device("cpu"))
+        alone, _, label, _ = pixels.compute(task, [one], (80, 90), torch.device("cpu"))
         full = 65535 if one.parameters["stretch"] else 2 ** one.parameters["bits"] - 1
         level = 65535 // (2 ** one.parameters["bits"] - 1) + 1 if one.parameters["stretch"] else 1
         assert int(alone.max()) <= full
@@ -111,29 +111,29 @@ def test_intensities_span_the_16_bits():
 
 
 def test_narrowing_one_row_leaves_the_others():
-    usual = scene.layout("vesicle", (64, 64), 0, 0, ["any"], {})
-    narrowed = scene.layout("vesicle", (64, 64), 0, 0, ["any"], {"photons": (10.0, 20.0)})
+    usual = layout.layout("vesicle", (64, 64), 0, 0, ["any"], {})
+    narrowed = layout.layout("vesicle", (64, 64), 0, 0, ["any"], {"photons": (10.0, 20.0)})
     assert 10 <= narrowed.parameters.pop("photons") <= 20
     usual.parameters.pop("photons")
     assert narrowed.parameters == usual.parameters
 
 
 def test_a_chance_is_yes_or_no_as_often_as_it_says():
-    drawn = [scene.layout("vesicle", (32, 32), 0, i, ["any"], {"coverage": 0.0}).parameters for i in range(200)]
+    drawn = [layout.layout("vesicle", (32, 32), 0, i, ["any"], {"coverage": 0.0}).parameters for i in range(200)]
     assert {p["jpeg"] for p in drawn} == {0.0, 1.0}
     assert 8 <= sum(p["jpeg"] for p in drawn) <= 36  # 20 expected
     assert sum(p["dark"] for p in drawn) == 0
-    always = [scene.layout("vesicle", (32, 32), 0, i, ["any"], {"jpeg": 1.0}).parameters["jpeg"] for i in range(20)]
+    always = [layout.layout("vesicle", (32, 32), 0, i, ["any"], {"jpeg": 1.0}).parameters["jpeg"] for i in range(20)]
     assert always == [1.0] * 20
 
 
 def test_stages_draw_from_streams_of_their_own():
     """A row that changes how many objects are drawn leaves the cells and the background of an image as they were."""
-    few, many = (scene.layout("vesicle", (64, 64), 3, 1, ["any"], {"coverage": c}) for c in (0.01, 0.3))
+    few, many = (layout.layout("vesicle", (64, 64), 3, 1, ["any"], {"coverage": c}) for c in (0.01, 0.3))
     np.testing.assert_array_equal(few.cells.outline, many.cells.outline)
     np.testing.assert_array_equal(few.knots[0], many.knots[0])
     assert few.key == many.key
-    other = scene.layout("vesicle", (64, 64), 3, 2, ["any"], {"coverage": 0.01})
+    other = layout.layout("vesicle", (64, 64), 3, 2, ["any"], {"coverage": 0.01})
     assert other.key != few.key
 
 
@@ -157,7 +157,7 @@ def test_dark_objects_are_darker_than_what_surrounds_them(task):
 
 
 def test_grain_has_the_deviation_it_says():
-    grain = scene._grain(torch.arange(8) * 7919, (96, 96), np.arange(2.0, 10.0))
+    grain = pixels._grain(torch.arange(8) * 7919, (96, 96), np.arange(2.0, 10.0))
     assert grain.std((1, 2)).numpy() == pytest.approx(1.0, abs=0.2)
     assert grain.mean().abs() < 0.05
     rough = (grain[:, 1:] - grain[:, :-1]).std((1, 2))
@@ -237,8 +237,8 @@ def test_rendering_on_a_gpu_never_waits_for_it(task):
     """Tensors of the meta device have no values: any reading back raises, and so does mixing with the CPU's."""
     styles = list(synthesis.tables(task)[1])
     some = {"hot_pixels": 1e-3, "jpeg": 0.5, "airy": 0.5, "dark": 0.5, "subtracted": 0.5}
-    layouts = [scene.layout(task, (64, 80), 0, i, styles, some) for i in range(6)]
-    image, _, labels, visible = scene.compute(task, layouts, (64, 80), torch.device("meta"))
+    layouts = [layout.layout(task, (64, 80), 0, i, styles, some) for i in range(6)]
+    image, _, labels, visible = pixels.compute(task, layouts, (64, 80), torch.device("meta"))
     assert image.shape == labels.shape == (6, 64, 80)
     assert {image.device.type, labels.device.type, visible.device.type} == {"meta"}
     asked = synthesis.Foreground(share=0.5, faint=2, unfocused=255)

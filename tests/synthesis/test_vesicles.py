@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segexp import synthesis
-from segexp.synthesis import discs, scene
+from segexp.synthesis import discs, layout
 
 PLAIN = {
     "style": "any", "cells": 0.0, "in_cells": 0.0, "clustered": 0.0, "blurred": 0.0, "hot_pixels": 0.0, "contrast": 1.0,
@@ -107,8 +107,8 @@ def test_invisible_vesicles_are_not_foreground():
 def test_vesicles_out_of_focus_are_not_foreground():
     alone = PLAIN | {"blurred": 0.0}
     both = PLAIN | {"blurred": 5.0}
-    sharp = scene.layout("vesicle", (128, 128), 0, 0, ["any"], {k: v for k, v in alone.items() if k != "style"})
-    more = scene.layout("vesicle", (128, 128), 0, 0, ["any"], {k: v for k, v in both.items() if k != "style"})
+    sharp = layout.layout("vesicle", (128, 128), 0, 0, ["any"], {k: v for k, v in alone.items() if k != "style"})
+    more = layout.layout("vesicle", (128, 128), 0, 0, ["any"], {k: v for k, v in both.items() if k != "style"})
     np.testing.assert_array_equal(sharp.objects.discs.y, more.objects.discs.y)
     assert len(more.blurred) > len(sharp.blurred) == 0
 

@@ -7,7 +7,8 @@ be varied; `render` gives tensors on a device.
 """
 
 from segexp.synthesis.foreground import Foreground
+from segexp.synthesis.layout import TASKS, tables
 from segexp.synthesis.optics import psf_sigma
-from segexp.synthesis.scene import TASKS, Scene, generate, generate_scenes, render, tables
+from segexp.synthesis.scene import Scene, generate, generate_scenes, render
 
 __all__ = ["TASKS", "Foreground", "Scene", "generate", "generate_scenes", "psf_sigma", "render", "tables"]

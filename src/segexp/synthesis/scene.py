@@ -16,48 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segexp.synthesis import cells as cell
-from segexp.synthesis import discs, filament_light, filament_truth, filaments, noise, optics, styles, vesicles
+from segexp.synthesis import discs, filament_truth, filaments, vesicles
 from segexp.synthesis.foreground import Foreground
-from segexp.synthesis.jpeg import jpeg
-from segexp.synthesis.ranges import Limits, Range, Style, draw, narrow
-from segexp.synthesis.truth import Truth, View
+from segexp.synthesis.layout import Layout, layout, tables
+from segexp.synthesis.pixels import USUAL, compute
+from segexp.synthesis.ranges import Limits, narrow
 
-TASKS = ("vesicle", "cytoskeleton")
 SMALLEST, LARGEST = 16, 16384  # px, side of an image
-USUAL = Foreground()
 BATCH = 32  # images rendered at once on an accelerator
 
-_TABLES: dict[str, dict[str, Range]] = {
-    "vesicle": vesicles.VESICLES | cell.CELLS | optics.OPTICS,
-    "cytoskeleton": filaments.FILAMENTS | cell.CELLS | optics.OPTICS,
-}
-_STYLES: dict[str, dict[str, Style]] = {"vesicle": styles.VESICLE_STYLES, "cytoskeleton": styles.FILAMENT_STYLES}
-_SAMPLE: dict[str, Callable[..., Any]] = {"vesicle": vesicles.sample, "cytoskeleton": filaments.sample}
-_DRAW: dict[str, Callable[..., Any]] = {"vesicle": vesicles.draw, "cytoskeleton": filament_light.draw}
-_TRUTH: dict[str, Callable[..., Truth]] = {"vesicle": vesicles.truth, "cytoskeleton": filament_truth.truth}
 _RESIZED: dict[str, Callable[..., Any]] = {"vesicle": vesicles.resized, "cytoskeleton": filament_truth.resized}
-_UNFOCUSED: dict[str, Callable[..., Tensor]] = {
-    "vesicle": vesicles.out_of_focus, "cytoskeleton": filament_truth.out_of_focus
-}  # fmt: skip
-_GRAIN = 0x5DEECE66D  # any number: the texture's noise is not the camera's
-_KNOTS = (5, 11)  # knots a side of the random fields: background, texture of the haze
-
-
-@dataclass
-class Layout:
-    """All that decides an image, small and on the CPU."""
-
-    key: int  # of the noise
-    style: str
-    parameters: dict[str, float]
-    cells: cell.Cells
-    objects: Any  # Vesicles or Filaments, in focus
-    blurred: Any  # Discs or Filaments, out of focus
-    blobs: discs.Discs  # distractors
-    knots: tuple[np.ndarray, np.ndarray]  # of the random fields
-    angles: tuple[float, float]  # of the background's slope and of the bleaching, radians
-    hot: np.ndarray  # (n, 3): row, column, charge as a share of the full scale
 
 
 @dataclass(frozen=True)
@@ -76,159 +44,6 @@ class Scene:
     unfocused: discs.Discs | filaments.Filaments
     style: str
     parameters: dict[str, float]
-
-
-def tables(task: str) -> tuple[dict[str, Range], dict[str, Style]]:
-    """Give all that `task` can vary, and its styles."""
-    if task not in TASKS:
-        raise ValueError(f"unknown task {task!r}; accepted: {', '.join(TASKS)}")
-    return _TABLES[task], _STYLES[task]
-
-
-def layout(
-    task: str, size: tuple[int, int], seed: int, index: int, styles: Sequence[str], ranges: dict[str, Limits]
-) -> Layout:
-    """Draw what image `index` of `seed` holds."""
-    table, known = tables(task)
-    # A stream for each stage: a new row of a table, or cells drawn otherwise, leaves what other stages draw as it was
-    sequence = np.random.SeedSequence(seed, spawn_key=(TASKS.index(task), index))
-    rng, field_rng, cell_rng, object_rng = (np.random.Generator(np.random.Philox(stage)) for stage in sequence.spawn(4))
-    weights = np.array([known[name].weight for name in styles])
-    style = styles[int(rng.choice(len(styles), p=weights / weights.sum()))]
-    p = draw(narrow(table, dict(known[style].limits) | ranges), rng)
-    field = tuple(field_rng.standard_normal((k, k)).astype(np.float32) for k in _KNOTS)
-    angles = (field_rng.uniform(0, 2 * np.pi), field_rng.uniform(0, 2 * np.pi))
-    count = field_rng.poisson(p["hot_pixels"] * size[0] * size[1])
-    hot = np.stack(
-        [
-            field_rng.integers(0, size[0], count),
-            field_rng.integers(0, size[1], count),
-            field_rng.uniform(0.02, 0.6, count),
-        ],
-        1,
-    )
-    held = cell.sample(cell_rng, p, size)
-    objects, blurred, blobs = _SAMPLE[task](object_rng, p, size, held)
-    key = int(sequence.generate_state(1, np.uint64)[0].astype(np.int64))
-    return Layout(key, style, p, held, objects, blurred, blobs, field, angles, hot)  # type: ignore[arg-type]
-
-
-def _light(task: str, batch: list[Layout], canvas: Tensor, size: tuple[int, int]) -> tuple[Any, Tensor]:
-    """Draw all light without optics: objects in focus on a flat canvas, those out of focus on a coarse one (B, h, w).
-
-    The first of the pair is what the truth needs.
-    """
-    coarse = optics.coarse_shape(*size)
-    unfocused = torch.zeros(len(batch) * coarse[0] * coarse[1] + 1, device=canvas.device)
-    laid = _DRAW[task]([b.objects for b in batch], canvas, size)
-    if task == "vesicle":
-        for patch in discs.patches([discs.shrunk(b.blurred, optics.COARSE) for b in batch], coarse, canvas.device):
-            discs.splat(unfocused, patch)
-    else:
-        filament_light.draw_coarse([b.blurred for b in batch], unfocused, coarse, optics.COARSE)
-    for patch in discs.patches([b.blobs for b in batch], size, canvas.device):
-        discs.splat(canvas, patch)
-    return laid, unfocused[:-1].view(-1, *coarse)
-
-
-def _grain(keys: Tensor, shape: tuple[int, int], sigma: np.ndarray) -> Tensor:
-    """Give a fine texture of mean 0 and deviation 1 on the coarse grid, (B, *shape); `sigma` (B,) in full px."""
-    return optics.smoothed_noise(noise.normal(keys ^ _GRAIN, *shape), sigma / optics.COARSE)
-
-
-def _stored_as_jpeg(image: Tensor, p: dict[str, Tensor]) -> Tensor:
-    """Bring grey values to 8 bits and through JPEG: int32 -> int32 in [0, 255], or in [0, 65535] where stretched."""
-    depth = torch.where(p["stretch"] > 0.5, 65535.0, 2.0 ** p["bits"] - 1.0)[:, None, None]
-    stored = jpeg((image * (255.0 / depth)).round_(), p["quality"])
-    return (stored * torch.where(p["stretch"] > 0.5, 257.0, 1.0)[:, None, None]).to(torch.int32)
-
-
-def _mask(
-    task: str, batch: list[Layout], truth: Truth, size: tuple[int, int], canvas: Tensor, foreground: Foreground
-) -> Tensor:
-    """Give uint8 (B*H*W,): 1 on visible objects, elsewhere what `foreground` says of faint and unfocused ones."""
-    mask = (truth.labels > 0).to(torch.uint8)
-    for value, there in (
-        (foreground.faint, truth.faint),
-        (
-            foreground.unfocused,
-            _UNFOCUSED[task]([b.blurred for b in batch], [b.parameters["defocus"] for b in batch], size, canvas)
-            if foreground.unfocused
-            else None,
-        ),
-    ):
-        if value and there is not None:
-            mask = torch.where((mask == 0) & there, value, mask)
-    return mask
-
-
-def compute(
-    task: str, batch: list[Layout], size: tuple[int, int], device: torch.device, foreground: Foreground = USUAL
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute a batch: image int32, mask uint8 and labels int32, all (B, H, W), and which objects' parts are visible.
-
-    The last is bool, over all vesicles or steps of filaments in order.
-    """
-    (height, width), n = size, len(batch)
-    names = list(batch[0].parameters)
-    values = np.array([[b.parameters[name] for name in names] for b in batch], np.float32)
-    on_cpu = dict(zip(names, values.T, strict=True))
-    p = dict(zip(names, torch.from_numpy(values).to(device).unbind(1), strict=True))
-
-    canvas = torch.zeros(n * height * width + 1, device=device)
-    laid, unfocused = _light(task, batch, canvas, size)
-    sharp = canvas[:-1].view(n, height, width)
-    if on_cpu["dark"].any():
-        sharp = sharp * (1.0 - 2.0 * p["dark"][:, None, None])
-        unfocused = unfocused * (1.0 - 2.0 * p["dark"][:, None, None])
-
-    coarse = optics.coarse_shape(height, width)
-    slope, fade = torch.from_numpy(np.array([b.angles for b in batch], np.float32)).to(device).unbind(1)
-    uneven, texture = (
-        optics.smooth_field(torch.from_numpy(np.stack([b.knots[k] for b in batch])).to(device), coarse)
-        for k in range(2)
-    )
-    keys = torch.from_numpy(np.array([b.key for b in batch])).to(device)
-    grain = 1.0 + p["grain"][:, None, None] * _grain(keys, coarse, on_cpu["grain_size"])
-    background = 1.0 + p["unevenness"][:, None, None] * (0.7 * optics.ramp(slope, coarse) + 0.3 * uneven)
-    background = (background * grain).clamp_min_(0.0)
-    wide = optics.blur(optics.coarsened(sharp), on_cpu["halo_psf"] / optics.COARSE) * p["halo"][:, None, None]
-    behind = optics.blur(unfocused, on_cpu["defocus"] / optics.COARSE)
-    smooth = p["background"][:, None, None] * background + wide + behind
-    fields = [smooth, optics.illumination(p, fade, coarse)]
-    if any(len(b.cells) for b in batch):
-        level, haze = cell.draw([b.cells for b in batch], p, coarse, texture)
-        fields += [level, haze * grain]
-    smooth, lit, *held = optics.refined(torch.stack(fields, 1), height, width).unbind(1)
-
-    if held:
-        level, haze = held
-        smooth = smooth + haze * (level / p["cell_edge"][:, None, None] + 0.5).clamp_(0.0, 1.0)
-    expected = optics.blur(sharp, on_cpu["psf"]).mul_(1.0 - p["halo"][:, None, None])
-    if on_cpu["airy"].any():
-        rings = optics.airy_blur(sharp, on_cpu["psf"]).mul_(1.0 - p["halo"][:, None, None])
-        expected = torch.where(p["airy"][:, None, None] > 0.5, rings, expected)
-    expected += smooth
-    # A dark object leaves a twentieth of what is behind it; one of negative brightness nothing
-    expected = torch.maximum(expected, 0.05 * p["dark"][:, None, None] * smooth)
-    scale = lit * p["photons"][:, None, None]
-    expected = expected.mul_(scale)
-
-    z = noise.normal(keys, height, width)
-    if bool((on_cpu["noise_blur"] > 0.25).any()):  # less leaves the noise as it is
-        z = optics.smoothed_noise(z, on_cpu["noise_blur"])
-    hot = torch.zeros(n, height, width, device=device)
-    for b, one in enumerate(batch):
-        if len(one.hot):
-            row, column, charge = torch.from_numpy(one.hot).to(device).unbind(1)
-            hot[b, row.long(), column.long()] = charge.float()
-    image = optics.exposed(expected, p, z, hot)
-    if on_cpu["jpeg"].any():
-        image = torch.where(p["jpeg"][:, None, None] > 0.5, _stored_as_jpeg(image, p), image)
-    view = View(expected.flatten(), scale.flatten(), p, size)
-    truth = _TRUTH[task]([b.objects for b in batch], laid, view, foreground.faint > 0)
-    mask = _mask(task, batch, truth, size, canvas, foreground)
-    return image, mask.view(image.shape), truth.labels.view(image.shape), truth.visible
 
 
 def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:

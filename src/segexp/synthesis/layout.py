@@ -1,0 +1,76 @@
+"""What an image holds: style, parameters, cells and objects, drawn on the CPU from (seed, task, image number).
+
+Small arrays, no pixels: `pixels` computes those from it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segexp.synthesis import cells as cell
+from segexp.synthesis import discs, filaments, optics, vesicles
+from segexp.synthesis import styles as looks
+from segexp.synthesis.ranges import Limits, Range, Style, draw, narrow
+
+TASKS = ("vesicle", "cytoskeleton")
+
+_TABLES: dict[str, dict[str, Range]] = {
+    "vesicle": vesicles.VESICLES | cell.CELLS | optics.OPTICS,
+    "cytoskeleton": filaments.FILAMENTS | cell.CELLS | optics.OPTICS,
+}
+_STYLES: dict[str, dict[str, Style]] = {"vesicle": looks.VESICLE_STYLES, "cytoskeleton": looks.FILAMENT_STYLES}
+_SAMPLE: dict[str, Callable[..., Any]] = {"vesicle": vesicles.sample, "cytoskeleton": filaments.sample}
+_KNOTS = (5, 11)  # knots a side of the random fields: background, texture of the haze
+
+
+@dataclass
+class Layout:
+    """All that decides an image, small and on the CPU."""
+
+    key: int  # of the noise
+    style: str
+    parameters: dict[str, float]
+    cells: cell.Cells
+    objects: Any  # Vesicles or Filaments, in focus
+    blurred: Any  # Discs or Filaments, out of focus
+    blobs: discs.Discs  # distractors
+    knots: tuple[np.ndarray, np.ndarray]  # of the random fields
+    angles: tuple[float, float]  # of the background's slope and of the bleaching, radians
+    hot: np.ndarray  # (n, 3): row, column, charge as a share of the full scale
+
+
+def tables(task: str) -> tuple[dict[str, Range], dict[str, Style]]:
+    """Give all that `task` can vary, and its styles."""
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; accepted: {', '.join(TASKS)}")
+    return _TABLES[task], _STYLES[task]
+
+
+def layout(
+    task: str, size: tuple[int, int], seed: int, index: int, styles: Sequence[str], ranges: dict[str, Limits]
+) -> Layout:
+    """Draw what image `index` of `seed` holds."""
+    table, known = tables(task)
+    # A stream for each stage: a new row of a table, or cells drawn otherwise, leaves what other stages draw as it was
+    sequence = np.random.SeedSequence(seed, spawn_key=(TASKS.index(task), index))
+    rng, field_rng, cell_rng, object_rng = (np.random.Generator(np.random.Philox(stage)) for stage in sequence.spawn(4))
+    weights = np.array([known[name].weight for name in styles])
+    style = styles[int(rng.choice(len(styles), p=weights / weights.sum()))]
+    p = draw(narrow(table, dict(known[style].limits) | ranges), rng)
+    field = tuple(field_rng.standard_normal((k, k)).astype(np.float32) for k in _KNOTS)
+    angles = (field_rng.uniform(0, 2 * np.pi), field_rng.uniform(0, 2 * np.pi))
+    count = field_rng.poisson(p["hot_pixels"] * size[0] * size[1])
+    hot = np.stack(
+        [
+            field_rng.integers(0, size[0], count),
+            field_rng.integers(0, size[1], count),
+            field_rng.uniform(0.02, 0.6, count),
+        ],
+        1,
+    )
+    held = cell.sample(cell_rng, p, size)
+    objects, blurred, blobs = _SAMPLE[task](object_rng, p, size, held)
+    key = int(sequence.generate_state(1, np.uint64)[0].astype(np.int64))
+    return Layout(key, style, p, held, objects, blurred, blobs, field, angles, hot)  # type: ignore[arg-type]
