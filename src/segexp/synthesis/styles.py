@@ -82,9 +82,9 @@ FILAMENT_STYLES: dict[str, Style] = {
         {
             "in_cells": 1.0, "order": (0.7, 0.97), "radial": 0.0, "bundle": (1.0, 3.0), "persistence": (500.0, 5000.0),
             "curl": (0.0, 0.002), "filaments": (40.0, 500.0), "width": (0.8, 3.0), "contrast": (2.0, 10.0),
-            "cells": (1.0, 3.0), "cell_elongation": (1.2, 3.0), "cell_radius": (80.0, 260.0), "haze": (0.1, 2.5),
-            "photons": (20.0, 4000.0), "psf": (0.9, 2.4), "dotted": 0.0, "cortex": (0.0, 0.3), "spikes": (0.0, 0.25),
-            "blurred": (0.0, 0.8),
+            "cells": (1.0, 3.0), "cell_elongation": (1.2, 3.0), "cell_radius": (80.0, 260.0), "haze": (0.1, 1.6),
+            "texture": (0.0, 0.3), "photons": (20.0, 4000.0), "psf": (0.9, 2.4), "dotted": 0.0,
+            "cortex": (0.0, 0.3), "spikes": (0.0, 0.25), "blurred": (0.0, 0.8),
         },
     ),
     # Branched actin at the edge of a cell, with cortex and filopodia
