@@ -19,8 +19,9 @@ def config(*overrides):
         return compose("config", ["task=vesicle", "output_dir=o", *overrides])
 
 
-def hydra(number=0, sweeper="x"):
+def hydra(number=0, sweeper="x", launcher="x"):
     return SimpleNamespace(
+        launcher={"_target_": launcher},
         job=SimpleNamespace(num=number),
         overrides=SimpleNamespace(task=["task=vesicle", "sweep.retry=true"]),
         mode="MULTIRUN",
@@ -84,6 +85,17 @@ def test_a_job_that_its_cluster_starts_again_goes_on_in_newer_code(tmp_path, mon
     resumed = enter(config("sweep.resume=s"), hydra(), tmp_path, tmp_path / "0")
     assert (resumed.resumes, resumed.record.folder.name) == (False, "1")
     assert resumed.words == f"{tmp_path / '0'} was made with other code"
+
+
+def test_ray_starts_lost_jobs_again_and_they_go_on(tmp_path):
+    record = enter(config(), hydra(), tmp_path, tmp_path / "0").record
+    record.folder.mkdir()
+    (record.folder / "last.pth").touch()
+    record.save(status=RUNNING)
+    ray = hydra(launcher="hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher")
+    found = enter(config(), ray, tmp_path, tmp_path / "0")
+    assert (found.runs, found.resumes, found.record.folder.name) == (True, True, "0")
+    assert not enter(config(), hydra(), tmp_path, tmp_path / "0").resumes
 
 
 def test_identity(tmp_path):

@@ -36,7 +36,9 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, wanted: Path, taken: Contain
     identity, keep, folder, words = identify(cfg), bool(cfg.sweep.resume), wanted, ""
     if keep:
         folder, words = claim(wanted, sweep, identity, taken)
-    known, again = read_job(folder), keep or restarted(hydra)
+    # Ray starts a job whose process is lost again; what an earlier sweep noted was cleared when this one began
+    retried = str(hydra.launcher.get("_target_")).endswith("RayLauncher")
+    known, again = read_job(folder), keep or retried or restarted(hydra)
     # a job that its cluster starts again goes on in newer code, too: nobody asked for results that compare
     if known is None or not (identity == known.identity if keep else identity.settings == known.identity.settings):
         number = int(folder.name) if folder.name.isdecimal() else int(hydra.job.num)
