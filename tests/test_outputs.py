@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hydra import compose, initialize_config_dir
 
+from segexp.config import conf_dir, read
 from tests.data.broken import snapshot, write_sound
 from tests.inference.test_predictor import write_model
 from tests.report.folders import write_run
@@ -153,3 +156,12 @@ def test_a_full_disk_is_said(house, monkeypatch):
     monkeypatch.setattr("tifffile.imwrite", full)
     said = str(run(monkeypatch, *commands(house, house / "out")["synthesize"]))
     assert said == "error: out/x.tif: No space left on device; wanted a place you may write to, with room"
+
+
+def test_the_command_that_a_generated_set_is_trained_with_can_be_typed(tmp_path, monkeypatch, capsys):
+    for name in ("plain", "a b's, c=1"):
+        arguments = ("synthesize", "vesicle", "--output", tmp_path / name, "--train", 1, "--val", 1, "--size", 32)
+        assert run(monkeypatch, *arguments) == 0
+        words = shlex.split(capsys.readouterr().out.strip().partition("train with: ")[2])
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            assert read(compose("config", [*words[2:], "output_dir=x"])).data.root == str(tmp_path / name)

@@ -1,5 +1,7 @@
 """`segexp synthesize`: generated images with exact masks, as a data set."""
 
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +51,7 @@ def synthesize(
     import tifffile
 
     from segexp import synthesis
+    from segexp.config.overrides import quote
     from segexp.data.ranges_file import read_ranges
 
     if task not in synthesis.TASKS:
@@ -79,7 +82,8 @@ def synthesize(
                 _write_truth(scene, output / part / "truth" / name)
         first += count
     ignored = " task.ignore=255" if 255 in (unfocused, faint) else ""
-    command = f"segexp train task={task} data.root={output}{ignored}"
+    root = str(output) if re.fullmatch(r"[\w./-]+", str(output), re.ASCII) else quote(str(output))
+    command = f"segexp train task={task} {shlex.quote(f'data.root={root}')}{ignored}"
     print(f"{train} + {val} images of {size}x{size} in {output}; train with: {command}")
 
 
