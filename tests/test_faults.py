@@ -17,10 +17,10 @@ from hydra import compose, initialize_config_dir
 
 from segexp import checkpoint
 from segexp import run as run_module
+from segexp.assembly import run
 from segexp.config import conf_dir, read
 from segexp.errors import InputError
 from segexp.run import differences
-from segexp.train import run
 from segexp.training.learner import Learner
 
 TINY = [

@@ -27,6 +27,7 @@ FLOORS = [
     {"config", "search"},
     {"sweep"},
     {"parts"},
+    {"assembly"},
     {"train"},
     {"flags", "sweep_plan"},
     {"cli", "plugin"},

@@ -12,11 +12,12 @@ from hydra import compose, initialize_config_dir
 
 import segexp
 from segexp import checkpoint
+from segexp.assembly import run
 from segexp.check import start
 from segexp.config import conf_dir, read
 from segexp.data.reading import Reading, reading_of_model
 from segexp.errors import InputError
-from segexp.train import read_data, run
+from segexp.parts import read_data
 from tests.test_cli import run as cli
 
 TINY = ["task=vesicle", "model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32"]

@@ -113,7 +113,7 @@ def test_help_without_a_task(tmp_path):
 
 def test_a_bug_shows_its_traceback(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "import segexp.train\ndef broken(*_, **__): raise ZeroDivisionError('a bug')\nsegexp.train.fit = broken\n"
+        "import segexp.assembly\ndef broken(*_, **__): raise ZeroDivisionError('a bug')\nsegexp.assembly.fit = broken\n"
     )
     result = script("train.py", "task=vesicle", *TINY, cwd=tmp_path, PYTHONPATH=first_on_path(tmp_path))
     assert result.returncode == 1

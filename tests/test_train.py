@@ -12,11 +12,12 @@ from hydra import compose, initialize_config_dir
 
 import segexp
 from segexp import checkpoint
+from segexp.assembly import run
 from segexp.config import conf_dir, read
 from segexp.errors import InputError
 from segexp.evaluation.comparison import candidates, read_run
 from segexp.evaluation.run import evaluate_folder
-from segexp.train import main, run
+from segexp.train import main
 
 TINY = ["model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32", "output_dir=x"]
 

@@ -25,6 +25,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from segexp.assembly import assemble, finish
 from segexp.config import RunConfig, conf_dir, read
 from segexp.config.overrides import with_seeds
 from segexp.data.pairs import Sample
@@ -33,7 +34,6 @@ from segexp.errors import InputError
 from segexp.parts import total_steps
 from segexp.results import PICTURES
 from segexp.run import TrainingRun
-from segexp.train import assemble, finish
 from segexp.training.loop import fit
 from segexp.training.runlog import RunLog
 from segexp.training.schedule import Budget, Schedule

@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from segexp.train import main, run
+from segexp.assembly import run
+from segexp.train import main
 from segexp.training.stop import Pruned
 from tests.test_scripts import TINY, first_on_path, script
 from tests.test_train import settings
@@ -25,12 +26,12 @@ def validate(run):
     score = 1 + math.log10(run.learner.optimizer.defaults["lr"]) / 10
     return {name: score for name in ("bce", "dice", "iou", "precision", "recall")}
 segexp.run.TrainingRun.validate = validate
-import segexp.train
-finish = segexp.train.finish
+import segexp.assembly
+finish = segexp.assembly.finish
 def rigged(cfg, folder, training, state, log):
     finish(cfg, folder, training, state, log)
     return state.best["dice"]
-segexp.train.finish = rigged
+segexp.assembly.finish = rigged
 keep = segexp.checkpoint.save
 def save(path, content):
     keep(path, content)

@@ -1,0 +1,250 @@
+"""One run from beginning to end: its parts are put together, trained, scored, and written down."""
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from segexp import provenance
+from segexp.config import RunConfig
+from segexp.config.differences import differences
+from segexp.data.pairs import Sample
+from segexp.data.sources import foreground_share
+from segexp.device import choose_device, choose_precision, set_arithmetic
+from segexp.distributed import Ranks, join, share
+from segexp.inference.predictor import Predictor
+from segexp.parts import (
+    build_augment,
+    build_learner,
+    build_mix,
+    build_model,
+    build_schedule,
+    build_source,
+    mix_facts,
+    picture,
+    read_data,
+    rehearse,
+)
+from segexp.report import write_report
+from segexp.results import sample_overlay, write_json, write_results
+from segexp.run import TrainingRun
+from segexp.sweep.ledger import settings_of
+from segexp.training.loop import fit
+from segexp.training.mlflow_log import MlflowLog, tracking_uri
+from segexp.training.runlog import RunLog
+from segexp.training.state import TrainState
+from segexp.training.stop import StopRequest
+
+
+def run(
+    cfg: RunConfig,
+    folder: Path,
+    resume: bool = False,
+    tell: Callable[[TrainState, float], None] | None = None,
+    hopeless: Callable[[float, float], bool] | None = None,
+    overrides: Sequence[str] = (),
+    axes: Sequence[str] = (),
+) -> float:
+    """Train, evaluate and write one run folder; returns the monitored score of the best model.
+
+    `tell` hears of each step. `hopeless` is asked with progress and best score at each validation; `Pruned` is raised
+    where it says so. `overrides` are the settings that were typed, `axes` those that a sweep varies, for the records.
+    """
+    started, ranks = time.monotonic(), join()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        place, console = folder, None
+        if not ranks.first:  # speaks and writes to nobody
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            console = Console(file=stack.enter_context(open(os.devnull, "w")))
+        stop = stack.enter_context(StopRequest().listening())
+        uri = tracking_uri(cfg.trainer.mlflow) if ranks.first else None
+        mlflow = MlflowLog(folder, uri, cfg.task.name, print) if uri else None
+        log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell, mlflow))
+        training = assemble(cfg, folder, ranks, stop, log, resume, overrides)
+        log.begin(compared(cfg, training, overrides), list(axes))
+        state = TrainState()
+        if resume:
+            state = training.restore()
+            log.resume(state.epoch)
+            best = state.best.get(cfg.task.monitor, 0)
+            log.say(f"resumed after epoch {state.epoch}, step {state.step}, best {cfg.task.monitor} {best:.4f}")
+        schedule = build_schedule(cfg, training.source.plan.steps)
+        state = fit(
+            training.learner,
+            training,
+            log,
+            state,
+            schedule,
+            validation_seconds=rehearse(training.predictor, training.val_samples),
+            started=started,
+            stop=stop,
+            ranks=ranks,
+            foreground=sum(foreground_share(training.source.plan.samples)),
+            hopeless=hopeless,
+        )
+        score = state.best[cfg.task.monitor]
+        if ranks.first:
+            score = finish(cfg, folder, training, state, log)
+        return share(ranks, score)
+
+
+def assemble(
+    cfg: RunConfig,
+    folder: Path,
+    ranks: Ranks,
+    stop: StopRequest,
+    log: RunLog,
+    resume: bool,
+    overrides: Sequence[str] = (),
+) -> TrainingRun:
+    """All parts of a run, from its settings; writes ``run.json``."""
+    task, trainer = cfg.task, cfg.trainer
+    name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
+    device, device_reason = choose_device(name)
+    precision, precision_reason = choose_precision(trainer.precision, device)
+    set_arithmetic(precision, trainer.deterministic)
+    train_samples, val_samples = read_data(cfg, log.say, folder, resume, checks=ranks.first)
+    mix = build_mix(cfg, device)
+    torch.manual_seed(cfg.seed)
+    model = build_model(cfg, train_samples)
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    log.say(f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})")
+    log.say(f"model: {model.title}, {weights:.2f} million weights")
+    if ranks.world > 1:
+        log.say(f"processes: {ranks.world}, each with its share of every batch")
+    source = build_source(cfg, train_samples, model, precision, ranks, log.say, mix)
+    learner = build_learner(cfg, model, precision, ranks)
+    threshold = task.scoring().threshold or 0.5
+    predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
+    augment = build_augment(cfg)
+    if ranks.first and not resume:
+        image = picture(augment, train_samples, cfg, 4, mix)
+        log.image("augmentation", image, 0)
+    facts = describe(cfg, folder, predictor, train_samples, val_samples, overrides)
+    if mix:
+        facts["data"]["generated"] = mix_facts(cfg)
+    if ranks.first:
+        write_json(folder / "run.json", facts)
+    model_facts = {key: facts[key] for key in ("task", "versions", "data", "model")} | {
+        "normalization": task.normalization,
+        "classes": list(task.classes),
+        "threshold": predictor.threshold,
+        "pixel_size": task.pixel_size,
+        "reading": cfg.reading().facts(),
+        "measure": asdict(task.measure),
+    }
+
+    def show(index: int, sample: Sample, labels: NDArray) -> None:
+        if index < trainer.pictures and ranks.first:
+            image = sample_overlay(sample, labels, predictor, largest=1024)
+            log.image(f"val/{index}_{sample.name}", image, log.epochs)
+
+    return TrainingRun(
+        learner=learner,
+        predictor=predictor,
+        source=source,
+        augment=augment.to(device),
+        val_samples=val_samples,
+        best_path=folder / f"best_{task.name}_model.pth",
+        facts=model_facts,
+        say=log.say,
+        show=show,
+        centreline=task.monitor == "cldice",
+        workers=trainer.num_workers,
+        start_method=trainer.start_method,
+        stop=stop,
+        ranks=ranks,
+    )
+
+
+def describe(
+    cfg: RunConfig,
+    folder: Path,
+    predictor: Predictor,
+    train: list[Sample],
+    val: list[Sample],
+    overrides: Sequence[str],
+) -> dict[str, Any]:
+    """The facts of ``run.json``: what was run, on what, with which versions."""
+    folders = cfg.data.folders()
+    return {
+        "task": cfg.task.name,
+        "command": sys.argv,
+        "overrides": list(overrides),
+        "cwd": str(Path.cwd()),
+        "monitor": cfg.task.monitor,
+        "changed": differences(cfg),
+        "folder": str(folder.absolute()),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "seed": cfg.seed,
+        "device": str(predictor.device),
+        "precision": predictor.precision,
+        "threads": torch.get_num_threads(),
+        "model": {"name": type(predictor.model).__name__, "settings": predictor.model.settings},
+        "versions": provenance.versions(),
+        "platform": platform.platform(),
+        "git_commit": provenance.git_commit(),
+        "data": {
+            "source": {name: str(path) for name, path in folders.items()} if folders else "generated",
+            "train": len(train),
+            "val": len(val),
+            "fingerprint": provenance.fingerprint([*train, *val]),
+        },
+    }
+
+
+def compared(cfg: RunConfig, training: TrainingRun, overrides: Sequence[str]) -> dict[str, int | float | str]:
+    """Settings by which trackers compare runs: the usual ones as they turned out, and those typed for this run."""
+    plan = training.source.plan
+    usual: dict[str, int | float | str] = {
+        "model": training.learner.model.title,
+        "trainer.lr": cfg.trainer.lr,
+        "trainer.batch_size": plan.batch_size,
+        "trainer.weight_decay": cfg.trainer.weight_decay,
+        "task.crop": plan.size,
+        "task.foreground": cfg.task.foreground,
+        "seed": cfg.seed,
+    }
+    typed = settings_of(overrides)
+    places = ("data.root", "data.train_", "data.val_img", "data.val_mask", "trainer.mlflow")
+    more = {name: number_or_text(text) for name, text in typed.items() if not name.startswith(places)}
+    return {**more, **usual}
+
+
+def number_or_text(text: str) -> int | float | str:
+    """A value as typed; as a number where it is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def finish(cfg: RunConfig, folder: Path, training: TrainingRun, state: TrainState, log: RunLog) -> float:
+    """Score the best model and write the results; returns its monitored score."""
+    val, scoring = training.val_samples, cfg.task.scoring()
+    best = write_results(folder, training.best_path, training.predictor, val, state, scoring, log)
+    show_report(folder, log)
+    return best[cfg.task.monitor]
+
+
+def show_report(folder: Path, log: RunLog) -> None:
+    """Write the run's page and say where it is. The run itself is whole by now, whatever becomes of its page."""
+    try:
+        log.say(f"report: {write_report(folder)}")
+    except Exception as error:
+        log.say(f"warning: report.html was not written ({type(error).__name__}: {error}); segexp report {folder}")
