@@ -41,6 +41,7 @@ def test_the_same_seed_finds_the_same(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "hidden", "share", "tolerances"),
     [
