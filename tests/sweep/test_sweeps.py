@@ -97,7 +97,8 @@ def test_a_sweep_goes_on_with_a_further_value_and_runs_nothing_twice(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_a_sweep_killed_twice_wastes_at_most_an_epoch_of_each_running_job(tmp_path, jobs):
     """Two rates and three seeds: 6 jobs of 6 epochs, which take long enough for the state to be saved after each."""
     environment, steps = counting(tmp_path)
