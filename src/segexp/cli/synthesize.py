@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,9 +48,6 @@ def synthesize(
 
     Example: segexp synthesize vesicle --output data --train 200 --val 50 --size 512 --seed 0
     """
-    import numpy as np
-    import tifffile
-
     from segexp import synthesis
     from segexp.config.overrides import quote
     from segexp.data.ranges_file import read_ranges
@@ -71,20 +69,28 @@ def synthesize(
     folder_to_write(output)
     first = 0
     for part, count in (("train", train), ("val", val)):
-        for kind in ("img", "mask", *(["truth"] if truth else [])):
-            (output / part / kind).mkdir(parents=True)
         scenes = synthesis.generate_scenes(task, count, size, seed, first, foreground=foreground, **limits)
-        for index, scene in enumerate(scenes, first):
-            name = f"{task}_{index:05}"
-            tifffile.imwrite(output / part / "img" / f"{name}.tif", scene.image)
-            np.save(output / part / "mask" / f"{name}.npy", scene.mask)
-            if truth:
-                _write_truth(scene, output / part / "truth" / name)
+        names = [f"{task}_{index:05}" for index in range(first, first + count)]
+        _write_part(output / part, names, scenes, truth)
         first += count
     ignored = " task.ignore=255" if 255 in (unfocused, faint) else ""
     root = str(output) if re.fullmatch(r"[\w./-]+", str(output), re.ASCII) else quote(str(output))
     command = f"segexp train task={task} {shlex.quote(f'data.root={root}')}{ignored}"
     print(f"{train} + {val} images of {size}x{size} in {output}; train with: {command}")
+
+
+def _write_part(folder: Path, names: list[str], scenes: Iterable["Scene"], truth: bool) -> None:
+    """Write scenes under their names: images, masks and, where asked for, all that is known of them."""
+    import numpy as np
+    import tifffile
+
+    for kind in ("img", "mask", *(["truth"] if truth else [])):
+        (folder / kind).mkdir(parents=True)
+    for name, scene in zip(names, scenes, strict=True):
+        tifffile.imwrite(folder / "img" / f"{name}.tif", scene.image)
+        np.save(folder / "mask" / f"{name}.npy", scene.mask)
+        if truth:
+            _write_truth(scene, folder / "truth" / name)
 
 
 def _write_truth(scene: "Scene", stem: Path) -> None:

@@ -39,7 +39,7 @@ def run_search(
     _require_optuna()
     from segexp.search.space import split_space
     from segexp.search.study import make_pruner, make_sampler, open_study
-    from segexp.search.sweeper import Plan, best_trial, search
+    from segexp.search.sweeper import Plan, search
 
     settings = config.hydra.sweeper
     ranges = [f"{key}={value}" for key, value in settings.params.items()]
@@ -68,21 +68,24 @@ def run_search(
         print(f"search: {len(earlier)} jobs of earlier are in {storage}", flush=True)
     plan = Plan(fixed, space, settings.n_trials, at_once)
     returned = search(study, plan, launcher.launch, check)
-    trials = study.get_trials(deepcopy=False)
-    states = [trial.state.name.lower() for trial in trials]
-    best = best_trial(study)
-    content: dict[str, Any] = {
-        "jobs": len(trials),
-        "states": dict(Counter(states)),
-    }
-    if best is not None:
-        from segexp.search.space import to_overrides
+    _write_result(study, folder)
+    return returned
 
+
+def _write_result(study: Any, folder: Path) -> None:
+    """``search.json``: how many jobs ended how, and the best of them; the best is printed, too."""
+    from segexp.search.space import to_overrides
+    from segexp.search.sweeper import best_trial
+
+    trials = study.get_trials(deepcopy=False)
+    states = Counter(trial.state.name.lower() for trial in trials)
+    best = best_trial(study)
+    content: dict[str, Any] = {"jobs": len(trials), "states": dict(states)}
+    if best is not None:
         content["best"] = {"job": best.number, "score": best.value, "overrides": to_overrides(best.params, {})}
         found = " ".join(content["best"]["overrides"])
         print(f"search: best of {len(trials)} jobs is {best.number} with {best.value:.4f}: {found}", flush=True)
     (folder / RESULT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return returned
 
 
 def is_search(hydra: Any) -> bool:
