@@ -1,0 +1,205 @@
+"""Which files of an output folder segexp wrote, so that it replaces and removes those alone.
+
+Each output folder holds a record, ``.segexp.jsonl``: a line of JSON for each file, with its path inside the folder, its
+size and SHA-256, and the command. The line is written before the file takes its name, so that a kill between the two
+leaves no file without a record. A file is segexp's own where its content equals any that the record names for its path:
+a file that was drawn by hand, copied there or edited later is not, and no command replaces it.
+
+`hold` keeps a second command out of the folder meanwhile.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import filelock
+
+from segexp.errors import InputError
+from segexp.io import atomic
+
+RECORD = ".segexp.jsonl"
+LOCK = ".segexp.lock"
+LARGEST_RECORD = 1 << 28
+"""Bytes; a record of a million files takes about 250 MB."""
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class OwnedFolder:
+    """The record of one output folder.
+
+    Nothing is written before the first `write`, `create` or `note`: looking at a folder leaves it as it is.
+
+    Args:
+        folder: the output folder; need not exist.
+        command: what writes there, as the record says it; default: this process's command line.
+    """
+
+    def __init__(self, folder: Path, command: str | None = None):
+        self.folder = folder
+        self.command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if command is None else command
+        self._known: dict[str, set[str]] = {}
+        self._torn = False
+        self._read()
+
+    def _read(self) -> None:
+        path = self.folder / RECORD
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode) or path.stat().st_size > LARGEST_RECORD:
+                raise InputError(f"{path}: not a record that segexp wrote; choose another output folder")
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        self._torn = bool(content) and not content.endswith(b"\n")
+        for line in content.split(b"\n"):
+            try:
+                entry = json.loads(line.decode("utf-8", errors="surrogateescape"))
+                name, found = entry["path"], entry["sha256"]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue  # the line that was being written when the machine stopped: its file never got its name
+            if isinstance(name, str) and isinstance(found, str) and _inside(name):
+                self._known.setdefault(name, set()).add(found)
+
+    def names(self) -> list[str]:
+        """Paths inside the folder, with ``/``, of all files that are there and segexp's own."""
+        return [name for name in self._known if self.owns(name)]
+
+    def knows(self, name: str) -> bool:
+        """Whether segexp ever wrote a file of this name here, whatever lies there now."""
+        return name in self._known
+
+    def owns(self, name: str, of: str | None = None) -> bool:
+        """Whether the file is there, was written by segexp, and is unchanged since; with `of`, has this SHA-256."""
+        path = self.folder / name
+        known = self._known.get(name, set()) if of is None else self._known.get(name, set()) & {of}
+        return bool(known) and _regular(path) and digest(path) in known
+
+    def foreign(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` where something lies that is not segexp's own: a file, a folder or a link of that name."""
+        return [name for name in names if self._taken(name) and not self.owns(name)]
+
+    def _taken(self, name: str) -> bool:
+        return os.path.lexists(self.folder / name)
+
+    def require_free(self, names: Iterable[str], flag: str = "--output") -> None:
+        """Make sure that every file of `names` may be written.
+
+        Raises:
+            InputError: names all files that are there and not segexp's own, and says what to do.
+        """
+        found = self.foreign(names)
+        if found:
+            edited = [name for name in found if self.knows(name)]
+            why = "was changed since segexp wrote it" if len(edited) == len(found) else "was not written by segexp"
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            shown = ", ".join(str(self.folder / name) for name in found[:3])
+            raise InputError(
+                f"{flag} {self.folder}: {shown}{more} exists and {why}, so it is not replaced. Move it away, or choose "
+                "another folder"
+            )
+
+    def note(self, name: str, path: Path | None = None, **facts: Any) -> None:
+        """Record that segexp writes the file `name`, with the content of `path` (default: of the file itself).
+
+        Further `facts` are kept in the line, such as the input that the file was made from.
+        """
+        path = self.folder / name if path is None else path
+        entry = {"path": name, "size": path.stat().st_size, "sha256": digest(path), "time": round(time.time(), 3)}
+        entry |= {"command": self.command, **facts}
+        line = json.dumps(entry, ensure_ascii=True) + "\n"
+        with (self.folder / RECORD).open("a", encoding="ascii") as file:
+            file.write("\n" + line if self._torn else line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._torn = False
+        self._known.setdefault(name, set()).add(str(entry["sha256"]))
+
+    @contextlib.contextmanager
+    def create(self, name: str, **facts: Any) -> Iterator[BinaryIO]:
+        """A file open for writing: it is recorded and takes its name when the block ends without an error.
+
+        Raises:
+            InputError: where something lies there that is not segexp's own.
+        """
+        self.require_free([name])
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(path, lambda whole: self.note(name, whole, **facts)) as file:
+            yield file
+
+    def write(self, name: str, content: bytes | str, **facts: Any) -> None:
+        """Write a file whole and record it; `InputError` where something lies there that is not segexp's own."""
+        with self.create(name, **facts) as file:
+            file.write(content.encode("utf-8", errors="surrogateescape") if isinstance(content, str) else content)
+
+    def adopt(self, path: Path, name: str, **facts: Any) -> None:
+        """Record a finished file that lies inside the folder under a hidden name, and give it its own."""
+        self.require_free([name])
+        self.note(name, path, **facts)
+        os.replace(path, self.folder / name)
+
+    def remove(self, name: str) -> bool:
+        """Remove a file that is segexp's own; False, and nothing is touched, where it is not or is not there."""
+        if not self.owns(name):
+            return False
+        (self.folder / name).unlink()
+        return True
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def _regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def hold(folder: Path, patience: float = 0.0, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Keep other segexp commands out of a folder that exists; the lock ends with the process, also when it is killed.
+
+    Args:
+        folder: its lock is the file ``.segexp.lock`` in it, which stays.
+        patience: seconds to wait for a command that is ending.
+        say: prints one line where there is something to wait for.
+
+    Raises:
+        InputError: where another command holds the folder.
+    """
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if patience:
+                say(f"waiting for another segexp command to leave {folder}")
+            lock.acquire(timeout=patience)
+    except filelock.Timeout:
+        raise InputError(
+            f"{folder}: another segexp command is writing to this folder. Wait until it ends, or choose another folder"
+        ) from None
+    except NotImplementedError:
+        pass  # this file system has no locks
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
