@@ -4,11 +4,15 @@ Both are one sparse matrix a side, so a window of the result is computed from th
 and is equal to the same window of the whole. Class maps take the value of the nearest pixel.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from segexp.errors import InputError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 SAME = 0.01
 """Scales that differ by less are left alone: a file's calibration is no better."""
@@ -112,7 +116,7 @@ def _nearest(source: int, length: int, first: int, count: int) -> NDArray[np.int
     return np.minimum(centres.astype(np.int64), source - 1)
 
 
-def _weights(source: int, length: int, first: int, count: int, offset: int, held: int) -> csr_array:
+def _weights(source: int, length: int, first: int, count: int, offset: int, held: int) -> "csr_array":
     """(count, held) matrix from source pixels `offset` on to the result's pixels `first` on, along one axis."""
     factor = source / length
     result = np.arange(first, first + count)
@@ -129,4 +133,6 @@ def _weights(source: int, length: int, first: int, count: int, offset: int, held
     weights /= weights.sum(axis=1, keepdims=True)
     used = weights > 1e-12
     rows = np.broadcast_to(np.arange(count)[:, None], near.shape)
+    from scipy.sparse import csr_array  # here, since it takes half a second to import
+
     return csr_array((weights[used], (rows[used], near[used] - offset)), shape=(count, held))

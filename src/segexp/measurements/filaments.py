@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.signal import savgol_filter
 from skimage.morphology import skeletonize
 
 from segexp.measurements.background import local_background
@@ -192,6 +191,8 @@ def curvature(chain: NDArray[np.float64], closed: bool = False) -> float:
     From parabolas fitted to stretches of `CURVATURE_WINDOW` pixels, or to the whole chain where it is shorter
     (Savitzky and Golay 1964, doi:10.1021/ac60214a047). NaN under 7 pixels, which tell nothing about it.
     """
+    from scipy.signal import savgol_filter  # here, since it takes half a second to import
+
     window = min(CURVATURE_WINDOW, len(chain) - 1 + len(chain) % 2)
     if window < 7:
         return float("nan")

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 from segexp.metrics.overlap import Counts
 
@@ -99,6 +99,8 @@ def fit_temperature(histogram: NDArray[np.int64]) -> tuple[float, float, float]:
     def loss(log_temperature: float) -> float:
         logits = middle / math.exp(log_temperature)
         return float(histogram[0] @ np.logaddexp(0, logits) + histogram[1] @ np.logaddexp(0, -logits)) / total
+
+    from scipy import optimize  # here, since it takes half a second to import
 
     found = optimize.minimize_scalar(loss, bounds=(math.log(0.2), math.log(5)), method="bounded")
     return math.exp(found.x), loss(0.0), float(found.fun)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 FEWEST = 3
 """Images below which no interval is given: it would show the images that happened to be there."""
@@ -34,6 +33,8 @@ def bootstrap_interval(
         return None
     if np.ptp(clean) <= 1e-12 * np.abs(clean).max(initial=0):
         return float(clean[0]), float(clean[0])
+    from scipy import stats  # here, since it takes a second to import and predicting does not need it
+
     found = stats.bootstrap(
         (clean,),
         np.mean,
@@ -71,6 +72,8 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
     clean = clean[~np.isnan(clean)]
     if len(clean) < 2:
         return None
+    from scipy import stats
+
     reach = stats.t.ppf((1 + confidence) / 2, len(clean) - 1) * clean.std(ddof=1) / np.sqrt(len(clean))
     return float(clean.mean() - reach), float(clean.mean() + reach)
 
@@ -83,6 +86,8 @@ def smallest_p(images: int) -> float:
 def _permutation_p(gap: NDArray[np.float64], resamples: int, seed: int) -> float:
     if len(gap) < 2 or not gap.any():
         return 1.0
+    from scipy import stats
+
     test = stats.permutation_test(
         (gap, np.zeros_like(gap)),  # exchanging a pair's members turns the sign of its difference
         lambda x, y, axis: (x - y).mean(axis=axis),
