@@ -30,7 +30,7 @@ FLOORS = [
     {"parts"},
     {"assembly"},
     {"train"},
-    {"flags", "sweep_plan"},
+    {"flags", "sweep_plan", "doctor"},
     {"cli", "plugin"},
 ]
 

@@ -11,6 +11,7 @@ import typer
 from segexp.cli.calibrate import calibrate
 from segexp.cli.check import check
 from segexp.cli.compare import compare
+from segexp.cli.doctor import doctor
 from segexp.cli.evaluate import evaluate
 from segexp.cli.export import export
 from segexp.cli.predict import predict
@@ -52,6 +53,7 @@ app.command(context_settings=HYDRA, name="sweep-plan")(sweep_plan)
 app.command()(synthesize)
 app.command()(calibrate)
 app.add_typer(export, name="export")
+app.command()(doctor)
 
 
 def main() -> None:

@@ -1,0 +1,162 @@
+"""What `segexp doctor` reports: the installation, the machine, and a self-test of each step from image to mask.
+
+Nothing is written but files in a temporary folder, and nothing is fetched.
+"""
+
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from packaging.requirements import Requirement
+
+from segexp import checkpoint, provenance, synthesis
+from segexp.augment import Augmentation, RandomFlip, RandomWarp
+from segexp.data.images import read_image
+from segexp.data.memory import free_memory
+from segexp.data.normalization import image_statistics, standardize
+from segexp.device import autocast, choose_device, choose_precision
+from segexp.inference.predictor import load_model
+from segexp.inference.stream import TiffStream, closing
+from segexp.losses import SegmentationLoss
+from segexp.models import UNet
+
+SIZE = 128
+"""Height and width of the self-test's image, pixels."""
+
+
+def installation() -> dict[str, Any]:
+    """Versions of segexp and the packages it needs, and for each extra what is missing of it."""
+    extras: dict[str, list[str]] = {}
+    for text in metadata.requires("segexp") or []:
+        requirement = Requirement(text)
+        for extra in metadata.metadata("segexp").get_all("Provides-Extra") or []:
+            if requirement.marker and requirement.marker.evaluate({"extra": extra}):
+                missing = extras.setdefault(extra, [])
+                if not _installed(requirement):
+                    missing.append(f"{requirement.name}{requirement.specifier}")
+    return {
+        "versions": provenance.versions(),
+        "executable": sys.executable,
+        "package": str(Path(__file__).parent),
+        "extras": extras,
+    }
+
+
+def _installed(requirement: Requirement) -> bool:
+    if requirement.name == "segexp":
+        return True
+    try:
+        return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def machine(folder: Path) -> dict[str, Any]:
+    """Platform, device, precision, threads, memory and the room on the disk of `folder`; sizes in bytes."""
+    device, device_reason = choose_device("auto")
+    precision, precision_reason = choose_precision("auto", device)
+    shared = Path("/dev/shm")  # noqa: S108 where loader processes pass batches; only looked at
+    disk = shutil.disk_usage(folder)
+    return {
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_reason": device_reason,
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+        "precision": precision,
+        "precision_reason": precision_reason,
+        "threads": torch.get_num_threads(),
+        "memory_free": free_memory(),
+        "shared_memory": shutil.disk_usage(shared).total if shared.is_dir() else None,
+        "disk_folder": str(folder.absolute()),
+        "disk_free": disk.free,
+    }
+
+
+def self_test(device: torch.device | None = None) -> Iterator[tuple[str, float, str | None]]:
+    """Read, augment, train one step, save, predict and write, on one generated image of 128 x 128 pixels.
+
+    Yields the name of each step, its seconds, and None or what went wrong; ends with the first step that fails.
+    """
+    if device is None:
+        device = choose_device("auto")[0]
+    with tempfile.TemporaryDirectory() as place:
+        for name, step in _steps(Path(place), device):
+            tick = time.monotonic()
+            try:
+                step()
+            except Exception as error:  # whatever it is, it is the answer to "does it work here?"
+                yield name, time.monotonic() - tick, f"{type(error).__name__}: {error}"
+                return
+            yield name, time.monotonic() - tick, None
+
+
+def _steps(folder: Path, device: torch.device) -> list[tuple[str, Callable[[], None]]]:
+    state: dict[str, Any] = {}
+    precision = choose_precision("auto", device)[0]
+
+    def generate() -> None:
+        images, masks = synthesis.generate("vesicle", count=1, size=SIZE, seed=0)
+        state["image"], state["mask"] = np.asarray(images[0]), np.asarray(masks[0])
+        stream = TiffStream(folder / "image.tif", (1, SIZE, SIZE), 1, state["image"].dtype, None)
+        with closing([stream]):
+            stream.add(state["image"])
+
+    def read() -> None:
+        pixels = read_image(folder / "image.tif")
+        if not np.array_equal(pixels, state["image"]):
+            raise ValueError("the image read is not the image written")
+
+    def augment() -> None:
+        offset, scale = (torch.from_numpy(v) for v in image_statistics(state["image"][None], "standard"))
+        raw = torch.from_numpy(state["image"][None, None].astype(np.float32))
+        images = standardize(raw, offset[None], scale[None]).to(device)
+        targets = torch.from_numpy((state["mask"] > 0)[None, None].astype(np.float32)).to(device)
+        operations = Augmentation([RandomFlip(), RandomWarp()])
+        state["images"], state["targets"] = operations(images, targets)
+        if not torch.isfinite(state["images"]).all():
+            raise ValueError("augmentation gave values that are not finite")
+
+    def train() -> None:
+        torch.manual_seed(0)
+        model = UNet(widths=[4, 8]).to(device)
+        optimizer, loss = torch.optim.AdamW(model.parameters(), 1e-3), SegmentationLoss()
+        with autocast(device, precision):
+            logits = model(state["images"])
+        value = loss(logits.float(), state["targets"])
+        value.backward()
+        optimizer.step()
+        if not torch.isfinite(value):
+            raise ValueError("the loss is not finite")
+        facts: dict[str, Any] = {"model": {"name": "UNet", "settings": model.settings}, "normalization": "standard"}
+        facts |= {"weights": model.state_dict(), "classes": ["vesicle"], "threshold": 0.5}
+        checkpoint.save(folder / "model.pth", facts)
+
+    def predict() -> None:
+        state["probabilities"] = load_model(folder / "model.pth", str(device)).predict(state["image"])
+        if state["probabilities"].shape != (SIZE, SIZE):
+            raise ValueError(f"probabilities of shape {state['probabilities'].shape}, wanted {(SIZE, SIZE)}")
+
+    def write() -> None:
+        stream = TiffStream(folder / "prob.tif", (1, SIZE, SIZE), 1, np.dtype(np.float32), None)
+        with closing([stream]):
+            stream.add(state["probabilities"])
+        if not np.array_equal(read_image(folder / "prob.tif"), state["probabilities"]):
+            raise ValueError("the probabilities read are not those written")
+
+    return [
+        ("generate an image", generate),
+        ("read it", read),
+        ("augment it", augment),
+        ("train one step", train),
+        ("predict", predict),
+        ("write and read back", write),
+    ]
