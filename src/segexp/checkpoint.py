@@ -1,20 +1,23 @@
 """Model files: tensors and plain values, written whole or not at all, read without running anything in them.
 
 A file is written under a temporary name, flushed to the disk and renamed over the old one, so that a crash leaves
-either the old file or the new one. Reading uses ``torch.load(weights_only=True)``; the network is rebuilt from the
-name of one of `segexp.models.MODELS` and its keyword arguments.
+either the old file or the new one. Reading compares every checksum first (`segexp.io.archive`) and then uses
+``torch.load(weights_only=True)``; the network is rebuilt from the name of one of `segexp.models.MODELS` and its keyword
+arguments.
 """
 
 import io
 import os
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from segexp.errors import InputError
+from segexp.io.archive import verified
+from segexp.model_facts import check_facts
 from segexp.models import MODELS, UNet
 from segexp.weights import NAMES, located
 
@@ -47,7 +50,7 @@ def _umask() -> int:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read a file written by `save`, or a shipped model by its name.
+    """Read a file written by `save`, or a shipped model by its name; every byte is compared with its checksum.
 
     `InputError` where it is missing, damaged, foreign or of a newer format.
     """
@@ -55,45 +58,63 @@ def load(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; wanted a model file, or one that is shipped: {', '.join(NAMES)}")
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch comments on foreign files that are refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the restricted unpickler raises whatever the damage makes it meet
-        reason = str(error).strip().split("\n")[0][:200]
-        raise InputError(f"{path}: not a segexp model file, or damaged ({reason})") from None
+        content = torch.load(verified(path), map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:  # the restricted unpickler raises whatever it meets, and advises to do without it
+        raise InputError(f"{path}: not a segexp model file, or damaged ({type(error).__name__})") from None
     if not isinstance(content, dict) or "format" not in content:
         raise InputError(f"{path}: a PyTorch file, but not written by segexp (no 'format' in it)")
-    if content["format"] != FORMAT:
-        raise InputError(f"{path}: format {content['format']}; this segexp reads format {FORMAT}: upgrade segexp")
+    version = content["format"]
+    if type(version) is not int or version < FORMAT:
+        raise InputError(f"{path}: a PyTorch file, but not written by segexp (its 'format' is no number from {FORMAT})")
+    if version > FORMAT:
+        raise InputError(f"{path}: format {version:.6g}; this segexp reads format {FORMAT}: upgrade segexp")
     return content
 
 
 def load_model(path: str | Path) -> tuple[UNet, dict[str, Any]]:
-    """The network with its weights, in evaluation mode on the CPU, and all else that the file holds."""
+    """The network with its weights, in evaluation mode on the CPU, and all else that the file holds.
+
+    `InputError` also where a value is out of its limits (`segexp.model_facts`) or the network answers with NaN.
+    """
     content = load(path)
     missing = [key for key in _NEEDED if key not in content]
     if missing:
         raise InputError(f"{path}: holds no {', '.join(missing)}; wanted a best_<task>_model.pth")
+    check_facts(path, content)
     return _model(Path(path), content["model"], content.pop("weights")).eval(), content
 
 
-def _model(path: Path, named: Any, weights: Any) -> UNet:
+def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any]) -> UNet:
     """The network that a file names, with its weights: nothing is made room for that the file does not hold."""
-    name = named.get("name") if isinstance(named, dict) else named
-    if not isinstance(name, str) or name not in MODELS or not isinstance(named, dict):
-        raise InputError(f"{path}: model {name!r}; this segexp knows {', '.join(MODELS)}")
     unfit = f"{path}: the weights do not fit the model it names"
+    if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise InputError(f"{unfit}; some are no tensors")
     try:
-        if any(isinstance(value, list) and len(value) > len(weights) for value in named["settings"].values()):
-            raise InputError(f"{unfit}; it has more parts than weights")
         with torch.device("meta"):  # shapes without memory: a file could ask for any width
-            model = MODELS[name](**named["settings"])
-        wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
-        if {key: tensor.shape for key, tensor in weights.items()} != wanted:
-            raise InputError(f"{unfit}; wanted the file as it was saved")
-        model = MODELS[name](**named["settings"])
-        model.load_state_dict(weights)
-    except InputError:
-        raise
-    except Exception as error:  # settings that the network does not take, or weights that are no tensors
-        raise InputError(f"{unfit} ({error})") from None
+            model = MODELS[named["name"]](**named["settings"])
+    except InputError as error:
+        raise InputError(f"{path}: {str(error)[:200]}") from None
+    except Exception as error:  # settings that the network does not take
+        raise InputError(f"{path}: model.settings: {str(error)[:200]}") from None
+    wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    if {key: tensor.shape for key, tensor in weights.items()} != wanted:
+        raise InputError(f"{unfit}; wanted the file as it was saved")
+    wrong = [key for key, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    wrong += [key for key, tensor in weights.items() if key.endswith("running_var") and bool((tensor < 0).any())]
+    if wrong:
+        raise InputError(f"{path}: {wrong[0]} holds NaN, infinite or impossible values; damaged, or training failed")
+    model = MODELS[named["name"]](**named["settings"])
+    model.load_state_dict(dict(weights))
+    if not _answers(model.eval()):
+        raise InputError(f"{path}: its network answers with NaN; damaged, or training failed")
     return model
+
+
+@torch.no_grad()
+def _answers(model: UNet) -> bool:
+    """Whether the network gives numbers for values as a normalised image has them."""
+    side = model.multiple * -(-16 // model.multiple)
+    wave = 3 * torch.sin(torch.arange(model.stem[0].in_channels * side * side, dtype=torch.float32))
+    return bool(torch.isfinite(model(wave.reshape(1, -1, side, side))).all())

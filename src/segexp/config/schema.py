@@ -17,6 +17,7 @@ from segexp.errors import InputError
 from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Scoring, read_tolerance
 from segexp.measurements.measure import KINDS
+from segexp.model_facts import CLASS_NAME, LARGEST_OBJECT, is_class_name
 
 
 def _number(text: str) -> float:
@@ -106,6 +107,12 @@ class TaskConfig(Checked):
             1 <= len(self.classes) <= 254 and distinct,
             f"task.classes={self.classes}: wanted 1 to 254 names",
         )
+        odd = [name for name in self.classes if not is_class_name(name)]
+        require(found, not odd, f"task.classes={self.classes}: wanted {CLASS_NAME} for each")
+        same = len({name.casefold() for name in self.classes}) < len(self.classes)
+        require(
+            found, not distinct or not same, f"task.classes={self.classes}: wanted names that differ in more than case"
+        )
         require(found, self.masks in MASKS, f"task.masks={self.masks}: wanted one of {', '.join(MASKS)}")
         single = self.masks in ("auto", "classes") or len(self.classes) == 1
         require(found, single, f"task.masks={self.masks}: goes with one class, task.classes has {len(self.classes)}")
@@ -124,8 +131,9 @@ class TaskConfig(Checked):
         )
         require(
             found,
-            self.min_size == "auto" or self.min_size.isdigit(),
-            f"task.min_size={self.min_size}: wanted a number of pixels, or auto",
+            self.min_size == "auto"
+            or (re.fullmatch(r"[0-9]{1,8}", self.min_size) is not None and int(self.min_size) <= LARGEST_OBJECT),
+            f"task.min_size={self.min_size}: wanted a number of pixels, at most {LARGEST_OBJECT}, or auto",
         )
         strange = [name for name in self.scores if name not in FAMILIES]
         require(found, not strange, f"task.scores={self.scores}: wanted some of {', '.join(FAMILIES)}")
@@ -157,6 +165,7 @@ class TaskConfig(Checked):
 
 
 COMPILE = ("none", "default", "reduce-overhead", "max-autotune")
+MOST_WORKERS = 256
 START_METHODS = (None, "fork", "spawn", "forkserver")
 
 
@@ -198,8 +207,9 @@ class TrainerConfig(Checked):
 
         for name in ("epochs", "steps", "micro_batch", "patience", "log_every"):
             at_least(name, 1)
-        for name in ("num_workers", "pictures"):
+        for name, most in (("num_workers", MOST_WORKERS), ("pictures", 1000)):
             at_least(name, 0)
+            require(found, getattr(self, name) <= most, f"trainer.{name}={getattr(self, name)}: wanted at most {most}")
         require(
             found,
             0 < self.lr < 10,

@@ -233,7 +233,5 @@ def load_model(
 def _open(path: str | Path, device: torch.device, precision: str) -> Predictor:
     network, facts = checkpoint.load_model(path)
     min_size, temperature = facts.get("min_size", 0), facts.get("temperature", 1.0)  # absent before a run's end
-    if not isinstance(min_size, int) or not isinstance(temperature, float | int) or not 0 < temperature < float("inf"):
-        raise InputError(f"{path}: min_size={min_size!r}, temperature={temperature!r}; wanted the file as it was saved")
     known = (facts["normalization"], facts["classes"], facts["threshold"])
     return Predictor(network, *known, device, precision, facts, min_size, temperature)

@@ -10,6 +10,7 @@ in the same time (LOG.md, 2026-11-25).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,39 @@ class Refinement(nn.Module):
         return self.merge(torch.cat([self.look(images), self.up(features)], dim=1))
 
 
+LARGEST = {"in_channels": 64, "classes": 254, "widths": 4096, "kernel_size": 31, "shrink": 8, "detail": 1024}
+"""Of each setting; a network of these would outgrow any machine."""
+DEPTHS = range(2, 9)
+
+
+def _whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _check_settings(in_channels: Any, classes: Any, widths: Any, kernel_size: Any, shrink: Any, detail: Any) -> None:
+    for name, value in (("in_channels", in_channels), ("classes", classes), ("detail", detail)):
+        if not _whole(value, 1, LARGEST[name]):
+            raise InputError(f"model.{name}={_short(value)}: wanted a whole number from 1 to {LARGEST[name]}")
+    if not _whole(kernel_size, 1, LARGEST["kernel_size"]) or kernel_size % 2 == 0:
+        raise InputError(
+            f"model.kernel_size={_short(kernel_size)}: wanted an odd number such as 3 or 5, at most "
+            f"{LARGEST['kernel_size']}"
+        )
+    fine = isinstance(widths, Sequence) and not isinstance(widths, str) and len(widths) in DEPTHS
+    if not fine or not all(_whole(width, 1, LARGEST["widths"]) for width in widths):
+        raise InputError(
+            f"model.widths={_short(widths)}: wanted {DEPTHS[0]} to {DEPTHS[-1]} channel counts from 1 to "
+            f"{LARGEST['widths']}"
+        )
+    if not _whole(shrink, 1, LARGEST["shrink"]) or (shrink > 1 and shrink % 2):
+        raise InputError(f"model.shrink={_short(shrink)}: wanted 1, 2, 4, 6 or 8")
+
+
+def _short(value: Any) -> str:
+    text = str(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 class UNet(nn.Module):
     """Encoder and decoder joined at every scale.
 
@@ -106,14 +140,7 @@ class UNet(nn.Module):
         detail: int = 8,
     ):
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise InputError(f"model.kernel_size={kernel_size}: wanted an odd number such as 3 or 5")
-        if len(widths) < 2 or min(widths) < 1:
-            raise InputError(f"model.widths={list(widths)}: wanted two or more positive channel counts")
-        if shrink != 1 and (shrink < 2 or shrink % 2):
-            raise InputError(f"model.shrink={shrink}: wanted 1, 2 or 4")
-        if detail < 1:
-            raise InputError(f"model.detail={detail}: wanted a positive channel count")
+        _check_settings(in_channels, classes, widths, kernel_size, shrink, detail)
         self.settings = {
             "in_channels": int(in_channels),
             "classes": int(classes),
