@@ -242,3 +242,28 @@ def test_binary_masks_hold_no_objects(tmp_path):
 def test_what_is_ignored_is_said_where_nothing_else_is_left(tmp_path):
     with pytest.raises(InputError, match=r"every mask is empty.*task\.ignore=255 hides"):
         read_folder(*write_masks(tmp_path, np.full((20, 30), 255)), Reading(ignore=255))
+
+
+def test_a_faint_soft_mask_is_empty_beside_one_that_reaches_the_threshold(tmp_path):
+    bright = np.arange(600, dtype=np.uint8).reshape(20, 30)
+    img, mask = write_masks(tmp_path, np.minimum(bright, 90), bright)
+    faint, other = read_folder(img, mask, Reading(mask_threshold=128))
+    assert not faint.labels.any()
+    np.testing.assert_array_equal(other.labels, bright >= 128)
+    np.save(mask / "1.npy", np.minimum(bright, 80))
+    with pytest.raises(InputError, match=r"(?s)0\.npy: values.*none reaches.*1\.npy"):
+        read_folder(img, mask, Reading(mask_threshold=128))
+
+
+@pytest.mark.parametrize("ignore", [None, 0])
+def test_object_ids_that_int32_does_not_hold(tmp_path, ignore):
+    ids = (np.arange(600, dtype=np.uint64) // 20).reshape(20, 30)
+    huge = np.where(ids > 1, ids + np.uint64(2**33), ids)
+    (sample,) = read_folder(*write_masks(tmp_path, huge), Reading(masks="instances", ignore=ignore))
+    found = sample.instances()
+    assert found.dtype == np.int32
+    expected = np.where(ids < (1 if ignore is None else 2), 0, ids)
+    assert len(np.unique(found)) == len(np.unique(expected))
+    np.testing.assert_array_equal(found == 0, expected == 0)
+    for number in np.unique(expected):
+        assert len(np.unique(found[expected == number])) == 1

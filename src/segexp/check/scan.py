@@ -21,7 +21,7 @@ from segexp.check.names import name_faults
 from segexp.check.report import Fault
 from segexp.data.channels import to_channels
 from segexp.data.images import IMAGE_SUFFIXES, MaskFile, open_image
-from segexp.data.labels import Values, mask_values, to_labels
+from segexp.data.labels import Values, mask_values
 from segexp.data.pairs import find_pairs
 from segexp.data.reading import Reading, locate
 from segexp.data.sources import NO_VALIDATION
@@ -212,17 +212,18 @@ def read_labels(source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Va
     """Labels (h, w) of a mask at its own scale, what it holds, and its shape (H, W); of a large one every n-th."""
     assert source.mask is not None
     with MaskFile(source.mask, source.mask_page) as file:
-        step, masks = _step(math.prod(file.shape)), reading.masks
+        step = _step(math.prod(file.shape))
         if step == 1:
             stored = file.read()
-            values = mask_values(stored, reading.classes, source.mask, masks, reading.ignore)
+            settings = reading.masks, reading.ignore, reading.mask_threshold
+            values = mask_values(stored, reading.classes, source.mask, *settings)
         else:
             values = judge_mask(file, reading)
             bands = _bands(*file.shape, 1)
             stored = np.concatenate(
                 [_thinned(file.read(top, 0, rows, file.shape[1]), top, step) for top, rows in bands]
             )
-        return to_labels(stored, reading.classes, masks, reading.ignore), values, file.shape
+        return reading.labels(stored), values, file.shape
 
 
 def _step(values: int) -> int:
@@ -241,14 +242,11 @@ def _thinned(rows: NDArray, top: int, step: int) -> NDArray:
 
 
 def _unsettled(entries: Sequence[Entry]) -> list[Fault]:
-    """Masks with a few ids, in a set where no other mask shows that ids are objects."""
-    values = [entry.values for entry in entries if entry.values is not None]
-    if any(value.kind == "instance ids" and not value.doubt for value in values):
-        return []
+    """Masks that no other mask of the set makes clear: see `segexp.data.pairs.settle_doubts`."""
+    values = [(entry.values, entry.source.mask) for entry in entries if entry.values is not None]
+    clear = {found.kind for found, _ in values if not found.doubt}
     return [
-        split_message("mask", entry.values.doubt, entry.source.mask)
-        for entry in entries
-        if entry.values is not None and entry.values.doubt
+        split_message("mask", found.doubt, path) for found, path in values if found.doubt and found.kind not in clear
     ]
 
 

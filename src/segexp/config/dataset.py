@@ -70,7 +70,16 @@ def choose_split(cfg: RunConfig, stored: Path | None = None) -> Split | None:
 
 def check_command(cfg: RunConfig) -> str:
     """The command that tells all about a run's data."""
-    names = ("data.", "task.classes", "task.masks", "task.ignore", "task.pixel_size", "task.crop", "seed")
+    names = (
+        "data.",
+        "task.classes",
+        "task.masks",
+        "task.ignore",
+        "task.mask_threshold",
+        "task.pixel_size",
+        "task.crop",
+        "seed",
+    )
     changed = {key: new for key, (_, new) in differences(cfg).items() if key.startswith(names) and key != "data.root"}
     words = [f"task={cfg.task.name}"] if (conf_dir() / "task" / f"{cfg.task.name}.yaml").is_file() else []
     words += [f"{key}={_override(value)}" for key, value in changed.items()]

@@ -19,6 +19,9 @@ from segexp.evaluation.scoring import Scoring, read_tolerance
 from segexp.measurements.measure import KINDS
 from segexp.model_facts import CLASS_NAME, LARGEST_OBJECT, is_class_name
 
+BACKGROUND = ("background", "bg", "back", "_background_", "0")
+"""Names of what is no class, in small letters and with - and blanks as _."""
+
 
 def _number(text: str) -> float:
     try:
@@ -82,6 +85,7 @@ class TaskConfig(Checked):
     classes: list[str] = MISSING
     masks: str = MISSING
     ignore: int | None = MISSING
+    mask_threshold: float | None = MISSING
     pixel_size: float | None = MISSING
     normalization: str = MISSING
     crop: int = MISSING
@@ -112,6 +116,22 @@ class TaskConfig(Checked):
         same = len({name.casefold() for name in self.classes}) < len(self.classes)
         require(
             found, not distinct or not same, f"task.classes={self.classes}: wanted names that differ in more than case"
+        )
+        named = [
+            name for name in self.classes if name.strip().lower().replace("-", "_").replace(" ", "_") in BACKGROUND
+        ]
+        rest = [name for name in self.classes if name not in named] or ["vesicle"]
+        require(
+            found,
+            not named,
+            f"task.classes={self.classes}: {' and '.join(named)} is background, which is not listed: it is what no "
+            f"class covers, 0 in the masks; wanted 'task.classes=[{','.join(rest)}]'",
+        )
+        cut = self.mask_threshold
+        require(
+            found,
+            cut is None or (0 < cut < math.inf and len(self.classes) == 1 and self.masks in ("auto", "binary")),
+            f"task.mask_threshold={cut}: wanted more than 0, with one class and task.masks=auto; or null",
         )
         require(found, self.masks in MASKS, f"task.masks={self.masks}: wanted one of {', '.join(MASKS)}")
         single = self.masks in ("auto", "classes") or len(self.classes) == 1
@@ -300,6 +320,7 @@ class RunConfig(Checked):
             channel=self.data.channel_numbers(),
             masks=self.task.masks,
             ignore=self.task.ignore,
+            mask_threshold=self.task.mask_threshold,
             pixel_size=self.task.pixel_size,
             file_pixel_size=self.data.pixel_size,
         )

@@ -5,6 +5,7 @@ is refused with the setting that settles it; then `to_labels` translates, pixel 
 becomes the same window of its labels.
 """
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,12 +26,19 @@ MANY_IDS = 8
 PROBABILITY = 0.5
 """Where a mask of probabilities is cut."""
 
+FULL = (255.0, 65535.0)
+"""White of 8 and of 16 bits."""
+
+_UNEVEN, _UNEVEN_IDS = 0.015, 0.05
+"""Share of uneven pixels (`uneven`) from which values are no object ids; the second where they are just 1 to N."""
+
 
 class Values(NamedTuple):
     """How a mask is read.
 
     Attributes:
-        kind: ``empty``, ``0/1``, ``0/255``, ``class ids``, ``instance ids`` or ``probabilities``.
+        kind: ``empty``, ``0/1``, ``0/255``, ``0/65535``, ``class ids``, ``instance ids``, ``probabilities`` or
+            ``soft`` (cut at a threshold).
         largest: the largest value, the ignored one aside.
         doubt: what to say unless other masks of the set settle it; empty where it is clear.
     """
@@ -41,22 +49,33 @@ class Values(NamedTuple):
 
 
 def label_map(
-    mask: NDArray, classes: int, path: str | Path = "mask", masks: str = "auto", ignore: int | None = None
+    mask: NDArray,
+    classes: int,
+    path: str | Path = "mask",
+    masks: str = "auto",
+    ignore: int | None = None,
+    threshold: float | None = None,
 ) -> NDArray[np.uint8]:
     """Turn mask values into labels 0 (background) to `classes` and 255 (not annotated), as uint8 (H, W).
 
     One class: bool, 0/1, 0/255, or ids of at least `MANY_IDS` objects. More classes: integers 0 to `classes`. What else
-    there is needs `masks`, one of `MASKS`; `ignore` is the value of pixels that nobody annotated. Raises `InputError`
-    with the values found where that is not clear: what they mean is a question for the person who drew them.
+    there is needs `masks`, one of `MASKS`; `ignore` is the value of pixels that nobody annotated, `threshold` the value
+    from which a pixel of a soft mask is foreground. Raises `InputError` with the values found where that is not clear:
+    what they mean is a question for the person who drew them.
     """
-    found = mask_values(mask, classes, path, masks, ignore)
+    found = mask_values(mask, classes, path, masks, ignore, threshold)
     if found.doubt:
         raise InputError(found.doubt)
-    return to_labels(mask, classes, masks, ignore)
+    return to_labels(mask, classes, masks, ignore, threshold)
 
 
 def mask_values(
-    mask: NDArray, classes: int, path: str | Path = "mask", masks: str = "auto", ignore: int | None = None
+    mask: NDArray,
+    classes: int,
+    path: str | Path = "mask",
+    masks: str = "auto",
+    ignore: int | None = None,
+    threshold: float | None = None,
 ) -> Values:
     """Judge a mask by the values it holds; the arguments and errors are those of `label_map`.
 
@@ -66,33 +85,109 @@ def mask_values(
     numeric = np.issubdtype(mask.dtype, np.number) and not np.issubdtype(mask.dtype, np.complexfloating)
     if mask.dtype != bool and not numeric:
         raise InputError(f"{path}: dtype {mask.dtype}; a mask holds bool or integers")
-    return judge_values(distinct(mask), classes, path, masks, ignore)
+    return judge_values(distinct(mask), classes, path, masks, ignore, threshold, lambda: uneven([mask]))
 
 
 def judge_values(
-    values: set[float], classes: int, path: str | Path = "mask", masks: str = "auto", ignore: int | None = None
+    values: set[float],
+    classes: int,
+    path: str | Path = "mask",
+    masks: str = "auto",
+    ignore: int | None = None,
+    threshold: float | None = None,
+    unevenness: Callable[[], tuple[float, int]] = lambda: (0.0, 0),
 ) -> Values:
-    """`mask_values` for the distinct values of a mask."""
+    """`mask_values` for the distinct values of a mask; `unevenness` gives what `uneven` finds in it, if it is asked."""
     if any(not np.isfinite(value) for value in values):
         raise InputError(f"{path}: holds NaN or infinite values")
     if ignore is not None:
         values = values - {float(ignore)}
         if ignore == 0:  # as ilastik and Labkit write: 0 nobody's, 1 background, 2 and up the classes
             values = {value - 1 for value in values}
+    if threshold is not None:
+        return _judge_soft(values, threshold, path)
     kind = masks if masks != "auto" else "binary" if classes == 1 else "classes"
-    return _judge(values, kind, masks == "auto", classes, path)
+    found = _judge(values, kind, masks == "auto", classes, path)
+    if found.kind == "instance ids" and masks == "auto" and not found.doubt and _is_soft(values, unevenness):
+        why = "no object ids, for they change from pixel to pixel as after JPEG or smooth resizing"
+        raise InputError(f"{path}: values {_shown(values)}; {why}; wanted bool, 0/1 or 0/255; {_cut(values)}")
+    return found
+
+
+def uneven(bands: Iterable[NDArray]) -> tuple[float, int]:
+    """Share of the foreground pixels that differ from all foreground among their 8 neighbours, and how many there are.
+
+    Objects of one id each have next to none; rims that fade from 255 to 0 are made of them.
+    """
+    alone = foreground = 0
+    for band in bands:
+        height, width = band.shape
+        framed = np.pad(band, 1)
+        same, other = np.zeros(band.shape, bool), np.zeros(band.shape, bool)
+        for place in range(9):
+            top, left = divmod(place, 3)
+            if place != 4:
+                beside = framed[top : top + height, left : left + width]
+                equal = beside == band
+                same |= equal
+                other |= ~equal & (beside != 0)
+        inside = band != 0
+        alone += int(np.count_nonzero(inside & other & ~same))
+        foreground += int(np.count_nonzero(inside))
+    return alone / max(foreground, 1), foreground
+
+
+def _is_soft(values: set[float], unevenness: Callable[[], tuple[float, int]]) -> bool:
+    """Whether many values are shades of one mask: white is among them with gaps below, or they vary within objects."""
+    largest = max(values)
+    gaps = len(values - {0.0}) < largest
+    if largest in FULL and gaps:
+        return True
+    share, foreground = unevenness()
+    specks = foreground < 4 * len(values)  # objects of a pixel or two each
+    return not specks and share > (_UNEVEN_IDS if largest not in FULL and not gaps else _UNEVEN)
+
+
+def _judge_soft(values: set[float], threshold: float, path: str | Path) -> Values:
+    largest = max(values, default=0.0)
+    if min(values, default=0.0) < 0:
+        raise InputError(f"{path}: values {_shown(values)}; wanted none below 0 (task.mask_threshold={threshold:g})")
+    if values <= {0.0}:
+        return Values("empty", 0.0)
+    if largest >= threshold:
+        return Values("soft", largest)
+    message = f"{path}: values {_shown(values)}; none reaches task.mask_threshold={threshold:g}"
+    if largest == 1 and values <= {0.0, 1.0}:  # not a faint object among soft masks: another way to say foreground
+        raise InputError(f"{message}; wanted masks of one kind: save this one as 0/255")
+    return Values("soft", largest, doubt=f"{message} in any mask; {_cut(values)}")
+
+
+def _shown(values: set[float]) -> str:
+    """The values in a message: the first six, and the largest."""
+    ordered = sorted(values)
+    if len(ordered) <= 7:
+        return ", ".join(f"{value:g}" for value in ordered)
+    return ", ".join(f"{value:g}" for value in ordered[:6]) + f", ... {ordered[-1]:g}"
+
+
+def _cut(values: set[float]) -> str:
+    """The threshold that would settle a soft mask: half of white, or of the largest value."""
+    largest = max(values)
+    white = next((top for top in (1.0, *FULL) if top / 2 < largest <= top), largest)
+    half = white / 2 if white <= 1 or white != round(white) else float(np.ceil(white / 2))
+    return f"task.mask_threshold={half:g} reads {half:g} and more as foreground"
 
 
 def _judge(values: set[float], kind: str, guess: bool, classes: int, path: str | Path) -> Values:
-    shown = ", ".join(f"{value:g}" for value in sorted(values)[:6]) + (", ..." if len(values) > 6 else "")
     largest = max(values, default=0.0)
-    start = f"{path}: values {shown}; wanted"
+    start = f"{path}: values {_shown(values)}; wanted"
     if kind == "probabilities":
         if values and not (min(values) >= 0 and largest <= 1):
             raise InputError(f"{start} probabilities from 0 to 1 (task.masks=probabilities)")
         return Values(kind, largest)
     if any(value < 0 or value != round(value) for value in values):
         cut = "; probabilities? task.masks=probabilities cuts them at 0.5" if guess and min(values) >= 0 else ""
+        cut = f"; {_cut(values)}" if cut and largest > 1 and classes == 1 else cut
         cut = "; not annotated? say which value with task.ignore" if min(values) < 0 else cut
         raise InputError(f"{start} {_wanted(kind, classes)}{cut}")
     if values <= {0.0}:
@@ -101,12 +196,12 @@ def _judge(values: set[float], kind: str, guess: bool, classes: int, path: str |
         return Values("instance ids", largest)
     if kind == "classes" and largest <= classes:
         return Values("0/1" if largest == 1 and classes == 1 else "class ids", largest)
-    if kind == "binary" and (values <= {0, 1} or values <= {0, 255}):
-        return Values("0/255" if largest == 255 else "0/1", largest)
+    if kind == "binary" and any(values <= {0.0, white} for white in (1.0, *FULL)):
+        return Values(f"0/{largest:.0f}", largest)
     if kind == "binary" and guess and len(values - {0.0}) >= MANY_IDS:
         return Values("instance ids", largest)
     message = f"{start} {_wanted(kind, classes)}{_remedies(values, kind, classes)}"
-    if kind == "binary" and guess and 255 not in values:
+    if kind == "binary" and guess and values.isdisjoint(FULL):
         return Values("instance ids", largest, doubt=message)
     raise InputError(message)
 
@@ -126,6 +221,8 @@ def _remedies(values: set[float], kind: str, classes: int) -> str:
     if kind == "binary" and 1 < rest < 10:
         names = ",".join(f"class{n}" for n in range(1, int(rest) + 1))
         found.append(f"'task.classes=[{names}]' if they are classes")
+    if kind == "binary" and max(values) >= 100:
+        found.append(f"{_cut(values)} if its edges are soft")
     if kind == "binary" or classes == 1:
         found.append("task.masks=instances if every value is an object")
     elif rest > classes:
@@ -133,11 +230,15 @@ def _remedies(values: set[float], kind: str, classes: int) -> str:
     return "; " + ", ".join(found) if found else ""
 
 
-def to_labels(mask: NDArray, classes: int, masks: str = "auto", ignore: int | None = None) -> NDArray[np.uint8]:
+def to_labels(
+    mask: NDArray, classes: int, masks: str = "auto", ignore: int | None = None, threshold: float | None = None
+) -> NDArray[np.uint8]:
     """Translate mask values, judged by `mask_values` before, to labels uint8 (H, W); each pixel by itself."""
     unknown = None if ignore is None else mask == ignore
     background = 1 if ignore == 0 else 0
-    if masks == "probabilities":
+    if threshold is not None:
+        labels = (mask >= threshold + background).astype(np.uint8)
+    elif masks == "probabilities":
         labels = (mask >= PROBABILITY).astype(np.uint8)
     elif masks in ("binary", "instances") or (masks == "auto" and classes == 1):
         labels = (mask != background).astype(np.uint8)

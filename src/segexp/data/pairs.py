@@ -230,12 +230,15 @@ def read_samples(
 
 
 def settle_doubts(samples: Iterable[Sample]) -> list[str]:
-    """Faults of masks whose few ids stay unclear after all of a set were read; mark the set where they hold objects."""
+    """Faults of masks that stay unclear after all of a set were read; mark the set where its masks hold objects.
+
+    A few ids are clear beside a mask with many, and a soft mask below the threshold beside one that reaches it.
+    """
     samples = list(samples)
-    objects = any(sample.mask_kind == "instance ids" and not sample.doubt for sample in samples)
+    clear = {sample.mask_kind for sample in samples if not sample.doubt}
     for sample in samples:
-        sample.has_instances = objects
-    return [] if objects else [sample.doubt for sample in samples if sample.doubt]
+        sample.has_instances = "instance ids" in clear
+    return [sample.doubt for sample in samples if sample.doubt and sample.mask_kind not in clear]
 
 
 def read_folder(

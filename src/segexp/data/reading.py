@@ -44,6 +44,7 @@ class Reading:
         channel: which to take of a file with channels, from 1.
         masks: what masks hold, one of `segexp.data.labels.MASKS`.
         ignore: mask value of pixels that nobody annotated.
+        mask_threshold: value from which a pixel of a soft mask is foreground; None: masks hold exact values.
         pixel_size: micrometres a pixel that images are brought to; None: they stay as they are.
         file_pixel_size: micrometres a pixel of the files, in place of what they say themselves.
     """
@@ -56,6 +57,7 @@ class Reading:
     ignore: int | None = None
     pixel_size: float | None = None
     file_pixel_size: float | None = None
+    mask_threshold: float | None = None
 
     def page_of(self, page: int | None) -> Page:
         """Which page to open: `page` where pairing chose one."""
@@ -68,7 +70,12 @@ class Reading:
     def facts(self) -> dict[str, Any]:
         """What a model file keeps of it, as plain values: see `reading_of_model`."""
         channel = list(self.channel) if isinstance(self.channel, tuple) else self.channel
-        return {"page": self.page, "channel": channel, "masks": self.masks, "ignore": self.ignore}
+        facts = {"page": self.page, "channel": channel, "masks": self.masks, "ignore": self.ignore}
+        return facts | {"mask_threshold": self.mask_threshold}
+
+    def labels(self, mask: NDArray) -> NDArray[np.uint8]:
+        """Labels of a mask's stored values, judged before: see `segexp.data.labels.to_labels`."""
+        return to_labels(mask, self.classes, self.masks, self.ignore, self.mask_threshold)
 
 
 def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> Reading:
@@ -79,6 +86,7 @@ def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> R
     """
     said = facts.get("reading") or {}
     page, channel, masks, ignore = (said.get(key) for key in ("page", "channel", "masks", "ignore"))
+    cut = said.get("mask_threshold")
     size = facts.get("pixel_size")
     numbers = channel if isinstance(channel, list) else [channel]
     fine = (
@@ -86,11 +94,12 @@ def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> R
         and (channel is None or all(isinstance(number, int) for number in numbers))
         and (masks is None or masks in MASKS)
         and (ignore is None or isinstance(ignore, int))
+        and (cut is None or (isinstance(cut, int | float) and 0 < cut < math.inf))
         and (size is None or (isinstance(size, int | float) and 0 < size < math.inf))
     )
     if not fine:
         raise InputError(f"the model file says reading={said}, pixel_size={size}; damaged, or not written by segexp")
-    return Reading(channels, classes, page, channel, masks or "auto", ignore, size)
+    return Reading(channels, classes, page, channel, masks or "auto", ignore, size, mask_threshold=cut)
 
 
 class Place(NamedTuple):
@@ -155,9 +164,9 @@ def inspect_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint
     pixels, place = read_image_as(pair.image, reading, pair.page)
     with MaskFile(pair.mask, pair.mask_page) as file:
         mask = file.read()
-    values = mask_values(mask, reading.classes, pair.mask, reading.masks, reading.ignore)
+    values = mask_values(mask, reading.classes, pair.mask, reading.masks, reading.ignore, reading.mask_threshold)
     check_shapes(pair, mask.shape, place)
-    labels = to_labels(mask, reading.classes, reading.masks, reading.ignore)
+    labels = reading.labels(mask)
     return pixels, rescale(labels, place.shape, nearest=True), values, place
 
 
@@ -175,19 +184,25 @@ def read_pair_window(pair: Pair, reading: Reading, window: Window) -> tuple[NDAr
         pixels = read_pixels(file, reading, place, window)
     with MaskFile(pair.mask, pair.mask_page) as stored:
         mask = read_mask_window(stored, place, window)
-    return pixels, to_labels(mask, reading.classes, reading.masks, reading.ignore)
+    return pixels, reading.labels(mask)
 
 
 def read_instances(pair: Pair, reading: Reading) -> NDArray[np.int32]:
-    """Object ids (H, W) int32 of a mask of instances, at the scale of the image; 0 is background or not annotated."""
+    """Object ids (H, W) int32 of a mask of instances, at the scale of the image; 0 is background or not annotated.
+
+    Ids that int32 does not hold (beyond 2^31, or fractions of a float) are numbered anew, in their order.
+    """
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)
     with MaskFile(pair.mask, pair.mask_page) as stored:
         mask = read_mask_window(stored, place, (0, 0, *place.shape))
-    ids = mask.astype(np.int32)
-    if reading.ignore == 0:
-        ids -= 1
-    return np.where((mask == reading.ignore) | (ids < 0), 0, ids) if reading.ignore is not None else ids
+    background = np.zeros(mask.shape, bool) if reading.ignore is None else mask == reading.ignore
+    background |= mask == (1 if reading.ignore == 0 else 0)
+    if mask.dtype.kind == "b" or int(mask.max()) <= np.iinfo(np.int32).max:
+        ids = mask.astype(np.int32) - np.int32(reading.ignore == 0)
+    else:
+        ids = np.unique(mask, return_inverse=True)[1].reshape(mask.shape).astype(np.int32) + 1
+    return np.where(background, 0, ids).astype(np.int32)
 
 
 def read_mask_window(file: MaskFile, place: Place, window: Window) -> NDArray:

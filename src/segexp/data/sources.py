@@ -138,12 +138,14 @@ def describe_masks(samples: Sequence[Sample], classes: Sequence[str]) -> str:
     empty = kinds.pop("empty", 0)
     found = [f"{kind} in {count} files" for kind, count in kinds.most_common()]
     found += [f"no foreground in {empty}"] if empty else []
+    reading = samples[0].reading
+    cut = (reading and reading.mask_threshold) or 0.0
     meaning = {
         "instance ids": f"every id is read as {classes[0]}",
         "probabilities": f"from 0.5 on read as {classes[0]}",
+        "soft": f"from {cut:g} on read as {classes[0]} (task.mask_threshold)",
     }.get(next(iter(kinds), ""), f"read as background and {_listed(classes)}")
     line = f"masks: {', '.join(found)}; {meaning}"
-    reading = samples[0].reading
     if reading is None or reading.ignore is None:
         return line
     pixels = sum(sample.shape[1] * sample.shape[2] for sample in samples)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.images import ImageFile, MaskFile, open_image
-from segexp.data.labels import IGNORE, Values, distinct, judge_values, to_labels
+from segexp.data.labels import IGNORE, Values, distinct, judge_values, uneven
 from segexp.data.normalization import band_statistics
 from segexp.data.reading import Pair, Reading, check_shapes, locate, read_mask_window, read_pixels
 
@@ -31,10 +31,13 @@ def band_steps(height: int, values_a_row: int) -> Iterator[tuple[int, int]]:
 
 def judge_mask(mask: MaskFile, reading: Reading) -> Values:
     """What an open mask holds, looked at in bands: see `segexp.data.labels.mask_values`."""
-    found: set[float] = set()
-    for top, rows in band_steps(*mask.shape):
-        found |= distinct(mask.read(top, 0, rows, mask.shape[1]))
-    return judge_values(found, reading.classes, mask.path, reading.masks, reading.ignore)
+
+    def bands() -> Iterator[NDArray]:
+        return (mask.read(top, 0, rows, mask.shape[1]) for top, rows in band_steps(*mask.shape))
+
+    found = set().union(*map(distinct, bands()))
+    settings = reading.masks, reading.ignore, reading.mask_threshold
+    return judge_values(found, reading.classes, mask.path, *settings, lambda: uneven(bands()))
 
 
 class Survey:
@@ -76,7 +79,7 @@ class Survey:
         width = self.place.shape[1]
         for top, rows in band_steps(self.place.shape[0], width):
             stored = read_mask_window(mask, self.place, (top, 0, rows, width))
-            yield top, to_labels(stored, reading.classes, reading.masks, reading.ignore)
+            yield top, reading.labels(stored)
 
     def _spread(self, mask: MaskFile, reading: Reading, points: int) -> NDArray[np.int32]:
         """The same foreground pixels that are chosen of an image in memory: their ranks are known from the counts."""
