@@ -234,7 +234,8 @@ def test_the_report_is_plain_json_with_stable_keys(data):
     (data / "train" / "img" / "cell_0.tif").write_bytes(b"")
     np.save(data / "train" / "mask" / "cell_1.npy", np.zeros((96, 96), bool))
     plain = json.loads(json.dumps(as_json(run(data))))
-    assert list(plain) == ["format", "ok", "root", "splits", "faults", "warnings", "suggestions", "seconds"]
+    keys = ["format", "ok", "root", "splits", "faults", "warnings", "suggestions", "seconds", "notes"]
+    assert list(plain) == keys
     assert plain["format"] == 1
     assert plain["ok"] is False
     assert set(plain["faults"][0]) == {"kind", "file", "message"}

@@ -24,10 +24,10 @@ def test_pairs_by_stem_in_order_and_passes_other_files_over(tmp_path):
     img, mask = dataset(tmp_path)
     (img / ".DS_Store").write_text("x")
     (img / "notes.txt").write_text("x")
-    pairs, faults = find_pairs(img, mask)
+    pairs, faults, notes = find_pairs(img, mask)
     assert [p.image.name for p in pairs] == ["0.tif", "1.tif", "2.tif"]
     assert [p.mask.name for p in pairs] == ["0.npy", "1.npy", "2.npy"]
-    assert faults == []
+    assert faults == notes == []
 
 
 def test_every_fault_is_reported_at_once(tmp_path):
@@ -57,7 +57,7 @@ def test_every_fault_is_reported_at_once(tmp_path):
 def test_a_mask_of_another_format_is_pointed_out(tmp_path):
     img, mask = dataset(tmp_path, 1)
     (mask / "0.npy").rename(mask / "0.jpg")
-    _, faults = find_pairs(img, mask)
+    faults = find_pairs(img, mask).faults
     assert "0.jpg" in faults[0]
     assert ".npy" in faults[0]
 
@@ -66,7 +66,7 @@ def test_masks_as_pictures_and_previews_beside_arrays(tmp_path):
     img, mask = dataset(tmp_path)
     for name in ("0.png", "1_overlay.png"):
         cv2.imwrite(str(mask / name), np.zeros((20, 30), np.uint8))
-    pairs, faults = find_pairs(img, mask)
+    pairs, faults, _ = find_pairs(img, mask)
     assert [pair.mask.name for pair in pairs] == ["0.npy", "1.npy", "2.npy"]
     assert faults == []
     expected = [sample.labels for sample in read_folder(img, mask)]
@@ -83,7 +83,7 @@ def test_masks_as_pictures_and_previews_beside_arrays(tmp_path):
         np.testing.assert_array_equal(sample.labels, labels)
     cv2.imwrite(str(mask / "2.png"), np.zeros((20, 30), np.uint8))
     (img / "1.tif").unlink()
-    _, faults = find_pairs(img, mask)
+    faults = find_pairs(img, mask).faults
     assert len(faults) == 2
     assert "2.tif: another file of that name" in faults[0]
     assert "1.png: no image" in faults[1]
@@ -267,3 +267,138 @@ def test_object_ids_that_int32_does_not_hold(tmp_path, ignore):
     np.testing.assert_array_equal(found == 0, expected == 0)
     for number in np.unique(expected):
         assert len(np.unique(found[expected == number])) == 1
+
+
+def rename_masks(mask, pattern, suffix=".npy"):
+    for path in sorted(mask.iterdir()):
+        path.rename(mask / (pattern.format(path.stem) + suffix))
+
+
+def test_names_that_differ_by_one_rule_are_paired_and_the_rule_is_said(tmp_path):
+    img, mask = dataset(tmp_path)
+    expected = {path.stem: np.load(path) for path in mask.iterdir()}
+    rename_masks(mask, "{}_cp_masks")
+    cv2.imwrite(str(mask / "0_outlines.png"), np.zeros((20, 30), np.uint8))
+    said = []
+    samples = read_folder(img, mask, say=said.append)
+    for sample in samples:
+        np.testing.assert_array_equal(sample.labels, expected[sample.source.image.stem])
+    assert len(said) == 1
+    assert "'*' has mask '*_cp_masks' (0.tif and 0_cp_masks.npy; 3 images)" in said[0]
+    (mask / "2_cp_masks.npy").rename(mask / "3_cp_masks.npy")
+    faults = find_pairs(img, mask).faults
+    assert len(faults) == 2
+    assert "2.tif: no mask" in faults[0]
+    assert "3_cp_masks.npy: no image" in faults[1]
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("{}_1stHO {}_2ndHO", ["2 rules", "0.tif with 0_1stHO.npy or 0_2ndHO.npy"]),
+        ("field{}7", ["no mask belongs to an image", "0.tif, 1.tif, ...", "field07.npy, field17.npy, ..."]),
+    ],
+)
+def test_names_without_one_rule_are_one_fault(tmp_path, extra, words):
+    img, mask = dataset(tmp_path, 4)
+    for path in sorted(mask.iterdir()):
+        for pattern in extra.split():
+            np.save(mask / f"{pattern.format(path.stem)}.npy", np.load(path))
+        path.unlink()
+    pairs, faults, _ = find_pairs(img, mask)
+    assert pairs == []
+    assert len(faults) == 1
+    for word in words:
+        assert word in faults[0]
+
+
+def test_a_rule_that_names_neither_masks_nor_images_is_shown_and_not_followed(tmp_path):
+    img, mask = dataset(tmp_path)
+    for path in [*img.iterdir()]:
+        path.rename(img / f"day1_{path.name}")
+    rename_masks(mask, "day2_{}")
+    pairs, faults, _ = find_pairs(img, mask)
+    assert pairs == []
+    assert len(faults) == 1
+    assert "'day1*'" in faults[0]
+    assert "'day2*'" in faults[0]
+
+
+def test_two_candidates_for_one_mask_are_refused(tmp_path):
+    img, mask = dataset(tmp_path)
+    rename_masks(mask, "{}_mask")
+    cv2.imwrite(str(mask / "1.png"), np.zeros((20, 30), np.uint8))
+    pairs, faults, _ = find_pairs(img, mask)
+    assert pairs == []
+    assert "two files may be the mask of 1.tif: 1.png and, by name, 1_mask.npy" in faults[0]
+    assert "one folder" in find_pairs(img, img).faults[0]
+
+
+def test_microscopes_own_files_are_counted_and_named_beside_their_masks(tmp_path):
+    img, mask = dataset(tmp_path)
+    (img / "0.tif").rename(img / "0.czi")
+    (img / "9.nd2").write_bytes(b"x")
+    pairs, faults, notes = find_pairs(img, mask)
+    assert [pair.image.name for pair in pairs] == ["1.tif", "2.tif"]
+    assert len(faults) == 1
+    assert "0.npy: no image" in faults[0]
+    assert "0.czi" in faults[0]
+    assert "Bio-Formats" in faults[0]
+    assert "2 files in a microscope's own format passed over (1 .czi, 1 .nd2)" in notes[0]
+    for path in img.glob("*.tif"):
+        path.unlink()
+    assert "(1 .czi, 1 .nd2)" in find_pairs(img, mask).faults[0]
+
+
+def test_annotation_that_is_no_mask_yet_is_named_with_the_command(tmp_path):
+    img, mask = dataset(tmp_path)
+    for path in [*mask.iterdir()]:
+        np.save(mask / f"{path.stem}_seg.npy", {"masks": np.load(path)}, allow_pickle=True)
+        path.unlink()
+    pairs, faults, _ = find_pairs(img, mask)
+    assert pairs == []
+    assert len(faults) == 1
+    assert "3 files of Cellpose" in faults[0]
+    assert f"segexp masks --input {mask} --images {img} --output {mask}" in faults[0]
+    np.save(mask / "0.npy", np.eye(20, 30, dtype=bool))
+    pairs, faults, _ = find_pairs(img, mask)
+    assert len(pairs) == len(faults) == 1
+    assert "2 images have no mask" in faults[0]
+    for path in mask.iterdir():
+        path.unlink()
+    (tmp_path / "annotations.json").write_text('{"images": [], "annotations": []}')
+    (fault,) = find_pairs(img, mask).faults
+    assert f"COCO (JSON) in {tmp_path}" in fault
+    assert f"--input {tmp_path / 'annotations.json'}" in fault
+    mask.rmdir()
+    assert "segexp masks" in find_pairs(img, mask).faults[0]
+
+
+@pytest.mark.parametrize("page", ["max", "mean", "first", 2])
+def test_a_mask_in_every_plane_goes_with_the_planes_that_are_read(tmp_path, page):
+    img, mask = tmp_path / "img", tmp_path / "mask"
+    img.mkdir()
+    mask.mkdir()
+    planes = np.random.default_rng(0).integers(0, 1000, (3, 20, 30)).astype(np.uint16)
+    drawn = (planes > 700).astype(np.uint8) * 255
+    tifffile.imwrite(img / "a.tif", planes, photometric="minisblack")
+    tifffile.imwrite(mask / "a.tif", drawn, photometric="minisblack")
+    expected = {"max": drawn.max(0), "mean": drawn.max(0), "first": drawn[0], 2: drawn[1]}[page] > 0
+    for keep in (True, False):
+        (sample,) = read_folder(img, mask, Reading(page=page), keep)
+        np.testing.assert_array_equal(sample.load()[1], expected)
+    tifffile.imwrite(mask / "a.tif", drawn[0])
+    np.testing.assert_array_equal(read_folder(img, mask, Reading(page=page))[0].labels, drawn[0] > 0)
+    tifffile.imwrite(mask / "a.tif", drawn[:2], photometric="minisblack")
+    with pytest.raises(InputError, match=r"a\.tif: 2 pages, but a\.tif has 3"):
+        read_folder(img, mask, Reading(page=page))
+
+
+def test_a_projection_of_masks_with_unknown_pixels_is_refused(tmp_path):
+    img, mask = tmp_path / "img", tmp_path / "mask"
+    img.mkdir()
+    mask.mkdir()
+    tifffile.imwrite(img / "a.tif", np.zeros((3, 20, 30), np.uint8), photometric="minisblack")
+    np.save(mask / "a.npy", np.ones((3, 20, 30), np.uint8))
+    with pytest.raises(InputError, match=r"data\.page=max and task\.ignore=255"):
+        read_folder(img, mask, Reading(page="max", ignore=255))

@@ -35,7 +35,7 @@ def test_statistics_of_bands_are_those_of_the_whole(normalization, rows):
 @pytest.mark.parametrize("masks", ["binary", "many ids"])
 def test_the_facts_are_those_of_the_image_in_memory(tmp_path, monkeypatch, pixel_size, masks):
     pixels = np.random.default_rng(0).integers(0, 60000, (131, 97)).astype(np.uint16)
-    mask = (pixels > 20000).astype(np.int32) * (1 if masks == "binary" else np.arange(97)[None])
+    mask = (pixels > 20000).astype(np.int32) * (1 if masks == "binary" else np.arange(97)[None] // 3)
     mask[:9] = -1
     folders = write(tmp_path, pixels, mask, tile=(16, 16))
     reading = Reading(ignore=-1, pixel_size=pixel_size, file_pixel_size=0.1)

@@ -65,6 +65,7 @@ def check_found(
         warnings=tuple(find_warnings(entries, tables, alike, wanted.classes, wanted.reading)),
         suggestions=tuple(suggest(tables, wanted.crop)),
         seconds=round(time.monotonic() - started, 3),
+        notes=tuple(found.notes),
     )
     return report, entries
 

@@ -125,6 +125,7 @@ class Report:
         root: what was checked, as typed.
         splits: by name: train and val, or images for a folder without splits.
         seconds: how long it took.
+        notes: what is neither wrong nor odd: the rule by which files were paired, and files that were passed over.
     """
 
     root: str
@@ -133,6 +134,7 @@ class Report:
     warnings: tuple[Finding, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -20,10 +20,11 @@ from segexp.check.facts import ImageFacts, MaskFacts, grown, image_facts, mask_f
 from segexp.check.names import name_faults
 from segexp.check.report import Fault
 from segexp.data.channels import to_channels
-from segexp.data.images import IMAGE_SUFFIXES, MaskFile, open_image
+from segexp.data.foreign import describe_vendor_files, vendor_files
+from segexp.data.images import IMAGE_SUFFIXES, open_image
 from segexp.data.labels import Values, mask_values
 from segexp.data.pairs import find_pairs
-from segexp.data.reading import Reading, locate
+from segexp.data.reading import Reading, locate, open_mask
 from segexp.data.sources import NO_VALIDATION
 from segexp.data.survey import LARGE, band_steps, judge_mask
 from segexp.errors import InputError
@@ -45,7 +46,7 @@ class Source:
     image: Path
     mask: Path | None = None
     page: int | None = None
-    mask_page: int | None = None
+    mask_page: int | str | None = None
 
     @property
     def image_name(self) -> str:
@@ -80,11 +81,15 @@ class Entry:
 
 
 class Found(NamedTuple):
-    """The files of a data set: what fits together, what does not, and where each split's masks lie, for messages."""
+    """The files of a data set: what fits together, what does not, and where each split's masks lie, for messages.
+
+    `notes` say what stops nothing: the rule by which files were paired, and files that were passed over.
+    """
 
     sources: list[Source]
     faults: list[Fault]
     places: dict[str, str]
+    notes: list[str]
 
 
 Progress = Callable[[int, int], None]
@@ -117,18 +122,20 @@ def find_sources(splits: Mapping[str, Folders], reading: Reading, held: Collecti
     """Every image with its mask, sorted by name; `held` are the stems of images that are held back for validation."""
     sources: list[Source] = []
     faults: list[Fault] = []
+    notes: list[str] = []
     places = {name: str(folders.masks) for name, folders in splits.items()}
     for name, folders in splits.items():
         if name == "val" and "train" in splits and not folders.images.is_dir() and splits["train"].images.is_dir():
             faults.append(Fault("folder", str(folders.images), f"no such folder{NO_VALIDATION}"))
             continue
-        found, wrong = _list_split(name, folders, reading)
+        found, wrong, said = _list_split(name, folders, reading)
         sources += found
         faults += wrong
+        notes += said
     if held:
         sources = [replace(source, split="val") if source.image.stem in held else source for source in sources]
         places |= {"val": f"{places['train']} (val)", "train": f"{places['train']} (train)"}
-    return Found(sources, faults, places)
+    return Found(sources, faults, places, notes)
 
 
 def scan(
@@ -211,7 +218,7 @@ def read_planes(source: Source, reading: Reading) -> Planes:
 def read_labels(source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values, tuple[int, int]]:
     """Labels (h, w) of a mask at its own scale, what it holds, and its shape (H, W); of a large one every n-th."""
     assert source.mask is not None
-    with MaskFile(source.mask, source.mask_page) as file:
+    with open_mask(source.mask, source.mask_page, reading) as file:
         step = _step(math.prod(file.shape))
         if step == 1:
             stored = file.read()
@@ -273,23 +280,25 @@ def split_message(kind: str, text: str, path: Path | None = None) -> Fault:
     return Fault(kind, text[:end], text[end:].removeprefix(": "))
 
 
-def _list_split(name: str, folders: Folders, reading: Reading) -> tuple[list[Source], list[Fault]]:
+def _list_split(name: str, folders: Folders, reading: Reading) -> tuple[list[Source], list[Fault], list[str]]:
     try:
         if folders.masks is None:
             images = sorted(path for path in folders.images.iterdir() if _is_image(path))
-            return [Source(name, path) for path in images], name_faults(images)
-        pairs, texts = find_pairs(folders.images, folders.masks, reading.page)
+            vendor = vendor_files(folders.images)
+            notes = [f"{folders.images}: {describe_vendor_files(vendor)}"] if vendor else []
+            return [Source(name, path) for path in images], name_faults(images), notes
+        pairs, texts, notes = find_pairs(folders.images, folders.masks, reading.page)
     except OSError as error:
-        return [], [fault("folder", Path(error.filename or folders.images), error)]
+        return [], [fault("folder", Path(error.filename or folders.images), error)], []
     kind = "pair" if folders.images.is_dir() and folders.masks.is_dir() else "folder"
     faults = [split_message(kind, text) for text in texts]
     sources = [Source(name, pair.image, pair.mask, pair.page, pair.mask_page) for pair in pairs]
-    return sources, faults + name_faults(dict.fromkeys(pair.image for pair in pairs))
+    return sources, faults + name_faults(dict.fromkeys(pair.image for pair in pairs)), notes
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def _with_page(path: Path | None, page: int | None) -> str:
-    return f"{path}" if page is None else f"{path} page {page}"
+def _with_page(path: Path | None, page: int | str | None) -> str:
+    return f"{path}" if page is None or page == "max" else f"{path} page {page}"

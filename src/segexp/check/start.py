@@ -26,12 +26,14 @@ def check_folders(
         splits: the folders, by name.
         wanted: what the training makes of the files.
         held: stems of the images in ``train`` that are held back for validation.
-        say: told before files are read.
+        say: told how files were paired and what was passed over, and before files are read.
         workers: threads; default: one for each core.
         memory: folder of earlier results; default: the user's cache.
     """
     memory = memory or cache_folder()
     found = find_sources(splits, wanted.reading, held)
+    for note in found.notes:
+        say(note)
     key = None
     if not found.faults:
         try:

@@ -41,6 +41,8 @@ def print_report(report: Report, console: Console, more: str = "--json lists all
     if any(split.images or split.masks for split in report.splits.values()):
         console.print(_table(report.splits))
         say()
+    for note in report.notes:
+        say(f"Note: {note}")
     for title, group in grouped(report.faults):
         say(f"{title} ({len(group)})", "bold red")
         shared, lines = listed(group)
@@ -54,7 +56,7 @@ def print_report(report: Report, console: Console, more: str = "--json lists all
             say(f"    {line}")
     for suggestion in report.suggestions:
         say(f"Suggestion: {suggestion.override}  ({suggestion.reason})")
-    if report.warnings or report.suggestions or report.faults:
+    if report.warnings or report.suggestions or report.faults or report.notes:
         say()
     say(f"{report.root}: {verdict(report)}", "bold green" if report.ok else "bold red")
 

@@ -189,7 +189,7 @@ class MaskFile(_Closing):
         pages: how many masks the file holds.
     """
 
-    def __init__(self, path: str | Path, page: int | None = None):
+    def __init__(self, path: str | Path, page: Page = None):
         self.path = Path(path)
         _check_file(self.path, MASK_SUFFIXES, "masks are {}")
         if page is None and self.path.suffix.lower() == ".npy":

@@ -85,7 +85,7 @@ def mask_values(
     numeric = np.issubdtype(mask.dtype, np.number) and not np.issubdtype(mask.dtype, np.complexfloating)
     if mask.dtype != bool and not numeric:
         raise InputError(f"{path}: dtype {mask.dtype}; a mask holds bool or integers")
-    return judge_values(distinct(mask), classes, path, masks, ignore, threshold, lambda: uneven([mask]))
+    return judge_values(distinct(mask), classes, path, masks, ignore, threshold, lambda: uneven([mask], ignore))
 
 
 def judge_values(
@@ -114,13 +114,14 @@ def judge_values(
     return found
 
 
-def uneven(bands: Iterable[NDArray]) -> tuple[float, int]:
+def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> tuple[float, int]:
     """Share of the foreground pixels that differ from all foreground among their 8 neighbours, and how many there are.
 
     Objects of one id each have next to none; rims that fade from 255 to 0 are made of them.
     """
     alone = foreground = 0
-    for band in bands:
+    for stored in bands:
+        band = stored if ignore is None else np.where(stored == ignore, 0, stored)
         height, width = band.shape
         framed = np.pad(band, 1)
         same, other = np.zeros(band.shape, bool), np.zeros(band.shape, bool)

@@ -6,15 +6,25 @@ An image and its mask share their stem: ``img/cell_01.tif`` and ``mask/cell_01.n
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segexp.data.foreign import (
+    VENDOR_ADVICE,
+    annotation_kind,
+    describe_annotation,
+    describe_vendor_files,
+    find_annotation,
+    vendor_files,
+)
 from segexp.data.images import IGNORE, IMAGE_SUFFIXES, MASK_SUFFIXES, MaskFile, open_image
+from segexp.data.naming import find_rules
 from segexp.data.normalization import image_statistics
 from segexp.data.reading import Pair, Reading, inspect_pair, read_instances, read_pair, read_pair_window
 from segexp.data.scale import Size
@@ -24,6 +34,7 @@ from segexp.errors import InputError
 __all__ = [
     "FOREGROUND_POINTS",
     "Pair",
+    "Pairing",
     "Reading",
     "Sample",
     "empty_faults",
@@ -38,6 +49,8 @@ __all__ = [
 
 FOREGROUND_POINTS = 4096
 """Foreground pixels remembered for each image, a uniform subset where there are more: enough to place crops on."""
+
+_LOSSY = ("jpg", "jpeg", "JPG", "JPEG", "bmp", "webp", "gif")
 
 
 @dataclass
@@ -106,56 +119,154 @@ class Sample:
         return read_instances(self.source, self.reading)
 
 
-def find_pairs(image_dir: str | Path, mask_dir: str | Path, page: object = None) -> tuple[list[Pair], list[str]]:
-    """Pair the files of two folders by stem, sorted by name; the second list holds what does not fit.
+class Pairing(NamedTuple):
+    """What `find_pairs` finds in two folders.
+
+    Attributes:
+        pairs: sorted by name.
+        faults: what does not fit, each with its file.
+        notes: what a person should know, though it stops nothing: the rule that names follow, files passed over.
+    """
+
+    pairs: list[Pair]
+    faults: list[str]
+    notes: list[str]
+
+
+def find_pairs(image_dir: str | Path, mask_dir: str | Path, page: object = None) -> Pairing:
+    """Pair the files of two folders by stem, or by the one rule that leads from images' names to masks' names.
 
     Files that are neither images nor masks (``.DS_Store``, ``Thumbs.db``, notes) are passed over. Where an ``.npy`` and
-    a picture of the same stem lie in the mask folder, the ``.npy`` is the mask. With `page` ``each`` every page of an
-    image is a pair of its own, with the same page of the mask, or with the mask file of that page: ``stack_3.png`` or
-    ``stack_0003.png`` for page 3 of ``stack.tif``.
+    a picture of the same stem lie in the mask folder, the ``.npy`` is the mask. Where no mask has the name of an image,
+    the names must differ by one constant part: see `segexp.data.naming`. With `page` ``each`` every page of an image is
+    a pair of its own, with the same page of the mask, or with the mask file of that page: ``stack_3.png`` or
+    ``stack_0003.png`` for page 3 of ``stack.tif``. With another `page`, of a stack of masks the same page is taken, or
+    all of them projected.
     """
     image_dir, mask_dir = Path(image_dir), Path(mask_dir)
     faults = [f"{folder}: no such folder" for folder in (image_dir, mask_dir) if not folder.is_dir()]
-    if faults:
-        return [], faults
     try:
-        images, image_twins = _by_stem(image_dir, IMAGE_SUFFIXES)
-        masks, mask_twins = _by_stem(mask_dir, (".npy",))
-        pictures, picture_twins = _by_stem(mask_dir, MASK_SUFFIXES[1:])
+        if faults:
+            drawn = find_annotation(image_dir, mask_dir.parent) if image_dir.is_dir() else {}
+            faults[-1] += f"; found {describe_annotation(drawn, image_dir, mask_dir)}" if drawn else ""
+            return Pairing([], faults, [])
+        if image_dir.samefile(mask_dir):
+            return Pairing([], [f"{image_dir}: images and masks in one folder; wanted a folder for each"], [])
+        return _pair(image_dir, mask_dir, page)
     except OSError as error:
-        return [], [f"{error.filename}: {error.strerror}"]
-    extra = {stem for stem in pictures if masks and stem not in images}  # previews, perhaps, beside .npy masks
-    twins = image_twins + mask_twins + [path for path in picture_twins if path.stem not in masks.keys() | extra]
+        return Pairing([], [f"{error.filename}: {error.strerror}"], [])
+
+
+def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
+    images, image_twins = _by_stem(image_dir, IMAGE_SUFFIXES)
+    arrays, array_twins = _by_stem(mask_dir, (".npy",))
+    arrays = {stem: path for stem, path in arrays.items() if annotation_kind(path) is None}
+    pictures, picture_twins = _by_stem(mask_dir, MASK_SUFFIXES[1:])
+    vendor = vendor_files(image_dir)
+    notes = [f"{image_dir}: {describe_vendor_files(vendor)}"] if vendor else []
+    arrays, pictures, unclear = _renamed(images, arrays, pictures, mask_dir, notes)
+    if unclear:
+        return Pairing([], [unclear], notes)
+    extra = {stem for stem in pictures if arrays and stem not in images}  # previews, perhaps, beside .npy masks
+    twins = image_twins + array_twins + [path for path in picture_twins if path.stem not in arrays.keys() | extra]
     faults = [f"{path}: another file of that name, with another ending; each needs a name of its own" for path in twins]
-    masks = {stem: path for stem, path in pictures.items() if stem not in extra} | masks  # .npy counts where both exist
+    masks = {stem: path for stem, path in pictures.items() if stem not in extra} | arrays  # .npy counts where both are
     if not images:
-        faults.append(f"{image_dir}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}")
+        also = f"; {describe_vendor_files(vendor)}" if vendor else ""
+        faults.append(f"{image_dir}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}{also}")
     pairs: list[Pair] = []
     used: set[str] = set()
+    lacking: dict[str, str] = {}
     for stem, image in images.items():
         try:
-            found = _pages(image, stem, masks, masks.keys() - images.keys()) if page == "each" else None
+            found = _pages(image, stem, masks, masks.keys() - images.keys()) if page == "each" else []
+            if not found and stem in masks:
+                found = [Pair(image, masks[stem], mask_page=_mask_page(image, masks[stem], page))]
         except InputError as error:
             faults.append(str(error))
             used.add(stem)
             continue
         if found:
             pairs += found
-            used |= {pair.mask.stem for pair in found}
-        elif stem in masks:
-            pairs.append(Pair(image, masks[stem]))
-            used.add(stem)
-        else:
-            twin = _lookalike(stem, masks.keys() - images.keys())
-            if twin is not None:
-                used.add(twin)
-                faults.append(f"{image}: no mask of that name, but {masks[twin].name}, {_how(stem, twin)}; rename one")
-                continue
-            other = next((p.name for p in mask_dir.glob(f"{_escape(stem)}.*")), None)
-            also = f" (there is {other}: save it as .npy, .png or .tif, which keep every value)" if other else ""
-            faults.append(f"{image}: no mask {mask_dir / stem} ending in {', '.join(MASK_SUFFIXES)}{also}")
-    faults += [f"{masks[stem]}: no image of that name in {image_dir}" for stem in sorted(masks.keys() - used)]
-    return pairs, faults
+            used |= {stem} if stem in masks else {pair.mask.stem for pair in found}
+            continue
+        twin = _lookalike(stem, masks.keys() - images.keys())
+        if twin is not None:
+            used.add(twin)
+            faults.append(f"{image}: no mask of that name, but {masks[twin].name}, {_how(stem, twin)}; rename one")
+            continue
+        other = next((p.name for p in mask_dir.glob(f"{_escape(stem)}.*") if p.suffix[1:] in _LOSSY), None)
+        also = f" (there is {other}: save it as .npy, .png or .tif, which keep every value)" if other else ""
+        lacking[stem] = f"{image}: no mask {mask_dir / stem} ending in {', '.join(MASK_SUFFIXES)}{also}"
+    drawn = find_annotation(mask_dir, image_dir, mask_dir.parent) if lacking else {}
+    if drawn:
+        count = "no image has" if not pairs else f"{len(lacking)} image{'s have' if len(lacking) > 1 else ' has'} no"
+        count = f"{count} a mask" if not pairs else f"{count} mask"
+        faults.append(f"{mask_dir}: {count}, but {describe_annotation(drawn, image_dir, mask_dir)}")
+    else:
+        faults += lacking.values()
+    raw = {path.stem: path for path in vendor}
+    for stem in sorted(masks.keys() - used):
+        also = f", but there is {raw[stem].name}; {VENDOR_ADVICE}" if stem in raw else ""
+        faults.append(f"{masks[stem]}: no image of that name in {image_dir}{also}")
+    return Pairing(pairs, faults, notes)
+
+
+def _renamed(
+    images: dict[str, Path], arrays: dict[str, Path], pictures: dict[str, Path], mask_dir: Path, notes: list[str]
+) -> tuple[dict[str, Path], dict[str, Path], str]:
+    """The masks by the names of their images where one rule leads from these to those, and a fault where several do.
+
+    Nothing is changed where any mask has an image's name, or where no rule fits.
+    """
+    if not images or not (arrays or pictures) or images.keys() & arrays.keys():
+        return arrays, pictures, ""
+    for masks in (arrays, pictures):
+        rules = find_rules(images.keys(), masks.keys()) if masks else []
+        named = images.keys() & pictures.keys()
+        if not rules or (named and masks is pictures):
+            continue
+        (rule, names), *others = rules
+        image, mask = next(iter(names.items()))
+        shown = f"{images[image].name} and {masks[mask].name}"
+        if named:
+            stem = min(named)
+            message = f"two files may be the mask of {images[stem].name}: {pictures[stem].name} and, by name, "
+            return (
+                arrays,
+                pictures,
+                f"{mask_dir}: {message}{masks[names[stem]].name if stem in names else masks[mask].name}; keep one",
+            )
+        if others:
+            choices = " or ".join(sorted(masks[found[image]].name for _, found in rules if image in found))
+            message = f"no mask has the name of an image, and {len(rules)} rules lead from images to masks"
+            return (
+                arrays,
+                pictures,
+                f"{mask_dir}: {message} ({images[image].name} with {choices}); keep one mask an image",
+            )
+        if not rule.is_plain:
+            message = f"no mask has the name of an image; the only rule that fits is '{rule.patterns[0]}' and"
+            wanted = f"if these belong together ({shown}), name the masks as their images"
+            return arrays, pictures, f"{mask_dir}: {message} '{rule.patterns[1]}'; {wanted}"
+        count = f"{len(names)} of {len(images)} images" if len(names) < len(images) else f"{len(names)} images"
+        notes.append(
+            f"{mask_dir}: masks belong to images by one rule: '{rule.patterns[0]}' has mask '{rule.patterns[1]}' "
+            f"({shown}; {count})"
+        )
+        back = {mask: image for image, mask in names.items()}
+        renamed = {back.get(stem, stem): path for stem, path in masks.items()}
+        return (renamed, pictures, "") if masks is arrays else (arrays, renamed, "")
+    if images.keys() & pictures.keys() or len(images) < 2:
+        return arrays, pictures, ""
+    masks = arrays | pictures
+    if any(_lookalike(stem, masks) for stem in images) or _have_pages(images, masks):
+        return arrays, pictures, ""
+    shown = f"{_some(images.values())} and masks such as {_some(masks.values())}"
+    wanted = (
+        "wanted masks named as their images, or with one constant beginning or ending, such as c1_mask.npy for c1.tif"
+    )
+    return arrays, pictures, f"{mask_dir}: no mask belongs to an image: there are images such as {shown}; {wanted}"
 
 
 def make_sample(
@@ -248,10 +359,16 @@ def read_folder(
     keep: bool = True,
     workers: int = 4,
     normalization: str = "standard",
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Sample]:
-    """Every annotated image of two folders; raises one `InputError` that lists all that is wrong with them."""
+    """Every annotated image of two folders; raises one `InputError` that lists all that is wrong with them.
+
+    `say` is told the rule that names follow, and what is passed over.
+    """
     reading = reading or Reading()
-    pairs, faults = find_pairs(image_dir, mask_dir, reading.page)
+    pairs, faults, notes = find_pairs(image_dir, mask_dir, reading.page)
+    for note in notes:
+        say(note)
     samples, unreadable = read_samples(pairs, reading, keep, workers, normalization)
     faults += unreadable + settle_doubts(samples) + empty_faults(samples, mask_dir)
     if faults:
@@ -271,7 +388,7 @@ def empty_faults(samples: list[Sample], place: str | Path) -> list[str]:
 def pixel_bytes(image_dir: str | Path, mask_dir: str | Path, reading: Reading | None = None) -> int:
     """Memory that the images and masks of two folders would take, guessed from one image and the number of files."""
     reading = reading or Reading()
-    pairs, _ = find_pairs(image_dir, mask_dir, reading.page)
+    pairs = find_pairs(image_dir, mask_dir, reading.page).pairs
     for pair in pairs:
         try:
             with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
@@ -305,6 +422,32 @@ def _pages(image: Path, stem: str, masks: dict[str, Path], free: set[str]) -> li
         if mask.pages != count:
             raise InputError(f"{masks[stem]}: {mask.pages} pages, but {image.name} has {count}; wanted a mask a page")
     return [Pair(image, masks[stem], number, number) for number in range(1, count + 1)]
+
+
+def _mask_page(image: Path, mask: Path, page: object) -> int | str | None:
+    """Which page of a mask goes with an image of which `page` is read: the same, or ``max``, where it is a stack."""
+    if page is None or page in ("each", "channels") or mask.suffix.lower() == ".png":
+        return None
+    with MaskFile(mask, 1) as drawn:
+        count = drawn.pages
+    if count == 1:
+        return None
+    with open_image(image, "first") as file:
+        pages = file.pages
+    if pages != count:
+        raise InputError(f"{mask}: {count} pages, but {image.name} has {pages}; wanted one mask, or a mask a page")
+    return 1 if page == "first" else page if isinstance(page, int) else "max"
+
+
+def _have_pages(images: Iterable[str], masks: Iterable[str]) -> bool:
+    """Whether masks are named as pages of an image, such as ``stack_3`` for ``stack``."""
+    stems = {match[1] for name in masks if (match := re.fullmatch(r"(.+)_\d+", name))}
+    return not stems.isdisjoint(images)
+
+
+def _some(paths: Iterable[Path]) -> str:
+    names = sorted(path.name for path in paths)
+    return ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Path], list[Path]]:

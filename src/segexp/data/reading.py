@@ -20,12 +20,15 @@ Window = tuple[int, int, int, int]
 
 
 class Pair(NamedTuple):
-    """The two files of one annotated image, and which page of each where they are stacks (from 1)."""
+    """The two files of one annotated image, and which page of each where they are stacks (from 1).
+
+    `mask_page` ``max``: all pages of the mask, projected: foreground of any page counts.
+    """
 
     image: Path
     mask: Path
     page: int | None = None
-    mask_page: int | None = None
+    mask_page: int | str | None = None
 
     @property
     def name(self) -> str:
@@ -151,6 +154,14 @@ def read_image_as(path: str | Path, reading: Reading, page: int | None = None) -
         return read_pixels(file, reading, place), place
 
 
+def open_mask(path: Path, page: int | str | None, reading: Reading) -> MaskFile:
+    """A mask open for reading: a page of a stack, or with ``max`` all of them projected; `InputError` where unfit."""
+    if page == "max" and reading.ignore is not None:
+        both = f"data.page={reading.page} and task.ignore={reading.ignore}"
+        raise InputError(f"{path}: a mask a page, {both} leave open what a projection holds; wanted one mask a stack")
+    return MaskFile(path, page)
+
+
 def read_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8]]:
     """Pixels (channels, H, W) in the file's dtype and labels (H, W) uint8; `InputError` names the file at fault."""
     pixels, labels, values, _ = inspect_pair(pair, reading)
@@ -162,7 +173,7 @@ def read_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8]]
 def inspect_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8], Values, Place]:
     """`read_pair`, with what the mask was found to hold, a doubt about it perhaps, and where the pixels lie."""
     pixels, place = read_image_as(pair.image, reading, pair.page)
-    with MaskFile(pair.mask, pair.mask_page) as file:
+    with open_mask(pair.mask, pair.mask_page, reading) as file:
         mask = file.read()
     values = mask_values(mask, reading.classes, pair.mask, reading.masks, reading.ignore, reading.mask_threshold)
     check_shapes(pair, mask.shape, place)
@@ -182,7 +193,7 @@ def read_pair_window(pair: Pair, reading: Reading, window: Window) -> tuple[NDAr
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)
         pixels = read_pixels(file, reading, place, window)
-    with MaskFile(pair.mask, pair.mask_page) as stored:
+    with open_mask(pair.mask, pair.mask_page, reading) as stored:
         mask = read_mask_window(stored, place, window)
     return pixels, reading.labels(mask)
 
@@ -194,7 +205,7 @@ def read_instances(pair: Pair, reading: Reading) -> NDArray[np.int32]:
     """
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)
-    with MaskFile(pair.mask, pair.mask_page) as stored:
+    with open_mask(pair.mask, pair.mask_page, reading) as stored:
         mask = read_mask_window(stored, place, (0, 0, *place.shape))
     background = np.zeros(mask.shape, bool) if reading.ignore is None else mask == reading.ignore
     background |= mask == (1 if reading.ignore == 0 else 0)

@@ -51,7 +51,7 @@ def choose_split(
 
     Raises `InputError` where there are no pairs to divide, or too few groups of them.
     """
-    pairs, faults = find_pairs(folders["train_img_dir"], folders["train_mask_dir"], page)
+    pairs, faults, _ = find_pairs(folders["train_img_dir"], folders["train_mask_dir"], page)
     names = {pair.image.stem for pair in pairs}
     if not names:
         raise InputError("\n".join(faults))
@@ -82,7 +82,7 @@ def read_folders(
         if part == "val" and not images.is_dir() and folders["train_img_dir"].is_dir():
             faults.append(f"{images}: no such folder{NO_VALIDATION}")
             continue
-        pairs, wrong = find_pairs(images, masks, reading.page)
+        pairs, wrong, _ = find_pairs(images, masks, reading.page)
         parts[part], unreadable = read_samples(pairs, reading, keep, workers, normalization)
         faults += wrong + unreadable
     faults += settle_doubts([sample for samples in parts.values() for sample in samples])

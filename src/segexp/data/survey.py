@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from segexp.data.images import ImageFile, MaskFile, open_image
 from segexp.data.labels import IGNORE, Values, distinct, judge_values, uneven
 from segexp.data.normalization import band_statistics
-from segexp.data.reading import Pair, Reading, check_shapes, locate, read_mask_window, read_pixels
+from segexp.data.reading import Pair, Reading, check_shapes, locate, open_mask, read_mask_window, read_pixels
 
 LARGE = 1 << 26
 """Values from which an image is surveyed in bands."""
@@ -37,7 +37,7 @@ def judge_mask(mask: MaskFile, reading: Reading) -> Values:
 
     found = set().union(*map(distinct, bands()))
     settings = reading.masks, reading.ignore, reading.mask_threshold
-    return judge_values(found, reading.classes, mask.path, *settings, lambda: uneven(bands()))
+    return judge_values(found, reading.classes, mask.path, *settings, lambda: uneven(bands(), reading.ignore))
 
 
 class Survey:
@@ -56,7 +56,7 @@ class Survey:
     def __init__(self, pair: Pair, reading: Reading, normalization: str, points: int):
         with (
             open_image(pair.image, reading.page_of(pair.page), reading.channel) as image,
-            MaskFile(pair.mask, pair.mask_page) as mask,
+            open_mask(pair.mask, pair.mask_page, reading) as mask,
         ):
             self.place = locate(image, reading)
             check_shapes(pair, mask.shape, self.place)

@@ -1,0 +1,148 @@
+"""Files that segexp does not read as they are, and how each becomes one that it does.
+
+Microscopes' own formats are passed over wherever folders are read; `describe_vendor_files` says how many and of which
+kind. Drawings that are no masks yet are named by `annotation_kind` with the command that converts them.
+"""
+
+import json
+import shlex
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+VENDOR_SUFFIXES = {
+    ".czi": "Zeiss",
+    ".zvi": "Zeiss",
+    ".nd2": "Nikon",
+    ".nd": "MetaMorph",
+    ".stk": "MetaMorph",
+    ".lif": "Leica",
+    ".lof": "Leica",
+    ".xlif": "Leica",
+    ".scn": "Leica",
+    ".vsi": "Olympus",
+    ".oib": "Olympus",
+    ".oif": "Olympus",
+    ".oir": "Olympus",
+    ".poir": "Olympus",
+    ".lsm": "Zeiss",
+    ".ims": "Imaris",
+    ".dv": "DeltaVision",
+    ".r3d": "DeltaVision",
+    ".sld": "SlideBook",
+    ".sldy": "SlideBook",
+    ".svs": "Aperio",
+    ".ndpi": "Hamamatsu",
+    ".mrxs": "3DHISTECH",
+    ".dm3": "Gatan",
+    ".dm4": "Gatan",
+    ".mrc": "MRC",
+    ".ser": "FEI",
+    ".ics": "ICS",
+    ".ipl": "IPLab",
+    ".flex": "Opera",
+    ".mvd2": "Volocity",
+    ".lei": "Leica",
+}
+"""Formats of microscopes' programs that Bio-Formats opens, by suffix, with the maker."""
+
+VENDOR_ADVICE = "convert with Fiji: File > Import > Bio-Formats, then File > Save As > Tiff"
+
+KINDS = {
+    "cellpose": "Cellpose (_seg.npy)",
+    "roi": "ImageJ ROIs",
+    "geojson": "QuPath (GeoJSON)",
+    "labelme": "LabelMe (JSON)",
+    "coco": "COCO (JSON)",
+}
+"""Annotation that `segexp masks` turns into masks."""
+
+ANNOTATION_SUFFIXES = (".npy", ".roi", ".zip", ".geojson", ".json")
+
+_LARGEST_JSON = 1 << 29
+
+
+def is_vendor_file(path: Path) -> bool:
+    """Whether a file or folder has the ending of a microscope's own format."""
+    return path.suffix.lower() in VENDOR_SUFFIXES and not path.name.startswith(".")
+
+
+def vendor_files(folder: Path) -> list[Path]:
+    """What lies in a folder in a microscope's own format, sorted by name."""
+    return sorted(path for path in folder.iterdir() if is_vendor_file(path))
+
+
+def describe_vendor_files(files: Iterable[Path]) -> str:
+    """Of files in microscopes' own formats: how many of which kind are passed over, and how to convert them.
+
+    ``3 files in a microscope's own format passed over (1 .czi, 2 .nd2); convert with Fiji: ...``; empty for none.
+    For every command that looks for images in a folder: predict, check, training, evaluate.
+    """
+    counts = Counter(path.suffix.lower() for path in files)
+    if not counts:
+        return ""
+    total = sum(counts.values())
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    files_ = f"{total} file{'s' if total > 1 else ''}"
+    return f"{files_} in a microscope's own format passed over ({kinds}); {VENDOR_ADVICE}"
+
+
+def annotation_kind(path: Path) -> str | None:
+    """Which of `KINDS` a file is, by its ending and a look inside; None where it is none. Runs nothing of it."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".npy":
+            return "cellpose" if path.stem.endswith("_seg") and _holds_objects(path) else None
+        if suffix == ".roi":
+            return "roi"
+        if suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                return "roi" if any(name.lower().endswith(".roi") for name in archive.namelist()) else None
+        if suffix == ".geojson":
+            return "geojson"
+        if suffix == ".json" and path.stat().st_size <= _LARGEST_JSON:
+            return json_kind(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError):
+        pass
+    return None
+
+
+def json_kind(content: object) -> str | None:
+    """Which of `KINDS` the content of a JSON file is."""
+    if isinstance(content, list):
+        content = content[0] if content else None
+    if not isinstance(content, dict):
+        return None
+    if content.get("type") in ("FeatureCollection", "Feature", "GeometryCollection"):
+        return "geojson"
+    if "images" in content and "annotations" in content:
+        return "coco"
+    return "labelme" if "shapes" in content else None
+
+
+def find_annotation(*folders: Path) -> dict[Path, str]:
+    """The files of `KINDS` in folders, each with its kind; the first folder that has any counts."""
+    for folder in folders:
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        named = [path for path in files if path.suffix.lower() in ANNOTATION_SUFFIXES and path.name[0] != "."]
+        found = {path: kind for path in named if (kind := annotation_kind(path)) is not None}
+        if found:
+            return found
+    return {}
+
+
+def describe_annotation(found: dict[Path, str], image_dir: Path, mask_dir: Path) -> str:
+    """How many files of which kind of annotation lie there, and the command that makes masks of them."""
+    counts = Counter(found.values())
+    kinds = " and ".join(f"{count} file{'s' if count > 1 else ''} of {KINDS[kind]}" for kind, count in counts.items())
+    place = next(iter(found)).parent
+    source = next(iter(found)) if len(found) == 1 and "coco" in counts else place
+    words = ["segexp", "masks", "--input", str(source), "--images", str(image_dir), "--output", str(mask_dir)]
+    return f"{kinds} in {place}, no masks yet; make masks with: {shlex.join(words)}"
+
+
+def _holds_objects(path: Path) -> bool:
+    """Whether an ``.npy`` holds Python objects, pickled: its header says so, and nothing behind it is looked at."""
+    with path.open("rb") as file:
+        return file.read(6) == b"\x93NUMPY" and b"'descr': '|O'" in file.read(250)
