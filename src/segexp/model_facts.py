@@ -56,6 +56,7 @@ SHAPE = {
             "channel?": (None, _CHANNEL, [_CHANNEL]),
             "masks?": (None, _one_of(MASKS)),
             "ignore?": (None, Number(-(2**63), 2**64, whole=True)),
+            "mask_threshold?": (None, Number(1e-300, 1e300)),
         },
     ),
     "measure?": (
