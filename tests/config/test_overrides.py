@@ -147,3 +147,31 @@ def test_a_job_gone_on_with_by_hand_is_no_sweep(tmp_path):
     folder = stopped_run(tmp_path / "0", ["task=vesicle", "sweep.resume=x", "sweep.retry=true"])
     place = quote(str(folder))
     assert with_resume([f"resume={folder}"]) == ["task=vesicle", f"resume={place}", f"output_dir={place}"]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "data.root=${oc.env:TOKEN}",
+        "task.name='${oc.env:TOKEN}'",
+        "data.group=a${oc.decode:x}",
+        "task.classes=['${oc.select:seed}']",
+        "+x={a:{b:'${custom:1}'}}",
+        "data.root='\\\\${oc.env:TOKEN}'",
+        "seed=${trainer.epochs}",
+        "trainer.mlflow=http://elsewhere",
+        "+trainer.mlflow='sqlite:///x'",
+    ],
+)
+def test_what_a_stored_run_would_look_up_or_report_to_has_to_be_given_anew(tmp_path, stored):
+    folder = stopped_run(tmp_path, ["task=vesicle", stored])
+    key = stored.lstrip("+").partition("=")[0]
+    with pytest.raises(InputError, match=rf"overrides\.yaml.*{key}=.*beside resume="):
+        with_resume([f"resume={folder}"])
+    assert stored not in with_resume([f"resume={folder}", f"{key}=7"])
+    assert f"{key}=7" in with_resume([f"resume={folder}", f"{key}=7"])
+
+
+@pytest.mark.parametrize("stored", [f"data.root={quote('${x}')}", "trainer.mlflow=true", "trainer.mlflow=null"])
+def test_what_only_looks_like_it_is_taken(tmp_path, stored):
+    assert stored in with_resume([f"resume={stopped_run(tmp_path, [stored])}"])

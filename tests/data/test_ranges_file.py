@@ -20,7 +20,7 @@ def test_what_is_written_is_read_back(tmp_path):
         ("", "wanted task: vesicle"),
         ("a: [", "not YAML"),
         ("task: vesicle", "wanted task: vesicle"),
-        ("task: cytoskeleton\nranges: {}", "ranges of 'cytoskeleton'; this is for vesicle"),
+        ("task: cytoskeleton\nranges: {}", "ranges of another task; this is for vesicle"),
         ("task: vesicle\nranges: {psf: [2, 1]}", "psf must be"),
         ("task: vesicle\nranges: {colour: 1}", "unknown range colour"),
         ("task: vesicle\nstyle: mesh\nranges: {}", "unknown style"),

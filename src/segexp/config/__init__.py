@@ -6,21 +6,25 @@ all that is wrong with it. Nothing below `segexp.train` sees these classes.
 
 import dataclasses
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import torch
-import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segexp.config.schema import DataConfig, RunConfig, RunKeys, TaskConfig, TrainerConfig
 from segexp.config.targets import build, check_node
 from segexp.errors import InputError
+from segexp.io.records import read_yaml, texts
 
 __all__ = ["RunConfig", "build", "check_node", "conf_dir", "load_augment", "read"]
 
 T = TypeVar("T")
+
+_RESOLVER = re.compile(r"\$\{[^{}]*:")
+"""A value that a function of OmegaConf gives: a variable of the environment, the time, a file."""
 
 
 def conf_dir() -> Path:
@@ -145,8 +149,14 @@ def load_augment(name_or_yaml: str | Path) -> torch.nn.Module:
         options = ", ".join(sorted(p.stem for p in (conf_dir() / "augment").glob("*.yaml")))
         raise InputError(f"augment={name_or_yaml}: no such file; options are {options}, or the path of a .yaml file")
     try:
-        node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError, RecursionError) as error:
+        content = read_yaml(path)
+        if any(_RESOLVER.search(text) for text in texts(content)):
+            raise InputError(f"{path}: holds a value to be looked up, as ${{oc.env:...}} does; wanted plain values")
+        node = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a file of settings ({str(error).splitlines()[0]})") from None
-    check_node(node, "augment")
-    return build(node)
+    try:
+        check_node(node, "augment")
+        return build(node)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -1,11 +1,11 @@
 """Overrides as Hydra's command line takes them: quoting any value, and going on with a stopped run."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from segexp.errors import InputError
+from segexp.io.records import read_yaml
 
 
 def with_resume(arguments: list[str]) -> list[str]:
@@ -18,12 +18,12 @@ def with_resume(arguments: list[str]) -> list[str]:
     if not (folder / "last.pth").is_file() or not stored.is_file():
         raise InputError(f"resume={folder}: wanted a run folder with last.pth and .hydra/overrides.yaml in it")
     try:
-        overrides = yaml.safe_load(stored.read_text(encoding="utf-8")) or []
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{stored}: not YAML ({error})") from None
+        overrides = read_yaml(stored) or []
+    except InputError as error:
+        raise InputError(f"{error}; wanted the overrides of a run") from None
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         raise InputError(f"{stored}: wanted a list of overrides")
-    overrides = [item for item in overrides if _is_harmless(item, stored)]
+    overrides = [item for item in overrides if _is_harmless(item, stored, arguments)]
     others = [argument for argument in arguments if argument not in given and not argument.startswith("output_dir=")]
     place = str(folder.absolute())
     return [*overrides, f"resume={quote(place)}", f"output_dir={quote(place)}", *others]
@@ -34,16 +34,24 @@ _GROUPS = {"task", "data", "model", "augment", "trainer", "experiment"}
 _OPTION = re.compile(r"'?\w[\w-]*(/\w[\w-]*)*'?")
 
 
-def _is_harmless(item: str, stored: Path) -> bool:
+_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
+"""The start of a value that OmegaConf would look up: ``${`` behind an even number of backslashes."""
+_ON_OR_OFF = re.compile(r"'?(true|false|null)?'?", re.IGNORECASE)
+_LONGEST = 10_000  # characters of a stored override
+
+
+def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
     """Whether a stored override may be given to Hydra again; False for those that a resumed run sets anew.
 
     A run folder may come from somebody else. Hydra imports and calls what its own section names, reads that section
     from any file that an option's name leads to, and takes flags for folders of further files: only plain settings
-    and options of segexp's own groups get through, and `InputError` tells what else the file holds.
+    and options of segexp's own groups get through, and `InputError` tells what else the file holds. A value that would
+    be looked up, in the environment say, and an address that the run would report to have to be given anew, in `given`.
+    docs/security.md lists what is taken from a stored run.
     """
     match = _SETTING.fullmatch(item)
     refused = InputError(f"{stored}: {item!r} is no setting that a run stores; this folder was made or changed by hand")
-    if match is None:
+    if match is None or len(item) > _LONGEST:
         raise refused
     first = re.split(r"[./]", match["key"])[0]
     if first in ("hydra", "allow_targets", "resume", "output_dir", "sweep"):
@@ -51,6 +59,20 @@ def _is_harmless(item: str, stored: Path) -> bool:
     group = first in _GROUPS and "." not in match["rest"]
     if ("/" in match["rest"] and not group) or (group and not _OPTION.fullmatch(match["value"] or "")):
         raise refused
+    looked_up = _REFERENCE.search(item) is not None
+    address = match["key"] == "trainer.mlflow" and not _ON_OR_OFF.fullmatch(match["value"] or "")
+    if (looked_up or address) and any(word.lstrip("+").startswith(f"{match['key']}=") for word in given):
+        return False
+    if looked_up:
+        raise InputError(
+            f"{stored}: {item!r} would look up a value, and this folder may come from somebody else; if you want that, "
+            f"give {match['key']}=... beside resume="
+        )
+    if address:
+        raise InputError(
+            f"{stored}: {item!r} would report the run to that address, and this folder may come from somebody else; "
+            "give trainer.mlflow=ADDRESS, or trainer.mlflow=false, beside resume="
+        )
     return True
 
 

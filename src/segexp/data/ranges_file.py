@@ -17,8 +17,10 @@ import yaml
 
 from segexp import synthesis
 from segexp.errors import InputError
+from segexp.io.records import read_yaml
+from segexp.io.shape import Number
 
-LARGEST = 1 << 20  # bytes; the whole table takes three thousand
+WIDEST = 20  # times the largest value of the table: a file must not ask for images that take hours
 
 
 def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
@@ -26,18 +28,11 @@ def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; segexp calibrate {task} --images DIR --output FILE.yaml writes one")
-    if path.stat().st_size > LARGEST:
-        raise InputError(
-            f"{path}: {path.stat().st_size} bytes; wanted a file of ranges, such as segexp calibrate writes"
-        )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
-        raise InputError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("ranges"), dict) or "task" not in content:
         raise InputError(f"{path}: wanted task: {task} and ranges: with a row a line, as segexp calibrate writes them")
     if content["task"] != task:
-        raise InputError(f"{path}: ranges of {content['task']!r}; this is for {task}")
+        raise InputError(f"{path}: ranges of another task; this is for {task}")
     if task not in synthesis.TASKS:
         raise InputError(f"task {task}: only {', '.join(synthesis.TASKS)} can be generated")
     ranges: dict[str, Any] = {
@@ -49,9 +44,16 @@ def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
         raise InputError(f"{path}: unknown range {', '.join(unknown)}; accepted: {', '.join(sorted(rows))}")
     if content.get("style") is not None:
         ranges["style"] = content["style"]
+    for name, limits in ranges.items():
+        if name == "style":
+            continue
+        most = WIDEST * max(abs(rows[name].low), abs(rows[name].high))
+        for value in limits if isinstance(limits, tuple) else (limits,):
+            if not Number(-most, most).fits(value):
+                raise InputError(f"{path}: {name} must be one or two numbers, at most {most:g}; got {str(limits)[:60]}")
     try:
         synthesis.generate(task, 0, 64, 0, **ranges)  # checks names, limits and styles, draws nothing
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: {error}") from None
     return ranges
 

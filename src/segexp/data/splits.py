@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.errors import InputError
+from segexp.io.records import read_json
 
 FILE = "split.json"
 FORMAT = 1
@@ -113,13 +114,11 @@ def read_split(path: Path, names: Iterable[str]) -> Split:
     """Read a ``split.json``, or that of a run folder, for the images `names`; each must be on one side of it."""
     path = path / FILE if path.is_dir() else path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        train, val = ([str(name) for name in content[side]] for side in ("train", "val"))
-        facts = {key: value for key, value in content.items() if key not in ("format", "train", "val")}
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; wanted a {FILE}, or a run folder with one") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: not a {FILE} ({error!r}); wanted lists of names, train and val") from None
+        content = read_json(path, {"train": [str], "val": [str]})
+    except InputError as error:
+        raise InputError(f"{error}; wanted a {FILE} (lists train and val), or a run folder with one") from None
+    train, val = content["train"], content["val"]
+    facts = {key: value for key, value in content.items() if key in ("val_fraction", "fold", "group", "seed")}
     names = set(names)
     both = set(train) & set(val)
     faults = [

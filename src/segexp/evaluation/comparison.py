@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from segexp.errors import InputError
 from segexp.evaluation.images import image_values
-from segexp.evaluation.record import read_rows
+from segexp.evaluation.record import read_evaluation, read_rows
 from segexp.evaluation.scores import SCORES, Row
+from segexp.io.records import read_yaml
 from segexp.metrics.interval import paired_difference, smallest_p
 
 NOISE = "within noise"
@@ -106,7 +106,7 @@ def read_run(folder: str | Path) -> Run:
         )
     try:
         rows = read_rows(folder / table)
-        record = json.loads((folder / details).read_text(encoding="utf-8"))
+        record = read_evaluation(folder / details)
         names = list(dict.fromkeys(row["image"] for row in rows))
         if names != [image["name"] for image in record["images"]] or not names:
             raise ValueError(f"{table} and {details} are of different images")
@@ -218,8 +218,12 @@ def _repeat_and_settings(folder: Path) -> tuple[int | None, str | None, str]:
     path = folder / ".hydra" / "config.yaml"
     if not path.is_file():
         return None, None, ""
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = read_yaml(path)
+    if not isinstance(settings, dict) or not isinstance(settings.get("data", {}), dict | None):
+        raise InputError(f"{path}: wanted the settings of a run")
     seed, fold = settings.pop("seed", None), (settings.get("data") or {}).pop("fold", None)
+    if not (seed is None or type(seed) is int) or not (fold is None or isinstance(fold, str)):
+        raise InputError(f"{path}: seed={seed!r}, data.fold={fold!r}; wanted the settings of a run")
     for key in ("output_dir", "resume", "sweep"):
         settings.pop(key, None)
-    return seed, fold, json.dumps(settings, sort_keys=True)
+    return seed, fold, json.dumps(settings, sort_keys=True, default=str)

@@ -33,7 +33,7 @@ precision without foreground, a centre error without a matched object).
                     neutral, range: [low, high], number}}: see `segexp.evaluation.robustness`; absent unless asked for
 """
 
-import csv
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -44,8 +44,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segexp.errors import InputError
 from segexp.evaluation.images import Evaluation, image_values, pooled_scores
 from segexp.evaluation.scores import SCORES, Row
+from segexp.io.records import csv_text, number, read_csv, read_json
+from segexp.io.shape import Number
 from segexp.metrics.calibration import average_precision, calibration_error, reliability
 from segexp.metrics.interval import bootstrap_interval
 
@@ -105,24 +108,99 @@ def score_table(evaluation: Evaluation) -> dict[str, Any]:
 
 def write_scores(rows: Sequence[Row], record: dict[str, Any], table: Path, details: Path) -> None:
     """Write ``scores.csv`` and ``evaluation.json`` (or ``scores.json``)."""
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
+    shown = ({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
+    table.write_text(csv_text(shown, list(rows[0])), encoding="utf-8", newline="")
     text = json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
     details.write_text(text + "\n", encoding="utf-8")
 
 
 def read_rows(table: Path) -> list[Row]:
     """The rows of a ``scores.csv``: numbers as numbers, empty cells as NaN, names as text."""
-    with table.open(newline="", encoding="utf-8") as file:
+    try:
         return [
-            {
-                key: value if key in ("image", "class", "group") else float(value) if value else math.nan
-                for key, value in row.items()
-            }
-            for row in csv.DictReader(file)
+            {key: value if key in ("image", "class", "group") else number(value) for key, value in row.items()}
+            for row in read_csv(table)
         ]
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else InputError(f"{table}: {error}") from None
+
+
+_NUMBER = Number(-1e300, 1e300)
+_MAYBE = (None, _NUMBER)
+_ENDS = (None, [_NUMBER, _NUMBER])
+_WORDS = (None, str)
+_PART = {"mean?": _MAYBE, "interval?": _ENDS, "images?": _MAYBE, "pooled?": _MAYBE}
+_CURVE = {
+    "words?": _WORDS,
+    "unit?": _WORDS,
+    "parameter": [_NUMBER],
+    "score": [_MAYBE],
+    "interval?": (None, [_ENDS]),
+    "range?": _ENDS,
+    "number": _NUMBER,
+}
+SHAPE = {
+    "task?": _WORDS,
+    "model?": _WORDS,
+    "created?": _WORDS,
+    "monitor?": _WORDS,
+    "unit?": _WORDS,
+    "images?": [{"name": str, "truth?": str, "pixels?": str}],
+    "scores?": {str: {**_PART, "classes?": {str: _PART}, "groups?": {str: _PART}}},
+    "operating_point?": {
+        "threshold": _NUMBER,
+        "min_size": _NUMBER,
+        "temperature": _NUMBER,
+        "chosen_on?": _WORDS,
+        "notes?": [str],
+        "criterion?": str,
+        "curve?": (None, {"threshold": [_NUMBER], "score": [_NUMBER]}),
+    },
+    "calibration?": (None, {str: {"predicted": [_NUMBER], "observed": [_NUMBER]}}),
+    "histograms?": (
+        None,
+        {str: {"unit": str, "edges": [_NUMBER], "truth": [Number(0, 1e15)], "prediction": [Number(0, 1e15)]}},
+    ),
+    "robustness?": (None, {str: _CURVE}),
+}
+"""Of ``evaluation.json``, as far as it is read back; see `segexp.io.shape`."""
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """The content of an ``evaluation.json``, or of ``scores.json``; `InputError` where it is damaged."""
+    record = read_json(path, SHAPE)
+    fault = _uneven(record)
+    if fault:
+        raise InputError(f"{path}: {fault}; damaged, or not written by segexp")
+    return record
+
+
+def _uneven(record: dict[str, Any]) -> str:
+    """Which lists that belong together differ in length."""
+    point = record.get("operating_point") or {}
+    if point.get("curve") and "criterion" not in point:
+        return "operating_point.criterion is missing"
+    alike = [("operating_point.curve", point.get("curve"), ("threshold", "score"), 1)]
+    alike += [
+        (f"calibration.{name}", bins, ("predicted", "observed"), 0) for name, bins in _items(record, "calibration")
+    ]
+    alike += [(f"robustness.{name}", curve, ("parameter", "score"), 0) for name, curve in _items(record, "robustness")]
+    for name, entry, keys, least in alike:
+        if entry and (len({len(entry[key]) for key in keys}) > 1 or len(entry[keys[0]]) < least):
+            return f"{name} has not as many entries in {keys[0]} as in {keys[1]}"
+    for name, curve in _items(record, "robustness"):
+        if curve.get("interval") and len(curve["interval"]) != len(curve["score"]):
+            return f"robustness.{name} has not as many intervals as scores"
+    for name, bins in _items(record, "histograms"):
+        if not len(bins["edges"]) - 1 == len(bins["truth"]) == len(bins["prediction"]) or len(bins["truth"]) < 1:
+            return f"histograms.{name} has not as many counts as bins"
+        if any(low >= high for low, high in itertools.pairwise(bins["edges"])):
+            return f"histograms.{name}.edges do not rise"
+    return ""
+
+
+def _items(record: dict[str, Any], key: str) -> list[tuple[str, Any]]:
+    return list((record.get(key) or {}).items())
 
 
 def plain(value: Any) -> Any:

@@ -4,7 +4,6 @@ Reading, compressing and measuring run in threads beside the network: the next f
 while one is being predicted. A file appears under its name only when it is whole.
 """
 
-import csv
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from segexp.inference.outputs import Outputs
 from segexp.inference.predictor import Predictor
 from segexp.inference.stream import write_whole
 from segexp.inference.tiles import Progress, Tiling, out_of_memory
+from segexp.io.records import read_table
 from segexp.measurements import Row, write_rows
 
 
@@ -145,10 +145,9 @@ def write_tables(output: Path, results: Sequence[Result]) -> list[Path]:
             continue
         summaries += result.record["summary"]
         table = output / f"{result.path.stem}_measurements.csv"
-        with table.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows += reader
-            columns |= dict.fromkeys(reader.fieldnames or ())
+        names, own = read_table(table)
+        rows += [dict(row) for row in own]
+        columns |= dict.fromkeys(names)
     if not summaries:
         return []
     paths = [output / "measurements.csv", output / "images.csv"]

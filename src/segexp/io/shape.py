@@ -1,6 +1,7 @@
 """What a record that is read back must look like, and in words what of it does not.
 
-A shape is a type, a `Number`, a `Text`, a tuple of shapes of which one fits, a list ``[shape]``, an object ``{"key":
+A shape is a type, a `Number`, a `Text`, a tuple of shapes of which one fits, a list ``[shape]``, a list of so many
+``[shape, shape]``, an object ``{"key":
 shape, "key?": shape}`` whose keys with a question mark may be absent (further keys may be there), or ``{str: shape}``
 for any keys.
 """
@@ -20,11 +21,16 @@ class Number:
     low: float = -math.inf
     high: float = math.inf
     whole: bool = False
+    nan: bool = False
 
     def fits(self, value: Any) -> bool:
-        """Whether it is such a number; NaN is not, and infinite is only where both ends are open."""
+        """Whether it is such a number; NaN is one where `nan` says so."""
         kinds = int if self.whole else (int, float)
-        return isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
+        return (
+            isinstance(value, kinds)
+            and not isinstance(value, bool)
+            and (self.low <= value <= self.high or (self.nan and value != value))
+        )
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"
@@ -68,7 +74,12 @@ def misfit(value: Any, shape: Shape, where: str = "") -> str:
         return "" if not all(faults) else (inner or [_said(where, value, shape)])[0]
     if not _kind(value, shape):
         return _said(where, value, shape)
-    if isinstance(shape, list):
+    if isinstance(shape, list) and len(shape) > 1 and len(shape) != len(value):
+        return f"{where or 'it'} has {len(value)} entries; wanted {len(shape)}"
+    if isinstance(shape, list) and len(shape) > 1:
+        pairs = enumerate(zip(value, shape, strict=True))
+        parts = ((item, each, f"{where}[{index}]") for index, (item, each) in pairs)
+    elif isinstance(shape, list):
         parts = ((item, shape[0], f"{where}[{index}]") for index, item in enumerate(value))
     elif isinstance(shape, dict) and str in shape:
         parts = ((item, shape[str], _inside(where, key)) for key, item in value.items())
@@ -93,7 +104,7 @@ def _kind(value: Any, shape: Shape) -> bool:
     kind = type(shape) if isinstance(shape, list | dict) else shape
     if not isinstance(kind, type):
         return False
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    return isinstance(value, kind) and (kind in (bool, object) or not isinstance(value, bool))
 
 
 def _inside(where: str, key: Any) -> str:

@@ -1,8 +1,8 @@
 """Tables whose columns name their unit: pixels always, micrometres beside them where the pixel size is known."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
+
+from segexp.io.records import csv_text
 
 Row = dict[str, str | int | float]
 
@@ -28,12 +28,10 @@ def with_micrometres(row: Mapping[str, str | int | float], pixel_size: float | N
 def write_rows(rows: Sequence[Mapping[str, str | int | float]], columns: Iterable[str] = ()) -> str:
     """CSV text; the columns are `columns` and those of all rows, and a row without one leaves it empty.
 
-    Numbers have six significant digits.
+    Numbers have six significant digits; text that a spreadsheet would take for a formula has an apostrophe in front.
     """
     columns = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
-    return text.getvalue()
+    short = (
+        {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows
+    )
+    return csv_text(short, columns, "\n")

@@ -3,13 +3,18 @@
 import base64
 import hashlib
 import json
+import re
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from segexp.errors import printable
 from segexp.report import names
 from segexp.report.charts import decimal, number
+
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, those that turn the direction of text, and bytes of names that are not UTF-8."""
 
 
 def fill(template: str, **values: Any) -> str:
@@ -31,7 +36,8 @@ def fill(template: str, **values: Any) -> str:
     folder = resources.files("segexp.report") / "templates"
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template(template).render(**values, style=style, script=script, script_hash=digest)
+    html = environment.get_template(template).render(**values, style=style, script=script, script_hash=digest)
+    return _UNSHOWN.sub(lambda match: printable(match[0]), html)
 
 
 def setting(value: Any) -> str:

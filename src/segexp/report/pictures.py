@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from skimage.measure import find_contours
 
 from segexp.data.images import IGNORE
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
+from segexp.io.records import read_json
+from segexp.io.shape import Number
 from segexp.overlay import to_display
 
 TOTAL = 4_000_000
@@ -95,6 +97,19 @@ def make_picture(
     return {"name": name, "width": width, "height": height, "image": image, "outlines": outlines}
 
 
+_SIDE = Number(1, SIDE, whole=True)
+SHAPE = [
+    {
+        "name": str,
+        "width": _SIDE,
+        "height": _SIDE,
+        "image": str,
+        "outlines": [{"kind": str, "label": str, "path": str}],
+    }
+]
+"""Of ``pictures.json``; see `segexp.io.shape`."""
+
+
 def write_pictures(path: Path, pictures: Sequence[Picture]) -> None:
     """Write them as JSON, a picture a line."""
     lines = ",\n".join(json.dumps(picture, ensure_ascii=False) for picture in pictures)
@@ -104,19 +119,20 @@ def write_pictures(path: Path, pictures: Sequence[Picture]) -> None:
 def read_pictures(path: Path) -> list[Picture]:
     """Read what `write_pictures` wrote; `InputError` where it is something else, since it goes into a page."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return [_checked(picture) for picture in content]
-    except (ValueError, TypeError, KeyError) as error:
+        return [_checked(picture) for picture in read_json(path, SHAPE)]
+    except InputError as error:
+        raise InputError(f"{error}; not a list of pictures written by segexp") from None
+    except ValueError as error:
         raise InputError(f"{path}: not a list of pictures written by segexp ({error})") from None
 
 
 def _checked(picture: Picture) -> Picture:
+    picture["name"] = printable(picture["name"])
     image = picture["image"]
     if not (image.startswith(_PREFIX) and _BASE64.fullmatch(image, len(_PREFIX))):
         raise ValueError(f"{picture['name']}: image is not {_PREFIX}...")
-    if not all(isinstance(picture[side], int) for side in ("width", "height")):
-        raise ValueError(f"{picture['name']}: width and height are not whole numbers")
     for outline in picture["outlines"]:
+        outline["label"] = printable(outline["label"])
         if not _PATH.fullmatch(outline["path"]) or outline["kind"] not in KINDS:
             raise ValueError(f"{picture['name']}: not an outline of {', '.join(KINDS)}")
     return picture

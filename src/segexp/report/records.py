@@ -1,12 +1,15 @@
 """Reads the records of a run folder; what is missing is empty, what is damaged is an `InputError` naming the file."""
 
-import csv
-import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
+from segexp.evaluation.record import SHAPE as EVALUATION
+from segexp.evaluation.record import read_evaluation as read_evaluation_record
+from segexp.io import records
+from segexp.io.shape import Number
 from segexp.report.names import COUNTS
 from segexp.report.pictures import Picture, read_pictures
 
@@ -16,6 +19,26 @@ NAMES = ("image", "class", "group", "folder", "message")
 """Columns that are text, whatever stands in them."""
 
 ROBUSTNESS = "robustness"
+
+_COUNT = Number(0, 1e15, whole=True)
+SUMMARY = {
+    "task": str,
+    "seconds?": Number(0, 1e12),
+    "epochs": _COUNT,
+    "best?": {str: (None, Number(-1e300, 1e300, nan=True))},
+    "model?": str,
+}
+RUN = {
+    "overrides?": (None, [str]),
+    "command?": [str],
+    "cwd?": (None, str),
+    "monitor?": str,
+    "changed?": {str: [object, object]},
+    "model?": {"name?": str, "settings?": {"widths?": [_COUNT]}},
+    "versions?": {str: str},
+    "data?": {"source?": (str, {str: str}), "train?": _COUNT, "val?": _COUNT, "fingerprint?": str},
+}
+"""Of ``summary.json`` and ``run.json``, as far as the page shows them; see `segexp.io.shape`."""
 
 Row = dict[str, float | str]
 
@@ -39,57 +62,65 @@ def read_records(folder: Path) -> Records:
     Robustness is measured afterwards: it is also taken from an evaluation in the run's folder `ROBUSTNESS`.
     """
     pictures = folder / "val" / "pictures.json"
-    evaluation = read_json(folder / "val" / "evaluation.json")
+    evaluation = read_json(folder / "val" / "evaluation.json", EVALUATION)
     if "robustness" not in evaluation:
-        evaluation["robustness"] = read_json(folder / ROBUSTNESS / "scores.json").get("robustness")
+        evaluation["robustness"] = read_json(folder / ROBUSTNESS / "scores.json", EVALUATION).get("robustness")
     log = folder / "train.log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     return Records(
         folder,
-        read_json(folder / "summary.json"),
-        read_json(folder / "run.json"),
+        read_json(folder / "summary.json", SUMMARY),
+        read_json(folder / "run.json", RUN),
         evaluation,
-        read_table(folder / "metrics.csv"),
-        read_table(folder / "val" / "scores.csv"),
+        read_table(folder / "metrics.csv", ("seconds", "lr", "train_loss")),
+        read_table(folder / "val" / "scores.csv", ("image",)),
         read_pictures(pictures) if pictures.is_file() else [],
-        [match[1] for match in map(_WARNING.match, lines) if match],
+        [printable(match[1]) for match in map(_WARNING.match, lines) if match],
     )
 
 
 def read_evaluation(folder: Path) -> Records:
     """What ``segexp evaluate`` left in its output folder."""
     pictures = folder / "pictures.json"
-    evaluation = read_json(folder / "scores.json")
+    evaluation = read_json(folder / "scores.json", EVALUATION)
     shown = read_pictures(pictures) if pictures.is_file() else []
-    return Records(folder, {}, {}, evaluation, [], read_table(folder / "scores.csv"), shown, [])
+    return Records(folder, {}, {}, evaluation, [], read_table(folder / "scores.csv", ("image",)), shown, [])
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, shape: Any) -> dict[str, Any]:
     """An object; empty where there is no file."""
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: wanted an object")
-    return content
+    content = read_evaluation_record(path) if shape is EVALUATION else records.read_json(path, shape)
+    return _printable(content)
 
 
-def read_table(path: Path) -> list[Row]:
-    """The rows of a CSV file, numbers as numbers; empty cells are left out of their row."""
+def _printable(content: Any) -> Any:
+    """Nested values with control characters spelt out: they would break the page and its charts."""
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, dict):
+        return {_printable(key): _printable(value) for key, value in content.items()}
+    return [_printable(value) for value in content] if isinstance(content, list) else content
+
+
+def read_table(path: Path, needed: Sequence[str] = ()) -> list[Row]:
+    """The rows of a CSV file, numbers as numbers; empty cells are left out, `needed` ones must be there."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: _value(key, text) for key, text in row.items() if key and text} for row in csv.DictReader(file)]
-
-
-def _value(key: str, text: Any) -> float | str:
-    try:
-        return str(text) if key in NAMES else float(text)  # an image may be called 007
-    except (TypeError, ValueError):
-        return str(text)
+    rows: list[Row] = []
+    for line, cells in enumerate(records.read_csv(path), 2):
+        row: Row = {}
+        for key, text in cells.items():
+            try:
+                if key and text:
+                    row[key] = printable(text) if key in NAMES else float(text)  # an image may be called 007
+            except ValueError:
+                raise InputError(f"{path}: row {line}, {key}: {text[:50]!a}; wanted a number") from None
+        if not all(name in row for name in needed):
+            raise InputError(f"{path}: row {line}: wanted {', '.join(needed)} in each row")
+        rows.append(row)
+    return rows
 
 
 def score_names(rows: list[Row]) -> list[str]:

@@ -1,14 +1,14 @@
 """The page of a sweep: its jobs in a sortable table, and what each parameter does to the score."""
 
-import csv
 import math
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
 from segexp.evaluation.repeats import REPEATS, best_group, group, repeated, varied
+from segexp.io.records import read_csv
 from segexp.report.charts import decimal
 from segexp.report.page import fill
 from segexp.report.sweep_charts import effect_chart, parallel_chart
@@ -44,10 +44,9 @@ def render_sweep(folder: Path) -> str:
 def read_jobs(folder: Path) -> list[dict[str, Any]]:
     """The rows of ``summary.csv``: job, status, score (None without one), seconds, message, values, link."""
     path = folder / "summary.csv"
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = [{printable(key): printable(cell) for key, cell in row.items()} for row in read_csv(path)]
     whole = rows and {"job", "status", "score"} <= rows[0].keys()
-    if not whole or not all((row["job"] or "").isdecimal() for row in rows):
+    if not whole or not all(re.fullmatch("[0-9]{1,18}", row["job"]) for row in rows):
         raise InputError(f"{path}: wanted a table with the columns job, status and score, written by a sweep")
     jobs = []
     for row in rows:
@@ -106,7 +105,7 @@ def repeats(jobs: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def _number(text: str | None) -> float | None:
-    if not text or not re.fullmatch(r"[-+0-9.eE]+", text):
+    if not text or not re.fullmatch(r"[-+]?[0-9.]+([eE][-+]?[0-9]{1,4})?", text) or text.count(".") > 1:
         return None
-    value = float(text)
+    value = float(text) if text.strip("+-.") else math.nan
     return value if math.isfinite(value) else None

@@ -5,10 +5,12 @@ that goes on asks here for the folder in which a job was begun. Any launcher wil
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -16,7 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
+from segexp.io.records import read_json
+from segexp.io.shape import Number, Text
 from segexp.training.state import TrainState
 
 FILE = "job.json"
@@ -94,18 +98,44 @@ def replace_file(path: Path, text: str) -> None:
 
 def read_job(folder: Path) -> Record | None:
     """What ``job.json`` says; None where there is none, or none that this version wrote."""
+    path = folder / FILE
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if content.pop("format") != FORMAT:
+        if path.stat().st_size == 0:  # the folder was given to a job that has not begun
             return None
-        return Record(folder, identity=Identity(**content.pop("identity")), **content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        content = read_json(path, SHAPE)
+    except (OSError, InputError):
         return None
+    if content.pop("format") != FORMAT:
+        return None
+    return Record(folder, identity=Identity(**content.pop("identity")), **content)
+
+
+_STATES = (WAITING, RUNNING, DONE, FAILED, INTERRUPTED, GIVEN_UP)
+_COUNT = Number(0, 1e15, whole=True)
+SHAPE = {
+    "format": int,
+    "number": _COUNT,
+    "overrides": [str],
+    "identity": {"settings": str, "data": str, "code": str},
+    "status": Text(lambda text: text in _STATES, f"one of {', '.join(_STATES)}"),
+    "score": (None, Number(-1e300, 1e300)),
+    "seconds": (None, Number(0, 1e12)),
+    "message": str,
+    "sittings": _COUNT,
+    "changed": Number(0, 1e12),
+}
+"""Of ``job.json``; see `segexp.io.shape`."""
 
 
 def read_jobs(sweep: Path) -> list[Record]:
     """The jobs of a sweep, by number; of several with the same settings (of older data or code) the latest alone."""
-    found = [record for path in sweep.rglob(FILE) if (record := read_job(path.parent)) is not None]
+    found = []
+    for path in sweep.rglob(FILE):
+        record = read_job(path.parent)
+        if record is not None:
+            found.append(record)
+        elif path.stat().st_size:
+            _warn_of(path)
     latest: dict[str, Record] = {}
     for record in sorted(found, key=lambda record: record.changed):
         alike = latest.get(record.identity.settings)
@@ -114,6 +144,13 @@ def read_jobs(sweep: Path) -> list[Record]:
         else:
             latest[record.identity.settings] = record
     return sorted(latest.values(), key=lambda record: (record.number, str(record.folder)))
+
+
+@functools.cache
+def _warn_of(path: Path) -> None:
+    """Say once that a job's record cannot be used."""
+    words = f"warning: {path}: damaged, or of another version of segexp; its job is left out"
+    print(printable(words), file=sys.stderr, flush=True)
 
 
 def settings_fingerprint(settings: Mapping[str, Any]) -> str:
@@ -238,7 +275,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
     """What `Teller` wrote last; empty before."""
     try:
         content = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

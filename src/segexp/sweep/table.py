@@ -1,7 +1,5 @@
 """``summary.csv`` of a sweep, a row a job, and the closing table in the terminal."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from segexp.evaluation.repeats import REPEATS, group, repeated, varied
+from segexp.io.records import csv_text
 from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, Record, read_jobs, replace_file, settings_of
 
 FILE = "summary.csv"
@@ -28,11 +27,7 @@ def write_summary(sweep: Path) -> list[Record]:
     first, last = ("job", "status", "score", "seconds"), ("folder", "message")
     columns = [*first, *(name for name in names if name not in (*first, *last, *REPEATS))]
     columns += [name for name in REPEATS if name in names] + list(last)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    replace_file(sweep / FILE, text.getvalue())
+    replace_file(sweep / FILE, csv_text(rows, columns))
     return records
 
 

@@ -1,0 +1,141 @@
+"""Small files of facts that segexp reads back: JSON, CSV and YAML that may be damaged, or come from somebody else.
+
+What cannot be read raises `InputError` with the file's name. Sizes are bounded before anything is read, and what a file
+unfolds to before anything is made of it.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segexp.errors import InputError
+from segexp.io.shape import Shape, misfit
+
+LARGEST = {"JSON": 2**28, "YAML": 2**20, "CSV": 2**30}
+"""Bytes: of pictures of a thousand images, of settings a thousand times as long as any, of ten million rows."""
+MOST_PARTS = 10**6  # values that a YAML file may unfold to: a name in it can stand for a whole branch
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def read_json(path: Path, shape: Shape = None) -> Any:
+    """The content of a JSON file that fits `shape` (see `segexp.io.shape`; None: anything)."""
+    try:
+        content = json.loads(_text(path, "JSON"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({_first_line(error)})") from None
+    fault = misfit(content, shape) if shape is not None else ""
+    if fault:
+        raise InputError(f"{path}: {fault}; damaged, or not written by segexp")
+    return content
+
+
+def read_yaml(path: Path) -> Any:
+    """The values of a YAML file."""
+    try:
+        content = yaml.safe_load(_text(path, "YAML"))
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, TypeError, LookupError) as error:
+        raise InputError(f"{path}: not YAML ({_first_line(error)})") from None
+    for number, _ in enumerate(_parts(content)):
+        if number > MOST_PARTS:
+            raise InputError(f"{path}: unfolds to more than {MOST_PARTS} values; wanted a file of settings")
+    return content
+
+
+def texts(content: Any) -> Iterator[str]:
+    """All text in nested dicts and lists, keys too."""
+    for part in _parts(content):
+        if isinstance(part, str):
+            yield part
+
+
+def _parts(content: Any) -> Iterator[Any]:
+    waiting = [content]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        if isinstance(part, dict):
+            waiting += [*part.keys(), *part.values()]
+        elif isinstance(part, list | tuple | set):
+            waiting += part
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a heading, as text: see `read_table`."""
+    return read_table(path)[1]
+
+
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of a CSV file with a heading, as text; cells that `safe_cell` changed are as they were.
+
+    `InputError` where a row has more cells than the heading, or fewer: it was cut.
+    """
+    text = _text(path, "CSV")
+    if "\0" in text:
+        raise InputError(f"{path}: holds NUL bytes, as a file that a crash cut short; wanted CSV")
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
+    except csv.Error as error:
+        raise InputError(f"{path}: not CSV ({_first_line(error)})") from None
+    names = reader.fieldnames or []
+    if len(set(names)) != len(names):
+        raise InputError(f"{path}: two columns have one name; wanted a table that segexp wrote")
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise InputError(f"{path}: row {number}: wanted {len(names)} cells, as in the heading; was it cut short?")
+    plain = [{plain_cell(name): plain_cell(cell) for name, cell in row.items()} for row in rows]
+    return list(map(plain_cell, names)), plain
+
+
+def safe_cell(value: Any) -> Any:
+    """A cell that a spreadsheet takes for text: text that it would take for a formula gets an apostrophe in front.
+
+    Such text begins with ``= + - @``, a tabulator or a carriage return, and is no number.
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value) else value
+
+
+def plain_cell(text: str) -> str:
+    """What `safe_cell` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], line_end: str = "\r\n") -> str:
+    """CSV with a heading; every cell goes through `safe_cell`, and one that a row lacks is empty."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator=line_end)
+    writer.writerow([safe_cell(name) for name in columns])
+    writer.writerows([safe_cell(row.get(name, "")) for name in columns] for row in rows)
+    return text.getvalue()
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(inf|nan)", text, re.ASCII) is not None
+
+
+def number(text: str) -> float:
+    """A cell as a number; NaN where it is empty. `ValueError` for all else."""
+    return float(text) if text else math.nan
+
+
+def _text(path: Path, kind: str) -> str:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST[kind]:
+            raise InputError(f"{path}: {size} bytes; wanted at most {LARGEST[kind]} of {kind}")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not {kind} in UTF-8 ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
