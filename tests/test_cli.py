@@ -31,11 +31,12 @@ def test_predict_writes_masks_and_probabilities_at_full_size(tmp_path, monkeypat
     arguments = ("predict", "--model", tmp_path / "m.pth", "--input", tmp_path / "in", "--output", tmp_path / "out")
     assert run(monkeypatch, *arguments) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        ".segexp.jsonl",
+        ".segexp.lock",
         "a_mask.png",
         "a_prob.tif",
         "b_mask.png",
         "b_prob.tif",
-        "predictions.jsonl",
     ]
     mask, probabilities = read_image(tmp_path / "out" / "a_mask.png"), read_image(tmp_path / "out" / "a_prob.tif")
     assert mask.shape == probabilities.shape == (61, 45)

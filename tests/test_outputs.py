@@ -129,16 +129,21 @@ def test_predictions_beside_their_images_replace_no_drawing(house, monkeypatch, 
     tifffile.imwrite(images / "d_mask.tif", drawn)
     before = snapshot(house)
     said = str(run(monkeypatch, *arguments))
-    assert "d_mask.tif: is there and no prediction" in said
+    assert "d_mask.tif exists and was not written by segexp" in said
     assert snapshot(house) == before
     (images / "d_mask.tif").unlink()
     assert run(monkeypatch, *arguments) == 0
     assert run(monkeypatch, *arguments) == 0, "what a prediction wrote it may find again"
     assert run(monkeypatch, *arguments, "--overwrite", "--threshold", "0.4") == 0
-    lines = (images / "predictions.jsonl").read_text().splitlines()
-    (images / "predictions.jsonl").write_text(lines[0] + "\n")  # stopped between an output and its record
+    record = images / ".segexp.jsonl"
+    lines = record.read_text().splitlines()
+    record.write_text(
+        "".join(f"{line}\n" for line in lines if '"outputs"' not in line)
+    )  # no image is known as finished
     assert run(monkeypatch, *arguments) == 0
-    assert "1 of 1 images" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 of 1 images" in said
+    assert "2 files that segexp predict wrote are not taken as images: d_mask.png, d_prob.tif" in said
 
 
 def test_an_evaluation_inside_its_data_changes_nothing_of_it(house, monkeypatch):

@@ -2,14 +2,14 @@
 
 import pytest
 
-from segexp.data.ranges_file import read_ranges, write_ranges
+from segexp.data.ranges_file import ranges_text, read_ranges
 from segexp.errors import InputError
 
 
 def test_what_is_written_is_read_back(tmp_path):
     ranges = {"psf": (1.1, 1.4), "photons": (80.0, 240.0), "rings": 0.0, "style": ["cells", "any"]}
-    path = tmp_path / "new" / "mine.yaml"
-    write_ranges(path, "vesicle", ranges, ["distance 0.5"])
+    path = tmp_path / "mine.yaml"
+    path.write_text(ranges_text("vesicle", ranges, ["distance 0.5"]))
     assert read_ranges(path, "vesicle") == ranges
     assert path.read_text().startswith("# distance 0.5\ntask: vesicle\n")
 

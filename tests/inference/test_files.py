@@ -14,10 +14,11 @@ from segexp.data.images import open_image
 from segexp.errors import InputError
 from segexp.inference import job, outputs, sinks, stream
 from segexp.inference.files import find_images, predict_files, write_tables
-from segexp.inference.manifest import NAME, open_manifest
+from segexp.inference.manifest import Manifest, open_manifest
 from segexp.inference.outputs import SAVE, Outputs
 from segexp.inference.predictor import Predictor, load_model
 from segexp.inference.tiles import Tiling
+from segexp.io.ownership import RECORD, OwnedFolder
 from segexp.measurements import Settings
 from tests.inference.test_predictor import write_model
 from tests.measurements.shapes import ellipse
@@ -51,12 +52,18 @@ def run(predictor, files, output, **more):
     return list(predict_files(predictor, files, output, **more))
 
 
+def written(folder):
+    """Names of what lies in an output folder beside segexp's own record."""
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD)
+
+
 def test_everything_that_can_be_saved(tmp_path, predictor):
     image, mask = spots()
     tifffile.imwrite(tmp_path / "a.tif", image, resolution=(1e4 / 0.1, 1e4 / 0.1), resolutionunit="CENTIMETER")
-    (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o", outputs=Outputs(SAVE))
-    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == sorted(result.record["outputs"])
-    assert sorted(result.record["outputs"]) == [
+    manifest = Manifest(OwnedFolder(tmp_path / "o"), {}, Outputs(SAVE))
+    (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o", manifest=manifest)
+    assert written(tmp_path / "o") == sorted(result.files)
+    assert sorted(result.files) == [
         "a.geojson", "a_labels.tif", "a_mask.png", "a_measurements.csv", "a_overlay.png", "a_prob.tif", "a_rois.zip",
     ]  # fmt: skip
     np.testing.assert_array_equal(read_image(tmp_path / "o" / "a_mask.png"), mask * 255)
@@ -71,7 +78,7 @@ def test_everything_that_can_be_saved(tmp_path, predictor):
     assert [float(row["area_um2"]) for row in rows] == pytest.approx([(labels == k).sum() / 100 for k in (1, 2)])
     assert [float(row["mean_above_background"]) for row in rows] == [800, 800]
     assert result.foreground == mask.mean()
-    paths = write_tables(tmp_path / "o", [result])
+    paths = write_tables(manifest, [result])
     (summary,) = table(paths[1])
     assert (summary["image"], summary["objects"]) == ("a.tif", "2")
 
@@ -164,11 +171,11 @@ def test_one_broken_file_fails_alone_and_leaves_nothing(tmp_path, predictor):
         tifffile.imwrite(tmp_path / f"{name}.tif", image)
     (tmp_path / "b.tif").write_bytes((tmp_path / "b.tif").read_bytes()[:2000])
     np.save(tmp_path / "d.npy", np.full((9, 9), np.nan))
-    results = run(predictor, find_images([tmp_path], tmp_path / "o"), tmp_path / "o")
+    results = run(predictor, find_images([tmp_path], OwnedFolder(tmp_path / "o")).files, tmp_path / "o")
     assert [result.error is None for result in results] == [True, False, True, False]
     assert "b.tif" in results[1].error
     assert "NaN" in results[3].error
-    assert sorted(p.name[0] for p in (tmp_path / "o").iterdir()) == ["a", "a", "c", "c"]
+    assert [name[0] for name in written(tmp_path / "o")] == ["a", "a", "c", "c"]
 
 
 def test_a_full_disk_is_that_files_fault(tmp_path, predictor, monkeypatch):
@@ -181,7 +188,7 @@ def test_a_full_disk_is_that_files_fault(tmp_path, predictor, monkeypatch):
     monkeypatch.setattr(tifffile.TiffWriter, "write", full)
     (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o")
     assert "No space left" in result.error
-    assert not list((tmp_path / "o").iterdir())
+    assert written(tmp_path / "o") == []
 
 
 def test_memory_that_is_not_there_is_asked_for_first(tmp_path, predictor, monkeypatch):
@@ -206,7 +213,7 @@ def test_a_stopped_prediction_goes_on(tmp_path):
         for name, value in facts.items():
             setattr(predictor, name, value)
         outputs = outputs or Outputs()
-        manifest = open_manifest(out, predictor, [tmp_path / model], outputs, predictor.tiling())
+        manifest = open_manifest(OwnedFolder(out), predictor, [tmp_path / model], outputs, predictor.tiling())
         results = []
         for result in predict_files(predictor, files, out, outputs, manifest=manifest):
             results.append(result.skipped)
@@ -215,8 +222,7 @@ def test_a_stopped_prediction_goes_on(tmp_path):
         return results
 
     assert go(stop=1) == [False]
-    (out / NAME).write_text((out / NAME).read_text() + '{"image": "cut off in the mid')
-    (out / NAME).write_text((out / NAME).read_text() + "\n")
+    (out / RECORD).write_text((out / RECORD).read_text() + '{"image": "cut off in the mid')
     again = go()
     assert again[0]
     assert not again[2]
@@ -224,6 +230,8 @@ def test_a_stopped_prediction_goes_on(tmp_path):
     (out / "b_prob.tif").unlink()
     assert go() == [True, False, True]
     os.utime(files[2], (1, 1))
+    assert go() == [True, True, True], "the content is the same"
+    tifffile.imwrite(files[2], image[::-1])
     assert go() == [True, True, False]
     assert go(threshold=0.3) == [False, False, False]
     write_model(tmp_path / "n.pth", seed=1)
@@ -236,7 +244,9 @@ def test_progress_and_order(tmp_path, predictor):
     for name in "abcd":
         tifffile.imwrite(tmp_path / f"{name}.tif", image)
     heard = []
-    results = run(predictor, find_images([tmp_path], tmp_path / "o"), tmp_path / "o", progress=heard.append)
+    results = run(
+        predictor, find_images([tmp_path], OwnedFolder(tmp_path / "o")).files, tmp_path / "o", progress=heard.append
+    )
     assert [result.path.stem for result in results] == list("abcd")
     assert heard[-1] == 4
     assert heard == sorted(heard)
@@ -245,10 +255,12 @@ def test_progress_and_order(tmp_path, predictor):
 def test_files_folders_and_patterns(tmp_path):
     for name in ("a.tif", "b.png", "c.txt", "a_mask.png", ".d.tif"):
         (tmp_path / name).write_bytes(b"")
-    find = lambda *sources, output=tmp_path / "o": [p.name for p in find_images(sources, output)]  # noqa: E731
-    assert find(tmp_path, output=tmp_path) == ["a.tif", "b.png"]
+    out = OwnedFolder(tmp_path / "o")
+    find = lambda *sources, output=out: [p.name for p in find_images(sources, output).files]  # noqa: E731
+    assert find(tmp_path, output=OwnedFolder(tmp_path)) == ["a.tif", "a_mask.png", "b.png"], "a mask by its name alone"
     assert find(tmp_path) == ["a.tif", "a_mask.png", "b.png"]
     assert find(tmp_path / "*.png", tmp_path / "a.tif") == ["a_mask.png", "b.png", "a.tif"]
+    assert find(tmp_path, tmp_path / "a.tif") == ["a.tif", "a_mask.png", "b.png"], "named twice, taken once"
     with pytest.raises(InputError, match="no images"):
         find(tmp_path / "*.jpg")
     with pytest.raises(InputError, match="no such file"):

@@ -6,16 +6,17 @@ import tifffile
 
 from segexp.data.images import open_image
 from segexp.inference import stream
-from segexp.inference.stream import TiffStream, closing
+from segexp.inference.stream import TiffStream, finishing
 
 
 def write(path, pixels, samples=1, size=None, step=37):
     """Pixels (pages, H, W) or (pages, H, W, samples)."""
     file = TiffStream(path, pixels.shape[:3], samples, pixels.dtype, size)
-    with closing([file]):
+    with finishing([file]):
         for page in pixels:
             for top in range(0, len(page), step):
                 file.add(page[top : top + step])
+    file.hidden.rename(path)
     return file
 
 
@@ -55,7 +56,7 @@ def test_no_file_until_it_is_whole_and_none_after_a_failure(tmp_path):
     file = TiffStream(path, (1, 100, 100), 1, np.dtype(np.uint8), None)
     file.add(np.zeros((50, 100), np.uint8))
     assert path.read_bytes() == b"earlier"
-    with pytest.raises(KeyboardInterrupt), closing([file]):
+    with pytest.raises(KeyboardInterrupt), finishing([file]):
         raise KeyboardInterrupt
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
     assert path.read_bytes() == b"earlier"
@@ -78,5 +79,5 @@ def test_rows_that_are_missing_leave_no_file(tmp_path):
     file = TiffStream(tmp_path / "a.tif", (1, 100, 100), 1, np.dtype(np.uint8), None)
     file.add(np.zeros((50, 100), np.uint8))
     with pytest.raises(ValueError, match="reshape"):
-        file.close()
+        file.finish()
     assert not list(tmp_path.iterdir())

@@ -21,7 +21,7 @@ from segexp.cli.sweep_plan import sweep_plan
 from segexp.cli.synthesize import synthesize
 from segexp.errors import InputError
 
-NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 """What a disk or a folder may have against a file: nothing that is wrong with segexp."""
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}

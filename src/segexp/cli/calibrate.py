@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from segexp.cli.places import folder_to_write
+from segexp.cli.places import file_to_write, write_file
 from segexp.errors import InputError
 
 
@@ -35,16 +35,14 @@ def calibrate(
     from segexp.calibration import GROUPS
     from segexp.calibration import calibrate as fit
     from segexp.calibration.images import cut, find, side_by_side
-    from segexp.data.ranges_file import write_ranges
-    from segexp.overlay import write_png
+    from segexp.data.ranges_file import ranges_text
+    from segexp.overlay import encode_png
 
     if task not in synthesis.TASKS:
         raise InputError(f"task {task!r}: wanted one of {', '.join(synthesis.TASKS)}")
-    if output.suffix not in (".yaml", ".yml"):
-        raise InputError(f"--output {output}: wanted a name ending in .yaml")
     if not 0 <= minutes < 1e4:
         raise InputError(f"--minutes {minutes}: wanted 0 or more")
-    folder_to_write(output.parent)
+    picture = file_to_write(file_to_write(output, (".yaml", ".yml")).with_suffix(".png"))
     files = find(images)
     parts = cut(files, size, most)
     print(f"{len(parts)} parts of {parts[0].shape[0]}x{parts[0].shape[0]} of {len(files)} images", flush=True)
@@ -71,7 +69,7 @@ def calibrate(
         f"Rows that the images tell, the surest first: {', '.join(found.told) or 'none'}.",
         *table,
     ]
-    write_ranges(output, task, found.ranges, comments)
-    picture = output.with_suffix(".png")
-    write_png(picture, side_by_side(task, parts, found.ranges, seed))
+    drawn = encode_png(side_by_side(task, parts, found.ranges, seed))
+    write_file(output, ranges_text(task, found.ranges, comments))
+    write_file(picture, drawn)
     print(f"{output}\n{picture}\ntrain with: segexp train task={task} data.synthetic.ranges={output}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from segexp.cli.places import file_to_write
+from segexp.cli.places import file_to_write, write_file
 
 
 def check(
@@ -52,7 +52,7 @@ def check(
 
         report, entries = run(root, splits, wanted, workers, tick, held)
     if html is not None:
-        html.write_text(render(report, entries, wanted.reading), encoding="utf-8", errors="backslashreplace")
+        write_file(html, render(report, entries, wanted.reading).encode(errors="backslashreplace"))
     if as_json:
         print(json.dumps(plain(report), indent=2))
     else:

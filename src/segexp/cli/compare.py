@@ -1,11 +1,12 @@
 """`segexp compare`: whether runs differ by more than chance."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from segexp.cli.places import file_to_write
+from segexp.cli.places import file_to_write, write_file
 from segexp.errors import InputError
 
 
@@ -25,7 +26,6 @@ def compare(
     from segexp.evaluation.ranking import rank
     from segexp.evaluation.record import plain
     from segexp.evaluation.tables import print_comparison, print_ranking, print_seeds
-    from segexp.results import write_json
     from segexp.sweep.members import is_sweep, settings
 
     if output is not None:
@@ -42,7 +42,7 @@ def compare(
         ranking = rank(found)
         print_ranking(ranking)
         if output is not None:
-            write_json(output, plain(ranking))
+            write_file(output, _text(plain(ranking)))
         return
     if len(runs) < 2:
         raise InputError("one run: wanted two or more to compare, or a sweep")
@@ -53,4 +53,8 @@ def compare(
     for result in results:
         print_comparison(result)
     if output is not None:
-        write_json(output, {"comparisons": plain(results)})
+        write_file(output, _text({"comparisons": plain(results)}))
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

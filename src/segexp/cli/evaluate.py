@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from segexp.cli.places import folder_to_write
+from segexp.cli.places import held_folder
+from segexp.cli.reading import ChannelOption, PageOption, options_in_messages, read_as
 from segexp.errors import InputError
 
 
@@ -30,6 +31,8 @@ def evaluate(
         typer.Option(help="Of outlines and centrelines: pixels, such as 2, or 0.2um; default: the model's."),
     ] = None,
     pixel_size: Annotated[float | None, typer.Option(help="µm, where the files do not say.")] = None,
+    channel: ChannelOption = None,
+    page: PageOption = None,
     group: Annotated[
         str | None,
         typer.Option(
@@ -42,27 +45,50 @@ def evaluate(
 
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """
-    from segexp.evaluation.run import evaluate_folder
+    from segexp.data.pairs import Sample
+    from segexp.evaluation.run import FILES, chosen_families, chosen_samples, evaluate_folder
     from segexp.evaluation.scoring import read_tolerance
     from segexp.evaluation.tables import print_robustness, print_scores
     from segexp.inference.predictor import load_model
+    from segexp.io.ownership import OwnedFolder
     from segexp.report import write_report
     from segexp.weights import located
 
+    if pixel_size is not None and not 0 < pixel_size < float("inf"):
+        raise InputError(f"--pixel-size {pixel_size}: wanted more than 0 µm")
     model = located(model)
     predictor = load_model(model, device)
     if threshold is not None:
         if not 0 < threshold < 1:
             raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
         predictor.threshold = threshold
-    folder_to_write(output)
+    read_as(predictor, channel, page)
     reach = None if tolerance is None else read_tolerance(tolerance)
     families = None if scores is None else tuple(name for name in scores.split(",") if name)
-    record = evaluate_folder(
-        predictor, model, data, output, families, reach, pixel_size, images, robustness, sys.stdout.isatty(), group
-    )
+
+    def prepare(folder: OwnedFolder) -> list[Sample]:
+        folder.require_free(FILES)
+        chosen_families(predictor, families)
+        return chosen_samples(predictor, data, images, group)
+
+    with options_in_messages(), held_folder(output, prepare) as samples:
+        record = evaluate_folder(
+            predictor,
+            model,
+            data,
+            output,
+            families,
+            reach,
+            pixel_size,
+            images,
+            robustness,
+            sys.stdout.isatty(),
+            group,
+            samples,
+        )
+        page_file = write_report(output)
     print_scores(record)
     if robustness:
         print_robustness(record["robustness"], record["monitor"])
     print(output / "scores.json")
-    print(write_report(output))
+    print(page_file)

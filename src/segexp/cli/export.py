@@ -1,6 +1,7 @@
 """`segexp export`: a finished model for programs that do not have segexp."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 
 from segexp.cli.places import file_to_write
 from segexp.errors import InputError
+from segexp.io.ownership import OwnedFolder
 
 export = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a model for other programs.")
 
@@ -39,11 +41,12 @@ def onnx(
     if int8 not in (None, *quantize.MODES):
         raise InputError(f"--int8 {int8}: wanted one of {', '.join(quantize.MODES)}")
     file_to_write(output, keep=[model])
-    predictor, graph = _write(model, output, normalization, formats.write_onnx, formats.run_onnx)
-    if int8 is not None:
-        for line in quantize.quantize(output, int8, graph, predictor, data):
-            print(line)
-        _done(output)
+    predictor, graph = _open(model, normalization)
+    with _making(output) as hidden:
+        _write(hidden, predictor, graph, formats.write_onnx, formats.run_onnx)
+        if int8 is not None:
+            for line in quantize.quantize(hidden, int8, graph, predictor, data):
+                print(line)
 
 
 @export.command()
@@ -59,7 +62,9 @@ def torchscript(
     from segexp.export import formats
 
     file_to_write(output, keep=[model])
-    _write(model, output, normalization, formats.write_torchscript, formats.run_torchscript)
+    predictor, graph = _open(model, normalization)
+    with _making(output) as hidden:
+        _write(hidden, predictor, graph, formats.write_torchscript, formats.run_torchscript)
 
 
 @export.command()
@@ -75,7 +80,9 @@ def pt2(
     from segexp.export import formats
 
     file_to_write(output, (".pt2",), keep=[model])
-    _write(model, output, normalization, formats.write_pt2, formats.run_pt2, pad=False)
+    predictor, graph = _open(model, normalization, pad=False)
+    with _making(output) as hidden:
+        _write(hidden, predictor, graph, formats.write_pt2, formats.run_pt2)
 
 
 @export.command()
@@ -104,9 +111,9 @@ def bioimageio(
     people, citations = card.read_authors(authors), [card.read_citation(text) for text in cite or ()]
     predictor = load_model(model, device="cpu", precision="fp32")
     title = name or f"segexp {predictor.facts.get('task', 'model')}"
-    for line in bioimageio.package(predictor, output, people, license, title, data, citations):
-        print(line)
-    _done(output)
+    with _making(output) as hidden:
+        for line in bioimageio.package(predictor, hidden, people, license, title, data, citations):
+            print(line)
 
 
 def _open(path: Path, normalization: str, pad: bool = True) -> tuple[Any, Any]:
@@ -119,24 +126,24 @@ def _open(path: Path, normalization: str, pad: bool = True) -> tuple[Any, Any]:
     return predictor, Graph(predictor, takes="raw" if normalization == "inside" else "normalized", pad=pad)
 
 
+@contextmanager
+def _making(output: Path) -> Iterator[Path]:
+    """A hidden path to write to; what is written there becomes `output` when the block ends without an error."""
+    with OwnedFolder(output.parent).making(output.name) as hidden:
+        yield hidden
+    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")
+
+
 def _write(
-    model: Path,
-    output: Path,
-    normalization: str,
+    path: Path,
+    predictor: Any,
+    graph: Any,
     write: Callable[[Any, Path, dict[str, str]], None],
     runner: Callable[[Path], Any],
-    pad: bool = True,
-) -> tuple[Any, Any]:
+) -> None:
     """Write a model with `write` and compare what `runner` makes of the file with PyTorch."""
     from segexp.export import formats
 
-    predictor, graph = _open(model, normalization, pad)
-    write(graph, output, formats.describe(predictor, graph))
-    for shape, difference in formats.compare(runner(output), graph, predictor):
+    write(graph, path, formats.describe(predictor, graph))
+    for shape, difference in formats.compare(runner(path), graph, predictor):
         print(f"input {'x'.join(map(str, shape))}: differs from PyTorch by at most {difference:.1e}")
-    _done(output)
-    return predictor, graph
-
-
-def _done(output: Path) -> None:
-    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")

@@ -1,33 +1,80 @@
-"""Where results go: looked at before the work, so that an hour does not end in "permission denied"."""
+"""Where results go: looked at before the work, so that an hour does not end in "permission denied".
 
+Looking changes nothing. A folder is made, and held against other commands, when all else has been found fit.
+"""
+
+import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from segexp.errors import InputError
+from segexp.io.ownership import LOCK, RECORD, OwnedFolder, hold
+
+Ready = TypeVar("Ready")
 
 
 def folder_to_write(path: Path, flag: str = "--output") -> Path:
-    """The folder, made with its parents where missing; `InputError` where it is a file or takes no files."""
+    """The folder, which need not exist yet; `InputError` where it is a file or takes no files."""
     if path.exists() and not path.is_dir():
         raise InputError(f"{flag} {path}: a file; wanted a folder, which is made where it is missing")
+    there = path.absolute()
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise InputError(f"{flag} {path}: {error.strerror}; wanted a folder you may write to") from None
     return path
 
 
+@contextmanager
+def held_folder(path: Path, prepare: Callable[[OwnedFolder], Ready], flag: str = "--output") -> Iterator[Ready]:
+    """Make an output folder and keep other segexp commands out of it; gives what `prepare` returned.
+
+    Args:
+        path: the folder.
+        prepare: given the folder's record, makes sure that all that is to be written may be. What it refuses leaves
+            everything as it was: the folder is made afterwards.
+        flag: for the message.
+    """
+    folder_to_write(path, flag)
+    with ExitStack() as stack:
+        held = (path / LOCK).is_file()
+        if held:  # taking this lock changes nothing
+            stack.enter_context(hold(path))
+        before = _stamp(path / RECORD)
+        ready = prepare(OwnedFolder(path))
+        if not held:
+            path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold(path))
+            if _stamp(path / RECORD) != before:  # another command wrote in between
+                ready = prepare(OwnedFolder(path))
+        yield ready
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
+
 def file_to_write(path: Path, suffixes: Sequence[str] = (), keep: Iterable[Path] = (), flag: str = "--output") -> Path:
-    """The file's path, its folder made where missing.
+    """The file's path; neither it nor its folder need exist.
 
     Args:
         path: as typed.
         suffixes: endings that are accepted; none: any.
         keep: files that it must not replace, such as the model that is read.
         flag: for the message.
+
+    Raises:
+        InputError: where it cannot be written, or is there and was not written by segexp.
     """
     if path.is_dir():
         example = path / f"result{suffixes[0] if suffixes else '.out'}"
@@ -37,10 +84,13 @@ def file_to_write(path: Path, suffixes: Sequence[str] = (), keep: Iterable[Path]
     if path.exists() and any(other.exists() and path.samefile(other) for other in keep):
         raise InputError(f"{flag} {path}: would replace the file that is read; wanted another name")
     folder_to_write(path.parent, flag)
-    if path.exists():
-        try:
-            with path.open("ab"):
-                pass
-        except OSError as error:
-            raise InputError(f"{flag} {path}: {error.strerror}; wanted a file you may replace") from None
+    if os.path.lexists(path):
+        OwnedFolder(path.parent).require_free([path.name], flag)
+        if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise InputError(f"{flag} {path}: read-only; wanted a file you may replace")
     return path
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a file that `file_to_write` found fit, whole or not at all; its folder's record names it from then on."""
+    OwnedFolder(path.parent).write(path.name, content)

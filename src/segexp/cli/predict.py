@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segexp.cli.places import folder_to_write
+from segexp.cli.places import held_folder
+from segexp.cli.reading import ChannelOption, PageOption, read_as
 from segexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def predict(
     pixel_size: Annotated[
         float | None, typer.Option(help="µm a pixel, in place of what the files say.", show_default=False)
     ] = None,
+    channel: ChannelOption = None,
+    page: PageOption = None,
     tile: Annotated[
         int | None, typer.Option(min=64, help="Largest side of a tile, px; default: by the model's width.")
     ] = None,
@@ -48,10 +51,11 @@ def predict(
 
     Example: segexp predict --model runs/first/best_vesicle_model.pth --input images --output masks
     """
-    from segexp.inference.files import find_images
-    from segexp.inference.manifest import open_manifest
+    from segexp.inference.files import Found, find_images
+    from segexp.inference.manifest import Manifest, open_manifest
     from segexp.inference.outputs import SAVE, Outputs
     from segexp.inference.predictor import load_model
+    from segexp.io.ownership import OwnedFolder
     from segexp.measurements import Settings
     from segexp.sweep.members import find_models
 
@@ -62,13 +66,21 @@ def predict(
     model = find_models(model)
     predictor = load_model(model, device, tta=tta)
     predictor.threshold = predictor.threshold if threshold is None else threshold
+    read_as(predictor, channel, page)
     names = tuple(dict.fromkeys(name.strip() for name in save.split(",") if name.strip()))
     outputs = Outputs(SAVE if names == ("all",) else names, prob_dtype, Settings.of(predictor.facts), pixel_size)
     tiling = predictor.tiling(tile, None, batch)
-    files = find_images([*input, *(more or [])], output)
-    manifest = open_manifest(folder_to_write(output), predictor, model, outputs, tiling, overwrite)
-    manifest.check_strangers(files)
-    _run(predictor, files, output, outputs, tiling, manifest)
+
+    def prepare(folder: OwnedFolder) -> tuple[Found, Manifest]:
+        images = find_images([*input, *(more or [])], folder)
+        manifest = open_manifest(folder, predictor, model, outputs, tiling, overwrite)
+        manifest.require_room(images.files)
+        return images, manifest
+
+    with held_folder(output, prepare) as (images, manifest):
+        for remark in images.remarks:
+            print(remark)
+        _run(predictor, images.files, output, outputs, tiling, manifest)
 
 
 def _run(
@@ -89,8 +101,13 @@ def _run(
             report.result(result)
             results.append(result)
     if "measurements" in outputs.save:
-        for path in write_tables(output, results):
+        for path in write_tables(manifest, results):
             print(path)
+    outdated = manifest.outdated(files)
+    if outdated:
+        print(
+            f"{len(outdated)} files in {output} are of earlier predictions with other settings, such as {outdated[0]}"
+        )
     faults = sum(result.error is not None for result in results)
     print(f"{len(files) - faults} of {len(files)} images in {output}")
     if faults:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from segexp.cli.places import file_to_write
+from segexp.cli.places import file_to_write, write_file
 
 
 def preview(
@@ -17,9 +17,9 @@ def preview(
 
     Example: segexp preview task=cytoskeleton data.root=DIR --output preview.png
     """
-    from segexp.overlay import write_png
+    from segexp.overlay import encode_png
     from segexp.train import preview_run
 
     file_to_write(output, (".png",))
-    write_png(output, preview_run(context.args, samples))
+    write_file(output, encode_png(preview_run(context.args, samples)))
     print(output)

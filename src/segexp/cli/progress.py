@@ -6,6 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from segexp.cli.reading import in_options
 from segexp.inference.job import Result
 
 
@@ -43,7 +44,7 @@ class Report:
     def result(self, result: Result) -> None:
         """Print what became of a file."""
         if result.error is not None:
-            print(f"error: {result.error}", file=sys.stderr, flush=True)
+            print(f"error: {in_options(result.error)}", file=sys.stderr, flush=True)
         elif result.skipped:
             self.say(
                 f"{result.path.name}: there already, by the same model and settings (--overwrite predicts it again)"

@@ -58,8 +58,8 @@ def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
     return ranges
 
 
-def write_ranges(path: Path, task: str, ranges: Mapping[str, Any], comments: list[str]) -> None:
-    """Write such a file, `comments` above it."""
+def ranges_text(task: str, ranges: Mapping[str, Any], comments: list[str]) -> str:
+    """The content of such a file, `comments` above it."""
     limits = {
         name: [float(f"{value:.6g}") for value in limit] if isinstance(limit, tuple) else float(f"{limit:.6g}")
         for name, limit in ranges.items()
@@ -71,6 +71,4 @@ def write_ranges(path: Path, task: str, ranges: Mapping[str, Any], comments: lis
         content["style"] = [style] if isinstance(style, str) else list(style)
     text = "".join(f"# {line}\n" for line in comments)
     text += yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
-    text += "ranges:\n" + "".join(f"  {name}: {limit}\n" for name, limit in limits.items())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    return text + "ranges:\n" + "".join(f"  {name}: {limit}\n" for name, limit in limits.items())

@@ -47,6 +47,7 @@ from numpy.typing import NDArray
 from segexp.errors import InputError
 from segexp.evaluation.images import Evaluation, image_values, pooled_scores
 from segexp.evaluation.scores import SCORES, Row
+from segexp.io import atomic
 from segexp.io.records import csv_text, number, read_csv, read_json
 from segexp.io.shape import Number
 from segexp.metrics.calibration import average_precision, calibration_error, reliability
@@ -106,12 +107,21 @@ def score_table(evaluation: Evaluation) -> dict[str, Any]:
     return table
 
 
-def write_scores(rows: Sequence[Row], record: dict[str, Any], table: Path, details: Path) -> None:
-    """Write ``scores.csv`` and ``evaluation.json`` (or ``scores.json``)."""
+def scores_text(rows: Sequence[Row]) -> str:
+    """The content of ``scores.csv``: a row an image and class."""
     shown = ({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
-    table.write_text(csv_text(shown, list(rows[0])), encoding="utf-8", newline="")
-    text = json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
-    details.write_text(text + "\n", encoding="utf-8")
+    return csv_text(shown, list(rows[0]))
+
+
+def record_text(record: dict[str, Any]) -> str:
+    """The content of ``evaluation.json`` (or ``scores.json``)."""
+    return json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_scores(rows: Sequence[Row], record: dict[str, Any], table: Path, details: Path) -> None:
+    """Write ``scores.csv`` and ``evaluation.json`` (or ``scores.json``), each whole or not at all."""
+    atomic.write_text(table, scores_text(rows))
+    atomic.write_text(details, record_text(record))
 
 
 def read_rows(table: Path) -> list[Row]:

@@ -13,13 +13,17 @@ from segexp.data.reading import reading_of_model
 from segexp.data.sources import set_groups
 from segexp.errors import InputError
 from segexp.evaluation.images import Evaluation, evaluate_fully
-from segexp.evaluation.record import evaluation_record, plain, write_scores
+from segexp.evaluation.record import evaluation_record, plain, record_text, scores_text
 from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Tolerance, read_tolerance
 from segexp.inference.predictor import Predictor
+from segexp.io.ownership import OwnedFolder, digest
 from segexp.measurements.measure import Settings
-from segexp.report.pictures import MOST, Picture, budget, make_picture, write_pictures
+from segexp.report.pictures import MOST, Picture, budget, make_picture, pictures_text
+
+FILES = ("scores.csv", "scores.json", "pictures.json", "report.html")
+"""What an evaluation writes into its folder."""
 
 
 def evaluate_folder(
@@ -34,6 +38,7 @@ def evaluate_folder(
     robustness: bool = False,
     progress: bool = False,
     group: str | None = None,
+    samples: list[Sample] | None = None,
 ) -> dict[str, Any]:
     """Score a model on a data set's ``val/``, or on a folder with ``img/`` and ``mask/``; returns the record written.
 
@@ -46,15 +51,18 @@ def evaluate_folder(
         robustness: compute the curves of `segexp.evaluation.robustness` too.
         progress: show a progress bar.
         group: regular expression whose first parenthesis finds the group in a file's name; None: no groups.
+        samples: what `chosen_samples` gave, where that was called before.
+
+    Raises:
+        InputError: where an image or a setting is unfit, or a file of that name was not written by segexp. Nothing is
+            written then.
     """
     chosen = chosen_families(predictor, families)
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: wanted more than 0 µm")
-    samples = find_samples(predictor, data)
-    if group is not None:
-        set_groups(samples, group)
-    samples = spread(samples, images)
-    output.mkdir(parents=True, exist_ok=True)
+    folder = OwnedFolder(output)
+    folder.require_free(FILES)
+    samples = chosen_samples(predictor, data, images, group) if samples is None else samples
     reach = tolerance or read_tolerance(str(predictor.facts.get("tolerance", "2")))
     found, curves, pictures = _score(predictor, samples, chosen, reach, pixel_size, robustness, progress)
     facts = predictor.facts
@@ -72,9 +80,20 @@ def evaluate_folder(
         },
         robustness=curves,
     )
-    write_scores(found.rows, record, output / "scores.csv", output / "scores.json")
-    write_pictures(output / "pictures.json", pictures)
+    known = {"model": str(model.absolute()), "model_sha256": digest(model), "data": str(data.absolute())}
+    contents = (scores_text(found.rows), pictures_text(pictures), record_text(record))
+    folder.remove("scores.json")  # written last: what is there belongs to the other files
+    for name, content in zip(("scores.csv", "pictures.json", "scores.json"), contents, strict=True):
+        folder.write(name, content, **known)
     return plain(record)
+
+
+def chosen_samples(predictor: Predictor, data: Path, images: int | None, group: str | None) -> list[Sample]:
+    """The samples that are scored, with their groups; the arguments are those of `evaluate_folder`."""
+    samples = find_samples(predictor, data)
+    if group is not None:
+        set_groups(samples, group)
+    return spread(samples, images)
 
 
 def _score(

@@ -65,7 +65,7 @@ def package(
 
     Args:
         predictor: the model, on the CPU in fp32.
-        output: replaced only by a package that passed.
+        output: written only when the package has passed.
         authors: who made the model.
         license: SPDX identifier, such as MIT or CC-BY-4.0.
         name: 5 to 64 letters, digits, spaces, ``_+-()``.
@@ -78,7 +78,6 @@ def package(
     from bioimageio.spec import save_bioimageio_package
 
     _check_license(license)
-    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(action="ignore"):
         folder = Path(place)
         pixels, scores = _sample(predictor, data)
@@ -89,7 +88,7 @@ def package(
         model = _describe(predictor, folder, architecture, made)
         package_file = save_bioimageio_package(model, output_path=folder / "package.zip")
         yield from _official_test(Path(package_file))
-        shutil.move(package_file, output)
+        shutil.copyfile(package_file, output)
 
 
 def _check_license(license: str) -> None:

@@ -1,5 +1,6 @@
 """Write a `Graph` as ONNX, TorchScript or torch.export, read it back in its own runtime, compare with `Predictor`."""
 
+import io
 import json
 import logging
 import warnings
@@ -91,14 +92,18 @@ def write_torchscript(graph: Graph, path: Path, metadata: dict[str, str]) -> Non
     """Write a traced TorchScript file; the metadata lie in it as ``segexp.json``."""
     with _quiet():  # PyTorch 2.13 deprecates TorchScript; ImageJ's and bioimage.io's programs still read it
         traced = torch.jit.trace(graph, _example(graph), check_trace=False)
-        torch.jit.save(traced, str(path), _extra_files={"segexp.json": json.dumps(metadata)})
+        whole = io.BytesIO()  # a disk that fills up is then a plain OSError, not torch's
+        torch.jit.save(traced, whole, _extra_files={"segexp.json": json.dumps(metadata)})
+    path.write_bytes(whole.getbuffer())
 
 
 def write_pt2(graph: Graph, path: Path, metadata: dict[str, str]) -> None:
     """Write a torch.export archive; `graph.pad` must be off: sizes are multiples of `graph.multiple`."""
     with _quiet():
         program = torch.export.export(graph, _example(graph), dynamic_shapes=(_multiples(graph),))
-        torch.export.save(program, path, extra_files={"segexp.json": json.dumps(metadata)})
+        whole = io.BytesIO()
+        torch.export.save(program, whole, extra_files={"segexp.json": json.dumps(metadata)})
+    path.write_bytes(whole.getbuffer())
 
 
 def _example(graph: Graph) -> tuple[torch.Tensor]:

@@ -4,50 +4,128 @@ Reading, compressing and measuring run in threads beside the network: the next f
 while one is being predicted. A file appears under its name only when it is whole.
 """
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from segexp.data.foreign import describe_vendor_files, vendor_files
 from segexp.data.images import IMAGE_SUFFIXES
 from segexp.errors import InputError
 from segexp.inference.job import Finish, Job, Result, predict_job
-from segexp.inference.manifest import ENDINGS, Manifest
-from segexp.inference.outputs import Outputs
+from segexp.inference.manifest import TABLES, Manifest
+from segexp.inference.outputs import Outputs, csv_bytes
 from segexp.inference.predictor import Predictor
-from segexp.inference.stream import write_whole
+from segexp.inference.stream import hidden_files
 from segexp.inference.tiles import Progress, Tiling, out_of_memory
+from segexp.io.ownership import OwnedFolder
 from segexp.io.records import read_table
-from segexp.measurements import Row, write_rows
+from segexp.measurements import Row
+
+MOST_FOLDERS = 1000
+"""Sub-folders that are looked into for images that are not taken."""
 
 
-def find_images(sources: Iterable[Path], output: Path) -> list[Path]:
+class Found(NamedTuple):
+    """The images of a prediction.
+
+    Attributes:
+        files: to predict, no two of the same name.
+        remarks: sentences on what was not taken.
+    """
+
+    files: list[Path]
+    remarks: list[str]
+
+
+def find_images(sources: Iterable[Path], output: OwnedFolder) -> Found:
     """Files, the image files of folders sorted by name, and what patterns such as ``in/*.tif`` match.
 
-    Without what an earlier prediction wrote to `output`. Raises `InputError` where there is none, or where two would
-    write the same result.
+    Not taken are files that a prediction wrote, as the records of `output` and of the images' folders say, and images
+    in sub-folders of a folder; `Found.remarks` counts them.
+
+    Raises:
+        InputError: where there is no image, or where two would write the same result.
     """
     files: list[Path] = []
+    remarks: list[str] = []
     for source in sources:
         if source.is_file():
             files.append(source)
         elif source.is_dir():
-            inside = (p for p in source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
-            own = output.resolve() == source.resolve()
-            files += sorted(p for p in inside if not (own and p.stem.endswith(ENDINGS)))
+            inside, remark = _in_folder(source)
+            files += inside
+            remarks += remark
         elif any(letter in str(source) for letter in "*?["):
             pattern = source.relative_to(source.anchor)
             files += sorted(p for p in Path(source.anchor).glob(str(pattern)) if p.is_file())
         else:
             raise InputError(f"{source}: no such file or folder")
+    files = list({path.absolute(): path for path in files}.values())
+    files, written = _without_predictions(files, output)
+    if written:
+        one = len(written) == 1
+        shown = ", ".join(path.name for path in written[:3]) + (", ..." if len(written) > 3 else "")
+        what = "file that segexp predict wrote is" if one else "files that segexp predict wrote are"
+        remarks.append(f"{len(written)} {what} not taken as {'an image' if one else 'images'}: {shown}")
     if not files:
-        raise InputError(f"no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}")
+        wanted = f"no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}"
+        raise InputError("\n".join([wanted, *remarks]))
+    _require_own_names(files)
+    return Found(files, remarks)
+
+
+def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
+    """The image files of a folder, and remarks on those that are not taken; hidden ones do not count."""
+    inside: list[Path] = []
+    below: Counter[str] = Counter()
+    for number, (place, folders, names) in enumerate(os.walk(folder)):
+        folders[:] = [name for name in folders if name[0] != "."]
+        images = [Path(place, name) for name in names if name[0] != "." and _is_image(name)]
+        if number == 0:
+            inside = sorted(images)
+        below.update(path.suffix for path in images if number > 0)
+        if number == MOST_FOLDERS:
+            break
+    vendor = describe_vendor_files(vendor_files(folder))
+    remarks = [f"{folder}: {vendor}"] if vendor else []
+    if not below:
+        return inside, remarks
+    ending, count = below.most_common(1)[0][0], below.total()
+    what = "image in its sub-folders is" if count == 1 else "images in its sub-folders are"
+    remark = f"{folder}: {count} {what} not taken; this takes them too: --input '{folder / '**' / ('*' + ending)}'"
+    return inside, [*remarks, remark]
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _without_predictions(files: list[Path], output: OwnedFolder) -> tuple[list[Path], list[Path]]:
+    """Images, and files that a prediction wrote into the folder where they lie, beside its images perhaps."""
+    records: dict[Path, set[str]] = {}
+    images: list[Path] = []
+    written: list[Path] = []
+    for path in files:
+        folder = path.parent.resolve()
+        if folder not in records:
+            record = output if folder == output.folder.resolve() else OwnedFolder(folder)
+            records[folder] = {str(entry["path"]) for entry in record.entries if "path" in entry and "image" in entry}
+        (written if path.name in records[folder] else images).append(path)
+    return images, written
+
+
+def _require_own_names(files: Sequence[Path]) -> None:
     stems = Counter(path.stem for path in files)
     twice = [str(path) for path in files if stems[path.stem] > 1]
     if twice:
-        raise InputError(f"{', '.join(twice)}: same name, so one result would replace the other; predict them apart")
-    return files
+        more = f" and {len(twice) - 4} more" if len(twice) > 4 else ""
+        raise InputError(
+            f"{', '.join(twice[:4])}{more}: same name, so one result would replace the other. Predict them apart, each "
+            "folder with an --output of its own"
+        )
 
 
 def predict_files(
@@ -61,14 +139,17 @@ def predict_files(
 ) -> Iterator[Result]:
     """Predict each file into `output`; yield what became of it, in order. One that fails does not stop the rest.
 
+    No file is replaced that segexp did not write, or that was changed since: `Manifest.require_room` looks before.
     Written are ``<stem>_mask.png`` (uint8, 0 and 255, or class ids for several classes; ``_mask.tif`` for stacks and
     for images of `TILED` pixels or more), ``<stem>_prob.tif`` ((H, W), or a page a class) and what else `outputs`
     names. With a `manifest`, files that it knows as finished are skipped. `progress` hears how many files are
     predicted, with the share of the one at hand behind the point.
     """
-    outputs = outputs or Outputs()
+    outputs = outputs or (Outputs() if manifest is None else manifest.outputs)
+    if manifest is None:
+        manifest = Manifest(OwnedFolder(output), {}, outputs, forget=True)
     output.mkdir(parents=True, exist_ok=True)
-    records = [manifest.finished(path) if manifest is not None else None for path in files]
+    records = [manifest.finished(path) for path in files]
     todo = deque(path for path, record in zip(files, records, strict=True) if record is None)
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as finisher:
 
@@ -120,37 +201,45 @@ def _start(
     return lambda: fault
 
 
-def _finish(finish: Finish, manifest: Manifest | None) -> Result:
+def _finish(finish: Finish, manifest: Manifest) -> Result:
     result = finish()
-    if manifest is not None and result.record is not None:
-        manifest.add(result.path, **result.record)
+    if result.record is None:
+        return result
+    try:
+        with hidden_files(result.files):
+            manifest.add(result.path, result.content, result.files, result.record)
+    except (InputError, OSError) as error:
+        return Result(result.path, str(error))
     return result
 
 
 def _known(path: Path, record: dict[str, Any]) -> Result:
-    return Result(path, None, True, record["foreground"], record["pixels"], record)
+    return Result(path, None, True, record["foreground"], record["pixels"])
 
 
 def _after(progress: Callable[[float], None], files: int) -> Progress:
     return lambda done, total: progress(files + done / total)
 
 
-def write_tables(output: Path, results: Sequence[Result]) -> list[Path]:
-    """Join the tables of all images: ``measurements.csv``, a row an object, and ``images.csv``, a row an image."""
+def write_tables(manifest: Manifest, results: Sequence[Result]) -> list[Path]:
+    """Join the tables of all images that the output folder holds measurements of, whichever call made them.
+
+    Written are ``measurements.csv``, a row an object, and ``images.csv``, a row an image.
+    """
+    failed = [result.path for result in results if result.error is not None]
+    lines = manifest.measured([result.path for result in results], failed)
     rows: list[Row] = []
     summaries: list[Row] = []
     columns: dict[str, None] = {}
-    for result in results:
-        if result.record is None:
-            continue
-        summaries += result.record["summary"]
-        table = output / f"{result.path.stem}_measurements.csv"
-        names, own = read_table(table)
+    folder = manifest.folder
+    for line in lines:
+        summaries += line["summary"]
+        names, own = read_table(folder.folder / f"{Path(line['image']).stem}_measurements.csv")
         rows += [dict(row) for row in own]
         columns |= dict.fromkeys(names)
     if not summaries:
         return []
-    paths = [output / "measurements.csv", output / "images.csv"]
-    write_whole(paths[0], write_rows(rows, columns).encode())
-    write_whole(paths[1], write_rows(summaries).encode())
-    return paths
+    contents = (csv_bytes(rows, columns), csv_bytes(summaries))
+    for name, content in zip(TABLES, contents, strict=True):
+        folder.write(name, content)
+    return [folder.folder / name for name in TABLES]

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from segexp.data.memory import free_memory
 from segexp.data.reading import locate, read_pixels, reading_of_model
 from segexp.errors import InputError
 from segexp.inference.bands import labelled_bands
+from segexp.inference.manifest import content_of
 from segexp.inference.outputs import Outputs, Page, require_memory, write_objects
 from segexp.inference.predictor import Predictor
 from segexp.inference.rows import ArrayRows, FileRows, rescaled_bands
 from segexp.inference.sinks import Sinks
-from segexp.inference.stream import TILED
+from segexp.inference.stream import TILED, hidden_files
 from segexp.inference.tiles import Progress, Rows, Tiling
 from segexp.measurements import Row
 
@@ -33,7 +34,9 @@ class Result:
         skipped: whether an earlier prediction had made it already.
         foreground: share of its pixels that are foreground.
         pixels: of all pages.
-        record: its line of the manifest.
+        record: what the manifest keeps of it: ``foreground``, ``pixels`` and ``summary``, the rows of its measurements.
+        files: what was written for it, by the names that the files are to have; still hidden.
+        content: size, time and hash of the image file before it was read.
     """
 
     path: Path
@@ -42,13 +45,20 @@ class Result:
     foreground: float = 0.0
     pixels: int = 0
     record: dict[str, Any] | None = None
+    files: dict[str, Path] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
 
 
 class Job:
-    """A file opened for prediction, and its pixels where they are few."""
+    """A file opened for prediction, and its pixels where they are few.
+
+    Attributes:
+        content: size, time and hash of the file before it was read.
+    """
 
     def __init__(self, path: Path, predictor: Predictor, outputs: Outputs):
         self.path = path
+        self.content = content_of(path)
         classes, channels = len(predictor.classes), predictor.model.settings["in_channels"]
         reading = reading_of_model(predictor.facts, channels, classes)
         self.reading = replace(reading, file_pixel_size=outputs.pixel_size)
@@ -84,7 +94,7 @@ class Job:
 
 
 Finish = Callable[[], Result]
-"""Writes what is left to write of a file."""
+"""Writes what is left to write of a file, under hidden names."""
 
 
 def predict_job(
@@ -114,16 +124,18 @@ def predict_job(
 
     def finish() -> Result:
         summaries: list[Row] = []
+        files: dict[str, Path] = {}
         try:
-            names = sinks.close()
+            files |= sinks.finish()
             if outputs.whole:
-                more, summaries = write_objects(job.path, output, kept, predictor.classes, outputs, job.size)
-                names += more
+                with hidden_files(files):
+                    more, summaries = write_objects(job.path, output, kept, predictor.classes, outputs, job.size)
+                files |= more
         except (InputError, OSError) as error:
             return Result(job.path, str(error))
         share = sinks.foreground / sinks.seen
-        record = {"outputs": names, "foreground": share, "pixels": sinks.seen, "summary": summaries}
-        return Result(job.path, foreground=share, pixels=sinks.seen, record=record)
+        record = {"foreground": share, "pixels": sinks.seen, "summary": summaries}
+        return Result(job.path, foreground=share, pixels=sinks.seen, record=record, files=files, content=job.content)
 
     return finish
 

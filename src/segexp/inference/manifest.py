@@ -1,92 +1,208 @@
-"""What a folder of predictions was made by: a line of JSON an image in ``predictions.jsonl``, added when it is whole.
+"""Which image each file of an output folder was predicted from, and with what settings: a part of the folder's record.
 
-So a prediction that was stopped goes on where it stopped, and one by another model or with other settings is not taken
-for this one.
+`segexp.io.ownership` records every file that is written. A prediction adds a line for each image: its absolute path,
+size, time and SHA-256, the settings, and the hashes of the files made from it. An image is finished where a line says
+so, the image has the same content, and the files lie there with the recorded hashes: names alone are never believed.
 """
 
-import glob
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from segexp.errors import InputError
-from segexp.inference.outputs import Outputs
+from segexp.inference.outputs import Outputs, names_of
 from segexp.inference.predictor import Predictor
 from segexp.inference.tiles import Tiling
+from segexp.io.ownership import OwnedFolder, digest
 
-NAME = "predictions.jsonl"
-ENDINGS = ("_mask", "_prob", "_labels", "_overlay", "_measurements", "_rois")
-"""What the names of outputs add to the stem of their image."""
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+TABLES = ("measurements.csv", "images.csv")
+"""The tables of all images of a folder."""
 
 
 class Manifest:
-    """The records of one output folder.
+    """What is known of the predictions in one output folder.
 
     Args:
-        folder: where the outputs are.
-        settings: all that decides them besides the image: hashes of the models, threshold, what is saved. Plain values.
+        folder: the output folder's record.
+        settings: all that decides a result besides the image, as plain values: hashes of the models, threshold, how
+            files are read.
+        outputs: what is written for each image.
+        forget: take no image as finished.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]):
-        self.folder, self.settings = folder, dict(settings)
-        self._records: dict[str, dict[str, Any]] = {}
-        path = folder / NAME
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            try:
-                record = json.loads(line)
-                self._records[record["image"]] = record
-            except (ValueError, TypeError, KeyError):
-                continue  # the line that was being written when the machine stopped: that image is done again
+    def __init__(
+        self, folder: OwnedFolder, settings: Mapping[str, Any], outputs: Outputs | None = None, forget: bool = False
+    ):
+        self.folder, self.settings, self.forget = folder, dict(settings), forget
+        self.outputs = outputs or Outputs()
+        self._lines: dict[str, list[dict[str, Any]]] = {}
+        self._contents: dict[Path, tuple[list[int], str]] = {}
+        for entry in folder.entries:
+            if _sound(entry):
+                self._lines.setdefault(Path(entry["image"]).stem, []).append(entry)
 
     def finished(self, image: Path) -> dict[str, Any] | None:
-        """The record of an image whose outputs are all there, made of the same file with the same settings."""
-        record = self._records.get(str(image.absolute()))
-        if record is None or record.get("settings") != self.settings or record.get("file") != _identity(image):
+        """The line of an image whose files all lie there, made from the same content with the same settings."""
+        if self.forget:
             return None
-        there = all((self.folder / name).is_file() for name in record["outputs"])
-        return record if there and record["outputs"] else None
+        for line in reversed(self._lines.get(image.stem, [])):
+            if line["settings"] == self._line_settings and self._same(line, image) and self._whole(line):
+                return line
+        return None
 
-    def check_strangers(self, images: Sequence[Path]) -> None:
-        """`InputError` where an output beside its image would replace a file that no prediction wrote.
+    @property
+    def _line_settings(self) -> dict[str, Any]:
+        return {**self.settings, "save": sorted(self.outputs.save), "prob_dtype": self.outputs.prob_dtype}
 
-        In a folder of its own everything is a prediction's; beside images ``a_mask.png`` may be somebody's drawing.
+    def _whole(self, line: dict[str, Any]) -> bool:
+        return bool(line["outputs"]) and all(self.folder.owns(*output) for output in line["outputs"].items())
+
+    def _same(self, line: dict[str, Any], image: Path) -> bool:
+        """Whether a line is of an image of this content, whatever the folder that it lay in."""
+        return line["input"]["sha256"] == self._content(image)
+
+    def _content(self, image: Path) -> str:
+        try:
+            stamp = _stamp(image)
+            known = self._contents.get(image)
+            if known is None or known[0] != stamp:
+                self._contents[image] = known = stamp, digest(image)
+        except OSError:
+            return ""  # equal to none; reading it will say what is wrong
+        return known[1]
+
+    def require_room(self, images: Sequence[Path]) -> None:
+        """Make sure before anything is predicted that every file may be written.
+
+        Raises:
+            InputError: names the files that are there and not segexp's own, or the image that they were made from where
+                that is another one of the same name, or measurements that do not fit into one table with these.
         """
-        if self.folder.resolve() not in {image.parent.resolve() for image in images}:
-            return
-        new = [image for image in images if str(image.absolute()) not in self._records]
-        for image in new:
-            for path in sorted(self.folder.glob(f"{glob.escape(image.stem)}[_.]*")):
-                if path.stem.removeprefix(image.stem) in ENDINGS or path.name == f"{image.stem}.geojson":
-                    raise InputError(f"{path}: is there and no prediction; choose another folder for the output")
-        for image in new:  # from now on what is there is ours, also where writing is stopped half-way
-            self.add(image, [])
+        todo = [image for image in images if self.finished(image) is None]
+        self._require_same_images(todo)
+        names = [name for image in todo for name in names_of(image.stem, self.outputs.save)]
+        if "overlay" in self.outputs.save:
+            names += self._numbered_overlays({image.stem for image in todo})
+        if "measurements" in self.outputs.save:
+            others = self._others(images)
+            self._require_one_table(others)
+            names += [*TABLES, *(f"{stem}_measurements.csv" for stem in others)]
+        self.folder.require_free(names)
 
-    def forget(self) -> None:
-        """Take no image as finished."""
-        for record in self._records.values():
-            record["settings"] = None
+    def _numbered_overlays(self, stems: set[str]) -> list[str]:
+        found = []
+        for path in self.folder.folder.iterdir() if self.folder.folder.is_dir() else ():
+            parts = re.fullmatch(r"(.+)_overlay_\d{4,}\.png", path.name, re.DOTALL)
+            if parts is not None and parts[1] in stems:
+                found.append(path.name)
+        return found
 
-    def add(self, image: Path, outputs: Sequence[str], **facts: Any) -> dict[str, Any]:
-        """Note that all of `outputs` (file names) of an image are written, with further plain `facts`."""
-        record = {"image": str(image.absolute()), "file": _identity(image), "outputs": list(outputs), **facts}
-        record["settings"] = self.settings
-        self._records[record["image"]] = record
-        with (self.folder / NAME).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        return record
+    def _require_same_images(self, images: Iterable[Path]) -> None:
+        """Refuse to replace what was made from another image of the same name."""
+        taken = []
+        for image in images:
+            for line in self._lines.get(image.stem, []):
+                there = next((name for name in line["outputs"] if self.folder.owns(*_pair(line, name))), None)
+                if there and Path(line["image"]) != image.absolute() and not self._same(line, image):
+                    taken.append((there, line["image"], image))
+                    break
+        if taken:
+            name, other, image = taken[0]
+            more = f" The same is true of {len(taken) - 1} more." if len(taken) > 1 else ""
+            raise InputError(
+                f"--output {self.folder.folder}: {name} there was made from {other}, and {image} has the same name."
+                f"{more} Choose another --output for these images"
+            )
+
+    def _others(self, images: Iterable[Path]) -> dict[str, dict[str, Any]]:
+        """The newest line with measurements of every image that is not among `images`, by the image's stem."""
+        here = {image.stem for image in images}
+        found = {}
+        for stem, lines in self._lines.items():
+            table = f"{stem}_measurements.csv"
+            measured = [line for line in lines if table in line["outputs"]]
+            if measured and stem not in here and (self.folder.folder / table).exists():
+                owned = [line for line in measured if self.folder.owns(*_pair(line, table))]
+                found[stem] = (owned or measured)[-1]
+        return found
+
+    def _require_one_table(self, others: Mapping[str, dict[str, Any]]) -> None:
+        for line in others.values():
+            kept = {key: value for key, value in line["settings"].items() if key not in ("save", "prob_dtype")}
+            unlike = sorted(key for key in kept | self.settings if kept.get(key) != self.settings.get(key))
+            if unlike:
+                raise InputError(
+                    f"--output {self.folder.folder}: holds measurements of {line['image']} with other settings "
+                    f"({', '.join(unlike)}), which do not go into one table with these. Choose another --output, or "
+                    "predict all images again at once"
+                )
+
+    def measured(self, images: Sequence[Path], failed: Iterable[Path] = ()) -> list[dict[str, Any]]:
+        """The lines of all images of the folder that are measured with the present settings, in the order of names.
+
+        Those of `images` that are `failed` are left out, whatever was measured of them earlier.
+        """
+        left_out = {image.stem for image in failed}
+        newest = {image.stem: self._newest(image.stem) for image in images if image.stem not in left_out}
+        own = {stem: line for stem, line in newest.items() if line is not None}
+        return [line for _, line in sorted((self._others(images) | own).items())]
+
+    def _newest(self, stem: str) -> dict[str, Any] | None:
+        table = f"{stem}_measurements.csv"
+        fitting = [line for line in self._lines.get(stem, []) if line["settings"] == self._line_settings]
+        whole = [line for line in fitting if table in line["outputs"] and self.folder.owns(*_pair(line, table))]
+        return whole[-1] if whole else None
+
+    def add(self, image: Path, content: dict[str, Any], files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
+        """Record the finished files of an image and give them their names.
+
+        Args:
+            image: the image.
+            content: its `content_of` before it was read.
+            files: the files under their hidden names, by the names they are to have.
+            facts: plain values to keep.
+
+        Raises:
+            InputError: where the image has changed since, or something lies there that is not segexp's own.
+        """
+        if _stamp(image) != [content["size"], content["mtime_ns"]]:
+            raise InputError(f"{image}: changed while it was predicted; predict it again")
+        line = {"image": str(image.absolute()), "input": content, "settings": self._line_settings, **facts}
+        earlier = {name for known in self._lines.get(image.stem, []) for name in known["outputs"]}
+        self.folder.adopt_all(files, line, image=line["image"])
+        self._lines.setdefault(image.stem, []).append(self.folder.entries[-1])
+        for name in (earlier & self._replaced(image.stem)) - set(files):
+            self.folder.remove(name)  # a mask with another ending, or a page that the stack no longer has
+
+    def _replaced(self, stem: str) -> set[str]:
+        """Names that the present outputs stand for."""
+        pages = self._numbered_overlays({stem}) if "overlay" in self.outputs.save else []
+        return {*names_of(stem, self.outputs.save), *pages}
+
+    def outdated(self, images: Iterable[Path]) -> list[str]:
+        """Names of files beside the present results of images that are of earlier ones with other settings."""
+        found = []
+        for image in images:
+            lines = self._lines.get(image.stem, [])
+            newest: dict[str, dict[str, Any]] = {name: line for line in lines for name in line["outputs"]}
+            for name, line in newest.items():
+                kept = {key: value for key, value in line["settings"].items() if key not in ("save", "prob_dtype")}
+                if kept != self.settings and self.folder.owns(*_pair(line, name)):
+                    found.append(name)
+        return found
+
+
+def content_of(image: Path) -> dict[str, Any]:
+    """Size, time and SHA-256 of an image file."""
+    facts = image.stat()
+    return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns, "sha256": digest(image)}
 
 
 def open_manifest(
-    folder: Path,
+    folder: OwnedFolder,
     predictor: Predictor,
     models: Sequence[Path],
     outputs: Outputs,
@@ -94,21 +210,54 @@ def open_manifest(
     forget: bool = False,
 ) -> Manifest:
     """The manifest of a prediction; with `forget`, one that knows no image as finished."""
+    how = asdict(outputs)
     settings = {
-        "models": [file_hash(path) for path in models],
+        "models": [digest(path) for path in models],
         "threshold": predictor.threshold,
         "min_size": predictor.min_size,
         "tta": predictor.tta,
         "precision": predictor.precision,
+        "reading": predictor.facts.get("reading"),
         "tiling": asdict(tiling) | {"batch": 0},  # the batch changes nothing in the result
-        "outputs": asdict(outputs) | {"save": sorted(outputs.save)},
+        **{name: how[name] for name in how if name not in ("save", "prob_dtype")},
     }
-    manifest = Manifest(folder, settings)
-    if forget:
-        manifest.forget()
-    return manifest
+    return Manifest(folder, plain(settings), outputs, forget)
 
 
-def _identity(image: Path) -> list[int]:
+def plain(value: Any) -> Any:
+    """Values as JSON gives them back: tuples are lists."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _pair(line: Mapping[str, Any], name: str) -> tuple[str, str]:
+    return name, line["outputs"][name]
+
+
+def _sound(entry: Mapping[str, Any]) -> bool:
+    """Whether a line of the record is one of an image, with all that is used of it."""
+    facts, outputs, rows = (entry.get(key) for key in ("input", "outputs", "summary"))
+    return (
+        isinstance(entry.get("image"), str)
+        and "\0" not in entry["image"]
+        and isinstance(entry.get("settings"), dict)
+        and isinstance(facts, dict)
+        and isinstance(facts.get("size"), int)
+        and isinstance(facts.get("sha256"), str)
+        and isinstance(outputs, dict)
+        and all(isinstance(value, str) for value in outputs.values())
+        and _number(entry.get("foreground"), 1)
+        and isinstance(entry.get("pixels"), int)
+        and isinstance(rows, list)
+        and all(isinstance(row, dict) and all(isinstance(v, str | int | float) for v in row.values()) for row in rows)
+    )
+
+
+def _number(value: Any, most: float) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most
+
+
+def _stamp(image: Path) -> list[int]:
     facts = image.stat()
     return [facts.st_size, facts.st_mtime_ns]

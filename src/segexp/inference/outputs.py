@@ -1,5 +1,6 @@
 """What is written for an image beside its mask and probabilities: objects, a picture, tables, outlines."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.errors import InputError
-from segexp.inference.stream import Size, TiffStream, closing, write_whole
+from segexp.inference.stream import Size, TiffStream, finishing, hidden_files, write_hidden
 from segexp.measurements import Measurement, Row, Settings, columns, measure, write_rows
 from segexp.overlay import encode_png, overlay
 
@@ -51,6 +52,20 @@ class Outputs:
         return any(name in self.save for name in (*OBJECTS, "overlay"))
 
 
+def names_of(stem: str, save: Iterable[str]) -> list[str]:
+    """Names of all files that may be written for an image; a stack has its overlays' pages numbered besides."""
+    names = {
+        "mask": [f"{stem}_mask.png", f"{stem}_mask.tif"],
+        "prob": [f"{stem}_prob.tif"],
+        "labels": [f"{stem}_labels.tif"],
+        "overlay": [f"{stem}_overlay.png"],
+        "measurements": [f"{stem}_measurements.csv"],
+        "rois": [f"{stem}_rois.zip"],
+        "geojson": [f"{stem}.geojson"],
+    }
+    return [name for kind in save for name in names[kind]]
+
+
 def stored(probabilities: NDArray[np.float32], dtype: str) -> NDArray:
     """Probabilities as the file holds them: 0 to 255, 0 to 65535, or 0 to 1."""
     if dtype == "float32":
@@ -73,10 +88,11 @@ def write_objects(
     classes: list[str],
     outputs: Outputs,
     pixel_size: Size | None,
-) -> tuple[list[str], list[Row]]:
-    """Write what `outputs` asks for beside mask and probabilities; give the files' names and the summaries.
+) -> tuple[dict[str, Path], list[Row]]:
+    """Write what `outputs` asks for beside mask and probabilities; give the files and the summaries.
 
-    `pages` holds one entry, or one for each page of a stack.
+    `pages` holds one entry, or one for each page of a stack. The files are whole and have hidden names; they are given
+    by the names they are to have.
     """
     written: dict[str, bytes] = {}
     stem = path.stem
@@ -95,13 +111,21 @@ def write_objects(
         if "measurements" in outputs.save:
             head = [name for name in ("image", "page", "class") if name in summaries[0]]
             names = [] if rows else columns(outputs.settings, side)
-            written[f"{stem}_measurements.csv"] = write_rows(rows, head + names).encode()
+            written[f"{stem}_measurements.csv"] = csv_bytes(rows, head + names)
         written |= _outlines(stem, measured, outputs.save)
+    files: dict[str, Path] = {}
+    with hidden_files(files):
         if "labels" in outputs.save:
-            _write_labels(output / f"{stem}_labels.tif", [_joined(page) for page in measured], pixel_size)
-    for name, content in written.items():
-        write_whole(output / name, content)
-    return [*written, *([f"{stem}_labels.tif"] if "labels" in outputs.save else [])], summaries
+            place = output / f"{stem}_labels.tif"
+            files[place.name] = _write_labels(place, [_joined(page) for page in measured], pixel_size)
+        for name, content in written.items():
+            files[name] = write_hidden(output / name, content)
+    return files, summaries
+
+
+def csv_bytes(rows: Sequence[Row], columns: Iterable[str] = ()) -> bytes:
+    """`write_rows` as UTF-8; bytes of a file name that are none are spelt out."""
+    return write_rows(rows, columns).encode(errors="backslashreplace")
 
 
 def tables(image: str, pages: list[dict[str, Measurement]]) -> tuple[list[Row], list[Row]]:
@@ -175,13 +199,14 @@ def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, .
     return found
 
 
-def _write_labels(path: Path, pages: list[NDArray[np.int32]], pixel_size: Size | None) -> None:
+def _write_labels(path: Path, pages: list[NDArray[np.int32]], pixel_size: Size | None) -> Path:
     most = max(int(page.max(initial=0)) for page in pages)
     dtype = np.dtype(np.uint16 if most < 2**16 else np.uint32)
     stream = TiffStream(path, (len(pages), *pages[0].shape), 1, dtype, pixel_size)
-    with closing([stream]):
+    with finishing([stream]):
         for page in pages:
             stream.add(page.astype(dtype))
+    return stream.hidden
 
 
 def _joined(page: dict[str, Measurement]) -> NDArray[np.int32]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.inference.outputs import Outputs, stored
-from segexp.inference.stream import TILED, Size, TiffStream, closing, write_whole
+from segexp.inference.stream import TILED, Size, TiffStream, finishing, hidden_files, write_hidden
 from segexp.overlay import encode_png
 
 
@@ -31,7 +31,11 @@ class Sinks:
         elif "mask" in outputs.save:
             self._mask = TiffStream(self._mask_path, shape, 1, np.dtype(np.uint8), size)
         if "prob" in outputs.save:
-            self._prob = TiffStream(output / f"{stem}_prob.tif", shape, classes, np.dtype(self.dtype), size)
+            try:
+                self._prob = TiffStream(output / f"{stem}_prob.tif", shape, classes, np.dtype(self.dtype), size)
+            except BaseException:
+                self.abandon()
+                raise
 
     @property
     def _streams(self) -> list[TiffStream]:
@@ -50,19 +54,15 @@ class Sinks:
             values = stored(probabilities, self.dtype)
             self._prob.add(values[0] if self.classes == 1 else np.moveaxis(values, 0, 2))
 
-    def close(self) -> list[str]:
-        """Put the files in their places; gives their names."""
-        with closing(self._streams):
+    def finish(self) -> dict[str, Path]:
+        """Write all; gives the whole files under their hidden names, by the names they are to have."""
+        with finishing(self._streams):
             pass
-        if self._png is not None:
-            write_whole(self._mask_path, encode_png(np.concatenate(self._png)))
-        names = [stream.path.name for stream in self._streams]
-        if self._png is not None:
-            names.insert(0, self._mask_path.name)
-        if self._png is not None or self._mask is not None:  # one of an earlier prediction, of another format
-            other = ".tif" if self._mask_path.suffix == ".png" else ".png"
-            self._mask_path.with_suffix(other).unlink(missing_ok=True)
-        return names
+        files = {stream.path.name: stream.hidden for stream in self._streams}
+        if self._png is None:
+            return files
+        with hidden_files(files):
+            return files | {self._mask_path.name: write_hidden(self._mask_path, encode_png(np.concatenate(self._png)))}
 
     def abandon(self) -> None:
         """Leave nothing behind."""

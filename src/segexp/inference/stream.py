@@ -6,8 +6,7 @@ Both are compressed by deflate and keep the pixel size. Compressing happens in a
 """
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+
+from segexp.io.atomic import partial, sync
 
 TILE = 512
 TILED = 1 << 25
@@ -26,24 +27,13 @@ WAITING = 2
 Size = tuple[float, float]
 
 
-def temporary(path: Path) -> Path:
-    """Where a file is written before it is whole: hidden, in the same folder."""
-    return path.with_name(f".{path.name}.partial")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it."""
-    temporary(path).write_bytes(content)
-    os.replace(temporary(path), path)
-
-
 class TiffStream:
-    """A TIFF of (pages, H, W) pixels, filled by rows in order: `add` each band, then `close`, or `abandon`.
+    """A TIFF of (pages, H, W) pixels, filled by rows in order: `add` each band, then `finish`, or `abandon`.
 
     With `samples` over 1, a small image becomes a stack of one page a sample, a tiled one holds samples side by side.
 
     Args:
-        path: the file; it appears when `close` returns.
+        path: what the file is to be called; until then it has the hidden name `hidden`, in the same folder.
         shape: (pages, H, W).
         samples: values a pixel.
         dtype: uint8, uint16, uint32 or float32.
@@ -53,6 +43,7 @@ class TiffStream:
     def __init__(self, path: Path, shape: tuple[int, int, int], samples: int, dtype: np.dtype, pixel_size: Size | None):
         self.path, self.shape, self.samples, self.dtype = path, shape, samples, np.dtype(dtype)
         self.tiled = shape[1] * shape[2] >= TILED
+        self.hidden = partial(path)
         self._queue: Queue[NDArray | None] = Queue(WAITING)
         self._failure: BaseException | None = None
         self._closed = False  # whether the last band was announced
@@ -66,15 +57,16 @@ class TiffStream:
             raise self._failure
         self._queue.put(rows.astype(self.dtype, copy=False))
 
-    def close(self) -> None:
-        """Write what is left and put the file in its place; raises what the writing met, such as a full disk."""
+    def finish(self) -> Path:
+        """Write what is left; gives the whole file under its hidden name. Raises what the writing met: a full disk."""
         self._closed = True
         self._queue.put(None)
         self._thread.join()
         if self._failure is not None:
-            temporary(self.path).unlink(missing_ok=True)
+            self.hidden.unlink(missing_ok=True)
             raise self._failure
-        os.replace(temporary(self.path), self.path)
+        sync(self.hidden)
+        return self.hidden
 
     def abandon(self) -> None:
         """Stop, and leave no file."""
@@ -83,7 +75,7 @@ class TiffStream:
             self._closed = True
             self._queue.put(None)
         self._thread.join()
-        temporary(self.path).unlink(missing_ok=True)
+        self.hidden.unlink(missing_ok=True)
 
     def _arguments(self, pixel_size: Size | None) -> dict[str, Any]:
         pages, height, width = self.shape
@@ -114,7 +106,7 @@ class TiffStream:
 
     def _write(self, arguments: dict[str, Any]) -> None:
         try:
-            with tifffile.TiffWriter(temporary(self.path), **arguments["file"]) as file:
+            with tifffile.TiffWriter(self.hidden, **arguments["file"]) as file:
                 if self.tiled:
                     file.write(self._tiles(), **arguments["write"])
                 else:
@@ -165,13 +157,33 @@ def _cut(rows: NDArray, width: int) -> Iterator[NDArray]:
 
 
 @contextlib.contextmanager
-def closing(streams: list[TiffStream]) -> Iterator[None]:
-    """Close all streams at the end of the block; abandon all where it fails."""
+def finishing(streams: list[TiffStream]) -> Iterator[None]:
+    """Finish all streams at the end of the block; abandon all where it fails."""
     try:
         yield
         for stream in streams:
-            stream.close()
+            stream.finish()
     except BaseException:
         for stream in streams:
             stream.abandon()
+        raise
+
+
+def write_hidden(path: Path, content: bytes) -> Path:
+    """Write a file whole under a hidden name beside `path`, which is given back."""
+    hidden = partial(path)
+    with hidden_files({"": hidden}):
+        hidden.write_bytes(content)
+        sync(hidden)
+    return hidden
+
+
+@contextlib.contextmanager
+def hidden_files(files: Mapping[str, Path]) -> Iterator[None]:
+    """Remove the files, given by hidden names, where the block fails."""
+    try:
+        yield
+    except BaseException:
+        for path in files.values():
+            path.unlink(missing_ok=True)
         raise

@@ -15,10 +15,10 @@ PARTIAL = ".partial"
 """Ending of a file that is being written."""
 
 
-def partial(path: Path) -> Path:
+def partial(path: Path, ending: str = PARTIAL) -> Path:
     """A new, empty, hidden file beside `path`, readable by whom other new files are readable by."""
     stem = path.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")  # names end at 255 bytes
-    handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=PARTIAL, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=ending, dir=path.parent)
     os.close(handle)
     mask = os.umask(0o022)
     os.umask(mask)

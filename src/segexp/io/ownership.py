@@ -16,7 +16,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -29,6 +29,10 @@ RECORD = ".segexp.jsonl"
 LOCK = ".segexp.lock"
 LARGEST_RECORD = 1 << 28
 """Bytes; a record of a million files takes about 250 MB."""
+SHOWN = 20
+"""Names of files that a message lists."""
+LONGEST_COMMAND = 500
+"""Letters of a command line that are recorded: a shell writes out thousands of file names."""
 
 
 def digest(path: Path) -> str:
@@ -45,12 +49,19 @@ class OwnedFolder:
     Args:
         folder: the output folder; need not exist.
         command: what writes there, as the record says it; default: this process's command line.
+
+    Attributes:
+        entries: the lines of the record in their order, as far as they are JSON objects; those that `append` wrote
+            name no file.
     """
 
     def __init__(self, folder: Path, command: str | None = None):
         self.folder = folder
-        self.command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if command is None else command
+        typed = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if command is None else command
+        self.command = typed if len(typed) <= LONGEST_COMMAND else typed[:LONGEST_COMMAND] + " ..."
+        self.entries: list[dict[str, Any]] = []
         self._known: dict[str, set[str]] = {}
+        self._digests: dict[str, tuple[tuple[int, ...], str]] = {}
         self._torn = False
         self._read()
 
@@ -66,11 +77,16 @@ class OwnedFolder:
         for line in content.split(b"\n"):
             try:
                 entry = json.loads(line.decode("utf-8", errors="surrogateescape"))
-                name, found = entry["path"], entry["sha256"]
-            except (ValueError, TypeError, KeyError, RecursionError):
+            except (ValueError, RecursionError):
                 continue  # the line that was being written when the machine stopped: its file never got its name
-            if isinstance(name, str) and isinstance(found, str) and _inside(name):
-                self._known.setdefault(name, set()).add(found)
+            if isinstance(entry, dict):
+                self.entries.append(entry)
+                self._learn(entry)
+
+    def _learn(self, entry: dict[str, Any]) -> None:
+        name, found = entry.get("path"), entry.get("sha256")
+        if isinstance(name, str) and isinstance(found, str) and _inside(name):
+            self._known.setdefault(name, set()).add(found)
 
     def names(self) -> list[str]:
         """Paths inside the folder, with ``/``, of all files that are there and segexp's own."""
@@ -84,7 +100,16 @@ class OwnedFolder:
         """Whether the file is there, was written by segexp, and is unchanged since; with `of`, has this SHA-256."""
         path = self.folder / name
         known = self._known.get(name, set()) if of is None else self._known.get(name, set()) & {of}
-        return bool(known) and _regular(path) and digest(path) in known
+        return bool(known) and _regular(path) and self._digest(path) in known
+
+    def _digest(self, path: Path) -> str:
+        """`digest`, computed again only where the file has changed since: looks before a long command are cheap."""
+        facts = path.stat()
+        stamp = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        known = self._digests.get(str(path))
+        if known is None or known[0] != stamp:
+            self._digests[str(path)] = known = stamp, digest(path)
+        return known[1]
 
     def foreign(self, names: Iterable[str]) -> list[str]:
         """Those of `names` where something lies that is not segexp's own: a file, a folder or a link of that name."""
@@ -99,32 +124,48 @@ class OwnedFolder:
         Raises:
             InputError: names all files that are there and not segexp's own, and says what to do.
         """
-        found = self.foreign(names)
-        if found:
-            edited = [name for name in found if self.knows(name)]
-            why = "was changed since segexp wrote it" if len(edited) == len(found) else "was not written by segexp"
-            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-            shown = ", ".join(str(self.folder / name) for name in found[:3])
-            raise InputError(
-                f"{flag} {self.folder}: {shown}{more} exists and {why}, so it is not replaced. Move it away, or choose "
-                "another folder"
-            )
+        found = self.foreign(dict.fromkeys(names))
+        edited = [name for name in found if self.knows(name)]
+        others = [name for name in found if not self.knows(name)]
+        faults = []
+        for few, why, whys in (
+            (others, "was not written by segexp", "were not written by segexp"),
+            (edited, "was changed since segexp wrote it", "were changed since segexp wrote them"),
+        ):
+            more = f" and {len(few) - SHOWN} more" if len(few) > SHOWN else ""
+            if few:
+                names = ", ".join(str(self.folder / name) for name in few[:SHOWN])
+                faults.append(f"{names}{more} {f'exists and {why}' if len(few) == 1 else f'exist and {whys}'}")
+        if faults:
+            it = "it is not replaced. Move it away" if len(found) == 1 else "they are not replaced. Move them away"
+            raise InputError(f"{flag} {self.folder}: {'; '.join(faults)}, so {it}, or choose another folder")
 
     def note(self, name: str, path: Path | None = None, **facts: Any) -> None:
         """Record that segexp writes the file `name`, with the content of `path` (default: of the file itself).
 
         Further `facts` are kept in the line, such as the input that the file was made from.
         """
-        path = self.folder / name if path is None else path
+        self._append([self._entry(name, self.folder / name if path is None else path, facts)])
+
+    def append(self, **facts: Any) -> None:
+        """Add a line that names no file, such as the settings that several files were made with."""
+        self._append([facts])
+
+    def _entry(self, name: str, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
         entry = {"path": name, "size": path.stat().st_size, "sha256": digest(path), "time": round(time.time(), 3)}
-        entry |= {"command": self.command, **facts}
-        line = json.dumps(entry, ensure_ascii=True) + "\n"
+        return entry | {"command": self.command, **facts}
+
+    def _append(self, entries: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(entry, ensure_ascii=True) + "\n" for entry in entries)
+        torn, self._torn = self._torn, True  # until all is written: the disk may be full
         with (self.folder / RECORD).open("a", encoding="ascii") as file:
-            file.write("\n" + line if self._torn else line)
+            file.write("\n" + lines if torn else lines)
             file.flush()
             os.fsync(file.fileno())
         self._torn = False
-        self._known.setdefault(name, set()).add(str(entry["sha256"]))
+        for entry in entries:
+            self.entries.append(entry)
+            self._learn(entry)
 
     @contextlib.contextmanager
     def create(self, name: str, **facts: Any) -> Iterator[BinaryIO]:
@@ -144,11 +185,40 @@ class OwnedFolder:
         with self.create(name, **facts) as file:
             file.write(content.encode("utf-8", errors="surrogateescape") if isinstance(content, str) else content)
 
+    @contextlib.contextmanager
+    def making(self, name: str, **facts: Any) -> Iterator[Path]:
+        """As `create`, for what wants a path with the file's own ending rather than an open file.
+
+        Raises:
+            InputError: where something lies there that is not segexp's own.
+        """
+        self.require_free([name])
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = atomic.partial(path, atomic.PARTIAL + path.suffix)
+        try:
+            yield hidden
+            atomic.sync(hidden)
+            self.adopt(hidden, name, **facts)
+        finally:
+            hidden.unlink(missing_ok=True)
+
     def adopt(self, path: Path, name: str, **facts: Any) -> None:
         """Record a finished file that lies inside the folder under a hidden name, and give it its own."""
-        self.require_free([name])
-        self.note(name, path, **facts)
-        os.replace(path, self.folder / name)
+        self.adopt_all({name: path}, **facts)
+
+    def adopt_all(self, files: Mapping[str, Path], also: Mapping[str, Any] | None = None, **facts: Any) -> None:
+        """Record finished files, by the names they are to have, and give them these.
+
+        `also` becomes a line that names no file, as `append` writes it, with the SHA-256 of each file as ``outputs``.
+        It is recorded before the files take their names: where that was stopped half-way, the hashes do not fit.
+        """
+        self.require_free(files)
+        entries = [self._entry(name, path, facts) for name, path in files.items()]
+        hashes = {entry["path"]: entry["sha256"] for entry in entries}
+        self._append([*entries, *([] if also is None else [{**also, "outputs": hashes}])])
+        for name, path in files.items():
+            os.replace(path, self.folder / name)
 
     def remove(self, name: str) -> bool:
         """Remove a file that is segexp's own; False, and nothing is touched, where it is not or is not there."""

@@ -9,6 +9,7 @@ missing is left out.
 from pathlib import Path
 
 from segexp.errors import InputError
+from segexp.io.ownership import OwnedFolder
 
 PAGE = "report.html"
 
@@ -18,7 +19,8 @@ __all__ = ["PAGE", "write_report"]
 def write_report(folder: str | Path) -> Path:
     """Write ``report.html`` into the folder of a run, a sweep or an evaluation and return its path.
 
-    Raises `InputError` where the folder holds none of them, or records that cannot be read.
+    Raises `InputError` where the folder holds none of them, records that cannot be read, or a page of that name that
+    segexp did not write.
     """
     # imported here: Matplotlib takes half a second, and results.py needs only the pictures
     from segexp.report.run_page import render_evaluation, render_run
@@ -36,6 +38,5 @@ def write_report(folder: str | Path) -> Path:
     else:
         wanted = "summary.json (a finished run), summary.csv (a sweep) or scores.json (segexp evaluate)"
         raise InputError(f"{folder}: holds no {wanted}")
-    path = folder / PAGE
-    path.write_text(html, encoding="utf-8")
-    return path
+    OwnedFolder(folder).write(PAGE, html)
+    return folder / PAGE

@@ -18,6 +18,7 @@ from skimage.measure import find_contours
 
 from segexp.data.images import IGNORE
 from segexp.errors import InputError, printable
+from segexp.io import atomic
 from segexp.io.records import read_json
 from segexp.io.shape import Number
 from segexp.overlay import to_display
@@ -111,9 +112,14 @@ SHAPE = [
 
 
 def write_pictures(path: Path, pictures: Sequence[Picture]) -> None:
-    """Write them as JSON, a picture a line."""
+    """Write them as JSON, a picture a line, whole or not at all."""
+    atomic.write_text(path, pictures_text(pictures))
+
+
+def pictures_text(pictures: Sequence[Picture]) -> str:
+    """Pictures as JSON, a picture a line."""
     lines = ",\n".join(json.dumps(picture, ensure_ascii=False) for picture in pictures)
-    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    return f"[\n{lines}\n]\n"
 
 
 def read_pictures(path: Path) -> list[Picture]:

@@ -1,0 +1,76 @@
+"""How predict and evaluate read files otherwise than the model was trained: ``--channel`` and ``--page``.
+
+The words are those of the settings ``data.channel`` and ``data.page``. Messages of the readers name settings; here they
+name the options that a command has instead.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segexp.errors import InputError
+
+if TYPE_CHECKING:
+    from segexp.inference.predictor import Predictor
+
+ChannelOption = Annotated[
+    str | None,
+    typer.Option(help="Of files with several: a number from 1, or 1,3; default: as in training.", show_default=False),
+]
+PageOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of stacks: a number from 1, first, max, mean, channels or each; default: as in training.",
+        show_default=False,
+    ),
+]
+
+OPTIONS = {"channel": "--channel", "page": "--page", "pixel_size": "--pixel-size", "group": "--group"}
+_CHANNELS_KEPT = re.compile(r",? ?\bdata\.channels=\d+ keeps (it|them)")
+
+
+def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> None:
+    """Let a predictor read channels and pages as the options say, where they say something; `InputError` if unfit."""
+    from segexp.data.images import PAGES
+
+    said = dict(predictor.facts.get("reading") or {})
+    if channel is not None:
+        numbers = channel.strip().removeprefix("[").removesuffix("]").split(",")
+        if not all(re.fullmatch(r"\s*[1-9]\d{0,8}\s*", number, re.ASCII) for number in numbers):
+            raise InputError(f"--channel {channel}: wanted a number from 1, or several: 1,3")
+        chosen = [int(number) for number in numbers]
+        said["channel"] = chosen if len(chosen) > 1 else chosen[0]
+    if page is not None:
+        if page not in (*PAGES, "each") and not re.fullmatch(r"[1-9]\d{0,8}", page, re.ASCII):
+            raise InputError(f"--page {page}: wanted {', '.join(PAGES)}, each, or a number from 1")
+        said["page"] = int(page) if page.isdigit() else page
+    if said:
+        predictor.facts["reading"] = said
+
+
+def in_options(text: str) -> str:
+    """A message about reading a file, with options in place of settings.
+
+    >>> in_options("a.tif: 2 channels, but data.channels=1; data.channel=1 to data.channel=2 chooses one")
+    'a.tif: 2 channels, but the model takes 1; --channel 1 to --channel 2 chooses one'
+    """
+    text = re.sub(r"\bbut data\.channels=(\d+)", r"but the model takes \1", text)
+    text = _CHANNELS_KEPT.sub("", text).rstrip("; ")
+    for name, option in OPTIONS.items():
+        text = re.sub(rf"\bdata\.{name}=", f"{option} ", text)
+        text = re.sub(rf"\bdata\.{name}\b", option, text)
+    if re.search(r"\b(data|task)\.\w", text):
+        text += " (data.* and task.* are settings of segexp train; here files are read as the model file says)"
+    return text
+
+
+@contextmanager
+def options_in_messages() -> Iterator[None]:
+    """`in_options` for every `InputError` of the block."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(in_options(str(error))) from None

@@ -1,0 +1,175 @@
+"""`segexp predict` as it is typed: where results may go, what is taken, two commands at once, a disk that is full."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+from segexp.io.ownership import hold
+from tests.data.broken import snapshot
+from tests.inference.test_predictor import write_model
+from tests.test_cli import run
+
+
+@pytest.fixture
+def house(tmp_path):
+    write_model(tmp_path / "m.pth")
+    for folder, seed in (("day1", 1), ("day2", 2)):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "img.tif", pixels(seed))
+    return tmp_path
+
+
+def pixels(seed, shape=(40, 50)):
+    return np.random.default_rng(seed).integers(0, 4000, shape).astype(np.uint16)
+
+
+def predict(house, folder, *more, output="o"):
+    return ("predict", "--model", house / "m.pth", "--input", house / folder, "--output", house / output, *more)
+
+
+def test_refused_commands_change_nothing(house, monkeypatch):
+    assert run(monkeypatch, *predict(house, "day1")) == 0
+    (house / "mine").mkdir()
+    (house / "mine" / "img_mask.png").write_text("drawn")
+    before = snapshot(house)
+    for arguments, words in (
+        (predict(house, "day2"), "day1/img.tif"),
+        (predict(house, "day2", "--overwrite"), "another --output"),
+        (predict(house, "day1", output="mine"), "was not written by segexp"),
+        (predict(house, "day1", "--channel", "0", output="new/x"), "--channel 0: wanted"),
+        (predict(house, "day1", "--page", "all", output="new/x"), "--page all: wanted"),
+        (predict(house, "day1", "--save", "x", output="new/x"), "--save x"),
+        (predict(house, "none", output="new/x"), "no such file"),
+    ):
+        assert words in str(run(monkeypatch, *arguments))
+        assert snapshot(house) == before
+    assert not (house / "new").exists()
+
+
+def test_two_at_once_into_one_folder(house, monkeypatch):
+    assert run(monkeypatch, *predict(house, "day1")) == 0
+    before = snapshot(house)
+    with hold(house / "o"):
+        assert "another segexp command is writing to this folder" in str(run(monkeypatch, *predict(house, "day1")))
+    assert snapshot(house) == before
+    assert run(monkeypatch, *predict(house, "day1")) == 0
+
+
+def test_channels_and_pages(house, monkeypatch, capsys):
+    signal_, other = pixels(1), pixels(3)
+    (house / "two").mkdir()
+    tifffile.imwrite(house / "two" / "img.tif", np.stack([other, signal_]), imagej=True, metadata={"axes": "CYX"})
+    assert run(monkeypatch, *predict(house, "two", output="a")) == 1
+    said = capsys.readouterr().err
+    assert "--channel 1 to --channel 2 chooses one" in said
+    assert "data." not in said
+    assert run(monkeypatch, *predict(house, "two", "--channel", "2", output="a")) == 0
+    assert run(monkeypatch, *predict(house, "day1", output="b")) == 0
+    name = "img_prob.tif"
+    assert np.array_equal(tifffile.imread(house / "a" / name), tifffile.imread(house / "b" / name))
+    tifffile.imwrite(house / "two" / "img.tif", np.stack([other, signal_]), imagej=True, metadata={"axes": "ZYX"})
+    assert run(monkeypatch, *predict(house, "two", "--page", "2", output="a")) == 0
+    assert np.array_equal(tifffile.imread(house / "a" / name), tifffile.imread(house / "b" / name))
+    assert run(monkeypatch, *predict(house, "two", output="a")) == 0
+    assert tifffile.imread(house / "a" / name).shape == (2, 40, 50), "not taken for what page 2 gave"
+
+
+def test_images_in_sub_folders_are_said(house, monkeypatch, capsys):
+    said = str(run(monkeypatch, *predict(house, ".", output="o")))
+    assert "no images" in said
+    assert "2 images in its sub-folders are not taken" in said
+    tifffile.imwrite(house / "top.tif", pixels(4))
+    (house / "day2" / "img.tif").rename(house / "day2" / "b.tif")
+    assert run(monkeypatch, *predict(house, ".", output="o")) == 0
+    out = capsys.readouterr().out
+    assert f"--input '{house}/**/*.tif'" in out
+    assert "1 of 1 images" in out
+    assert (
+        run(monkeypatch, "predict", "--model", house / "m.pth", "--input", f"{house}/**/*.tif", "--output", house / "p")
+        == 0
+    )
+    assert run(monkeypatch, *predict(house, "**/*.tif", output="p")) == 0
+    assert "3 of 3 images" in capsys.readouterr().out
+
+
+def test_an_image_that_is_called_like_a_mask_is_taken(house, monkeypatch, capsys):
+    tifffile.imwrite(house / "day1" / "cell_mask.tif", pixels(5))
+    assert run(monkeypatch, *predict(house, "day1", output="day1")) == 0
+    assert "2 of 2 images" in capsys.readouterr().out
+    assert run(monkeypatch, *predict(house, "day1", output="day1")) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 images" in said
+    assert "4 files that segexp predict wrote are not taken as images" in said
+    assert run(monkeypatch, *predict(house, "day1", output="o")) == 0
+    assert "2 of 2 images" in capsys.readouterr().out, "nor where the results go elsewhere"
+
+
+def test_files_of_other_settings_are_said(house, monkeypatch, capsys):
+    assert run(monkeypatch, *predict(house, "day1")) == 0
+    assert run(monkeypatch, *predict(house, "day1", "--save", "mask", "--threshold", "0.4")) == 0
+    assert "1 files in" in capsys.readouterr().out.replace("1 file in", "1 files in")
+
+
+COMMAND = "import sys; from segexp.cli import main; sys.argv[0] = 'segexp'; main()"
+
+
+def results(house):
+    """The files of an output folder that a user looks at."""
+    return {path.name: path.read_bytes() for path in (house / "o").iterdir() if path.name[0] != "."}
+
+
+def start(arguments, **more):
+    command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **more)
+
+
+def test_a_limit_on_the_size_of_files_keeps_the_earlier_results(house, monkeypatch):
+    assert run(monkeypatch, *predict(house, "day1")) == 0
+    before = results(house)
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+    ended = start(predict(house, "day1", "--threshold", "0.4"), preexec_fn=limit)
+    assert ended.returncode == 1, ended.stderr
+    assert "File too large" in ended.stderr
+    assert "0 of 1 images" in ended.stdout
+    assert results(house) == before
+    assert run(monkeypatch, *predict(house, "day1")) == 0
+
+
+KILLED = """
+import os, signal
+from segexp.io import ownership
+real, left = os.replace, [int(os.environ["AFTER"])]
+def replace(*paths):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(*paths)
+os.replace = replace
+"""
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_killed_while_the_results_of_another_model_take_their_names(house, monkeypatch, capsys, after):
+    assert run(monkeypatch, *predict(house, "day1")) == 0
+    first = results(house)
+    write_model(house / "n.pth", seed=1)
+    arguments = map(str, ("predict", "--model", house / "n.pth", *predict(house, "day1")[3:]))
+    command = [sys.executable, "-c", KILLED + COMMAND, *arguments]
+    variables = {**os.environ, "AFTER": str(after)}
+    ended = subprocess.run(command, capture_output=True, timeout=120, check=False, env=variables)
+    assert ended.returncode == -signal.SIGKILL
+    assert {path.name for path in (house / "o").glob(".*.partial")}, "killed between the record and the names"
+    assert all(results(house)[name] == first[name] for name in first) == (after == 0)
+    capsys.readouterr()
+    assert run(monkeypatch, *predict(house, "day1")) == 0
+    assert ("there already" in capsys.readouterr().out) == (after == 0)
+    assert all(results(house)[name] == first[name] for name in first)
