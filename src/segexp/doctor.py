@@ -24,7 +24,7 @@ from segexp.data.memory import free_memory
 from segexp.data.normalization import image_statistics, standardize
 from segexp.device import autocast, choose_device, choose_precision
 from segexp.inference.predictor import load_model
-from segexp.inference.stream import TiffStream, closing
+from segexp.inference.stream import TiffStream, finishing
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
 
@@ -107,8 +107,9 @@ def _steps(folder: Path, device: torch.device) -> list[tuple[str, Callable[[], N
         images, masks = synthesis.generate("vesicle", count=1, size=SIZE, seed=0)
         state["image"], state["mask"] = np.asarray(images[0]), np.asarray(masks[0])
         stream = TiffStream(folder / "image.tif", (1, SIZE, SIZE), 1, state["image"].dtype, None)
-        with closing([stream]):
+        with finishing([stream]):
             stream.add(state["image"])
+        stream.hidden.rename(stream.path)
 
     def read() -> None:
         pixels = read_image(folder / "image.tif")
@@ -147,8 +148,9 @@ def _steps(folder: Path, device: torch.device) -> list[tuple[str, Callable[[], N
 
     def write() -> None:
         stream = TiffStream(folder / "prob.tif", (1, SIZE, SIZE), 1, np.dtype(np.float32), None)
-        with closing([stream]):
+        with finishing([stream]):
             stream.add(state["probabilities"])
+        stream.hidden.rename(stream.path)
         if not np.array_equal(read_image(folder / "prob.tif"), state["probabilities"]):
             raise ValueError("the probabilities read are not those written")
 
