@@ -18,6 +18,7 @@ import time
 import zlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,6 +70,15 @@ def corpus() -> dict[str, tuple[str, bytes]]:
     tiff("ome", stack, ome=True, metadata={"axes": "CYX", "PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "nm"})
     tiff("pages", stack, photometric="minisblack")
 
+    found["tiff thumbnail first"] = (".tif", tiff_of_pages(wide, [{"shape": (10, 13)}, {}]))
+    found["tiff subifd"] = (".tif", tiff_of_pages(wide, [{"shape": (10, 13), "subifds": 1}, {}]))
+    blocks = "".join(f'<TiffData IFD="{n}" FirstC="{1 - n}" PlaneCount="1"/>' for n in range(2))
+    text = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        f'DimensionOrder="XYCZT" SizeX="52" SizeY="40" SizeC="2" SizeZ="1" SizeT="1">{blocks}</Pixels></Image></OME>'
+    )
+    found["tiff ome order"] = (".tif", tiff_of_pages(wide, [{"description": text}, {}]))
+
     def encoded(name: str, suffix: str, pixels: np.ndarray, *settings: int) -> None:
         found[name] = (suffix, cv2.imencode(suffix, pixels, list(settings))[1].tobytes())
 
@@ -89,11 +99,30 @@ def corpus() -> dict[str, tuple[str, bytes]]:
         image = image.quantize(16) if plugin is PngImagePlugin else image.convert("1")
         image.save(file, suffix[1:])
         found[name] = (suffix, file.getvalue())
+    for name, suffix in (("png animated", ".png"), ("webp animated", ".webp")):
+        file = io.BytesIO()
+        Image.fromarray(colour).save(file, suffix[1:], save_all=True, append_images=[Image.fromarray(colour[::-1])])
+        found[name] = (suffix, file.getvalue())
+    blue = Image.frombytes("P", (52, 40), grey.tobytes())
+    blue.putpalette(np.stack([np.zeros(256), np.zeros(256), np.arange(256)], 1).astype(np.uint8).tobytes())
+    file = io.BytesIO()
+    blue.save(file, "png")
+    found["png lookup table"] = (".png", file.getvalue())
     for name, array in (("plain", grey), ("float", real), ("turned", np.asfortranarray(wide)), ("stack", stack)):
         file = io.BytesIO()
         np.save(file, array)
         found[f"npy {name}"] = (".npy", file.getvalue())
     return found
+
+
+def tiff_of_pages(pixels: np.ndarray, pages: list[dict[str, Any]]) -> bytes:
+    """A TIFF of a page for each item: `pixels`, or its corner of that ``shape``, with the writer's other arguments."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for more in pages:
+            height, width = more.pop("shape", pixels.shape)
+            writer.write(pixels[:height, :width], metadata=None, contiguous=False, photometric="minisblack", **more)
+    return file.getvalue()
 
 
 def mutate(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
@@ -176,7 +205,7 @@ def child(folder: Path, seed: int, count: int, seconds: float) -> None:
     for name in names:
         path = folder / f"sound{kinds[name][0]}"
         path.write_bytes(kinds[name][1])
-        assert attempt(path), f"{name} is not read"
+        assert attempt(path) != ("animated" in name), f"{name}: an animation is refused, all others are read"
     before = peak_memory()
     resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
     outcomes: Counter[str] = Counter()

@@ -240,7 +240,7 @@ def test_channels_that_are_no_colours_are_never_mixed(channels, held):
         ((20, 30), (20, 30), False, 1),
         ((1, 20, 30, 1), (20, 30), False, 1),
         ((20, 30, 3), (20, 30, 3), True, 1),
-        ((3, 20, 30), (20, 30, 3), True, 1),
+        ((3, 20, 30), (20, 30, 3), False, 1),  # uint16: channels, and no colours, unless they come last
         ((20, 30, 2), (20, 30, 2), False, 1),
         ((64, 80, 5), (64, 80, 5), False, 1),
         ((7, 20, 30), (20, 30), False, 7),

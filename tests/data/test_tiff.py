@@ -266,3 +266,136 @@ def test_damaged_files_are_refused_or_read_in_a_believable_shape(tmp_path_factor
         assert read_image(path, "first").nbytes < 10**8
     except InputError as error:
         assert str(path) in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 6, 8, 10, 12, 14, 16])
+@pytest.mark.parametrize("byteorder", "<>")
+def test_any_number_of_bits_is_read_as_tifffile_reads_it(tmp_path, bits, photometric, byteorder):
+    stored = RNG.integers(0, 1 << bits, (20, 33)).astype(bool if bits == 1 else np.uint8 if bits <= 8 else np.uint16)
+    more = {} if bits in (1, 8, 16) else {"bitspersample": bits}
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric=photometric, byteorder=byteorder, **more)
+    stored = tifffile.imread(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), stored)
+    expected = stored if photometric == "minisblack" else (1 << bits) - 1 - stored.astype(int)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), expected)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u4", "u8", "f2", "f4", "f8"])
+def test_signs_and_widths_are_read_as_tifffile_reads_them(tmp_path, dtype):
+    stored = (RNG.normal(size=(20, 33)) * 100).astype("i8").astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", stored, compression="zlib")
+    read = read_image(tmp_path / "a.tif")
+    assert read.dtype == tifffile.imread(tmp_path / "a.tif").dtype
+    np.testing.assert_array_equal(read, stored)
+
+
+@pytest.mark.parametrize("kind", ["complex", "lerc", "jpeg2000", "png"])
+def test_what_is_not_read_is_refused_in_words(tmp_path, kind):
+    if kind == "complex":
+        tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.complex64))
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.uint8), compression=kind)
+    with pytest.raises(InputError, match=r"a\.tif: .*(wanted integers or floats|save it uncompressed)"):
+        read_image(tmp_path / "a.tif")
+
+
+def _pages(path, *pages, **more):
+    with tifffile.TiffWriter(path) as file:
+        for page in pages:
+            file.write(page, metadata=None, photometric="minisblack", contiguous=False, **more)
+
+
+@pytest.mark.parametrize("marked", [0, 1])
+@pytest.mark.parametrize("thumbnail", [GREY[::5, ::5], (GREY[::5, ::5] >> 8).astype(np.uint8)])
+def test_a_thumbnail_as_the_first_page_is_passed_over(tmp_path, thumbnail, marked):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(thumbnail, metadata=None, subfiletype=marked)
+        file.write(GREY, metadata=None, resolution=(4, 4), resolutionunit="micrometer")
+    with open_image(tmp_path / "a.tif") as image:
+        np.testing.assert_array_equal(image.read(), GREY)
+        assert image.pages == 1
+
+
+def test_full_resolution_in_a_subifd_is_read(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(GREY[::4, ::4], metadata=None, subifds=2)
+        file.write(GREY[::2, ::2], metadata=None)
+        file.write(GREY, metadata=None, compression="zlib", tile=(32, 32))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), GREY)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in STACK[:2]:
+            file.write(page[::4, ::4], metadata=None, subifds=1)
+            file.write(page, metadata=None)
+    with pytest.raises(InputError, match=r"a\.tif: each page of 18x23 pixels hides a larger one .*70x90"):
+        read_image(tmp_path / "a.tif", "max")
+    tifffile.imwrite(tmp_path / "b.tif", GREY)  # a pyramid the usual way round
+    with tifffile.TiffWriter(tmp_path / "b.tif") as file:
+        file.write(GREY, metadata=None, subifds=1)
+        file.write(GREY[::2, ::2], metadata=None, subfiletype=1)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif"), GREY)
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        (GREY, GREY, GREY[:40, :40]),  # another size
+        (GREY, GREY, GREY[::2, ::2]),  # half the size: a level of which page?
+        (GREY, GREY.astype(np.uint8)),  # another type
+        (GREY, GREY[:60, :50]),
+        (GREY[::2, ::2], GREY[1::2, ::2], GREY),
+    ],
+)
+@pytest.mark.parametrize("page", [None, "max", "first", 1])
+def test_pages_of_another_size_or_type_are_refused(tmp_path, pages, page):
+    _pages(tmp_path / "a.tif", *pages)
+    with pytest.raises(InputError, match=r"a\.tif: page \d is .*wanted pages of one size and type"):
+        read_image(tmp_path / "a.tif", page)
+
+
+def _ome(blocks, size_c=2, size_z=1, order="XYCZT"):
+    return (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        f'<Pixels ID="P:0" DimensionOrder="{order}" Type="uint16" SizeX="90" SizeY="70" SizeC="{size_c}" '
+        f'SizeZ="{size_z}" SizeT="1">{blocks}</Pixels></Image></OME>'
+    )
+
+
+@pytest.mark.parametrize("order", ["XYCZT", "XYZCT", "XYTZC"])
+def test_tiff_data_of_ome_says_which_page_is_which(tmp_path, order):
+    """Pages in reverse; tifffile's own reader of OME is the referee."""
+    places = [(c, z) for c in (1, 0) for z in (2, 1, 0)]
+    blocks = "".join(
+        f'<TiffData IFD="{n}" FirstC="{c}" FirstZ="{z}" PlaneCount="1"/>' for n, (c, z) in enumerate(places)
+    )
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path) as file:
+        for number in range(6):
+            text = {"description": _ome(blocks, 2, 3, order)} if number == 0 else {}
+            file.write(GREY // 2 + number, metadata=None, contiguous=False, **text)
+    expected = {place: GREY // 2 + number for number, place in enumerate(places)}
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        planes = series.asarray().transpose([series.axes.index(axis) for axis in "CZYX"])
+    for (c, z), plane in expected.items():
+        np.testing.assert_array_equal(planes[c, z], plane)
+        np.testing.assert_array_equal(read_image(path, z + 1, c + 1), plane)
+
+
+def test_tiff_data_that_cannot_be_is_a_stack_of_pages(tmp_path):
+    for blocks in (
+        '<TiffData IFD="0" PlaneCount="1"/>',
+        '<TiffData IFD="7"/>',
+        '<TiffData IFD="0"/><TiffData IFD="0"/>',
+    ):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+            file.write(GREY, metadata=None, contiguous=False, description=_ome(blocks, 9))
+            file.write(GREY + 1, metadata=None, contiguous=False)
+        with pytest.raises(InputError, match=r"a\.tif: a stack of 2 pages"):
+            read_image(tmp_path / "a.tif")
+
+
+def test_hundreds_of_thousands_of_strips_are_refused_before_they_are_read(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40_000, 4), np.uint8), rowsperstrip=1, compression="packbits")
+    with pytest.raises(InputError, match=r"a\.tif: 40000 strips of 4 values each"):
+        read_image(tmp_path / "a.tif")

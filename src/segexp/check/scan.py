@@ -23,6 +23,7 @@ from segexp.data.channels import to_channels
 from segexp.data.foreign import describe_vendor_files, vendor_files
 from segexp.data.images import IMAGE_SUFFIXES, open_image
 from segexp.data.labels import Values, mask_values
+from segexp.data.normalization import check_finite, check_float32
 from segexp.data.pairs import find_pairs
 from segexp.data.reading import Reading, locate, open_mask
 from segexp.data.sources import NO_VALIDATION
@@ -207,11 +208,13 @@ def read_planes(source: Source, reading: Reading) -> Planes:
         for top, rows in _bands(height, width, channels):
             raw = file.read(top, 0, rows, width)
             to_channels(raw[:1, :1], reading.channels, file.path, file.colour)
-            if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-                raise InputError(f"{source.image}: holds NaN or infinite values; wanted numbers throughout")
+            check_finite(raw, source.image)
+            raw = raw[..., :3] if file.colour else raw  # training sees no alpha channel either
             kept.append(_thinned(raw, top, _step(math.prod(file.shape))))
         raw = kept[0] if len(kept) == 1 else np.concatenate(kept)
-        pixels, shape = np.moveaxis(np.atleast_3d(raw), 2, 0), (channels, height, width)
+        pixels = np.moveaxis(np.atleast_3d(raw), 2, 0)
+        check_float32([pixels], source.image)
+        shape = (len(pixels), height, width)
         return Planes(pixels, shape, reading.size_of(file), file.orientation)
 
 

@@ -1,5 +1,6 @@
 """From the channels of a file to the channels of a model."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,30 @@ from segexp.errors import InputError
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, the rule OpenCV and Fiji's "weighted" conversion use
 
 
-def to_channels(pixels: NDArray, channels: int, path: str | Path = "image", colour: bool | None = None) -> NDArray:
+_KEPT = (
+    0.9  # levels of grey for a level of the brightest colour, from which luma is good enough for an image of one hue
+)
+_ORDINARY = -1
+
+
+def to_channels(
+    pixels: NDArray,
+    channels: int,
+    path: str | Path = "image",
+    colour: bool | None = None,
+    hue: int | None = None,
+) -> NDArray:
     """Bring (H, W) or (H, W, C) to (channels, H, W), keeping the dtype; bool becomes uint8 0 and 1.
 
     `channels` 1: colour becomes grey by the luma weights 0.299, 0.587, 0.114 (three equal channels keep their values
-    exactly). 3: colour is kept, grey is repeated. Any number: a file with just so many channels keeps them. An alpha
-    channel is dropped. Several channels that are not colours are never mixed: `InputError` asks which.
+    exactly), and an image of a single hue the values of its brightest colour (`single_hue`). 3: colour is kept, grey is
+    repeated. Any number: a file with just so many channels keeps them. An alpha channel is dropped. Several channels
+    that are not colours are never mixed: `InputError` asks which.
 
     Args:
         colour: whether (H, W, 3 or 4) holds red, green, blue and perhaps alpha; None: yes, as far as the shape can
             tell, and of two channels the second is alpha.
+        hue: what `single_hue` gives for the whole image, for windows of it; None: `pixels` are the whole image.
     """
     if channels < 1:
         raise InputError(f"data.channels={channels}: wanted 1 (grey), 3 (colour) or the number of channels to keep")
@@ -36,7 +51,8 @@ def to_channels(pixels: NDArray, channels: int, path: str | Path = "image", colo
     elif held == 1 and channels == 3:
         stack = np.repeat(stack, 3, axis=2)
     elif held == 3 and channels == 1 and colour:
-        stack = _grey(stack)
+        hue = single_hue(lambda: [stack]) if hue is None else hue
+        stack = _grey(stack) if hue == _ORDINARY else stack[..., hue : hue + 1]
     else:
         one = f"data.channel=1 to data.channel={held} chooses one, " if held > 1 else ""
         raise InputError(
@@ -44,6 +60,62 @@ def to_channels(pixels: NDArray, channels: int, path: str | Path = "image", colo
             f"{one}data.channels={held} keeps {'them' if held > 1 else 'it'}"
         )
     return np.ascontiguousarray(np.moveaxis(stack, 2, 0))
+
+
+def single_hue(bands: Callable[[], Iterable[NDArray]], lossy: bool = False) -> int:
+    """Which colour (0 red, 1 green, 2 blue) carries all of an image of one hue; -1 for every other image.
+
+    A blue lookup table stores (0, 0, v), of which luma would leave 30 levels of 256. An image has one hue if two of its
+    colours follow the third on a straight line, to rounding: proportional, or constant. Only integers lose levels.
+    Where luma keeps 9 of 10 levels, as in greys and near-greys, it stays luma.
+
+    Args:
+        bands: gives the image's bands (h, w, 3 or more), and gives them again when it is called again.
+        lossy: whether compression may have changed the colours a little.
+    """
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for band in bands():
+        colours = band.reshape(-1, band.shape[-1])[:, :3]
+        if colours.dtype.kind not in "iu":
+            return _ORDINARY
+        lowest, highest = colours.min(axis=0).astype(float), colours.max(axis=0).astype(float)
+        if not _on_a_line(colours, lowest, highest, lossy):
+            return _ORDINARY  # nearly every picture in colours, after its first band
+        low, high = np.minimum(low, lowest), np.maximum(high, highest)
+    reach = high - low
+    carrier = int(np.argmax(reach))
+    if reach[carrier] == 0 or _LUMA @ reach / reach[carrier] >= _KEPT:
+        return _ORDINARY
+    alike = all(_on_a_line(band.reshape(-1, band.shape[-1])[:, :3], low, high, lossy) for band in bands())
+    return carrier if alike else _ORDINARY
+
+
+def _on_a_line(colours: NDArray, low: NDArray, high: NDArray, lossy: bool) -> bool:
+    """Whether colours (N, 3) lie on the straight line from `low` (3,) to `high` (3,)."""
+    reach = high - low
+    carrier = int(np.argmax(reach))
+    share = (colours[:, carrier] - low[carrier]) / max(reach[carrier], 1)
+    allowed = 1.5 + (0.05 * reach[carrier] + 3 if lossy else 0)
+    return all(
+        (np.abs(colours[:, other] - (low[other] + share * reach[other])) <= allowed).all()
+        for other in range(3)
+        if other != carrier
+    )
+
+
+def lookup_direction(colours: NDArray[np.uint8], entries: int) -> int:
+    """Whether a palette (N, 3) is a lookup table: 1 if it brightens with the entry, -1 if it darkens; 0 for a palette.
+
+    A lookup table (Fiji's blue, fire and the like) has all `entries` that the bits of a pixel can name, and its
+    brightness goes one way; the entry is then the intensity. A palette of greys alone is taken for the greys it names.
+    """
+    if len(colours) != entries or (colours == colours[:, :1]).all():
+        return 0
+    steps = np.diff(colours @ _LUMA)
+    for direction in (1, -1):
+        if (direction * steps >= 0).all() and (direction * steps > 0).mean() >= 0.75:
+            return direction
+    return 0
 
 
 def _grey(colour: NDArray) -> NDArray:

@@ -5,6 +5,7 @@ content, as OpenCV does, and only these four kinds get through to it.
 """
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
@@ -43,6 +44,26 @@ def declared_size(data: bytes) -> Header | None:
 def png_is_indexed(data: bytes) -> bool:
     """Whether a PNG's pixels are entries of a palette."""
     return data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x03"
+
+
+def png_stretch(data: bytes) -> int:
+    """By what OpenCV multiplies the values of a grey PNG of 1, 2 or 4 bits, to fill 0 to 255; 1 for other pictures."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[25:26] != b"\0" or data[24] not in (1, 2, 4):
+        return 1
+    return 255 // ((1 << data[24]) - 1)
+
+
+def frames(data: bytes) -> int:
+    """How many images an animated PNG or WebP declares; 1 for all other pictures."""
+    if data[:4] == b"RIFF" and data[12:16] == b"VP8X" and data[20] & 2:
+        return max(2, sum(name == b"ANMF" for name, _ in _webp_chunks(data)))
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        position = 8
+        while position + 16 <= len(data) and (name := data[position + 4 : position + 8]) != b"IDAT":
+            if name == b"acTL":
+                return max(1, int.from_bytes(data[position + 8 : position + 12], "big"))
+            position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return 1
 
 
 def exif_orientation(data: bytes) -> int:
@@ -86,6 +107,15 @@ def _webp(data: bytes) -> Header | None:
         width, height = struct.unpack("<HH", body[6:10])
         return Header("WebP", height & 0x3FFF, width & 0x3FFF, 4, 32)
     return None
+
+
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Name and position of each part of a WebP."""
+    position = 12
+    while position + 8 <= len(data):
+        yield data[position : position + 4], position
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        position += 8 + length + length % 2
 
 
 def _jpeg(data: bytes) -> Header | None:

@@ -5,6 +5,7 @@
 nothing at all for a broken one. What a header declares is judged before room is made for it (`segexp.data.limits`).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.arrays import ArrayReader, open_array
-from segexp.data.channels import to_channels
+from segexp.data.channels import single_hue, to_channels
 from segexp.data.labels import IGNORE, label_map
 from segexp.data.pictures import PictureReader
 from segexp.data.tiff import TiffReader
@@ -39,6 +40,9 @@ MASK_SUFFIXES = (".npy", ".png", *TIFF_SUFFIXES)
 
 PAGES = ("first", "max", "mean", "channels")
 """What to make of a stack, besides a page number from 1; ``channels``: its pages are the channels of one image."""
+
+HUE_BAND = 1 << 18
+"""Pixels read at a time to find out whether a picture has a single hue."""
 
 Page = int | str | None
 Channel = int | list[int] | tuple[int, ...] | None
@@ -93,11 +97,29 @@ class ImageFile(_Closing):
         self._page = _chosen_page(self.path, page, reader.pages)
         held = reader.channels * (reader.pages if self._page == "channels" else 1)
         self._channels = _chosen_channels(self.path, channel, held)
+        self._hue: int | None = None
         self.colour = reader.colour and channel is None and held == reader.channels
         kept = held if self._channels is None else len(self._channels)
         self.shape: tuple[int, ...] = (reader.height, reader.width)
         if kept > 1 or isinstance(channel, (list, tuple)):
             self.shape = (*self.shape, kept)
+
+    @property
+    def hue(self) -> int:
+        """Which colour carries an image of a single hue: see `segexp.data.channels.single_hue`; -1 where none does.
+
+        The first time it is asked for, a picture of many colours is read in part, one of a single hue as a whole.
+        """
+        if self._hue is None:
+            lossy = self._reader.lossy
+            self._hue = single_hue(self._colour_bands, lossy) if self.colour else -1
+        return self._hue
+
+    def _colour_bands(self) -> Iterator[NDArray]:
+        height, width = self.shape[:2]
+        rows = max(1, HUE_BAND // width)
+        for top in range(0, height, rows):
+            yield self.read(top, 0, min(rows, height - top), width)
 
     def close(self) -> None:
         """Let go of the file."""

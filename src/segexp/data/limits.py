@@ -23,6 +23,15 @@ VARIABLE = "SEGEXP_MAX_GIB"
 """Environment variable that replaces `LARGEST_GIB`."""
 
 
+SCANS = 100
+"""Most scans of a progressive JPEG: encoders write about 10, and each is decoded over the whole image."""
+
+PIECES = {"strips": 1 << 15, "tiles": 1 << 15, "pages": 1 << 13}
+"""Most of each of less than `PIECE` values: one costs as much time as 10,000 values or, of pages, 100,000."""
+
+PIECE = 1024
+
+
 def largest() -> int:
     """Bytes that one read may take: 16 GiB, or what the environment variable ``SEGEXP_MAX_GIB`` says."""
     text = os.environ.get(VARIABLE, str(LARGEST_GIB))
@@ -54,6 +63,24 @@ def check_declared(path: str | Path, shape: Sequence[int], itemsize: int, stored
     if size > largest():
         raise InputError(f"{claim}; one read may take {_amount(largest())} ({VARIABLE}=N allows N GiB)")
     return size
+
+
+def check_scans(path: str | Path, data: bytes) -> None:
+    """Raise `InputError` where a JPEG, or one segment of a TIFF, consists of more than `SCANS` scans."""
+    scans = data.count(b"\xff\xda")  # the marker cannot occur within compressed data
+    if scans > SCANS:
+        raise InputError(
+            f"{path}: a JPEG of {scans} scans; encoders write about 10, more than {SCANS} only cost time: not read"
+        )
+
+
+def check_pieces(path: str | Path, count: int, values: int, name: str) -> None:
+    """Raise `InputError` where `values` pixel values lie in too many (`count`) strips, tiles or pages (`name`)."""
+    if count > PIECES[name] and values < count * PIECE:
+        raise InputError(
+            f"{path}: {count} {name} of {values / count:.3g} values each; more than {PIECES[name]} so small ones are "
+            "not read: save the file again with larger ones"
+        )
 
 
 def _amount(size: int) -> str:

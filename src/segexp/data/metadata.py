@@ -74,13 +74,13 @@ def planes(page: Any, count: int, room: int, path: Path) -> Planes:
             sizes = {axis: _whole(element.get(f"Size{axis}")) for axis in "CZT"}
             if page.samplesperpixel > 1:
                 sizes["C"] //= page.samplesperpixel
+            table = _tiff_data(root, element, order, sizes, count)
+            if table is not None:
+                return _by_channel(table, order)
     elif text.startswith("{") and '"shape"' in text:
         order, sizes = _json_axes(text, page)
     if order is not None and sorted(order) == sorted(sizes) and math.prod(sizes.values()) == count:
-        table = np.arange(count).reshape([sizes[axis] for axis in order])
-        if "C" not in order:
-            return Planes(table.reshape(-1, 1), told=True)
-        return Planes(np.moveaxis(table, order.index("C"), -1).reshape(-1, sizes["C"]), told=True)
+        return _by_channel(np.arange(count).reshape([sizes[axis] for axis in order]), order)
     return Planes(np.arange(count)[:, None], told=count == 1)
 
 
@@ -133,6 +133,44 @@ def _imagej_planes(text: str, count: int, room: int) -> Planes:
     return Planes(np.arange(images).reshape(-1, channels), told=True, contiguous=images != count)
 
 
+def _by_channel(table: NDArray[np.int64], order: str) -> Planes:
+    """From page numbers along the axes of `order` to (images, channels)."""
+    if "C" not in order:
+        return Planes(table.reshape(-1, 1), told=True)
+    channels = table.shape[order.index("C")]
+    return Planes(np.moveaxis(table, order.index("C"), -1).reshape(-1, channels), told=True)
+
+
+def _tiff_data(
+    root: ElementTree.Element, pixels: ElementTree.Element, order: str, sizes: dict[str, int], count: int
+) -> NDArray[np.int64] | None:
+    """Which of `count` pages each plane is, along the axes of `order`, from the elements ``TiffData`` of OME-XML.
+
+    As tifffile reads them. None where they do not name a page of this file for every plane once.
+    """
+    blocks = [element for element in pixels if _tag(element) == "TiffData"]
+    files = {child.get("FileName", "") for block in blocks for child in block if _tag(child) == "UUID"}
+    total = math.prod(sizes.values())
+    images = sum(_tag(element) == "Image" for element in root)
+    if not blocks or len(files) > 1 or images > 1 or sorted(order) != sorted(sizes) or not 0 < total <= count:
+        return None
+    table = np.full(total, -1)
+    for block in blocks:
+        page, held = _whole(block.get("IFD")), 1 if "IFD" in block.attrib else count
+        held = _whole(block.get("PlaneCount", block.get("NumPlanes"))) or held
+        place = 0
+        for axis in order:
+            first = _whole(block.get(f"First{axis}"))
+            if first >= sizes[axis]:
+                return None
+            place = place * sizes[axis] + first
+        held = min(held, total - place, count - page)
+        table[place : place + max(held, 0)] = np.arange(page, page + max(held, 0))
+    if (table < 0).any() or len(np.unique(table)) < total:
+        return None
+    return table.reshape([sizes[axis] for axis in order])
+
+
 def _json_axes(text: str, page: Any) -> tuple[str | None, dict[str, int]]:
     """Axes before the page's own, of tifffile's JSON: ``{"shape": [3, 64, 64], "axes": "CYX"}``."""
     try:
@@ -165,7 +203,12 @@ def _unit(text: str) -> str:
 
 
 def _first(root: ElementTree.Element, name: str) -> ElementTree.Element | None:
-    return next((element for element in root.iter() if element.tag.rpartition("}")[2] == name), None)
+    return next((element for element in root.iter() if _tag(element) == name), None)
+
+
+def _tag(element: ElementTree.Element) -> str:
+    """Name of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
 
 
 def _whole(text: str | None) -> int:

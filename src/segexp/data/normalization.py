@@ -13,7 +13,9 @@ Because offset and scale are the whole image's, both give the same result for an
 tile is treated like the image it was cut from.
 """
 
+import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +26,15 @@ from segexp.errors import InputError
 
 NORMALIZATIONS = ("standard", "log")
 BLACK_PERCENTILE = 1
+
+LARGEST = 1e37
+"""Values beyond it are refused: differences and squares of larger ones leave float32, which ends at 3.4e38."""
+SMALLEST = 1e-37
+"""Differences below it are lost in float32."""
+FLOAT32_STEP = 2.0**-23
+"""Distance of neighbouring float32 numbers, as a share of them."""
+STEPS = 8
+"""Steps of float32 that the standard deviation of an image must at least have: rounding then adds 4 % to it."""
 
 PERCENTILE_PIXELS = 1_000_000  # a regular subset of more is as good, and sorts in milliseconds
 
@@ -70,6 +81,59 @@ def band_statistics(
     if normalization == "log":
         offset = np.percentile(np.concatenate(kept, axis=1), BLACK_PERCENTILE, axis=1)
     return offset.astype(np.float32), scale.astype(np.float32)
+
+
+def check_finite(pixels: NDArray, path: str | Path = "image") -> None:
+    """Raise `InputError` where pixels hold NaN or infinite values, or some so large that float32 cannot hold them."""
+    if pixels.dtype.kind != "f":
+        return
+    low, high = float(pixels.min(initial=0)), float(pixels.max(initial=0))  # NaN comes through
+    if not (math.isfinite(low) and math.isfinite(high)):
+        share = 100 * np.mean(~np.isfinite(pixels))
+        raise InputError(
+            f"{path}: holds NaN or infinite values ({share:.2g} % of the pixels); wanted numbers throughout: "
+            "fill them, such as with the median of the others"
+        )
+    if max(-low, high) > LARGEST:
+        raise InputError(
+            f"{path}: values from {low:g} to {high:g}; wanted none beyond {LARGEST:g}: divide the image by a constant"
+        )
+
+
+def check_float32(bands: Iterable[NDArray], path: str | Path = "image") -> None:
+    """Raise `InputError` where an image in bands (C, h, W) would lose its contrast on the way to float32.
+
+    Of 10^9 + [0, 1] float32 holds 10^9 alone. Floats that are constant but for rounding pass, as constant ones do.
+    """
+    seen: float = 0
+    low, high, mean, squares = (np.zeros(1) for _ in range(4))
+    for band in bands:
+        if not casts(band.dtype):
+            return
+        flat = band.reshape(band.shape[0], -1)
+        lowest, highest, count = flat.min(axis=1), flat.max(axis=1), flat.shape[1]
+        low, high = (np.minimum(low, lowest), np.maximum(high, highest)) if seen else (lowest, highest)
+        gap = flat.mean(axis=1, dtype=np.float64) - mean
+        squares = squares + flat.var(axis=1, dtype=np.float64) * count + gap**2 * (seen * count / (seen + count))
+        mean, seen = mean + gap * (count / (seen + count)), seen + count
+    size = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
+    deviation = np.sqrt(squares / max(seen, 1))
+    lost = (low < high) & (deviation < STEPS * np.maximum(size * FLOAT32_STEP, SMALLEST))
+    if low.dtype.kind == "f":
+        lost &= deviation > 1e-13 * size
+    if lost.any():
+        channel = int(np.argmax(lost))
+        first, last = low[channel], high[channel]
+        raise InputError(
+            f"{path}: values from {first} to {last} ({low.dtype}) differ too little for float32 to tell them apart; "
+            + ("multiply the image by a constant" if size[channel] < 1 else f"subtract {first} from the image")
+            + " and save it as float32"
+        )
+
+
+def casts(dtype: np.dtype) -> bool:
+    """Whether values of `dtype` are not all float32 numbers: 32- and 64-bit integers, and wider floats."""
+    return dtype.itemsize > 4 or (dtype.itemsize == 4 and dtype.kind in "iu")
 
 
 def standardize(raw: Tensor, offset: Tensor, scale: Tensor) -> Tensor:

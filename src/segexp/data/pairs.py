@@ -26,7 +26,7 @@ from segexp.data.foreign import (
 from segexp.data.images import IGNORE, IMAGE_SUFFIXES, MASK_SUFFIXES, MaskFile, open_image
 from segexp.data.naming import find_rules
 from segexp.data.normalization import image_statistics
-from segexp.data.reading import Pair, Reading, inspect_pair, read_instances, read_pair, read_pair_window
+from segexp.data.reading import Pair, Reading, Window, inspect_pair, read_instances, read_pair, read_pair_window
 from segexp.data.scale import Size
 from segexp.data.survey import Survey, is_large
 from segexp.errors import InputError
@@ -95,9 +95,7 @@ class Sample:
         """Pixels (C, H, W) and labels (H, W): from memory, or from the two files."""
         if self.pixels is not None and self.labels is not None:
             return self.pixels, self.labels
-        assert self.source is not None
-        assert self.reading is not None
-        return read_pair_window(self.source, self.reading, (0, 0, *self.shape[1:]))
+        return self._stored((0, 0, *self.shape[1:]))
 
     def window(self, top: int, left: int, size: int) -> tuple[NDArray, NDArray[np.uint8]]:
         """The square of `size` at (top, left) of pixels (C, h, w) and labels (h, w), smaller where the image ends.
@@ -108,9 +106,13 @@ class Sample:
         if self.pixels is not None and self.labels is not None:
             cut = slice(top, top + height), slice(left, left + width)
             return self.pixels[:, *cut], self.labels[cut]
+        return self._stored((top, left, height, width))
+
+    def _stored(self, window: Window) -> tuple[NDArray, NDArray[np.uint8]]:
+        """A window of the two files."""
         assert self.source is not None
         assert self.reading is not None
-        return read_pair_window(self.source, self.reading, (top, left, height, width))
+        return read_pair_window(self.source, self.reading, window, (self.shape[1], self.shape[2]), self.dtype)
 
     def instances(self) -> NDArray[np.int32] | None:
         """Object ids (H, W) from the mask file, 0 for background; None where the masks of the set hold no objects."""

@@ -4,6 +4,7 @@ Pixels come as they are stored. An orientation in the EXIF is told and not appli
 mask of another format has none, so that an image turned without its mask would be a fault that nobody sees.
 """
 
+import io
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
-from segexp.data.headers import declared_size, exif_orientation, png_is_indexed
+from segexp.data.channels import lookup_direction
+from segexp.data.headers import declared_size, exif_orientation, frames, png_is_indexed, png_stretch
 from segexp.data.intact import what_is_missing
-from segexp.data.limits import check_declared
+from segexp.data.limits import check_declared, check_scans
 from segexp.errors import InputError
 
 
@@ -22,7 +24,8 @@ class PictureReader:
 
     Args:
         path: the file.
-        raw: give the entries of a PNG's palette instead of its colours. For masks.
+        raw: give a PNG's values as stored: the entries of its palette instead of its colours, and 0 and 1 of a single
+            bit where an image has 0 and 255. For masks.
     """
 
     def __init__(self, path: Path, raw: bool = False):
@@ -39,13 +42,23 @@ class PictureReader:
         missing = what_is_missing(data, size.kind)
         if missing:
             raise InputError(f"{path}: {missing}; wanted the whole file: copy or export it again")
-        pixels = _indices(path) if raw and png_is_indexed(data) else _decode(data)
+        if size.kind == "JPEG":
+            check_scans(path, data)
+        images = frames(data)
+        if images > 1:
+            raise InputError(f"{path}: an animation of {images} images; wanted one: save the one you mean by itself")
+        pixels = _indexed(path, data, raw) if png_is_indexed(data) else None
+        if pixels is None:
+            pixels = _decode(data)
+            if pixels is not None and raw:
+                pixels //= np.uint8(png_stretch(data)) if pixels.dtype == np.uint8 else np.uint16(1)
         if pixels is None or pixels.shape[:2] != (size.height, size.width):
             raise InputError(f"{path}: damaged, or not a {size.kind} file that can be read")
         self._pixels = pixels.reshape(*pixels.shape[:2], -1)
         self.pages, self.orientation = 1, exif_orientation(data)
         self.height, self.width, self.channels = self._pixels.shape
         self.colour = self.channels in (3, 4)
+        self.lossy = size.kind in ("JPEG", "WebP")
         self.dtype = self._pixels.dtype
         self.pixel_size: tuple[float, float] | None = None
 
@@ -69,10 +82,18 @@ def _decode(data: bytes) -> NDArray | None:
     return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
 
 
-def _indices(path: Path) -> NDArray | None:
-    """Entries of the palette of an indexed PNG; OpenCV gives only their colours."""
+def _indexed(path: Path, data: bytes, raw: bool) -> NDArray | None:
+    """Entries of the palette of an indexed PNG; None where its colours are wanted, which OpenCV gives.
+
+    They are wanted of images, unless the palette is a lookup table: see `segexp.data.channels.lookup_direction`.
+    """
     try:
-        with path.open("rb") as file:
-            return np.asarray(PngImagePlugin.PngImageFile(file))
+        image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+        entries = np.asarray(image)
+        if raw:
+            return entries
+        colours = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
+        direction = lookup_direction(colours, 256)
+        return None if direction == 0 else entries if direction > 0 else 255 - entries
     except Exception as error:  # Pillow raises SyntaxError, OSError, ValueError and others on damaged files
         raise InputError(f"{path}: damaged, or not a PNG file that can be read ({error})") from None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segexp.data.channels import to_channels
 from segexp.data.images import Channel, ImageFile, MaskFile, Page, open_image
 from segexp.data.labels import MASKS, Values, mask_values, to_labels
+from segexp.data.normalization import check_finite, check_float32
 from segexp.data.scale import Size, rescale, rescale_window, scaled_shape, source_window
 from segexp.errors import InputError
 
@@ -132,15 +133,17 @@ def locate(file: ImageFile, reading: Reading) -> Place:
 def read_pixels(file: ImageFile, reading: Reading, place: Place, window: Window | None = None) -> NDArray:
     """Pixels (channels, H, W) of an open image in its dtype, at the scale of `place`; `InputError` where unfit."""
     top, left, height, width = window or (0, 0, *place.shape)
+    hue = file.hue if reading.channels == 1 and file.colour else None
     if place.shape == place.source:
         raw = file.read(top, left, height, width)
-        pixels = to_channels(raw, reading.channels, file.path, file.colour)
+        pixels = to_channels(raw, reading.channels, file.path, file.colour, hue)
     else:
         corner, size = source_window(place.source, place.shape, (top, left), (height, width))
-        raw = to_channels(file.read(*corner, *size), reading.channels, file.path, file.colour)
+        raw = to_channels(file.read(*corner, *size), reading.channels, file.path, file.colour, hue)
         pixels = rescale_window(raw, place.shape, corner, place.source, (top, left), (height, width))
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise InputError(f"{file.path}: holds NaN or infinite values")
+    check_finite(pixels, file.path)
+    if window is None:
+        check_float32([pixels], file.path)
     return pixels
 
 
@@ -188,12 +191,23 @@ def check_shapes(pair: Pair, mask: tuple[int, ...], place: Place) -> None:
         raise InputError(f"{pair.mask}: shape {mask}, but {pair.image.name} is {place.source}{swapped}")
 
 
-def read_pair_window(pair: Pair, reading: Reading, window: Window) -> tuple[NDArray, NDArray[np.uint8]]:
-    """The same window of pixels (channels, H, W) and labels (H, W), reading no more of the two files than needed."""
+def read_pair_window(
+    pair: Pair, reading: Reading, window: Window, shape: tuple[int, int], dtype: np.dtype
+) -> tuple[NDArray, NDArray[np.uint8]]:
+    """The same window of pixels (channels, H, W) and labels (H, W), reading no more of the two files than needed.
+
+    `shape` (H, W) and `dtype` are what the image had when it was looked at first; `InputError` where it has others now.
+    """
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)
+        now = file.dtype if file.dtype != bool else np.dtype(np.uint8)
+        if (place.shape, now) != (shape, dtype):
+            raise InputError(
+                f"{pair.image}: changed while it was in use: {shape} {dtype} at first, {place.shape} {now} now"
+            )
         pixels = read_pixels(file, reading, place, window)
     with open_mask(pair.mask, pair.mask_page, reading) as stored:
+        check_shapes(pair, stored.shape, place)
         mask = read_mask_window(stored, place, window)
     return pixels, reading.labels(mask)
 
@@ -206,6 +220,7 @@ def read_instances(pair: Pair, reading: Reading) -> NDArray[np.int32]:
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)
     with open_mask(pair.mask, pair.mask_page, reading) as stored:
+        check_shapes(pair, stored.shape, place)
         mask = read_mask_window(stored, place, (0, 0, *place.shape))
     background = np.zeros(mask.shape, bool) if reading.ignore is None else mask == reading.ignore
     background |= mask == (1 if reading.ignore == 0 else 0)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from segexp.data.images import ImageFile, MaskFile, open_image
 from segexp.data.labels import IGNORE, Values, distinct, judge_values, uneven
-from segexp.data.normalization import band_statistics
+from segexp.data.normalization import band_statistics, casts, check_float32
 from segexp.data.reading import Pair, Reading, check_shapes, locate, open_mask, read_mask_window, read_pixels
 
 LARGE = 1 << 26
@@ -63,6 +63,8 @@ class Survey:
             self.shape = (reading.channels, *self.place.shape)
             self.dtype = image.dtype if image.dtype != bool else np.dtype(np.uint8)
             self.values = judge_mask(mask, reading)
+            if casts(image.dtype):
+                check_float32((pixels for _, pixels in self._bands(image, reading)), image.path)
             bands = (pixels for _, pixels in self._bands(image, reading))
             self.offset, self.scale = band_statistics(bands, self.place.shape, normalization)
             self.class_pixels = np.zeros(reading.classes + 1, np.int64)

@@ -15,8 +15,9 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from segexp.data.channels import lookup_direction
 from segexp.data.headers import declared_size
-from segexp.data.limits import check_declared
+from segexp.data.limits import PIECES, check_declared, check_pieces, check_scans
 from segexp.data.metadata import Planes, pixel_size, planes
 from segexp.errors import InputError
 
@@ -27,6 +28,8 @@ _GREY_OR_COLOUR = {WHITE_IS_ZERO, 1, RGB, PALETTE, YCBCR, 4}
 # none, CCITT, LZW, JPEG, deflate, packbits, LZMA, zstd: decoded into room of a size that is known before
 _COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000}
 _JPEG = 7
+SUBIFDS = 64
+"""Most SubIFDs of a page that are looked at: levels of a pyramid."""
 _LENGTHS = ("imagelength", "imagewidth", "samplesperpixel", "bitspersample")  # 1 or more, or damaged
 
 
@@ -43,6 +46,7 @@ class TiffReader:
         colour: whether the channels are red, green, blue (and perhaps alpha).
         dtype: of what `read` returns.
         pixel_size: micrometres (y, x), or None where the file does not say.
+        lossy: whether its compression changes values.
         orientation: how the file asks viewers to turn it, 1 to 8 as EXIF and TIFF count; never applied.
     """
 
@@ -68,7 +72,8 @@ class TiffReader:
         self._file.close()
 
     def _describe(self, raw: bool) -> None:
-        first = self._page(0)
+        first, self._planes = self._arrange()
+        self._first = first
         if first.dtype is None or first.dtype.kind == "c" or first.imagedepth != 1 or 0 in first.shape:
             kind = f"{first.bitspersample}-bit samples of format {first.sampleformat}"
             raise InputError(f"{self.path}: {kind}, shape {first.shape}; wanted integers or floats in two dimensions")
@@ -82,34 +87,85 @@ class TiffReader:
             palette = palette >> 8  # TIFF stores 16 bits of each colour, made of 8
         self._palette: NDArray | None = None if palette is None else palette.T.astype(np.uint8)
         self._inverted = first.photometric == WHITE_IS_ZERO and not raw
+        direction = 0 if self._palette is None else lookup_direction(self._palette, 1 << first.bitspersample)
+        if direction:
+            self._palette, self._inverted = None, direction < 0
         self.dtype = np.dtype(np.uint8) if self._palette is not None else first.dtype.newbyteorder("=")
         samples = first.samplesperpixel
         self.colour = self._palette is not None or (first.photometric in (RGB, YCBCR) and samples in (3, 4))
         if samples == 2 and tuple(first.extrasamples) in ((1,), (2,)):
             samples = 1  # grey and alpha
         self._samples = 3 if self._palette is not None else samples
-        self._planes = self._arrange(first)
+        if self.colour and self._planes.table.shape[1] > 1:
+            self._planes = self._planes._replace(table=self._planes.table.reshape(-1, 1))
         self.pages = len(self._planes.table)
         self.channels = self._planes.table.shape[1] * self._samples
-        self.pixel_size = pixel_size(first)
+        self.pixel_size = pixel_size(self._page(0) if self._planes.told else first)
         turn = first.tags.valueof(274, 1)
+        self.lossy = first.compression == _JPEG
         self.orientation = turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
-    def _arrange(self, first: Any) -> Planes:
-        """Which page of the file holds which channel of which slice."""
-        offsets = self._directories()
+    def _arrange(self) -> tuple[Any, Planes]:
+        """The page that all others are like, and which page of the file holds which channel of which slice."""
+        offsets, first = self._directories(), self._page(0)
+        check_pieces(self.path, len(offsets), len(offsets) * int(first.size), "pages")
         behind = self._file.filehandle.size - first.dataoffsets[0] if first.is_memmappable else 0
         description = planes(first, len(offsets), behind // max(first.nbytes, 1), self.path)
         if len(offsets) > 1 and not description.told:
-            alike = [n for n in range(len(offsets)) if self._like(first, self._page(n))]  # no thumbnails, no pyramid
-            return Planes(np.array(alike, np.int64)[:, None])
-        if self.colour and description.table.shape[1] > 1:
-            return Planes(description.table.reshape(-1, 1), told=True)
-        return description
+            first, alike = self._alike(len(offsets))
+            description = Planes(np.array(alike, np.int64)[:, None])
+        elif not description.contiguous:
+            first = self._page(int(description.table.flat[0]))
+        larger = self._larger_within(first)
+        if larger is None:
+            return first, description
+        if description.table.size > 1:
+            raise InputError(
+                f"{self.path}: each page of {first.imagelength}x{first.imagewidth} pixels hides a larger one (SubIFD) "
+                f"of {larger.imagelength}x{larger.imagewidth}; save the larger ones as an ordinary stack"
+            )
+        return larger, Planes(np.zeros((1, 1), np.int64))
+
+    def _alike(self, count: int) -> tuple[Any, list[int]]:
+        """The first page of full resolution, and the numbers of all pages like it; thumbnails and levels are left out.
+
+        Left out are pages marked as reduced, and of a file with one page of full resolution the smaller copies of it,
+        each of another size. Raises `InputError` where a page of another size or type is neither.
+        """
+        facts = []
+        for number in range(count):
+            page = self._page(number)
+            facts.append((page.imagelength, page.imagewidth, page.shape, page.dtype, int(page.subfiletype)))
+            if number > PIECES["pages"] and page.shape != facts[0][2]:
+                raise InputError(f"{self.path}: {count} pages of several sizes; wanted pages of one size")
+        shown = [number for number in range(count) if not facts[number][4] & 5] or list(range(count))  # no mask either
+        largest = max(shown, key=lambda number: (facts[number][0] * facts[number][1], -number))
+        tall, wide = facts[largest][:2]
+        alike = [number for number in shown if facts[number][2:4] == facts[largest][2:4]]
+        others = [number for number in shown if number not in alike]
+        sizes = [facts[number][:2] for number in others]
+        smaller = all(h <= 0.75 * tall and abs(h * wide - w * tall) <= tall + wide for h, w in sizes)
+        if others and not (smaller and len(set(sizes)) == len(sizes) and len(alike) == 1):
+            odd = others[0]
+            raise InputError(
+                f"{self.path}: page {odd + 1} is {_shown(*facts[odd][2:4])}, page {largest + 1} "
+                f"{_shown(*facts[largest][2:4])}; wanted pages of one size and type: save those you mean by themselves"
+            )
+        return self._page(largest), alike
+
+    def _larger_within(self, page: Any) -> Any:
+        """The largest image among the SubIFDs of a page, where that is larger than the page itself; else None."""
+        largest = page
+        for number in range(min(len(page.subifds or ()), SUBIFDS)):
+            inside = page.pages[number]
+            inside = inside if isinstance(inside, tifffile.TiffPage) else inside.aspage()
+            inside = _checked(inside, self.path, f"SubIFD {number + 1}")
+            if inside.imagelength * inside.imagewidth > largest.imagelength * largest.imagewidth:
+                largest = inside
+        return None if largest is page else largest
 
     def _like(self, first: Any, page: Any) -> bool:
-        reduced = bool(page.subfiletype & 1)
-        return page is first or (not reduced and page.shape == first.shape and page.dtype == first.dtype)
+        return page is first or (page.shape == first.shape and page.dtype == first.dtype)
 
     def _directories(self) -> list[int]:
         """Offsets of all image directories; tifffile itself does not notice every chain that bites its tail."""
@@ -133,11 +189,7 @@ class TiffReader:
         page = self._file.pages[number]
         if not isinstance(page, tifffile.TiffPage):
             page = page.aspage()
-        for name in (*_LENGTHS, *(("tilelength", "tilewidth") if page.is_tiled else ("rowsperstrip",))):
-            value = getattr(page, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{self.path}: damaged; the {name} of page {number + 1} is {value}")
-        return page
+        return _checked(page, self.path, f"page {number + 1}")
 
     def read(self, page: int, top: int, left: int, height: int, width: int) -> NDArray:
         """The window of page `page` (from 0), which must lie inside it: (height, width, channels)."""
@@ -161,14 +213,17 @@ class TiffReader:
             return pixels
         if pixels.dtype.kind == "f":
             return -pixels
-        bits = self._page(0).bitspersample
+        bits = self._first.bitspersample
         return (1 << bits) - 1 - pixels if pixels.dtype.kind == "u" and bits < 8 * pixels.itemsize else ~pixels
 
     def _plane(self, plane: int, top: int, left: int, height: int, width: int) -> NDArray:
-        first = self._page(0)
-        page = first if self._planes.contiguous else self._page(plane)
+        first = self._first
+        page = first if self._planes.contiguous or self._planes.table.size == 1 else self._page(plane)
         if not self._like(first, page):
-            raise InputError(f"{self.path}: page {plane + 1} is {page.shape} {page.dtype}, page 1 {first.shape}")
+            raise InputError(
+                f"{self.path}: page {plane + 1} is {_shown(page.shape, page.dtype)}, the first "
+                f"{_shown(first.shape, first.dtype)}; wanted pages of one size and type"
+            )
         if page.is_memmappable:
             check_declared(self.path, (height, width, page.samplesperpixel), page.dtype.itemsize)
             offset = page.dataoffsets[0] + (plane * page.nbytes if self._planes.contiguous else 0)
@@ -185,6 +240,7 @@ class TiffReader:
             raise InputError(f"{self.path}: compression {name}; save it uncompressed, or with LZW, deflate or zstd")
         tall, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
         across, down = ceil(page.imagewidth / wide), ceil(page.imagelength / tall)
+        check_pieces(self.path, len(page.dataoffsets), int(page.size), "tiles" if page.is_tiled else "strips")
         separate = page.shaped[0]  # planes of samples, one after the other
         if len(page.dataoffsets) < separate * down * across or len(page.databytecounts) < separate * down * across:
             raise InputError(f"{self.path}: truncated; {len(page.dataoffsets)} of {separate * down * across} segments")
@@ -217,6 +273,7 @@ class TiffReader:
         data = file.read(page.databytecounts[index])
         tables: dict[str, Any] = {}
         if page.compression == _JPEG:
+            check_scans(self.path, data)
             tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
             inside = declared_size(data)
             if inside is None or inside.height > tall or inside.width > wide:
@@ -225,3 +282,16 @@ class TiffReader:
         segment = np.asarray(decoded).reshape(shape)[0]
         rows, columns = page.imagelength - y, page.imagewidth - x
         return segment[:rows, :columns], plane, y, x
+
+
+def _checked(page: Any, path: Path, name: str) -> Any:
+    """The same page; `InputError` where a length of it is none."""
+    for length in (*_LENGTHS, *(("tilelength", "tilewidth") if page.is_tiled else ("rowsperstrip",))):
+        value = getattr(page, length)
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{path}: damaged; the {length} of {name} is {value}")
+    return page
+
+
+def _shown(shape: tuple[int, ...], dtype: Any) -> str:
+    return f"{'x'.join(map(str, shape))} {dtype}"

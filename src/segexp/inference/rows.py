@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.images import ImageFile
+from segexp.data.normalization import casts, check_finite, check_float32
 from segexp.data.reading import Place, Reading, read_pixels
 from segexp.data.scale import rescale_window, source_window
-from segexp.errors import InputError
 from segexp.inference.tiles import Rows
 
 BAND = 1 << 22
@@ -33,11 +33,15 @@ class FileRows:
     def __init__(self, file: ImageFile, reading: Reading, place: Place):
         self.file, self.reading, self.place = file, reading, place
         self.shape: tuple[int, int, int] = (reading.channels, *place.shape)
+        if casts(file.dtype):  # the whole image tells; it is read twice then
+            check_float32((self._stored(top, bottom) for top, bottom in band_edges(self.shape)), file.path)
 
     def rows(self, top: int, bottom: int) -> NDArray:
         """Rows `top` to `bottom` - 1 as (C, bottom - top, W); `InputError` where they hold NaN."""
-        window = (top, 0, bottom - top, self.shape[2])
-        return plain(read_pixels(self.file, self.reading, self.place, window))
+        return plain(self._stored(top, bottom))
+
+    def _stored(self, top: int, bottom: int) -> NDArray:
+        return read_pixels(self.file, self.reading, self.place, (top, 0, bottom - top, self.shape[2]))
 
 
 def plain(pixels: NDArray) -> NDArray:
@@ -46,18 +50,23 @@ def plain(pixels: NDArray) -> NDArray:
 
 
 def checked(pixels: NDArray, name: str = "image") -> NDArray:
-    """The same pixels; `InputError` where they hold NaN or infinite values."""
-    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-        raise InputError(f"{name}: holds NaN or infinite values")
+    """The same pixels (C, H, W); `InputError` where float32 cannot hold them, as with NaN or values of 10^38."""
+    check_finite(pixels, name)
+    check_float32([pixels], name)
     return pixels
 
 
 def pass_over(image: Rows) -> Iterator[tuple[int, NDArray]]:
     """First row and pixels (C, rows, W) of bands from top to bottom, each of about `BAND` values."""
-    channels, height, width = image.shape
+    for top, bottom in band_edges(image.shape):
+        yield top, image.rows(top, bottom)
+
+
+def band_edges(shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
+    """First row, and row behind the last, of bands of about `BAND` values of an image (C, H, W)."""
+    channels, height, width = shape
     step = max(1, BAND // (channels * width))
-    for top in range(0, height, step):
-        yield top, image.rows(top, min(top + step, height))
+    return ((top, min(top + step, height)) for top in range(0, height, step))
 
 
 def rescaled_bands(
