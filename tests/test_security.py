@@ -13,6 +13,7 @@ import sys
 import tarfile
 import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,16 +21,19 @@ import pytest
 import tifffile
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
 
 import segexp
-from segexp import checkpoint
+from segexp import checkpoint, config
+from segexp.assembly import as_typed
 from segexp.check.dataset import Wanted, check
 from segexp.check.page import render
 from segexp.check.scan import find_folders
-from segexp.config import load_augment
+from segexp.config import conf_dir, load_augment
 from segexp.config.overrides import with_resume
 from segexp.config.targets import build, check_node
 from segexp.data.images import read_image, read_mask, read_pixel_size
+from segexp.data.ranges_file import read_ranges
 from segexp.data.reading import Reading
 from segexp.errors import InputError, printable
 from tests.check.test_page import Tags
@@ -325,6 +329,66 @@ def test_resuming_a_strangers_run_runs_nothing_of_it(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_strangers_run_does_not_learn_what_is_in_the_environment(tmp_path):
+    hostile_run(tmp_path, ["task=vesicle", *TINY, "data.group='${oc.env:TOKEN}'", "trainer.mlflow=http://127.0.0.1:9"])
+    result = script("train.py", "resume=run", cwd=tmp_path, TOKEN="s3cret")
+    assert result.returncode == 1
+    assert "would look up a value" in result.stderr
+    assert "Traceback" not in result.stderr
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"s3cret" not in written + result.stdout.encode() + result.stderr.encode()
+
+
+def test_an_augmentation_of_a_stranger_looks_nothing_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN", "s3cret")
+    text = "_target_: segexp.augment.Augmentation\noperations: []\nx: ${oc.env:TOKEN}\n"
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"a\.yaml: holds a value to be looked up") as error:
+        load_augment(tmp_path / "a.yaml")
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_secret_that_was_typed_as_a_reference_is_recorded_as_typed():
+    changed = {"trainer.mlflow": (False, "http://user:s3cret@host"), "trainer.lr": (0.1, 0.2)}
+    typed = {"trainer.mlflow": "${oc.env:URI}", "trainer.lr": "0.2"}
+    assert as_typed(changed, typed) == {"trainer.mlflow": (False, "${oc.env:URI}"), "trainer.lr": (0.1, 0.2)}
+
+
+def test_generated_images_of_a_strangers_ranges_stay_bounded(tmp_path):
+    (tmp_path / "r.yaml").write_text("task: vesicle\nranges: {psf: [1.1, 1.0e+9]}\n")
+    with pytest.raises(InputError, match=r"r\.yaml: psf must be .* at most"):
+        read_ranges(tmp_path / "r.yaml", "vesicle")
+
+
+@pytest.mark.parametrize(
+    "setting", ["trainer.num_workers=100000", "task.min_size=99999999999", "task.classes=['../x']"]
+)
+def test_settings_have_bounds(setting):
+    with (
+        initialize_config_dir(str(conf_dir()), version_base="1.3"),
+        pytest.raises(InputError, match=setting.split("=")[0]),
+    ):
+        config.read(compose("config", ["task=vesicle", "output_dir=x", setting]))
+
+
+def test_each_promise_names_tests_that_exist():
+    """docs/security.md says by which test each promise is held."""
+    root = Path(__file__).parent.parent
+    table = (root / "docs" / "security.md").read_text(encoding="utf-8").split("## A run that is resumed")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 15
+    known = {}
+    for path in (root / "tests").rglob("test_*.py"):
+        names = re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        known[path.relative_to(root).as_posix()] = names
+    every = {name for names in known.values() for name in names}
+    for *_, cell in rows:
+        named = re.findall(r"`(test_\w+|tests/[\w/.]+)`", cell)
+        assert named, cell
+        for name in named:
+            assert name in every or name in known, name
+
+
 # metadata
 
 
@@ -413,8 +477,6 @@ def test_a_name_is_text_on_a_page_and_in_a_terminal(tmp_path, monkeypatch, capsy
 
 
 def test_commands_are_never_given_to_a_shell():
-    from pathlib import Path
-
     source = "\n".join(path.read_text() for path in Path(segexp.__file__).parent.rglob("*.py"))
     assert not re.search(
         r"shell\s*=\s*True|os\.system\(|os\.popen\(|(?<![.\w])(eval|exec)\(|pickle\.load|yaml\.load\(", source

@@ -186,7 +186,7 @@ def describe(
         "overrides": list(overrides),
         "cwd": str(Path.cwd()),
         "monitor": cfg.task.monitor,
-        "changed": _as_typed(differences(cfg), settings_of(overrides)),
+        "changed": as_typed(differences(cfg), settings_of(overrides)),
         "folder": str(folder.absolute()),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "seed": cfg.seed,
@@ -206,7 +206,7 @@ def describe(
     }
 
 
-def _as_typed(changed: dict[str, tuple[Any, Any]], typed: dict[str, str]) -> dict[str, tuple[Any, Any]]:
+def as_typed(changed: dict[str, tuple[Any, Any]], typed: dict[str, str]) -> dict[str, tuple[Any, Any]]:
     """Changed settings with what was looked up, in the environment say, as it was typed: it may be a secret."""
     return {
         name: (before, typed[name] if "${" in typed.get(name, "") else now) for name, (before, now) in changed.items()
