@@ -95,9 +95,15 @@ def test_train_writes_the_run_folder_and_its_first_line_says_generated(tmp_path)
         (["task=vesicle", "data.root=nowhere"], "no such folder"),
         (["task=vesicle", "trainer.device=cuda:7"], "trainer.device=cuda:7"),
         (["resume=nowhere"], "last.pth"),
+        (["task=vesicle", "trainer.num_workers=100000"], "trainer.num_workers=100000: wanted"),
+        (["task=vesicle", "trainer.batch_size=4.0"], "trainer.batch_size=4.0: wanted a whole number or auto"),
+        (["task=vesicle", "data.root="], "nothing stands behind the ="),
+        (["task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; wanted a folder"),
+        (["-m", "task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; wanted a folder"),
     ],
 )
 def test_mistakes_end_with_one_message_and_no_traceback(tmp_path, arguments, words):
+    (tmp_path / "file").touch()
     result = script("train.py", *arguments, cwd=tmp_path)
     assert result.returncode in (1, 2)
     assert words in result.stderr
@@ -209,7 +215,7 @@ def test_shim_defaults_are_the_older_readmes():
     more = overrides("vesicle", [*folder_flags(Path("d")), "-m", "--batch_size", "8", "seed=1,2", "--device", "cuda:1"])
     assert "trainer.batch_size=8" in more
     assert f"trainer.device={quote('cuda:1')}" in more
-    assert more[-2:] == ["seed=1,2", "-m"]
+    assert more[-2:] == ["-m", "seed=1,2"]
 
 
 def test_shim_mistakes(tmp_path):

@@ -61,9 +61,7 @@ def overrides(task: str, arguments: list[str]) -> list[str]:
         "trainer.device": quote(getattr(known, "device", "auto")),
         "output_dir": quote(known.output_dir),
     }
-    # Hydra wants its overrides together, before flags of its own such as -m
-    plain = [argument for argument in rest if not argument.startswith("-")]
-    return [f"task={task}", *(f"{k}={v}" for k, v in keys.items()), *plain, *(a for a in rest if a.startswith("-"))]
+    return [f"task={task}", *(f"{k}={v}" for k, v in keys.items()), *rest]
 
 
 def train_with_flags(task: str) -> None:

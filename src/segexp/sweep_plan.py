@@ -17,20 +17,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from segexp.assembly import assemble, finish
-from segexp.config import RunConfig, conf_dir, read
-from segexp.config.overrides import with_seeds
+from segexp.config import RunConfig, read
+from segexp.config.compose import sources
+from segexp.config.overrides import command_line
 from segexp.data.pairs import Sample
 from segexp.distributed import ALONE
-from segexp.errors import InputError
 from segexp.parts import total_steps
 from segexp.results import PICTURES
 from segexp.run import TrainingRun
@@ -123,24 +122,24 @@ def wall_seconds(jobs: Sequence[float], at_once: int) -> float:
     return max(free)
 
 
-def plan_sweep(arguments: list[str], steps: int = 4, at_once: int | None = None) -> SweepPlan:
+def plan_sweep(
+    arguments: list[str], steps: int = 4, at_once: int | None = None, config_dir: str | None = None
+) -> SweepPlan:
     """Measure each kind of job that `arguments` (a sweep's command line) ask for, and add up.
 
     Args:
         arguments: Hydra overrides, ``-m`` or not.
         steps: measured steps a kind, after a first one that is not counted.
         at_once: jobs that run at the same time; None: as the launcher's settings say.
+        config_dir: a folder of further options.
     """
-    words = [word for word in with_seeds(arguments) if word not in ("-m", "--multirun")]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        try:
-            parsed = OverridesParser.create().parse_overrides(words)
-            own = [word for word, override in zip(words, parsed, strict=True) if is_hydras(override)]
-            hydra = compose("config", [*own, *_first(parsed), "output_dir=none"], return_hydra_config=True).hydra
-            batches, count = job_overrides([override for override in parsed if not is_hydras(override)], hydra)
-            configs = [read(compose("config", [*batch, "output_dir=none"])) for batch in batches]
-        except HydraException as error:
-            raise InputError(str(error)) from None
+    words = [word for word in command_line(["--multirun", *arguments]) if word != "--multirun"]
+    with sources(config_dir):
+        parsed = OverridesParser.create().parse_overrides(words)
+        own = [word for word, override in zip(words, parsed, strict=True) if is_hydras(override)]
+        hydra = compose("config", [*own, *_first(parsed), "output_dir=none"], return_hydra_config=True).hydra
+        batches, count = job_overrides([override for override in parsed if not is_hydras(override)], hydra)
+        configs = [read(compose("config", [*batch, "output_dir=none"])) for batch in batches]
     at_once = at_once or _places(hydra)
     own_process = not hydra.launcher._target_.endswith("BasicLauncher")
     startup = import_seconds() if own_process else 0.0

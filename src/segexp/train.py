@@ -6,6 +6,7 @@
 import errno
 import functools
 import os
+import shlex
 import sys
 import traceback
 from contextlib import ExitStack
@@ -14,17 +15,17 @@ from pathlib import Path
 
 import hydra
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from segexp import __version__
 from segexp.assembly import run
 from segexp.config import conf_dir, read
-from segexp.config.overrides import quote, with_folds, with_resume, with_seeds, with_sweep
+from segexp.config.compose import composed
+from segexp.config.overrides import command_line, one_job
 from segexp.data import splits
 from segexp.distributed import Ranks, join, launched, leave, share
 from segexp.errors import InputError
@@ -46,24 +47,29 @@ from segexp.training.stop import Pruned, Stopped, pass_on
 def main(arguments: list[str] | None = None) -> float | None:
     """Run Hydra on `arguments` (default: the command line); returns the monitored score of the last job.
 
-    Exits with 1 where the settings or files do not fit, with 128 + its number where a signal stopped the run. Under
-    ``torchrun`` this is one of several processes that train one model.
+    Flags and overrides may come in any order. Exits with 1 where the settings or files do not fit, with 128 + its
+    number where a signal stopped the run. Under ``torchrun`` this is one of several processes that train one model.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "--version" in arguments:
+        print(f"segexp {__version__}")
+        return None
     try:
-        arguments = with_sweep(with_resume(with_folds(with_seeds(arguments))))
+        arguments = command_line(arguments)
     except InputError as error:
         sys.exit(f"error: {error}")
     flags = {argument.partition("=")[0] for argument in arguments}
-    asks = {"-h", "--help", "-c", "--cfg", "-i", "--info"} & flags
-    if asks and not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
-        arguments = [*arguments, "task=vesicle"]  # Hydra composes before it helps, and fails without a task
+    asks = {"--help", "--hydra-help", "--cfg", "--info", "--shell-completion"} & flags
+    if asks:
+        arguments = one_job(arguments)
+        if not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
+            arguments = [*arguments, "task=vesicle"]  # Hydra composes before it helps, and fails without a task
     if not asks and not launched():
         launch(arguments)
     ranks = join()
     named = {"output_dir", "hydra.sweep.dir", "hydra.run.dir"} & flags
     now = share(ranks, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
-    if {"-m", "--multirun"} & flags and not named:
+    if "--multirun" in flags and not asks and not named:
         # where the task itself is swept, output_dir would name a folder a task, and none before the first job
         arguments = [*arguments, f"hydra.sweep.dir=runs/sweep/{now}"]
     elif ranks.world > 1 and not named:  # each process has a clock of its own
@@ -104,6 +110,8 @@ def launch(arguments: list[str]) -> None:
 def job(cfg: DictConfig) -> float:
     """One run, or one job of a sweep: there a failure is written to its folder and the sweep goes on."""
     settings, ranks = HydraConfig.get(), join()
+    if settings.job.chdir:  # relative paths are those of the command all the same
+        os.chdir(settings.runtime.cwd)
     # unresolved: a folder called ${x} is a name and not a reference
     runtime = OmegaConf.to_container(settings.runtime, resolve=False)
     folder = Path(runtime["output_dir"])  # type: ignore[index,call-overload]
@@ -121,13 +129,20 @@ def job(cfg: DictConfig) -> float:
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            sys.exit(f"error: {error.filename or folder}: {error.strerror}; wanted a folder you may write to")
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        sys.exit(f"error: {folder}: {error.strerror}. Make room, then: python train.py resume={quote(str(folder))}")
+        sys.exit(f"error: {folder}: {error.strerror}. Make room, then: {resume_command(folder)}")
     except Stopped as stopped:
         if ranks.first:
-            print(f"{stopped}; the state is saved. Go on with: python train.py resume={quote(str(folder))}")
+            print(f"{stopped}; the state is saved. Go on with: {resume_command(folder)}")
         sys.exit(128 + stopped.number)
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to go on with a run, as a shell takes it."""
+    return shlex.join(["python", "train.py", f"resume={folder}"])
 
 
 def goes_on(settings: HydraConf, folder: Path) -> bool:
@@ -227,13 +242,9 @@ def axes() -> list[str]:
     return [override.get_key_element().lstrip("+") for override in parsed if override.is_sweep_override()]
 
 
-def preview_run(arguments: list[str], samples: int) -> Picture:
+def preview_run(overrides: list[str], samples: int, config_dir: str | None = None) -> Picture:
     """The picture of `segexp preview` for the run that these overrides describe; nothing is trained or written."""
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = read(compose("config", [*arguments, "output_dir=none"]))
-    except HydraException as error:
-        raise InputError(str(error)) from None
+    cfg = composed(overrides, config_dir)
     train_samples, _ = read_data(cfg, print, checks=False)
     return picture(build_augment(cfg), train_samples, cfg, samples, build_mix(cfg, torch.device("cpu")))
 

@@ -1,5 +1,8 @@
 """Any value survives Hydra's override grammar."""
 
+import json
+import re
+
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from segexp.config.overrides import quote, with_folds, with_resume, with_seeds, with_sweep
+from segexp.config.overrides import command_line, one_job, quote, with_folds, with_resume, with_seeds, with_sweep
 from segexp.errors import InputError
 
 HARD = [
@@ -175,3 +178,55 @@ def test_what_a_stored_run_would_look_up_or_report_to_has_to_be_given_anew(tmp_p
 @pytest.mark.parametrize("stored", [f"data.root={quote('${x}')}", "trainer.mlflow=true", "trainer.mlflow=null"])
 def test_what_only_looks_like_it_is_taken(tmp_path, stored):
     assert stored in with_resume([f"resume={stopped_run(tmp_path, [stored])}"])
+
+
+def test_relative_folders_of_a_run_are_those_of_where_it_was_started(tmp_path, monkeypatch):
+    start, said = tmp_path / "start é", []
+    (start / "set, 1").mkdir(parents=True)
+    folder = stopped_run(tmp_path / "run", ["task=vesicle", "data.root='set, 1'", "data.split=gone", "trainer.lr=0.01"])
+    (folder / "run.json").write_text(json.dumps({"cwd": str(start)}))
+    monkeypatch.chdir(tmp_path)
+    place = quote(str(folder))
+    there = f"data.root={quote(str(start / 'set, 1'))}"
+    rest = ["data.split=gone", "trainer.lr=0.01", f"resume={place}", f"output_dir={place}"]
+    assert with_resume([f"resume={folder}"], said.append) == ["task=vesicle", there, *rest]
+    assert said == [f"data.root: {start / 'set, 1'}, as where the run was started"]
+    assert with_resume([f"resume={folder}", "data.root=new"], said.append)[-1] == "data.root=new"
+    assert len(said) == 1
+    monkeypatch.chdir(start)
+    assert with_resume([f"resume={folder}"])[1] == "data.root='set, 1'"
+    (folder / "run.json").write_text("[")
+    assert with_resume([f"resume={folder}"])[1] == "data.root='set, 1'"
+
+
+def test_a_run_with_options_of_ones_own_wants_their_folder_named_again(tmp_path):
+    folder = stopped_run(tmp_path / "a run", ["task=nucleus"])
+    sources = [{"provider": "command-line", "path": "/my lab"}, {"provider": "main", "path": "/conf"}]
+    stored = {"hydra": {"runtime": {"config_sources": sources}, "job": {"config_name": "config"}}}
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(stored))
+    with pytest.raises(InputError, match=re.escape(f"segexp train --config-dir '/my lab' 'resume={folder}'")):
+        with_resume([f"resume={folder}"])
+    assert with_resume(["--config-dir=lab", f"resume={folder}"])[:2] == ["--config-dir=lab", "task=nucleus"]
+    stored["hydra"]["job"]["config_name"] = "other"
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(stored))
+    with pytest.raises(InputError, match="--config-name other"):
+        with_resume(["--config-dir=lab", f"resume={folder}"])
+    for broken in ("[", "hydra: 3", "", "hydra: {runtime: {config_sources: [1]}}"):
+        (folder / ".hydra" / "hydra.yaml").write_text(broken)
+        assert with_resume([f"resume={folder}"])[0] == "task=nucleus"
+
+
+def test_a_whole_command_line_in_any_order(tmp_path):
+    folder = stopped_run(tmp_path / "é, 1", ["task=vesicle"])
+    place = quote(str(folder))
+    assert command_line(["trainer.steps=4", f"resume={folder}", "--cfg", "job"]) == [
+        *["--cfg=job", "task=vesicle", f"resume={place}", f"output_dir={place}", "trainer.steps=4"]
+    ]
+    assert command_line(["task=a", "trainer.seeds=2", "data.root=é,b", "output_dir=a,b"]) == [
+        *["--multirun", "task=a", "data.root='é',b", "output_dir='a,b'", "seed=0,1"]
+    ]
+
+
+def test_the_first_job_of_a_sweep():
+    sweep = ["--multirun", "--cfg=job", "task=a,b", "seed=range(3,9)", "trainer.lr=interval(0.1,1)", "x=[1,2]"]
+    assert one_job(sweep) == ["--cfg=job", "task=a", "seed=3", "trainer.lr=0.1", "x=[1,2]"]

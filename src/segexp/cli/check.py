@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.overrides import ConfigDir, overrides_of
 from segexp.cli.places import file_to_write, write_file
 
 
@@ -19,6 +20,7 @@ def check(
     html: Annotated[
         Path | None, typer.Option(help="Write a page with pictures of what is odd.", show_default=False)
     ] = None,
+    config_dir: ConfigDir = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: the cores.", show_default=False)] = None,
 ) -> None:
     """Look through a data set before training: every fault with its file, what is odd, what would suit it.
@@ -36,12 +38,13 @@ def check(
     from segexp.check.text import print_report
     from segexp.config.dataset import dataset
 
-    overrides = list(context.args)
+    words = list(context.args)
     if directory is not None and "=" in directory and not Path(directory).exists():
-        overrides, directory = [directory, *overrides], None
+        words, directory = [directory, *words], None
+    overrides = overrides_of(words)
     if html is not None:
         file_to_write(html, (".html", ".htm"), flag="--html")
-    root, splits, held, wanted = dataset(directory, overrides)
+    root, splits, held, wanted = dataset(directory, overrides, config_dir)
     screen = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:

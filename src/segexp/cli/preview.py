@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.overrides import ConfigDir, overrides_of
 from segexp.cli.places import file_to_write, write_file
 
 
@@ -12,6 +13,7 @@ def preview(
     context: typer.Context,
     output: Annotated[Path, typer.Option(help="The picture to write.")] = Path("preview.png"),
     samples: Annotated[int, typer.Option(min=1, help="Rows.")] = 4,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Show the augmentation of a run before it trains: a row a sample, a column an operation. Takes Hydra overrides.
 
@@ -21,5 +23,5 @@ def preview(
     from segexp.train import preview_run
 
     file_to_write(output, (".png",))
-    write_file(output, encode_png(preview_run(context.args, samples)))
+    write_file(output, encode_png(preview_run(overrides_of(context.args), samples, config_dir)))
     print(output)

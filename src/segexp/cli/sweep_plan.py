@@ -4,11 +4,14 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.overrides import ConfigDir
+
 
 def sweep_plan(
     context: typer.Context,
     steps: Annotated[int, typer.Option(min=1, help="Measured steps of each kind of job.")] = 4,
     jobs: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; without it, what the launcher says.")] = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Estimate how long a sweep takes and what it writes, from a few steps of each kind of its jobs. Nothing is kept.
 
@@ -23,7 +26,7 @@ def sweep_plan(
     from segexp.sweep_plan import plan_sweep
     from segexp.training.runlog import clock
 
-    plan = plan_sweep(context.args, steps, jobs)
+    plan = plan_sweep(context.args, steps, jobs, config_dir)
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, header_style="bold")
     for name in ("jobs", "a step", "a validation", "a job", "its disk"):

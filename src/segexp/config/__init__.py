@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import re
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import torch
@@ -126,11 +127,21 @@ def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T |
         return None
 
 
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "null",
+    int | str: "a whole number or auto",
+    bool | str: "true, false or an address",
+}
+
+
 def _in_words(kind: Any) -> str:
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    if kind in words:
-        return words[kind]
-    if type(None) in get_args(kind):
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if isinstance(kind, UnionType):
         return " or ".join(_in_words(part) for part in get_args(kind))
     return "a list such as [a, b]"
 

@@ -5,12 +5,10 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-
 from segexp.check.dataset import Wanted
 from segexp.check.scan import Folders, find_folders
-from segexp.config import RunConfig, conf_dir, read
+from segexp.config import RunConfig, conf_dir
+from segexp.config.compose import composed
 from segexp.config.differences import differences
 from segexp.config.folders import existing
 from segexp.config.overrides import quote
@@ -35,11 +33,17 @@ class DataSet(NamedTuple):
     wanted: Wanted
 
 
-def dataset(directory: str | None, overrides: list[str]) -> DataSet:
-    """The data set in a folder as typed, or in the folders that the overrides of a run name."""
-    cfg = _settings(tuple(overrides))
+def dataset(directory: str | None, overrides: list[str], config_dir: str | None = None) -> DataSet:
+    """The data set in a folder as typed, or in the folders that the overrides of a run name.
+
+    Args:
+        directory: the folder.
+        overrides: as `segexp.config.typed.as_typed` makes them.
+        config_dir: a folder of further options.
+    """
+    cfg = _settings(tuple(overrides), config_dir)
     if directory is not None and cfg.data.splits:
-        cfg = _settings((*overrides, f"data.root={quote(directory)}"))
+        cfg = _settings((*overrides, f"data.root={quote(directory)}"), config_dir)
     elif directory is not None:
         return DataSet(str(Path(directory).resolve()), find_folders(Path(directory)), (), wanted_of(cfg))
     if cfg.data.folders() is None:
@@ -49,13 +53,9 @@ def dataset(directory: str | None, overrides: list[str]) -> DataSet:
 
 
 @functools.cache
-def _settings(overrides: tuple[str, ...]) -> RunConfig:
+def _settings(overrides: tuple[str, ...], config_dir: str | None) -> RunConfig:
     task = () if any(word.startswith(("task=", "experiment=")) for word in overrides) else ("task=vesicle",)
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return read(compose("config", [*task, *overrides, "output_dir=none"]))
-    except HydraException as error:
-        raise InputError(str(error)) from None
+    return composed([*task, *overrides], config_dir)
 
 
 def choose_split(cfg: RunConfig, stored: Path | None = None) -> Split | None:

@@ -1,5 +1,6 @@
 """Where images come from and how files are read: the types and ranges of ``data.*``. The values are in `conf/data/`."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,4 +161,4 @@ class DataConfig(Checked):
 
 def existing(path: str) -> Path:
     """A path as typed; a leading ``~`` becomes the home folder unless such a file exists."""
-    return Path(path) if Path(path).exists() else Path(path).expanduser()
+    return Path(path if os.path.exists(path) else os.path.expanduser(path))

@@ -1,19 +1,42 @@
-"""Overrides as Hydra's command line takes them: quoting any value, and going on with a stopped run."""
+"""Overrides that stand for others: a run or a sweep that is resumed, repeats with several seeds, all folds."""
 
+import os
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.types import IntervalSweep
+
+from segexp.config.typed import GROUPS, READ, as_typed, flags_first, is_flag, literal, parsed, quote
 from segexp.errors import InputError
-from segexp.io.records import read_yaml
+from segexp.io.records import read_json, read_yaml
+
+__all__ = ["command_line", "one_job", "quote", "with_folds", "with_resume", "with_seeds", "with_sweep"]
 
 
-def with_resume(arguments: list[str]) -> list[str]:
-    """Replace ``resume=D`` by the settings that the run in D was started with, followed by those given now."""
+def command_line(arguments: Sequence[str], log: Callable[[str], None] = print) -> list[str]:
+    """What was typed after ``segexp train`` as Hydra takes it: flags in front, each one word, then overrides.
+
+    Args:
+        arguments: the words as typed.
+        log: is told what a resumed run takes over in another way than it was typed.
+    """
+    words = flags_first(arguments)
+    words = flags_first(with_folds(with_seeds(words)))
+    sweep = "--multirun" in words or any(word.startswith("sweep.resume=") for word in words)
+    return flags_first(with_sweep(with_resume(as_typed(words, sweep), log)))
+
+
+def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> list[str]:
+    """Replace ``resume=D`` by the settings that the run in D was started with, followed by those given now.
+
+    Relative paths among the stored settings mean what they meant where the run was started; `log` hears of each.
+    """
     given = [argument for argument in arguments if argument.startswith("resume=") and argument != "resume=null"]
     if not given:
         return arguments
-    folder = Path(given[-1].removeprefix("resume=").strip("'\"")).expanduser()
+    folder = Path(literal(given[-1])).expanduser()
     stored = folder / ".hydra" / "overrides.yaml"
     if not (folder / "last.pth").is_file() or not stored.is_file():
         raise InputError(f"resume={folder}: wanted a run folder with last.pth and .hydra/overrides.yaml in it")
@@ -24,13 +47,80 @@ def with_resume(arguments: list[str]) -> list[str]:
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         raise InputError(f"{stored}: wanted a list of overrides")
     overrides = [item for item in overrides if _is_harmless(item, stored, arguments)]
-    others = [argument for argument in arguments if argument not in given and not argument.startswith("output_dir=")]
+    flags = [argument for argument in arguments if is_flag(argument)]
+    others = [a for a in arguments if a not in given and not is_flag(a) and not a.startswith(_PLACES)]
+    _require_sources(folder, arguments)
     place = str(folder.absolute())
-    return [*overrides, f"resume={quote(place)}", f"output_dir={quote(place)}", *others]
+    placed = _from_where_it_started(folder, overrides, {word.partition("=")[0] for word in others}, log)
+    return [*flags, *placed, f"resume={quote(place)}", f"output_dir={quote(place)}", *others]
+
+
+def _from_where_it_started(
+    folder: Path, overrides: list[str], replaced: set[str], log: Callable[[str], None]
+) -> list[str]:
+    """Stored overrides with the relative paths of what is read made absolute, where the run was started elsewhere."""
+    try:
+        start = read_json(folder / "run.json")["cwd"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return overrides
+    if not isinstance(start, str) or not os.path.isabs(start) or start == os.getcwd():
+        return overrides
+    placed = []
+    for item in overrides:
+        key, _, value = item.partition("=")
+        if key not in READ or value in ("", "null"):
+            placed.append(item)
+            continue
+        there = os.path.join(start, literal(item))
+        if os.path.isabs(os.path.expanduser(literal(item))) or not os.path.exists(there):
+            placed.append(item)
+            continue
+        if key not in replaced:
+            log(f"{key}: {there}, as where the run was started")
+        placed.append(f"{key}={quote(there)}")
+    return placed
+
+
+def _require_sources(folder: Path, arguments: Sequence[str]) -> None:
+    """Refuse to resume a run that was made with files of another folder unless that folder is named again.
+
+    It is not taken from the run folder itself: that may come from somebody else, and a folder of settings may name
+    code to run.
+    """
+    try:
+        stored = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]
+        sources, name = stored["runtime"]["config_sources"], stored["job"]["config_name"]
+        found = {source["provider"]: source["path"] for source in sources}
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    wanted = []
+    if "command-line" in found and not any(word.startswith("--config-dir=") for word in arguments):
+        wanted += ["--config-dir", str(found["command-line"])]
+    if name not in (None, "config") and not any(word.startswith("--config-name=") for word in arguments):
+        wanted += ["--config-name", str(name)]
+    if wanted:
+        command = shlex.join(["segexp", "train", *wanted, f"resume={folder}"])
+        raise InputError(
+            f"resume={folder}: this run was started with {shlex.join(wanted)}; if you know the files there, type\n"
+            f"  {command}"
+        )
+
+
+def one_job(arguments: Sequence[str]) -> list[str]:
+    """The command line of a sweep's first job, for the flags that show settings and run nothing."""
+    words = []
+    for word in arguments:
+        override = None if is_flag(word) else parsed(word)
+        if override is not None and override.is_sweep_override() and not override.is_hydra_override():
+            value = override.value()
+            first = value.start if isinstance(value, IntervalSweep) else next(override.sweep_string_iterator())
+            words.append(f"{override.get_key_element()}={first}")
+        elif word != "--multirun":
+            words.append(word)
+    return words
 
 
 _SETTING = re.compile(r"[+~]{0,2}(?P<key>[A-Za-z_]\w*(?P<rest>([./]\w+)*))(=(?P<value>.*))?", re.DOTALL)
-_GROUPS = {"task", "data", "model", "augment", "trainer", "experiment"}
 _OPTION = re.compile(r"'?\w[\w-]*(/\w[\w-]*)*'?")
 
 
@@ -56,7 +146,7 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
     first = re.split(r"[./]", match["key"])[0]
     if first in ("hydra", "allow_targets", "resume", "output_dir", "sweep"):
         return False
-    group = first in _GROUPS and "." not in match["rest"]
+    group = first in GROUPS and "." not in match["rest"]
     if ("/" in match["rest"] and not group) or (group and not _OPTION.fullmatch(match["value"] or "")):
         raise refused
     looked_up = _REFERENCE.search(item) is not None
@@ -120,9 +210,9 @@ def with_sweep(arguments: list[str]) -> list[str]:
     ]
     if not given:
         return arguments
-    text = given[-1].removeprefix("sweep.resume=").strip("'\"")
+    text = literal(given[-1])
     folder = Path(text).expanduser()
-    places = [argument.partition("=")[2].strip("'\"") for argument in arguments if argument.startswith(_PLACES)]
+    places = [literal(argument) for argument in arguments if argument.startswith(_PLACES)]
     if not any(folder.glob("*/job.json")) and text not in places and not (folder / "multirun.yaml").is_file():
         raise InputError(
             f"sweep.resume={folder}: wanted the folder of a sweep, which holds multirun.yaml and a folder a job"
@@ -138,23 +228,3 @@ _PLACES = ("output_dir=", "hydra.sweep.dir=", "hydra.run.dir=")
 def multirun(arguments: list[str]) -> list[str]:
     """With the flag of a sweep, in front: Hydra wants its overrides together."""
     return arguments if {"-m", "--multirun"} & set(arguments) else ["-m", *arguments]
-
-
-def quote(value: str) -> str:
-    """A value that Hydra's override grammar reads back unchanged, whatever is in it.
-
-    Quotes are escaped, backslashes doubled only before a quote or the end (elsewhere Hydra keeps them), ``${`` escaped.
-    """
-    quoted, backslashes = "", 0
-    for index, character in enumerate(value):
-        if character == "\\":
-            backslashes += 1
-            continue
-        if character == "'":
-            quoted += "\\" * (2 * backslashes) + "\\'"
-        elif value.startswith("${", index):
-            quoted += "\\" * (2 * backslashes) + "\\$"
-        else:
-            quoted += "\\" * backslashes + character
-        backslashes = 0
-    return f"'{quoted}{chr(92) * (2 * backslashes)}'"

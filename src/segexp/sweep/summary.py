@@ -24,8 +24,13 @@ class SweepSummary(Callback):
     A single run passes it by. The exit code is 1 where a job failed.
     """
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Make the run's folder, or end with a line that says why it cannot be."""
+        make_folder(str(config.hydra.run.dir))
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Begin with no jobs, unless a sweep goes on."""
+        make_folder(str(config.hydra.sweep.dir))
         if not config.sweep.resume and not restarted(config.hydra):
             clear(Path(str(config.hydra.sweep.dir)))
 
@@ -38,6 +43,16 @@ class SweepSummary(Callback):
         """Print the jobs, best first, and end with exit code 1 where one is not done."""
         if not conclude(Path(str(config.hydra.sweep.dir))):
             sys.exit(1)
+
+
+def make_folder(folder: str) -> None:
+    """Make a folder for results; one that cannot be made ends the process with one line, which Hydra's own does not."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"error: output_dir={folder}: {error.strerror}; wanted a folder you may write to")
+    except ValueError as error:
+        sys.exit(f"error: output_dir={folder!r}: {error}; wanted a folder you may write to")
 
 
 def conclude(sweep: Path) -> bool:

@@ -1,0 +1,25 @@
+"""What the commands that look at a run's settings share: its overrides, and a folder of further options."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from segexp.errors import InputError
+
+ConfigDir = Annotated[
+    str | None,
+    typer.Option(
+        "--config-dir", "-cd", metavar="DIR", help="Holds options of your own: task/NAME.yaml.", show_default=False
+    ),
+]
+
+
+def overrides_of(words: Sequence[str]) -> list[str]:
+    """The words behind a command as Hydra takes them; `InputError` where one is a flag, or no override."""
+    from segexp.config.typed import as_typed, is_flag
+
+    for word in words:
+        if is_flag(word):
+            raise InputError(f"{word}: this command has no such flag (its --help lists them)")
+    return as_typed(words)
