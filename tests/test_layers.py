@@ -6,6 +6,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parent.parent / "src" / "segexp"
 FLOORS = [
     {"errors"},
+    {"terminal"},
     {"io"},
     {
         "models",

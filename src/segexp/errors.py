@@ -5,10 +5,17 @@ class InputError(ValueError):
     """Something the user gave (file, folder, setting) cannot be used.
 
     The message says what came, what was wanted and, where possible, what to type. Any other exception that reaches an
-    entry point is a bug and keeps its traceback.
+    entry point is a bug and keeps its traceback. Each argument is a line: a line break within one comes from the name
+    of a file and is spelt out, as are other control characters.
     """
+
+    def __str__(self) -> str:
+        return "\n".join(printable(str(line)).replace("\n", "\\n") for line in self.args)
 
 
 def printable(text: str) -> str:
     """Text that a terminal or a page shows as it is: control characters and broken bytes are spelt out."""
-    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if text.isprintable():
+        return text
+    fine = ("\n", "\N{NO-BREAK SPACE}", "\N{IDEOGRAPHIC SPACE}")
+    return "".join(c if c in fine or c.isprintable() else c.encode("unicode_escape").decode() for c in text)

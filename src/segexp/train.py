@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from segexp.search.command import job_verdict
 from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.entry import enter, restarted, settle
 from segexp.sweep.ledger import FAILED, GIVEN_UP, INTERRUPTED, PROGRESS, RUNNING, Teller, hold, read_job
+from segexp.terminal import open_streams, streams
 from segexp.training.mlflow_log import FILE as MLFLOW
 from segexp.training.stop import Pruned, Stopped, pass_on
 
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> float | None:
     Flags and overrides may come in any order. Exits with 1 where the settings or files do not fit, with 128 + its
     number where a signal stopped the run. Under ``torchrun`` this is one of several processes that train one model.
     """
+    open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--version" in arguments:
         print(f"segexp {__version__}")
@@ -84,8 +86,11 @@ def main(arguments: list[str] | None = None) -> float | None:
         scores.append(job(cfg))
         return scores[-1]
 
+    # a run's results are in its folder; of settings that are shown, the text is the result
+    shown = streams() if asks else nullcontext()
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(scored)()
+        with shown:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(scored)()
     finally:
         leave()
     return scores[-1] if scores else None
@@ -104,11 +109,13 @@ def launch(arguments: list[str]) -> None:
         return  # the schema says what is wrong with it
     if count > 1:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        sys.stdout.flush()
         os.execv(sys.executable, [*command, "-m", "segexp.train", *arguments])  # noqa: S606 a shell would reinterpret them
 
 
 def job(cfg: DictConfig) -> float:
     """One run, or one job of a sweep: there a failure is written to its folder and the sweep goes on."""
+    open_streams()  # in the process of a sweep's job, too
     settings, ranks = HydraConfig.get(), join()
     if settings.job.chdir:  # relative paths are those of the command all the same
         os.chdir(settings.runtime.cwd)

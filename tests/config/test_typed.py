@@ -147,6 +147,7 @@ def test_a_plus_before_a_group_is_forgiven():
         (["a=1", "--help", "~b"], ["--help", "a=1", "~b"]),
         (["-cn", "c", "x=1", "-cp", "d"], ["--config-path=d", "--config-name=c", "x=1"]),
         (["a=-1"], ["a=-1"]),
+        ([], []),
     ],
 )
 def test_flags_come_first(typed, expected):

@@ -47,8 +47,8 @@ def check_folders(
     report, _ = check_found("data", found, wanted, workers)
     if not report.ok:
         count = len(report.faults)
-        listed = "".join(f"\n  {fault.file}: {fault.message}" for fault in report.faults)
-        raise InputError(f"{count} fault{'s' if count > 1 else ''} in the data; nothing was trained{listed}")
+        listed = [f"  {fault.file}: {fault.message}" for fault in report.faults]
+        raise InputError(f"{count} fault{'s' if count > 1 else ''} in the data; nothing was trained", *listed)
     lines = []
     for warning in report.warnings[:SHOWN]:
         first = f" ({warning.files[0].file}{', ...' if len(warning.files) > 1 else ''})" if warning.files else ""

@@ -36,7 +36,7 @@ def print_report(report: Report, console: Console, more: str = "--json lists all
     """
 
     def say(text: str = "", style: str | None = None) -> None:
-        console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(text).replace("\n", "\\n"), style=style, markup=False, highlight=False, soft_wrap=True)
 
     if any(split.images or split.masks for split in report.splits.values()):
         console.print(_table(report.splits))

@@ -5,9 +5,11 @@ A command imports what it runs only when it runs, so that ``segexp --help`` is q
 
 import errno
 import sys
+from typing import Annotated
 
 import typer
 
+from segexp import __version__
 from segexp.cli.calibrate import calibrate
 from segexp.cli.check import check
 from segexp.cli.compare import compare
@@ -20,6 +22,7 @@ from segexp.cli.report import report
 from segexp.cli.sweep_plan import sweep_plan
 from segexp.cli.synthesize import synthesize
 from segexp.errors import InputError
+from segexp.terminal import streams
 
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 """What a disk or a folder may have against a file: nothing that is wrong with segexp."""
@@ -33,6 +36,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"segexp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _segexp(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """U-Nets for filaments and vesicles in microscopy."""
 
 
 @app.command(
@@ -65,6 +83,12 @@ def main() -> None:
         sys.argv[0] = "segexp train"
         train_main(arguments[1:])
         return
+    with streams():
+        run()
+
+
+def run() -> None:
+    """Run any command but ``train``."""
     try:
         app()
     except InputError as error:

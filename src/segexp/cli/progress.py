@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from segexp.cli.reading import in_options
+from segexp.errors import printable
 from segexp.inference.job import Result
 
 
@@ -39,7 +40,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def result(self, result: Result) -> None:
         """Print what became of a file."""

@@ -54,7 +54,7 @@ def read(cfg: DictConfig) -> RunConfig:
     for name, schema in sections.items():
         unknown += _unknown_keys(name, cfg[name], schema)
     if unknown:
-        raise InputError("\n".join(unknown))
+        raise InputError(*unknown)
     run = _typed("", {key: cfg[key] for key in top}, RunKeys, problems)
     parts = {name: _typed(name, cfg[name], schema, problems) for name, schema in sections.items()}
     nodes = {}
@@ -64,10 +64,10 @@ def read(cfg: DictConfig) -> RunConfig:
         try:
             check_node(nodes[name], name, allowed)
         except InputError as error:
-            problems.append(str(error))
+            problems += str(error).splitlines()
     if not problems and run is not None:
         return RunConfig(**parts, **nodes, seed=run.seed, allow_targets=run.allow_targets)  # type: ignore[arg-type]
-    raise InputError("\n".join(problems))
+    raise InputError(*problems)
 
 
 def _fields(schema: type) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T |
     try:
         return schema(**values)
     except InputError as error:
-        problems.append(str(error))
+        problems += str(error).splitlines()
         return None
 
 

@@ -23,7 +23,7 @@ class Checked:
     def __post_init__(self) -> None:
         problems = self.problems()
         if problems:
-            raise InputError("\n".join(problems))
+            raise InputError(*problems)
 
     def problems(self) -> list[str]:
         return []

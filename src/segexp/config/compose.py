@@ -33,7 +33,7 @@ def sources(config_dir: str | None = None) -> Iterator[None]:
                 Hydra.create_main_hydra2(task_name="segexp", config_search_path=path)
             yield
     except HydraException as error:
-        raise InputError(str(error)) from None
+        raise InputError(*str(error).splitlines()) from None
 
 
 def composed(overrides: Sequence[str], config_dir: str | None = None) -> RunConfig:

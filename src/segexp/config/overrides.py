@@ -101,8 +101,8 @@ def _require_sources(folder: Path, arguments: Sequence[str]) -> None:
     if wanted:
         command = shlex.join(["segexp", "train", *wanted, f"resume={folder}"])
         raise InputError(
-            f"resume={folder}: this run was started with {shlex.join(wanted)}; if you know the files there, type\n"
-            f"  {command}"
+            f"resume={folder}: this run was started with {shlex.join(wanted)}; if you know the files there, type",
+            f"  {command}",
         )
 
 

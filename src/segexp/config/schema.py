@@ -271,7 +271,7 @@ class TrainerConfig(Checked):
             try:
                 read()
             except InputError as error:
-                found.append(str(error))
+                found += str(error).splitlines()
         return found
 
     def seconds(self) -> float | None:

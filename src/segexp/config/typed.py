@@ -55,7 +55,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     followers = [*arguments[1:], ""]
     words = [
         "--info=all" if word in ("-i", "--info") and follower not in _INFO else word
-        for word, follower in zip(arguments, followers, strict=True)
+        for word, follower in zip(arguments, followers, strict=False)
     ]
     found = vars(get_args_parser().parse_intermixed_args(words))
     overrides = found.pop("overrides")

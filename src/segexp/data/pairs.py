@@ -374,7 +374,7 @@ def read_folder(
     samples, unreadable = read_samples(pairs, reading, keep, workers, normalization)
     faults += unreadable + settle_doubts(samples) + empty_faults(samples, mask_dir)
     if faults:
-        raise InputError("\n".join(faults))
+        raise InputError(*faults)
     return samples
 
 

@@ -54,7 +54,7 @@ def choose_split(
     pairs, faults, _ = find_pairs(folders["train_img_dir"], folders["train_mask_dir"], page)
     names = {pair.image.stem for pair in pairs}
     if not names:
-        raise InputError("\n".join(faults))
+        raise InputError(*faults)
     if stored is not None:
         return read_split(stored, names)
     if fold is not None:
@@ -96,7 +96,7 @@ def read_folders(
         faults += empty_faults(samples, place)
     if faults:
         count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the data"
-        raise InputError(f"{count}; nothing was trained\n  " + "\n  ".join(faults))
+        raise InputError(f"{count}; nothing was trained", *(f"  {fault}" for fault in faults))
     return parts["train"], parts["val"]
 
 

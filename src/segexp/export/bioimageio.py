@@ -233,7 +233,7 @@ def _describe(predictor: Predictor, folder: Path, callable_name: str, made: card
     with ValidationContext(root=folder, perform_io_checks=True):
         model = build_description(content)
     if isinstance(model, InvalidDescr):
-        raise InputError("the specification refuses the package:\n" + _faults(model.validation_summary))
+        raise InputError("the specification refuses the package:", *_faults(model.validation_summary).splitlines())
     return model
 
 
@@ -245,7 +245,7 @@ def _official_test(path: Path) -> Iterator[str]:
     for detail in summary.details:
         yield f"{detail.status}: {detail.name}"
     if summary.status != "passed":
-        raise InputError(f"bioimageio test: {summary.status}; no package was written\n{_faults(summary)}")
+        raise InputError(f"bioimageio test: {summary.status}; no package was written", *_faults(summary).splitlines())
     yield f"bioimageio test: {summary.status}"
 
 

@@ -72,7 +72,7 @@ def find_images(sources: Iterable[Path], output: OwnedFolder) -> Found:
         remarks.append(f"{len(written)} {what} not taken as {'an image' if one else 'images'}: {shown}")
     if not files:
         wanted = f"no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}"
-        raise InputError("\n".join([wanted, *remarks]))
+        raise InputError(wanted, *remarks)
     _require_own_names(files)
     return Found(files, remarks)
 

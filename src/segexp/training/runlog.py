@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from segexp.errors import printable
 from segexp.training import hparams
 from segexp.training.mlflow_log import MlflowLog
 from segexp.training.state import Scores, TrainState
@@ -59,7 +60,7 @@ class RunLog:
         self.folder, self.monitor, self.tell, self.mlflow = folder, monitor, tell, mlflow
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.tensorboard = SummaryWriter(str(folder))
-        self._file = _LogFile(folder / "train.log", encoding="utf-8")
+        self._file = _LogFile(folder / "train.log", encoding="utf-8", errors="backslashreplace")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         self.epochs = 0
         self._last_line = 0.0
@@ -120,6 +121,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Print a line and keep it in ``train.log``."""
+        text = printable(text)
         self.console.print(text, markup=False)
         self.record(text)
 

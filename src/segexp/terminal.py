@@ -1,0 +1,105 @@
+"""Standard output and error as they are: closed, full, of another encoding, or read by somebody who has left."""
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from segexp.errors import printable
+
+
+class _Sink(io.RawIOBase):
+    """The bytes of a standard stream. What cannot be written is dropped, and the first reason is kept."""
+
+    def __init__(self, number: int):
+        self.number = number
+        self.lost: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.number
+
+    def isatty(self) -> bool:
+        return self.lost is None and os.isatty(self.number)
+
+    def write(self, data: Any) -> int:
+        if self.lost is None:
+            try:
+                return os.write(self.number, data)
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                self.lost = error
+        return len(data)
+
+
+class _Text(io.TextIOWrapper):
+    """Text for a log: control characters, which may stand in the name of a file, are spelt out."""
+
+    def write(self, text: str) -> int:
+        super().write("\t".join(printable(part) for part in text.split("\t")))
+        return len(text)
+
+
+def open_streams() -> None:
+    """Replace standard output and error by streams that no letter and no reader stops; those replaced before stay.
+
+    A letter that the encoding lacks is spelt with a backslash. A closed stream swallows what is written. Where the
+    output is no terminal, control characters are spelt out: there, nobody wants to move a cursor.
+    """
+    for number in (0, 1, 2):  # a closed one would be given to the next file that is opened
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115
+        elif stream is getattr(sys, f"__{name}__") and _is_file(stream):
+            stream.flush()
+            kind = io.TextIOWrapper if stream.isatty() else _Text
+            lines = number == 2 or stream.line_buffering or stream.write_through
+            buffer = io.BufferedWriter(_Sink(number))
+            setattr(sys, name, kind(buffer, stream.encoding, "backslashreplace", line_buffering=lines))
+
+
+def _is_file(stream: Any) -> bool:
+    """Whether a stream writes bytes to a file or pipe; not so the console of Windows, or what a test puts there."""
+    buffer = getattr(stream, "buffer", None)
+    return isinstance(getattr(buffer, "raw", buffer), io.FileIO)
+
+
+@contextmanager
+def streams() -> Iterator[None]:
+    """`open_streams`, and at the end exit code 1 where what was printed did not get to where it was sent.
+
+    A reader who left, as ``head`` does, had enough: that is no fault.
+    """
+    open_streams()
+    code: object = None
+    try:
+        yield
+    except SystemExit as ended:
+        code = ended.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
+    lost = _lost()
+    if lost is not None and lost.errno not in (errno.EPIPE, errno.EBADF) and not code:
+        print(f"error: standard output: {lost.strerror}; what was printed is not whole", file=sys.stderr)
+        code = 1
+    if code:
+        sys.exit(code)  # type: ignore[arg-type]
+
+
+def _lost() -> OSError | None:
+    """Why standard output was not written whole; None where it was."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw.lost if isinstance(raw, _Sink) else None

@@ -1,0 +1,65 @@
+"""Standard output that is closed, full, of another encoding or no longer read: real processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segexp.errors import InputError, printable
+
+WORK = "from segexp.terminal import streams\nimport sys\nwith streams():\n    "
+
+
+def python(work, **more):
+    return subprocess.run([sys.executable, "-c", WORK + work], capture_output="stdout" not in more, **more)
+
+
+def test_letters_that_the_encoding_lacks_are_spelt():
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    result = python("print('é 細 \\udcff')", env=environment)
+    assert (result.returncode, result.stdout.strip()) == (0, b"\xe9 \\u7d30 \\udcff")
+
+
+def test_control_characters_do_not_reach_a_log():
+    result = python("print('a\\x1b[2Jb\\rc\\td\\u202e'); sys.exit('no\\x1b')")
+    assert result.stdout.replace(b"\r\n", b"\n") == b"a\\x1b[2Jb\\rc\td\\u202e\n"
+    assert (result.returncode, result.stderr.strip()) == (1, b"no\\x1b")
+
+
+def test_a_message_shows_the_names_of_files_in_its_line():
+    error = InputError("evil\n\x1b[1mname: wanted", "another line")
+    assert str(error) == "evil\\n\\x1b[1mname: wanted\nanother line"
+    assert str(InputError(str(error.args[0]))) == "evil\\n\\x1b[1mname: wanted"
+    assert printable("\N{NO-BREAK SPACE}é細") == "\N{NO-BREAK SPACE}é細"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_output_is_said_and_no_success():
+    with open("/dev/full", "w") as full:
+        result = python("print('x' * 100000)", stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 1
+    assert result.stderr.decode().strip() == (
+        "error: standard output: No space left on device; what was printed is not whole"
+    )
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_reader_that_left_changes_no_exit_code(code):
+    command = [sys.executable, "-c", WORK + f"print('x' * 1000000); print('y', flush=True); sys.exit({code})"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == code
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's way to close")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_closed_output_is_no_file_that_is_opened_next(tmp_path, closed):
+    work = f"f = open({str(tmp_path / 'file')!r}, 'w'); print('out'); print('err', file=sys.stderr); f.write('mine')"
+    command = f"'{sys.executable}' -c \"$WORK\" {closed}"
+    result = subprocess.run(command, shell=True, env=os.environ | {"WORK": WORK + work}, capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "file").read_text() == "mine"
