@@ -82,20 +82,14 @@ def streams() -> Iterator[None]:
     A reader who left, as ``head`` does, had enough: that is no fault.
     """
     open_streams()
-    code: object = None
     try:
         yield
     except SystemExit as ended:
-        code = ended.code
-        if isinstance(code, str):
-            print(code, file=sys.stderr)
-            code = 1
+        if ended.code:
+            raise
     lost = _lost()
-    if lost is not None and lost.errno not in (errno.EPIPE, errno.EBADF) and not code:
-        print(f"error: standard output: {lost.strerror}; what was printed is not whole", file=sys.stderr)
-        code = 1
-    if code:
-        sys.exit(code)  # type: ignore[arg-type]
+    if lost is not None and lost.errno not in (errno.EPIPE, errno.EBADF):
+        sys.exit(f"error: standard output: {lost.strerror}; what was printed is not whole")
 
 
 def _lost() -> OSError | None:
