@@ -223,8 +223,11 @@ class Memory(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
+        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)}
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "cuda":
+                if tensor.untyped_storage()._cdata in given:
+                    continue  # a view; of what was there before, maybe
                 storage = tensor.untyped_storage()
                 self.held[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self.held = {key: entry for key, entry in self.held.items() if not entry[0].expired()}

@@ -8,7 +8,7 @@ Two routes give the same result. ``batched`` counts all tiles of all images in o
 look-ups; it runs on any device. ``opencv`` is the library's routine per image, and is what images in host memory take.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -98,11 +98,19 @@ def _equalize_batched(images: Tensor, limits: Tensor, grid: tuple[int, int], bin
     smallest = torch.uint8 if bins <= 256 else torch.int32
     levels = levels.to(smallest, memory_format=torch.contiguous_format).view(-1, height, width)
     padded, tile = _pad_to_grid(levels, grid)
+    pixels = tile[0] * tile[1]
     counts = _tile_histograms(padded, tile, grid, bins)
+    del padded
     limits = to_device(limits, device).repeat_interleave(channels, output_size=batch * channels)
-    tables = _lookup_tables(counts, limits, tile[0] * tile[1])
-    del padded, counts
-    return _interpolate(levels, tables, tile, grid).div_(bins - 1).view_as(images)
+    sums, *spread = _clipped_sums(counts, limits, pixels)
+    # few bins: all are mapped, then looked up. More bins than pixels: sums are looked up, and only those mapped
+    if bins <= pixels:
+        position = torch.arange(bins, device=device, dtype=torch.int32)
+        tables, spread = _new_levels(sums, position, *spread, bins, pixels), []
+    else:
+        tables = sums
+    result = _interpolate(levels, tables, [part.view(len(levels), *grid) for part in spread], tile, grid, bins)
+    return result.div_(bins - 1).view_as(images)
 
 
 def _pad_to_grid(levels: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
@@ -123,36 +131,44 @@ def _pad_to_grid(levels: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[i
 
 
 def _tile_histograms(padded: Tensor, tile: tuple[int, int], grid: tuple[int, int], bins: int) -> Tensor:
-    """Counts of levels per tile of (N, H, W): int32 (N, rows * columns, bins), by one scatter."""
+    """Counts of levels per tile of (N, H, W): int32 or int16 (N, rows * columns, bins), by one scatter."""
     number = len(padded)
     rows, columns = grid
+    # half the memory where there is much of it to go through
+    dtype = torch.int16 if tile[0] * tile[1] < min(bins, 2**15) else torch.int32
     down = torch.arange(rows, device=padded.device).repeat_interleave(tile[0], output_size=rows * tile[0])
     across = torch.arange(columns, device=padded.device).repeat_interleave(tile[1], output_size=columns * tile[1])
     first_bin = (down.unsqueeze(1) * columns + across) * bins
     slots = (padded + first_bin).view(number, -1)
-    counts = torch.zeros(number, rows * columns * bins, dtype=torch.int32, device=padded.device)
-    one = torch.ones((), dtype=torch.int32, device=padded.device)
+    counts = torch.zeros(number, rows * columns * bins, dtype=dtype, device=padded.device)
+    one = torch.ones((), dtype=dtype, device=padded.device)
     return counts.scatter_add_(1, slots, one.expand_as(slots)).view(number, rows * columns, bins)
 
 
-def _lookup_tables(counts: Tensor, limits: Tensor, pixels: int) -> Tensor:
-    """New level of every old one: float32 (N, T, bins), whole numbers in [0, bins - 1]; overwrites ``counts``.
+def _clipped_sums(counts: Tensor, limits: Tensor, pixels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Running sums of clipped counts, and how the excess is spread; overwrites ``counts``.
 
-    Counts (N, T, bins) of tiles of so many ``pixels`` are cut at ``limits`` (N,) times their mean, and the excess is
-    spread as OpenCV does it: every bin gets the same whole share, and what is left goes one by one to bins in even
-    steps from bin 0. A limit of 0 or less cuts nothing. Only the running sums are wanted, so shares and steps are added
-    to those.
+    Counts (N, T, bins) of tiles of so many ``pixels`` are cut at ``limits`` (N,) times their mean. A limit of 0 or less
+    cuts nothing. The excess is spread as OpenCV does it: every bin gets the same whole ``share``, and what is ``left``
+    goes one by one to bins in even ``steps`` from bin 0, all int32 (N, T, 1). Only running sums are wanted, so shares
+    and steps are added to those, by ``_new_levels``.
     """
     bins = counts.shape[-1]
-    highest = (limits * pixels / bins).floor().clamp_(1, pixels).where(limits > 0, pixels).to(torch.int32)
-    kept = counts.clamp_(max=highest.view(-1, 1, 1))
+    highest = (limits * pixels / bins).floor().clamp_(1, pixels).where(limits > 0, pixels).to(counts.dtype)
+    kept = torch.minimum(counts, highest.view(-1, 1, 1), out=counts)
     excess = pixels - kept.sum(dim=-1, keepdim=True, dtype=torch.int32)
     share = excess // bins
     left = excess - share * bins
-    step = (bins // left.clamp(min=1)).clamp_(min=1)
-    position = torch.arange(bins, device=counts.device, dtype=torch.int32)
-    total = kept.cumsum_(dim=-1).addcmul_(share, position + 1)
-    total.add_(position.div(step, rounding_mode="floor").add_(1).clamp_(max=left))
+    steps = (bins // left.clamp(min=1)).clamp_(min=1)
+    return kept.cumsum_(dim=-1), share, left, steps
+
+
+def _new_levels(
+    sums: Tensor, position: Tensor, share: Tensor, left: Tensor, steps: Tensor, bins: int, pixels: int
+) -> Tensor:
+    """New levels of the old ones in ``position``, whose clipped sums are ``sums``: float32, whole, in [0, bins - 1]."""
+    total = torch.addcmul(sums, share, position + 1)
+    total.add_(position.div(steps, rounding_mode="floor").add_(1).clamp_(max=left))
     return total.to(torch.float32).mul_((bins - 1) / pixels).round_().clamp_(0, bins - 1)
 
 
@@ -165,27 +181,42 @@ def _neighbours(size: int, tile: int, tiles: int, device: torch.device) -> tuple
     return before.clamp(min=0), (before + 1).clamp(max=tiles - 1), weight
 
 
-def _interpolate(levels: Tensor, tables: Tensor, tile: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Map levels (N, H, W) by the tables (N, T, bins) of the four tiles around each pixel: float32, whole numbers."""
+def _interpolate(
+    levels: Tensor, tables: Tensor, spread: list[Tensor], tile: tuple[int, int], grid: tuple[int, int], bins: int
+) -> Tensor:
+    """Map levels (N, H, W) by the four tiles around each pixel: float32, whole numbers.
+
+    Tables (N, T, bins) hold new levels or, where ``spread`` (each (N, rows, columns)) is given, sums to make them from.
+    """
     number, height, width = levels.shape
-    bins = tables.shape[-1]
     index = torch.int32 if tables.numel() < 2**31 else torch.int64
     above, below, lower = _neighbours(height, tile[0], grid[0], levels.device)
     left, right, righter = _neighbours(width, tile[1], grid[1], levels.device)
     lower = lower.unsqueeze(1)
     entries = tables.view(-1)
     first_of_image = torch.arange(0, tables.numel(), grid[0] * grid[1] * bins, device=levels.device, dtype=index)
-    first_of_image = first_of_image.view(number, 1, 1)
 
-    def between(row: Tensor) -> Tensor:
-        def mapped(column: Tensor) -> Tensor:
-            first_of_tile = (row.unsqueeze(1) * grid[1] + column).mul_(bins).to(index)
-            entry = (levels + first_of_tile).add_(first_of_image)
-            return entries.index_select(0, entry.view(-1)).view_as(levels)
+    def mapped() -> Iterator[Tensor]:
+        """By the tile above on the left, above on the right, below on the left, below on the right."""
+        entry, before = levels + first_of_image.view(number, 1, 1), torch.zeros((), dtype=index, device=levels.device)
+        for row in (above, below):
+            for column in (left, right):
+                first_of_tile = (row.unsqueeze(1) * grid[1] + column).mul_(bins).to(index)
+                entry.add_(first_of_tile - before)
+                before = first_of_tile
+                if not spread:
+                    yield entries.index_select(0, entry.view(-1)).view_as(levels)
+                    continue
+                found = entries.index_select(0, entry.view(-1)).view_as(levels)
+                of_tile = [part.index_select(1, row).index_select(2, column) for part in spread]
+                yield _new_levels(found, levels, *of_tile, bins, tile[0] * tile[1])
 
-        return mapped(left).mul_(1 - righter).add_(mapped(right).mul_(righter))
+    corners = mapped()
 
-    return between(above).mul_(1 - lower).add_(between(below).mul_(lower)).round_()
+    def between() -> Tensor:
+        return next(corners).mul_(1 - righter).add_(next(corners).mul_(righter))
+
+    return between().mul_(1 - lower).add_(between().mul_(lower)).round_()
 
 
 class RandomCLAHE(IntensityOperation):
