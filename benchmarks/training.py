@@ -61,14 +61,15 @@ class Stopwatch:
 class Trained:
     """The training half of a run: no files are written and nothing is validated."""
 
-    def __init__(self, source, augment, normalization: str):
+    def __init__(self, source, augment, normalization: str, device: torch.device = CPU, workers: int = 0):
         self.source, self.augment, self.normalization = source, augment, normalization
+        self.device, self.workers = device, workers
 
     def batches(self, first: Position) -> Iterator[Batch]:
-        return open_feed(self.source, first, CPU)
+        return open_feed(self.source, first, self.device, self.workers)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return prepare(batch, CPU, self.augment, self.normalization, 1, ALONE)
+        return prepare(batch, self.device, self.augment, self.normalization, 1, ALONE)
 
     def validate(self) -> Scores:
         return {"dice": 0.0}

@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from benchmarks.gpu.parts import compose, operations, recipe
 from torch import Tensor
 from torch._decomp import decomposition_table
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -25,13 +26,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gpu.parts import compose, operations, recipe
 from segexp.augment import Augmentation, clahe
 from segexp.config import build
 from segexp.losses import SegmentationLoss
 
 BANDWIDTH = {"H100": 3.35e12, "H200": 4.8e12}  # bytes a second, by the datasheet
 MATRIX_RATE = 990e12  # bf16 operations a second without sparsity, by the datasheet, of either
+STEP = (32, 256)  # crops and their side
 LAUNCH = 5e-6  # seconds of the processor for one operator in eager mode
 WAITS = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "masked_select", "unique", "to the CPU")
 NO_LAUNCH = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "lift_fresh", "device")
@@ -175,7 +176,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = table(options.batch, options.size)
     print(f"{options.batch} x 1 x {options.size} x {options.size}, float32, masks uint8\n")
-    print("| operation | launches | copies of the batch moved | peak, copies | bytes on an H100 | on an H200 | launches |")
+    print(
+        "| operation | launches | copies of the batch moved | peak, copies | bytes on an H100 | on an H200 | launches |"
+    )
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         cards = " | ".join(f"{row[card]:.2f} ms" for card in BANDWIDTH)
@@ -184,11 +187,14 @@ def main() -> None:
         if options.operators:
             copy = 4 * options.batch * options.size**2
             print("   ", ", ".join(f"{name} {moved / copy:.1f}" for name, moved in row["by"]))
-    print("\n| step of a bare network, 32 crops of 256x256, bf16 | operators | operations | GB | matrix units | bytes, H100 |")
+    print(f"\nA step of a bare network, {STEP[0]} crops of {STEP[1]}x{STEP[1]}, bf16\n")
+    print("| model | operators | operations | GB | matrix units | bytes, H100 |")
     print("|---|---|---|---|---|---|")
     for model in ("unet", "unet_fast"):
-        count, flops = step_count(model, 32, 256)
-        cells = f"{count.launches} | {flops / 1e12:.2f} T | {count.moved / 1e9:.1f} | {1e3 * flops / MATRIX_RATE:.1f} ms"
+        count, flops = step_count(model, *STEP)
+        cells = (
+            f"{count.launches} | {flops / 1e12:.2f} T | {count.moved / 1e9:.1f} | {1e3 * flops / MATRIX_RATE:.1f} ms"
+        )
         print(f"| {model} | {cells} | {1e3 * count.moved / BANDWIDTH['H100']:.1f} ms |")
 
 

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from unittest import mock
 
@@ -74,16 +74,11 @@ def operations() -> dict[str, nn.Module]:
 @contextmanager
 def device_route():
     """On the CPU: the route that images on a device take."""
-    homes = (operation, geometry, warp, clahe.__globals__)
-    patches = [mock.patch.object(home, "in_host_memory", lambda images: False) for home in homes[:3]]
-    patches.append(mock.patch.dict(homes[3], {"in_host_memory": lambda images: False}))
-    for patch in patches:
-        patch.start()
-    try:
+    homes = (operation.__dict__, geometry.__dict__, warp.__dict__, clahe.__globals__)
+    with ExitStack() as stack:
+        for home in homes:
+            stack.enter_context(mock.patch.dict(home, {"in_host_memory": lambda images: False}))
         yield
-    finally:
-        for patch in patches:
-            patch.stop()
 
 
 def micrographs(batch: int, size: int, device: torch.device, seed: int = 0) -> tuple[Tensor, Tensor]:

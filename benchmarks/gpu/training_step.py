@@ -1,0 +1,192 @@
+"""Steps of the real loop: not one wait outside logging steps, and what a step costs beside the bare network's."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from benchmarks.gpu.counting import Count
+from benchmarks.gpu.parts import Setting, compose, milliseconds, synchronize
+from benchmarks.gpu.product import command
+from benchmarks.gpu.product import run as run_command
+from benchmarks.training import Trained
+from torch.profiler import ProfilerActivity, profile
+
+from segexp.data.feed import open_feed
+from segexp.device import choose_precision, set_arithmetic
+from segexp.distributed import ALONE
+from segexp.parts import build_augment, build_learner, build_model, build_source, read_data
+from segexp.training.learner import Learner
+from segexp.training.loop import fit
+from segexp.training.schedule import Budget, Schedule
+from segexp.training.state import TrainState
+
+WARM_UP = 4
+SMALL = ("model.widths=[4,8]", "task.crop=32", "data.synthetic.size=64", "data.synthetic.train=4")
+LARGE = ("task.crop=256", "data.synthetic.size=384", "data.synthetic.train=24")
+
+
+class _Enough(Exception):
+    pass
+
+
+class Steps:
+    """A listener that makes every wait an error after some steps, and ends training after more."""
+
+    def __init__(self, device: torch.device, steps: int) -> None:
+        self.device, self.steps, self.taken = device, steps, 0
+        self.count = Count("cpu")
+
+    def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
+        self.taken += 1
+        if self.taken == WARM_UP:
+            if self.device.type == "cuda":
+                torch.cuda.set_sync_debug_mode("error")
+            else:
+                self.count.__enter__()
+        if self.taken == WARM_UP + self.steps:
+            raise _Enough
+
+    def close(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+        elif self.taken >= WARM_UP:
+            self.count.__exit__(None, None, None)
+
+    def epoch(self, *facts: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        print(text)
+
+
+def assemble(setting: Setting, *overrides: str) -> tuple[Learner, Trained]:
+    """The training half of a run on the device."""
+    words = [*(LARGE if setting.full else SMALL), "data.synthetic.val=1", *overrides]
+    cfg = compose(*words)
+    precision, _ = choose_precision(cfg.trainer.precision, setting.device)
+    set_arithmetic(precision, False)
+    samples, _ = read_data(cfg, lambda text: None, checks=False)
+    model = build_model(cfg, samples).to(setting.device).to(memory_format=torch.channels_last)
+    learner = build_learner(cfg, model, precision, ALONE)
+    source = build_source(cfg, samples, model, precision, ALONE, lambda text: None)
+    augment = build_augment(cfg).to(setting.device)
+    model.train()
+    return learner, Trained(source, augment, cfg.task.normalization, setting.device, cfg.trainer.num_workers)
+
+
+def waiting(setting: Setting) -> Iterator[tuple[str, Callable[[], dict]]]:
+    """Both tasks, images on the device and in memory, bf16 and fp16."""
+    precisions = ("bf16", "fp16") if setting.full else ("fp32",)
+    for task, cache, precision in itertools.product(("cytoskeleton", "vesicle"), ("device", "ram"), precisions):
+        words = (f"task={task}", f"data.cache={cache}", f"trainer.precision={precision}", "trainer.batch_size=4")
+        model = ("model=unet_fast", "trainer.ema=0.99") if setting.full else ()
+        yield f"{task}, cache={cache}, {precision}", partial(_waits, setting, (*words, *model))
+
+
+def _waits(setting: Setting, words: tuple[str, ...]) -> dict:
+    learner, run = assemble(setting, *words)
+    steps = Steps(setting.device, 20 if setting.full else 2)
+    schedule = Schedule(Budget(steps=1000), epoch_steps=500, lr=1e-3, log_every=1000)
+    try:
+        fit(learner, run, steps, TrainState(), schedule)
+    except _Enough:
+        pass
+    finally:
+        steps.close()
+    found = steps.count.waits()
+    return {
+        "ok": not found and steps.taken == WARM_UP + steps.steps,
+        "steps": steps.steps,
+        "waits": sum(found.values()),
+    }
+
+
+def costs(setting: Setting) -> Iterator[tuple[str, Callable[[], dict]]]:
+    """A step at growing batches, ways to compile it, and where images are kept."""
+    batches, models = ((32, 8, 128), ("unet", "unet_fast")) if setting.full else ((2,), ("unet",))
+    for model, batch, task in itertools.product(models, batches, ("cytoskeleton", "vesicle")):
+        if task == "vesicle" and batch != batches[0]:
+            continue
+        words = (f"model={model}", f"trainer.batch_size={batch}", f"task={task}", "data.cache=device")
+        yield f"{model}, {task}, batch {batch}", partial(_cost, setting, words, batch)
+    for cache in ("device", "ram", "disk"):
+        yield f"images a second, unet_fast, cache={cache}", partial(_cached, setting, cache, batches[0])
+    for way in ("default", "reduce-overhead") if setting.full else ():
+        words = (
+            "model=unet",
+            "trainer.batch_size=32",
+            "task=cytoskeleton",
+            "data.cache=device",
+            f"trainer.compile={way}",
+        )
+        yield f"unet, cytoskeleton, batch 32, compile={way}", partial(_cost, setting, words, 32)
+
+
+def _cost(setting: Setting, words: tuple[str, ...], batch: int) -> dict:
+    learner, run = assemble(setting, *words)
+    feed = open_feed(run.source, (0, 0), setting.device)
+    raw = next(feed)
+    images, targets = run.prepare(raw)
+    device, seconds = setting.device, 1.5 if setting.full else 0.05
+    bare = milliseconds(lambda: learner.step(images, targets, 1e-3), device, seconds)
+    augmented = milliseconds(lambda: learner.step(*run.prepare(raw), 1e-3), device, seconds)
+
+    def whole() -> None:
+        learner.step(*run.prepare(next(feed)), 1e-3)
+
+    loop = milliseconds(whole, device, seconds)
+    row = {"bare ms": bare, "augmented ms": augmented, "loop ms": loop, "images/s": 1e3 * batch / loop}
+    row["share of augmentation and input"] = 1 - bare / loop
+    if setting.full:
+        with profile(activities=[ProfilerActivity.CUDA]) as record:
+            for _ in range(5):
+                whole()
+            synchronize(device)
+        busy = sum(event.self_device_time_total for event in record.key_averages()) / 1e3 / 5
+        row["GPU busy share"] = busy / loop
+    goal = setting.full and words[0] == "model=unet" and batch == 32
+    return row | ({"goal": "share <= 0.05", "met": row["share of augmentation and input"] <= 0.05} if goal else {})
+
+
+def _cached(setting: Setting, cache: str, batch: int) -> dict:
+    place = Path(setting.folder) / "images"
+    if not place.exists():
+        count, size = ("32", "512") if setting.full else ("2", "64")
+        words = ["--train", count, "--val", "1", "--size", size, "--output", str(place)]
+        run_command(command("synthesize", "cytoskeleton", *words), place.with_suffix(".log"))
+    words = ["task=cytoskeleton", f"data.root={place}", f"data.cache={cache}", f"trainer.batch_size={batch}"]
+    workers = 8 if setting.full else 0
+    learner, run = assemble(
+        setting, *words, f"trainer.num_workers={workers}", *(("model=unet_fast",) if setting.full else ())
+    )
+    feed = run.batches((0, 0))
+    loop = milliseconds(
+        lambda: learner.step(*run.prepare(next(feed)), 1e-3), setting.device, 2.0 if setting.full else 0.05
+    )
+    return {"loop ms": loop, "images/s": 1e3 * batch / loop, "workers": workers if cache == "disk" else 0}
+
+
+def traces(setting: Setting) -> Iterator[tuple[str, Callable[[], dict]]]:
+    """One step of each task, as a trace for chrome://tracing or ui.perfetto.dev."""
+    for task in ("cytoskeleton", "vesicle"):
+        yield f"trace of a step, {task}", partial(_trace, setting, task)
+
+
+def _trace(setting: Setting, task: str) -> dict:
+    model = ("model=unet_fast", "trainer.batch_size=32") if setting.full else ("trainer.batch_size=2",)
+    learner, run = assemble(setting, f"task={task}", "data.cache=device", *model)
+    feed = run.batches((0, 0))
+    for _ in range(3):
+        learner.step(*run.prepare(next(feed)), 1e-3)
+    synchronize(setting.device)
+    both = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if setting.full else [])]
+    with profile(activities=both) as record:
+        learner.step(*run.prepare(next(feed)), 1e-3)
+        synchronize(setting.device)
+    path = Path(setting.folder) / f"step_{task}.json.gz"
+    record.export_chrome_trace(str(path))
+    times = sorted(record.key_averages(), key=lambda event: -event.self_device_time_total)[:8]
+    top = {event.key[:60]: round(event.self_device_time_total / 1e3, 3) for event in times} if setting.full else {}
+    return {"ok": path.stat().st_size > 0, "kB": path.stat().st_size // 1024, "slowest, ms": top}
