@@ -24,8 +24,11 @@ def run(out, *words):
     return answer, json.loads((out / "results.json").read_text())
 
 
-def test_every_stage_in_miniature(tmp_path):
-    names = [name for name in command.STAGES if name != "files"]  # three more processes: a slow test
+COMMANDS = ("training", "files")  # they start some ten processes
+
+
+def test_every_stage_without_commands_in_miniature(tmp_path):
+    names = [name for name in command.STAGES if name not in COMMANDS]
     answer, results = run(tmp_path, "--device", "cpu", "--minutes", "9", "--only", ",".join(names))
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert list(results["stages"]) == names
@@ -40,9 +43,12 @@ def test_every_stage_in_miniature(tmp_path):
 
 
 @pytest.mark.slow
-def test_files_in_miniature(tmp_path):
-    answer, results = run(tmp_path, "--device", "cpu", "--minutes", "9", "--only", "files")
+def test_commands_in_miniature(tmp_path):
+    answer, results = run(tmp_path, "--device", "cpu", "--minutes", "15", "--only", ",".join(COMMANDS))
     assert answer.returncode == 0, answer.stdout
+    assert results["stages"]["training"]["rows"]["two equal runs, and one after kill -9 and resume"][
+        "killed while it ran"
+    ]
     assert results["stages"]["files"]["rows"]["prediction of a large image"]["ok"]
 
 
