@@ -43,7 +43,7 @@ def calibrate(
     if not 0 <= minutes < 1e4:
         raise InputError(f"--minutes {minutes}: wanted 0 or more")
     picture = file_to_write(file_to_write(output, (".yaml", ".yml")).with_suffix(".png"))
-    files = find(images)
+    files = [path for path in find(images) if path.absolute() != picture.absolute()]  # of an earlier calibration
     parts = cut(files, size, most)
     print(f"{len(parts)} parts of {parts[0].shape[0]}x{parts[0].shape[0]} of {len(files)} images", flush=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("time left"), TimeRemainingColumn())

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segexp.cli.places import folder_to_write
+from segexp.cli.places import held_folder
 from segexp.errors import InputError
+from segexp.io.ownership import OwnedFolder
 
 if TYPE_CHECKING:
     from segexp.synthesis import Scene
+
+PARTS = ("train", "val")
 
 
 def synthesize(
@@ -38,6 +41,9 @@ def synthesize(
     ] = None,
     unfocused: Annotated[int, typer.Option(min=0, max=255, help="Mask value of objects out of focus.")] = 0,
     faint: Annotated[int, typer.Option(min=0, max=255, help="Mask value of objects too faint to be seen.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a set that segexp synthesize wrote there.")
+    ] = False,
     truth: Annotated[
         bool, typer.Option("--truth", help="Also write instance labels, tables of objects, centrelines, parameters.")
     ] = False,
@@ -54,8 +60,6 @@ def synthesize(
 
     if task not in synthesis.TASKS:
         raise InputError(f"task {task!r}: wanted one of {', '.join(synthesis.TASKS)}")
-    if any((output / part).exists() for part in ("train", "val")):
-        raise InputError(f"{output}: holds train/ or val/ already; choose another folder, or delete them")
     limits: dict[str, Any] = {} if ranges is None else read_ranges(ranges, task)
     if style:
         limits["style"] = style
@@ -66,34 +70,57 @@ def synthesize(
         synthesis.generate(task, 0, size, seed, foreground=foreground, **limits)  # draws nothing, checks all
     except ValueError as error:
         raise InputError(str(error)) from None
-    folder_to_write(output)
-    first = 0
-    for part, count in (("train", train), ("val", val)):
-        scenes = synthesis.generate_scenes(task, count, size, seed, first, foreground=foreground, **limits)
-        names = [f"{task}_{index:05}" for index in range(first, first + count)]
-        _write_part(output / part, names, scenes, truth)
-        first += count
+
+    def prepare(folder: OwnedFolder) -> OwnedFolder:
+        _require_room(folder, overwrite)
+        return folder
+
+    with held_folder(output, prepare) as folder:
+        for name in folder.names() if overwrite else ():
+            if name.startswith(tuple(f"{part}/" for part in PARTS)):
+                folder.remove(name)
+        first = 0
+        for part, count in (("train", train), ("val", val)):
+            scenes = synthesis.generate_scenes(task, count, size, seed, first, foreground=foreground, **limits)
+            names = [f"{task}_{index:05}" for index in range(first, first + count)]
+            _write_part(folder, part, names, scenes, truth)
+            first += count
     ignored = " task.ignore=255" if 255 in (unfocused, faint) else ""
     root = str(output) if re.fullmatch(r"[\w./-]+", str(output), re.ASCII) else quote(str(output))
     command = f"segexp train task={task} {shlex.quote(f'data.root={root}')}{ignored}"
     print(f"{train} + {val} images of {size}x{size} in {output}; train with: {command}")
 
 
-def _write_part(folder: Path, names: list[str], scenes: Iterable["Scene"], truth: bool) -> None:
+def _require_room(folder: OwnedFolder, overwrite: bool) -> None:
+    """Refuse a folder that holds a data set, but for one that segexp wrote, where it is to be replaced."""
+    if not any((folder.folder / part).exists() for part in PARTS):
+        return
+    if not overwrite:
+        raise InputError(
+            f"{folder.folder}: holds train/ or val/ already; choose another folder, or replace a set that segexp "
+            "synthesize wrote there with --overwrite"
+        )
+    there = [path for part in PARTS for path in sorted((folder.folder / part).rglob("*")) if not path.is_dir()]
+    folder.require_free(path.relative_to(folder.folder).as_posix() for path in there)
+
+
+def _write_part(folder: OwnedFolder, part: str, names: list[str], scenes: Iterable["Scene"], truth: bool) -> None:
     """Write scenes under their names: images, masks and, where asked for, all that is known of them."""
     import numpy as np
     import tifffile
 
     for kind in ("img", "mask", *(["truth"] if truth else [])):
-        (folder / kind).mkdir(parents=True)
+        (folder.folder / part / kind).mkdir(parents=True, exist_ok=True)
     for name, scene in zip(names, scenes, strict=True):
-        tifffile.imwrite(folder / "img" / f"{name}.tif", scene.image)
-        np.save(folder / "mask" / f"{name}.npy", scene.mask)
+        with folder.create(f"{part}/img/{name}.tif") as file:
+            tifffile.imwrite(file, scene.image)
+        with folder.create(f"{part}/mask/{name}.npy") as file:
+            np.save(file, scene.mask)
         if truth:
-            _write_truth(scene, folder / "truth" / name)
+            _write_truth(scene, folder, f"{part}/truth/{name}")
 
 
-def _write_truth(scene: "Scene", stem: Path) -> None:
+def _write_truth(scene: "Scene", folder: OwnedFolder, stem: str) -> None:
     """Write all that is known of an image beside `stem`: labels, objects, centrelines, style and parameters."""
     import json
 
@@ -103,11 +130,12 @@ def _write_truth(scene: "Scene", stem: Path) -> None:
     from segexp.synthesis import record
 
     few = len(scene.objects) < 65536
-    tifffile.imwrite(f"{stem}_labels.tif", scene.labels.astype("uint16" if few else "int32"), compression="zlib")
+    with folder.create(f"{stem}_labels.tif") as file:
+        tifffile.imwrite(file, scene.labels.astype("uint16" if few else "int32"), compression="zlib")
     rows = record.object_rows(scene)
-    Path(f"{stem}_objects.csv").write_text(write_rows(rows, record.columns(scene)), encoding="utf-8")
+    folder.write(f"{stem}_objects.csv", write_rows(rows, record.columns(scene)))
     facts = {"style": scene.style, "objects": len(rows), "out_of_focus": len(scene.unfocused)}
     text = json.dumps(facts | {"parameters": scene.parameters}, indent=1)
-    Path(f"{stem}_scene.json").write_text(text + "\n", encoding="utf-8")
+    folder.write(f"{stem}_scene.json", text + "\n")
     if record.has_centrelines(scene):
-        Path(f"{stem}_centrelines.geojson").write_text(json.dumps(record.centrelines(scene)), encoding="utf-8")
+        folder.write(f"{stem}_centrelines.geojson", json.dumps(record.centrelines(scene)))

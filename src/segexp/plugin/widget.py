@@ -26,6 +26,7 @@ from napari.utils.notifications import show_error
 
 from segexp.errors import InputError
 from segexp.inference.predictor import Predictor, load_model
+from segexp.io import atomic
 from segexp.measurements import Row, write_rows
 from segexp.plugin.pages import Found, segment
 
@@ -103,7 +104,11 @@ class SegmentWidget(Container):
 
     def save(self, path: Path) -> None:
         """Write the whole table as CSV."""
-        path.write_text(write_rows(self.rows), encoding="utf-8")
+        try:
+            atomic.write_text(path, write_rows(self.rows))  # the dialog has asked before a file is replaced
+        except OSError as error:
+            show_error(f"{path}: {error.strerror}; the table is not saved")
+            return
         self.status.value = f"{len(self.rows)} rows in {path}"
 
     def _layers_changed(self, _: Any = None) -> None:
