@@ -1,5 +1,6 @@
 """`segexp synthesize`: generated images with exact masks, as a data set."""
 
+import io
 import re
 import shlex
 from collections.abc import Iterable
@@ -112,10 +113,11 @@ def _write_part(folder: OwnedFolder, part: str, names: list[str], scenes: Iterab
     for kind in ("img", "mask", *(["truth"] if truth else [])):
         (folder.folder / part / kind).mkdir(parents=True, exist_ok=True)
     for name, scene in zip(names, scenes, strict=True):
-        with folder.create(f"{part}/img/{name}.tif") as file:
-            tifffile.imwrite(file, scene.image)
-        with folder.create(f"{part}/mask/{name}.npy") as file:
-            np.save(file, scene.mask)
+        image, mask = io.BytesIO(), io.BytesIO()  # NumPy's own errors on a full disk do not say what they are
+        tifffile.imwrite(image, scene.image)
+        np.save(mask, scene.mask)
+        folder.write(f"{part}/img/{name}.tif", image.getvalue())
+        folder.write(f"{part}/mask/{name}.npy", mask.getvalue())
         if truth:
             _write_truth(scene, folder, f"{part}/truth/{name}")
 
@@ -130,8 +132,9 @@ def _write_truth(scene: "Scene", folder: OwnedFolder, stem: str) -> None:
     from segexp.synthesis import record
 
     few = len(scene.objects) < 65536
-    with folder.create(f"{stem}_labels.tif") as file:
-        tifffile.imwrite(file, scene.labels.astype("uint16" if few else "int32"), compression="zlib")
+    labels = io.BytesIO()
+    tifffile.imwrite(labels, scene.labels.astype("uint16" if few else "int32"), compression="zlib")
+    folder.write(f"{stem}_labels.tif", labels.getvalue())
     rows = record.object_rows(scene)
     folder.write(f"{stem}_objects.csv", write_rows(rows, record.columns(scene)))
     facts = {"style": scene.style, "objects": len(rows), "out_of_focus": len(scene.unfocused)}
