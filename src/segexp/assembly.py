@@ -7,10 +7,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from segexp.data.pairs import Sample
 from segexp.data.sources import foreground_share
 from segexp.device import choose_device, choose_precision, set_arithmetic
 from segexp.distributed import Ranks, join, share
+from segexp.errors import InputError
+from segexp.evaluation.scoring import monitor_for
 from segexp.inference.predictor import Predictor
 from segexp.parts import (
     build_augment,
@@ -74,13 +77,13 @@ def run(
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell, mlflow))
         training = assemble(cfg, folder, ranks, stop, log, resume, overrides)
         log.begin(compared(cfg, training, overrides), list(axes))
-        state = TrainState()
+        state, monitor = TrainState(), training.monitor
         if resume:
             state = training.restore()
             log.resume(state.epoch)
-            best = state.best.get(cfg.task.monitor, 0)
-            log.say(f"resumed after epoch {state.epoch}, step {state.step}, best {cfg.task.monitor} {best:.4f}")
-        schedule = build_schedule(cfg, training.source.plan.steps)
+            best = f"best {monitor} {state.best[monitor]:.4f}" if monitor in state.best else "no validation yet"
+            log.say(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
+        schedule = build_schedule(cfg, training.source.plan.steps, monitor)
         state = fit(
             training.learner,
             training,
@@ -94,10 +97,12 @@ def run(
             foreground=sum(foreground_share(training.source.plan.samples)),
             hopeless=hopeless,
         )
-        score = state.best[cfg.task.monitor]
+        score = state.best[monitor]
         if ranks.first:
             score = finish(cfg, folder, training, state, log)
-        return share(ranks, score)
+        # where each job validates images of its own, a specificity must not be averaged with the others' Dice
+        comparable = monitor == cfg.task.monitor or not cfg.data.splits
+        return share(ranks, score) if comparable else float("nan")
 
 
 def assemble(
@@ -116,6 +121,12 @@ def assemble(
     precision, precision_reason = choose_precision(trainer.precision, device)
     set_arithmetic(precision, trainer.deterministic)
     train_samples, val_samples = read_data(cfg, log.say, folder, resume, checks=ranks.first)
+    monitor = log.monitor = monitor_for(val_samples, task.monitor)
+    if monitor != task.monitor:
+        log.say(
+            f"warning: no validation mask holds any foreground, so {task.monitor} is not defined: the best model is "
+            "chosen by specificity, the share of the background left alone (docs/evaluation.md)"
+        )
     mix = build_mix(cfg, device)
     torch.manual_seed(cfg.seed)
     model = build_model(cfg, train_samples)
@@ -138,14 +149,18 @@ def assemble(
         facts["data"]["generated"] = mix_facts(cfg)
     if ranks.first:
         write_json(folder / "run.json", facts)
-    model_facts = {key: facts[key] for key in ("task", "versions", "data", "model")} | {
-        "normalization": task.normalization,
-        "classes": list(task.classes),
-        "threshold": predictor.threshold,
-        "pixel_size": task.pixel_size,
-        "reading": cfg.reading().facts(),
-        "measure": asdict(task.measure),
-    }
+    model_facts: dict[str, Any] = (
+        {"run": uuid4().hex}
+        | {key: facts[key] for key in ("task", "versions", "data", "model")}
+        | {
+            "normalization": task.normalization,
+            "classes": list(task.classes),
+            "threshold": predictor.threshold,
+            "pixel_size": task.pixel_size,
+            "reading": cfg.reading().facts(),
+            "measure": asdict(task.measure),
+        }
+    )
 
     def show(index: int, sample: Sample, labels: NDArray) -> None:
         if index < trainer.pictures and ranks.first:
@@ -162,11 +177,12 @@ def assemble(
         facts=model_facts,
         say=log.say,
         show=show,
-        centreline=task.monitor == "cldice",
+        monitor=monitor,
         workers=trainer.num_workers,
         start_method=trainer.start_method,
         stop=stop,
         ranks=ranks,
+        records=tuple(name for name in (".hydra", "run.json") if (folder / name).exists()),
     )
 
 
@@ -202,6 +218,7 @@ def describe(
             "train": len(train),
             "val": len(val),
             "fingerprint": provenance.fingerprint([*train, *val]),
+            "contents": provenance.contents([*train, *val]),
         },
     }
 
@@ -242,11 +259,21 @@ def number_or_text(text: str) -> int | float | str:
 
 
 def finish(cfg: RunConfig, folder: Path, training: TrainingRun, state: TrainState, log: RunLog) -> float:
-    """Score the best model and write the results; returns its monitored score."""
-    val, scoring = training.val_samples, cfg.task.scoring()
+    """Score the best model and write the results; returns its monitored score.
+
+    `InputError` where the run folder was deleted meanwhile: model and scores are written by then.
+    """
+    val, scoring = training.val_samples, replace(cfg.task.scoring(), monitor=training.monitor)
+    training.settle_best(state)
     best = write_results(folder, training.best_path, training.predictor, val, state, scoring, log)
     show_report(folder, log)
-    return best[cfg.task.monitor]
+    missing = training.check_records()
+    if missing:
+        raise InputError(
+            f"{folder}: {missing} was deleted or moved while the run was at work, so the folder lacks what tells how "
+            f"the model was made. The best model and its scores are there: {training.best_path}"
+        )
+    return best[training.monitor]
 
 
 def show_report(folder: Path, log: RunLog) -> None:

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segexp.io.atomic import write_bytes
+
 TRUTH = (0, 200, 90)
 PREDICTION = (255, 60, 200)
 """Green and magenta as (red, green, blue): told apart with any common colour vision."""
@@ -63,4 +65,4 @@ def encode_png(picture: Picture) -> bytes:
 def write_png(path: str | Path, picture: Picture) -> None:
     """Write RGB (H, W, 3) or grey (H, W) uint8."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(encode_png(picture))
+    write_bytes(Path(path), encode_png(picture))

@@ -204,12 +204,19 @@ def build_source(
     size = crop_size(samples, task.crop, model.multiple)
     if trainer.batch_size == "auto":
         most = max(1, CropPlan(samples, size, 1, task.foreground, cfg.seed, mix=mix).steps // 4)
+        size = size_for_batch_norm(model, size, most, trainer.micro_batch)
         batch_size = find_batch_size(model, (cfg.data.channels, size, size), precision, most) * ranks.world
     else:
         batch_size = int(trainer.batch_size)
     if batch_size % ranks.world:
         raise InputError(
             f"trainer.batch_size={batch_size} over {ranks.world} processes: wanted a multiple of {ranks.world}"
+        )
+    wanted, size = size, size_for_batch_norm(model, size, batch_size // ranks.world, trainer.micro_batch)
+    if size > wanted:
+        say(
+            f"crops are {size}x{size}: a single one of {wanted}x{wanted} would leave one value to each batch norm at "
+            "the coarsest scale (model.norm=group takes smaller ones)"
         )
     plan = CropPlan(samples, size, batch_size, task.foreground, cfg.seed, ranks.rank, ranks.world, mix)
     if mix:
@@ -224,6 +231,17 @@ def build_source(
     return CropBatches(plan)
 
 
+def size_for_batch_norm(model: UNet, size: int, batch_size: int, micro_batch: int | None) -> int:
+    """The side of the crops, doubled where a batch norm would have to make statistics of one value.
+
+    That is so where one crop goes through the network at a time, the last part of a batch included, and the coarsest
+    scale is a single pixel.
+    """
+    part = min(micro_batch or batch_size, batch_size)
+    smallest = batch_size % part or part
+    return 2 * size if model.settings["norm"] == "batch" and smallest == 1 and size == model.multiple else size
+
+
 def _fits_on(device: torch.device, samples: list[Sample]) -> bool:
     """Whether the images take less than a third of the free memory of a GPU."""
     if device.type != "cuda" or any(sample.pixels is None for sample in samples):
@@ -232,15 +250,15 @@ def _fits_on(device: torch.device, samples: list[Sample]) -> bool:
     return pixel_memory(samples) < free / 3
 
 
-def build_schedule(cfg: RunConfig, epoch_steps: int) -> Schedule:
-    """What the loop does when."""
+def build_schedule(cfg: RunConfig, epoch_steps: int, monitor: str | None = None) -> Schedule:
+    """What the loop does when; `monitor` in place of the task's."""
     trainer = cfg.trainer
     return Schedule(
-        budget=Budget(total_steps(trainer.steps, trainer.epochs, epoch_steps), trainer.seconds()),
+        budget=Budget(trainer.steps, trainer.seconds(), trainer.epochs and trainer.epochs * epoch_steps),
         epoch_steps=epoch_steps,
         lr=trainer.lr,
         warmup=trainer.warmup,
-        monitor=cfg.task.monitor,
+        monitor=monitor or cfg.task.monitor,
         validate_every=None if trainer.validate_every == "auto" else int(trainer.validate_every),
         patience=trainer.patience,
         log_every=trainer.log_every,

@@ -16,6 +16,7 @@ from segexp.evaluation.operating_point import OperatingPoint, choose_operating_p
 from segexp.evaluation.record import evaluation_record, write_scores
 from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import Predictor
+from segexp.io.atomic import write_text
 from segexp.overlay import Picture, overlay, write_png
 from segexp.report.pictures import MOST, budget, make_picture, write_pictures
 from segexp.training.runlog import RunLog, clock
@@ -44,7 +45,7 @@ def write_results(
     """
     network, _ = checkpoint.load_model(best_path)
     predictor.model.load_state_dict(network.state_dict())
-    (folder / "val").mkdir(exist_ok=True)
+    (folder / "val").mkdir(parents=True, exist_ok=True)
     pictures = []
 
     def keep(index: int, sample: Sample, labels: NDArray) -> None:
@@ -71,7 +72,7 @@ def write_results(
     log.best(best)
     log.stop_bar()
     log.record(f"best {best}; model {best_path}")
-    if best["recall"] == 0:
+    if best.get("recall") == 0:
         log.say(
             "warning: the best model finds no foreground at all. Train longer (trainer.epochs, trainer.max_time), "
             "look at the overlays in val/, and check that the masks mark what you mean."
@@ -137,7 +138,7 @@ def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor, larges
 def print_summary(console: Console, best: dict[str, float], state: TrainState, model: Path) -> None:
     """The closing table and the paths."""
     table = Table(box=None, header_style="bold")
-    names = [name for name in SHOWN if name in best]
+    names = [name for name in SHOWN if name in best] if "dice" in best else ["specificity"]
     for name in ("best epoch", *names):
         table.add_column(name, justify="right")
     table.add_row(str(best["epoch"]), *(f"{best[name]:.4f}" for name in names))
@@ -148,4 +149,4 @@ def print_summary(console: Console, best: dict[str, float], state: TrainState, m
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Indented, as people open it."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -238,6 +238,39 @@ def test_a_finished_run_takes_no_further_step():
     _, state, recorder = train(Budget(steps=5), state=TrainState(epoch=2, step=5, best={"dice": 0.3, "epoch": 1}))
     assert state.step == 5
     assert recorder.steps == []
+    assert "nothing is left to train: 5 steps are trained; a larger trainer.steps would go on" in recorder.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("budget", "patience", "setting"),
+    [
+        (Budget(epochs=8), None, "2 epochs are trained; a larger trainer.epochs"),
+        (Budget(seconds=10), None, "9 seconds are used; a larger trainer.max_time"),
+        (Budget(steps=100), 3, "3 validations brought nothing better; a larger trainer.patience"),
+    ],
+)
+def test_a_run_that_ended_says_which_setting_would_go_on(budget, patience, setting):
+    ended = TrainState(epoch=2, step=8, elapsed=9.0, stale=3, best={"dice": 0.3, "epoch": 1})
+    _, state, recorder = train(budget, state=ended, patience=patience)
+    assert (state.step, state.epoch, recorder.epochs) == (8, 2, [])
+    assert setting in recorder.lines[0]
+
+
+def test_an_end_without_a_best_model_takes_the_last_one():
+    bench = Bench()
+    _, state, recorder = train(Budget(steps=5), state=TrainState(epoch=2, step=5), bench=bench)
+    assert state.best == {"epoch": 2, "dice": 0.5}
+    assert bench.saved[-1][1]
+    assert recorder.steps == []
+
+
+def test_another_batch_size_takes_the_epochs_that_are_left():
+    state = TrainState(epoch=2, step=4, best={"dice": 0.3, "epoch": 1})
+    state.change_epoch_steps(2, 4)  # the bench has four steps an epoch
+    _, state, recorder = train(Budget(epochs=12), state=state)
+    assert [epoch for epoch, *_ in recorder.epochs] == [3]
+    assert (state.epoch, state.step) == (3, 8)
+    assert recorder.steps[0][1] == pytest.approx(8 / 12)
 
 
 def test_a_step_that_is_not_finite_is_skipped_counted_and_its_files_are_named():

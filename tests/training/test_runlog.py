@@ -1,8 +1,12 @@
 """What a run tells: the CSV, TensorBoard, plain lines and a narrow terminal."""
 
 import csv
+import errno
 import io
+import os
 import re
+import threading
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -116,3 +120,55 @@ def test_a_narrow_terminal_shows_the_bar_on_one_line(tmp_path):
     bars = [line for line in re.split(r"[\r\n]", plain) if "━" in line and "left" in line]
     assert bars
     assert all(len(bar) <= 60 for bar in bars)
+
+
+def test_rows_that_did_not_fit_on_the_disk_are_written_later(tmp_path, monkeypatch):
+    out, state = io.StringIO(), TrainState(1, 10, elapsed=1.0)
+    with RunLog(tmp_path, "dice", Console(file=out)) as log:
+        log.epoch(state, 0.2, 0.5, 0.001, SCORES)
+        whole = (tmp_path / "metrics.csv").read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", full)
+            log.epoch(TrainState(2, 20, elapsed=2.0), 0.2, 0.4, 0.001, SCORES)
+            log.epoch(TrainState(3, 30, elapsed=3.0), 0.2, 0.3, 0.001, SCORES)
+        assert (tmp_path / "metrics.csv").read_bytes() == whole
+        log.epoch(TrainState(4, 40, elapsed=4.0), 0.2, 0.2, 0.001, SCORES)
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+    assert out.getvalue().count("warning: metrics.csv of this run is incomplete (No space left on device)") == 1
+
+
+def full(path, mode="r", *args, **kwargs):
+    """`Path.open` on a disk that takes half a line."""
+    if mode == "ab":
+        with open(path, mode) as file:
+            file.write(b"2,20,2")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return open(path, mode, *args, **kwargs)
+
+
+def test_a_damaged_metrics_csv_keeps_its_whole_rows(tmp_path):
+    tell(tmp_path, Console(file=io.StringIO()))
+    with (tmp_path / "metrics.csv").open("ab") as file:
+        file.write(b"4,40,2\0\0\0")
+    with RunLog(tmp_path, "dice", Console(file=io.StringIO())) as log:
+        log.resume(9)
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+
+def test_tensorboard_on_a_full_disk_is_one_warning_and_no_traceback(tmp_path, monkeypatch, capfd):
+    out = io.StringIO()
+    hook = threading.excepthook
+    with RunLog(tmp_path, "dice", Console(file=out, soft_wrap=True)) as log:
+
+        def full(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(log.tensorboard._get_file_writer().event_writer._async_writer._writer, "write", full)
+        for step in range(50):
+            log.step(TrainState(0, step), 0.1, 0.5, 0.001)
+            log.epoch(TrainState(step, step), 0.1, 0.5, 0.001, None)
+    assert out.getvalue().count("warning: TensorBoard's record of this run is incomplete (No space left") == 1
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert threading.excepthook is hook

@@ -33,3 +33,14 @@ def test_time_is_kept_back_but_never_more_than_half():
     assert Budget(seconds=100).less(10).seconds == 90
     assert Budget(seconds=100).less(1000).seconds == 50
     assert Budget(steps=3).less(10) == Budget(steps=3)
+
+
+def test_epochs_count_passes_and_the_limit_that_is_reached_is_named():
+    budget = Budget(steps=100, seconds=50, epochs=12)
+    assert budget.progress(6, 0) == 0.5
+    assert budget.progress(6, 0, extra=3) == 0.75
+    assert budget.progress(6, 0, extra=-3) == 0.25
+    assert budget.reached(6, 0) is None
+    assert budget.reached(6, 0, extra=6) == "trainer.epochs"
+    assert budget.reached(100, 0, extra=-95) == "trainer.steps"
+    assert budget.reached(6, 51) == "trainer.max_time"

@@ -63,11 +63,11 @@ def summarize(entries: Sequence[Entry]) -> Split:
 
 
 def split_faults(splits: dict[str, Split], folders: Mapping[str, str]) -> list[Fault]:
-    """Splits from which nothing can be learnt or judged."""
+    """Splits from which nothing can be learnt; one that only judges may be without foreground."""
     return [
         Fault("split", folders[name], "every mask is empty, there is nothing to learn; wanted some foreground")
         for name, split in splits.items()
-        if split.masks and split.empty_masks == split.masks
+        if name != "val" and split.masks and split.empty_masks == split.masks
     ]
 
 

@@ -1,14 +1,22 @@
 """From a plan of crops to an endless stream of batches, fetched ahead of the step that needs them."""
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from segexp.data.crops import Batch, CropBatches, CropPlan, DeviceBatches, Position
 from segexp.errors import InputError
+
+PREFETCH = 4
+"""Batches that each reading process holds ready."""
+SHARED = Path("/dev/shm")  # noqa: S108 looked at, never written to
+"""Where batches lie on their way from a reading process."""
 
 
 class Positions(Sampler):
@@ -30,6 +38,7 @@ def open_feed(
     device: torch.device,
     workers: int = 0,
     start_method: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> Iterator[Batch]:
     """Batches from position `first` on, without end.
 
@@ -39,6 +48,10 @@ def open_feed(
         device: where the batches are used. For a GPU they are copied to pinned memory and on, one batch ahead.
         workers: processes that read files; none are started for images in memory.
         start_method: how they are started: fork, spawn or forkserver; None: the operating system's own way.
+        say: is told where the images are read in this process since the shared memory is too small for others.
+
+    Raises:
+        InputError: names the file that cannot be read any more.
     """
     positions = Positions(source.plan.steps, first)
     if isinstance(source, DeviceBatches):
@@ -46,16 +59,33 @@ def open_feed(
         return
     in_memory = all(sample.pixels is not None for sample in source.plan.samples)
     workers = 0 if in_memory else workers
+    small = shared_memory_too_small(source.plan, workers) if workers else ""
+    if small:
+        say(small)
+        workers = 0
     loader = DataLoader(
-        source,
+        _Guarded(source),
         batch_size=None,
         sampler=positions,
         num_workers=workers,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=PREFETCH if workers else None,
         multiprocessing_context=start_method if workers else None,
     )
     batches = _named(loader, positions, source.plan)
     yield from _ahead(batches, device) if device.type == "cuda" else batches
+
+
+class _Guarded(Dataset):
+    """A file that cannot be read comes back as the error itself: a reading process would wrap it in its traceback."""
+
+    def __init__(self, source: CropBatches):
+        self.source = source
+
+    def __getitem__(self, position: Position) -> Batch | InputError:
+        try:
+            return self.source[position]
+        except InputError as error:
+            return error
 
 
 def _named(loader: DataLoader, positions: Positions, plan: CropPlan) -> Iterator[Batch]:
@@ -63,14 +93,56 @@ def _named(loader: DataLoader, positions: Positions, plan: CropPlan) -> Iterator
     batches = iter(loader)
     for position in positions:
         try:
-            yield next(batches)
+            batch = next(batches)
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            reason = str(error)
+            if "DataLoader worker" not in reason:
                 raise
+            full = "No space left on device" in reason or "shm" in reason
+            if full or ("Bus error" in reason and shared_memory_too_small(plan, loader.num_workers)):
+                raise InputError(_shared_memory_words(plan, loader.num_workers)) from None
             files = ", ".join(plan.names(position))
             raise InputError(
-                f"a reading process died, at or soon after one of these files: {files} ({error})"
+                f"a reading process died, at or soon after one of these files: {files} ({reason.splitlines()[0]})"
             ) from None
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
+
+
+def shared_memory_too_small(plan: CropPlan, workers: int, folder: Path = SHARED) -> str:
+    """A warning where reading processes would not have room for their batches in shared memory; else empty.
+
+    Containers often have 64 MB of it. A process that writes beyond its end is killed.
+    """
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # no such file system: macOS, Windows
+        return ""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if workers * PREFETCH * batch_bytes(plan) * local <= 0.9 * free:
+        return ""
+    return f"warning: {_shared_memory_words(plan, workers, folder)}. The images are read in the main process now"
+
+
+def batch_bytes(plan: CropPlan) -> int:
+    """Bytes of the batches that this process takes: pixels and labels."""
+    crops = len(range(plan.batch_size)[plan.rows])
+    return crops * plan.size**2 * (plan.samples[0].shape[0] * plan.dtype.itemsize + 1)
+
+
+def _shared_memory_words(plan: CropPlan, workers: int, folder: Path = SHARED) -> str:
+    one = batch_bytes(plan) / 1e6
+    try:
+        disk = shutil.disk_usage(folder)
+        room = f"{disk.total / 1e6:.0f} MB large, {disk.free / 1e6:.0f} MB free"
+    except OSError:
+        room = "of unknown size"
+    return (
+        f"shared memory ({folder}, {room}) is too small for {workers} reading processes: a batch takes {one:.1f} MB, "
+        f"and {PREFETCH} for each process lie there at a time, {workers * PREFETCH * one:.0f} MB. Give it more "
+        "(docker run --shm-size=2g), or set trainer.num_workers=0, or a smaller trainer.batch_size or task.crop"
+    )
 
 
 def _ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

@@ -28,7 +28,7 @@ from segexp.data.naming import find_rules
 from segexp.data.normalization import image_statistics
 from segexp.data.reading import Pair, Reading, Window, inspect_pair, read_instances, read_pair, read_pair_window
 from segexp.data.scale import Size
-from segexp.data.survey import Survey, is_large
+from segexp.data.survey import PixelDigest, Survey, is_large
 from segexp.errors import InputError
 
 __all__ = [
@@ -72,6 +72,7 @@ class Sample:
         pixel_size: micrometres (y, x) of a pixel; None where unknown.
         has_instances: whether `instances` gives object ids.
         group: of images that belong together, such as the slices of a stack; empty without groups.
+        digest: other where any pixel or label is.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Sample:
     has_instances: bool = False
     group: str = ""
     doubt: str = field(default="", repr=False)
+    digest: str = field(default="", repr=False)
 
     def load(self) -> tuple[NDArray, NDArray[np.uint8]]:
         """Pixels (C, H, W) and labels (H, W): from memory, or from the two files."""
@@ -283,7 +285,10 @@ def make_sample(
     points = np.stack(np.unravel_index(foreground, labels.shape), axis=1).astype(np.int32)
     counts = np.bincount(labels.ravel(), minlength=classes + 1)[: classes + 1]
     shape = (pixels.shape[0], pixels.shape[1], pixels.shape[2])
-    return Sample(name, shape, pixels.dtype, offset, scale, points, counts, pixels, labels)
+    digest = PixelDigest()
+    digest.pixels(pixels)
+    digest.labels(labels)
+    return Sample(name, shape, pixels.dtype, offset, scale, points, counts, pixels, labels, digest=digest.text())
 
 
 def survey_sample(pair: Pair, reading: Reading, normalization: str) -> Sample:
@@ -301,6 +306,7 @@ def survey_sample(pair: Pair, reading: Reading, normalization: str) -> Sample:
         reading=reading,
         mask_kind=found.values.kind,
         doubt=found.values.doubt,
+        digest=found.digest,
         pixel_size=found.place.pixel_size,
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from segexp.errors import InputError
+from segexp.io.atomic import write_text
 from segexp.io.records import read_json
 
 FILE = "split.json"
@@ -107,7 +108,7 @@ def parse_fold(text: str) -> tuple[int, int]:
 def write_split(path: Path, split: Split) -> None:
     """Write ``split.json``."""
     content = {"format": FORMAT, **split.facts, "train": split.train, "val": split.val}
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_split(path: Path, names: Iterable[str]) -> Split:

@@ -1,5 +1,6 @@
 """The facts of an annotated image too large to be held: gathered in bands of rows, equal to those of the whole."""
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,25 @@ LARGE = 1 << 26
 
 BAND = 1 << 22
 """Values held at a time."""
+
+
+class PixelDigest:
+    """A digest of pixels and labels that is the same whether they are given whole or in bands of rows."""
+
+    def __init__(self) -> None:
+        self._parts = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+
+    def pixels(self, rows: NDArray) -> None:
+        """The next rows (C, rows, W) of the image."""
+        self._parts[0].update(np.ascontiguousarray(np.moveaxis(rows, 1, 0)).data)
+
+    def labels(self, rows: NDArray[np.uint8]) -> None:
+        """The next rows (rows, W) of the mask."""
+        self._parts[1].update(np.ascontiguousarray(rows).data)
+
+    def text(self) -> str:
+        """Hexadecimal digits."""
+        return "".join(part.hexdigest() for part in self._parts)
 
 
 def is_large(pair: Pair, reading: Reading) -> bool:
@@ -50,6 +70,7 @@ class Survey:
         values: what the mask holds.
         offset, scale: float32 (C,), as `segexp.data.normalization.image_statistics` gives for the whole.
         class_pixels: pixels of each label 0..K, int64 (K + 1,).
+        digest: of all pixels and labels.
         foreground: int32 (N, 2), rows and columns of at most `points` foreground pixels, evenly spread in their order.
     """
 
@@ -65,12 +86,20 @@ class Survey:
             self.values = judge_mask(mask, reading)
             if casts(image.dtype):
                 check_float32((pixels for _, pixels in self._bands(image, reading)), image.path)
-            bands = (pixels for _, pixels in self._bands(image, reading))
+            digest = PixelDigest()
+            bands = self._digested(image, reading, digest)
             self.offset, self.scale = band_statistics(bands, self.place.shape, normalization)
             self.class_pixels = np.zeros(reading.classes + 1, np.int64)
             for _, labels in self._labels(mask, reading):
+                digest.labels(labels)
                 self.class_pixels += np.bincount(labels.ravel(), minlength=256)[: reading.classes + 1]
+            self.digest = digest.text()
             self.foreground = self._spread(mask, reading, points)
+
+    def _digested(self, image: ImageFile, reading: Reading, digest: PixelDigest) -> Iterator[NDArray]:
+        for _, pixels in self._bands(image, reading):
+            digest.pixels(pixels)
+            yield pixels
 
     def _bands(self, image: ImageFile, reading: Reading) -> Iterator[tuple[int, NDArray]]:
         width = self.place.shape[1]

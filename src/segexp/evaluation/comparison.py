@@ -9,7 +9,7 @@ than twice its standard error over seeds. All else is "within noise".
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,24 @@ class Candidate:
 
     def means(self, score: str) -> NDArray[np.float64]:
         """The mean of the score over images, for each seed."""
-        return np.array([np.nanmean(list(_values(runs, score).values())) for runs in self.repeats])
+        return np.array([known_mean(_values(runs, score).values()) for runs in self.repeats])
+
+    @property
+    def monitor(self) -> str:
+        """The score that the best models were chosen by; of folds, some without foreground, that of the others."""
+        monitors = [str(run.record["monitor"]) for run in self.runs]
+        return next((name for name in monitors if name != "specificity"), monitors[0])
 
     def spread(self, score: str) -> float | None:
         """Standard deviation of that mean over the seeds; None for one."""
         means = self.means(score)
         return float(means.std(ddof=1)) if len(means) > 1 else None
+
+
+def known_mean(values: Iterable[float]) -> float:
+    """The mean of those that are numbers; NaN where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _values(runs: Sequence[Run], score: str) -> dict[tuple[str, str], float]:
@@ -159,7 +171,7 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
     return {
         "baseline": [baseline.title] if baseline.title else [str(run.folder) for run in baseline.runs],
         "other": [other.title] if other.title else [str(run.folder) for run in other.runs],
-        "monitor": other.runs[0].record["monitor"],
+        "monitor": other.monitor if other.monitor in scores else "specificity",
         "images": len(paired),
         "unpaired": unpaired,
         "notes": notes,

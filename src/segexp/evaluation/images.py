@@ -1,6 +1,7 @@
 """A model on many annotated images: in short during training, in full when a run ends and for ``segexp evaluate``."""
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.pairs import Sample
-from segexp.evaluation.scores import SCORES, Row, is_number, score_image
+from segexp.evaluation.scores import SCORES, WITHOUT_TRUTH, Row, is_number, score_image
 from segexp.evaluation.scoring import TWO_PIXELS, Tolerance, pixel_sides
 from segexp.inference.predictor import Predictor
 from segexp.measurements.vesicles import split_touching
@@ -108,21 +109,37 @@ def evaluate_fully(
         )
         if look is not None:
             look(index, sample, labels)
+    result.rows = without_absent_classes(result.rows)
     return result
+
+
+def without_absent_classes(rows: Sequence[Row]) -> list[Row]:
+    """The rows, NaN in place of the scores of a class that no image of all the rows holds a pixel of.
+
+    Such a class cannot be found or missed there; only `WITHOUT_TRUTH` is kept. A class that is absent from one image
+    and present in another keeps its scores: 1 where nothing was predicted either, else 0.
+    """
+    present = {row["class"] for row in rows if row["tp"] or row["fn"]}
+    blank = {name: math.nan for name in SCORES if name not in WITHOUT_TRUTH}
+    return [
+        row if row["class"] in present else row | {name: nan for name, nan in blank.items() if name in row}
+        for row in rows
+    ]
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, float]:
     """Mean of each score over images and classes, and `dice_pooled`, from the pixels of all images together.
 
     The mean weighs every image alike, however much it holds; the pooled score weighs every pixel alike. A score that no
-    image has is left out.
+    image has is left out, and a class that no image holds is left out of all but `WITHOUT_TRUTH`.
     """
-    means = {}
+    rows, means = without_absent_classes(rows), {}
     for name in SCORES:
         values = image_values(rows, name)
         if not np.isnan(values).all():
             means[name] = float(np.nanmean(values))
-    return means | {"dice_pooled": float(np.mean([scores["dice"] for scores in pooled_scores(rows).values()]))}
+    pooled = [scores["dice"] for scores in pooled_scores(rows).values() if is_number(scores["dice"])]
+    return means | ({"dice_pooled": float(np.mean(pooled))} if pooled else {})
 
 
 def image_values(rows: Sequence[Row], score: str) -> NDArray[np.float64]:
@@ -135,11 +152,15 @@ def image_values(rows: Sequence[Row], score: str) -> NDArray[np.float64]:
 
 
 def pooled_scores(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Overlap scores by class, from the pixels of all images together."""
+    """Overlap scores by class, from the pixels of all images together; NaN where no row has the score."""
     pooled = {}
     for name in dict.fromkeys(str(row["class"]) for row in rows):
-        counts = [Counts(*(int(row[f]) for f in Counts._fields)) for row in rows if row["class"] == name]
-        pooled[name] = overlap_scores(sum(counts, Counts(0, 0, 0, 0)))
+        own = [row for row in rows if row["class"] == name]
+        counts = [Counts(*(int(row[f]) for f in Counts._fields)) for row in own]
+        pooled[name] = {
+            score: value if any(is_number(row.get(score)) for row in own) else math.nan
+            for score, value in overlap_scores(sum(counts, Counts(0, 0, 0, 0))).items()
+        }
     return pooled
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from segexp.data.images import IGNORE
 from segexp.data.pairs import Sample
-from segexp.evaluation.scoring import Scoring
+from segexp.evaluation.scoring import Scoring, present_classes
 from segexp.inference.predictor import Predictor, label_classes
 from segexp.metrics.calibration import (
     BINS,
@@ -116,10 +116,15 @@ def _threshold(
     samples: Sequence[Sample], maps: Callable[[int], NDArray], scoring: Scoring, notes: list[str]
 ) -> tuple[float, dict[str, Any]]:
     criterion = scoring.monitor if scoring.monitor in ("dice", "iou", "cldice") else "dice"
+    present = present_classes(samples)
+    if not present:
+        if scoring.threshold is None:
+            notes.append("threshold 0.5: no image holds any foreground to choose by")
+        return scoring.threshold or 0.5, {}
     grid = COARSE if criterion == "cldice" else FINE
     function = _centreline_values if criterion == "cldice" else _overlap_values
     values = np.stack(
-        [function(maps(index), sample.load()[1], grid, criterion) for index, sample in enumerate(samples)]
+        [function(maps(index), sample.load()[1], grid, criterion, present) for index, sample in enumerate(samples)]
     )
     half = int(np.flatnonzero(grid == 0.5)[0])
     means = values.mean(axis=0)
@@ -177,27 +182,28 @@ def cautious(values: NDArray, grid: NDArray) -> int:
     return int(near[np.argmin(np.abs(grid[near] - 0.5))])
 
 
-def _overlap_values(maps: NDArray, truth: NDArray, grid: NDArray, criterion: str) -> NDArray:
-    """Dice or IoU of one image at each threshold, from one histogram a class."""
+def _overlap_values(maps: NDArray, truth: NDArray, grid: NDArray, criterion: str, present: Sequence[int]) -> NDArray:
+    """Dice or IoU of one image at each threshold, from one histogram a class, mean over the classes `present`."""
     known = truth != IGNORE
     likeliest = maps.argmax(axis=0) if len(maps) > 1 else None
     rows = []
-    for index, probability in enumerate(maps):
-        own = probability if likeliest is None else np.where(likeliest == index, probability, 0)
-        histogram = probability_histogram(own, truth == index + 1, known)
+    for label in present:
+        probability = maps[label - 1]
+        own = probability if likeliest is None else np.where(likeliest == label - 1, probability, 0)
+        histogram = probability_histogram(own, truth == label, known)
         tp, fp, fn, _ = (counts[(grid * BINS).astype(int)] for counts in counts_by_threshold(histogram))  # type: ignore[index]
         part, whole = (2 * tp, 2 * tp + fp + fn) if criterion == "dice" else (tp, tp + fp + fn)
         rows.append(np.where(whole, part / np.maximum(whole, 1), 1.0))
     return np.mean(rows, axis=0)
 
 
-def _centreline_values(maps: NDArray, truth: NDArray, grid: NDArray, criterion: str) -> NDArray:
-    """clDice of one image at each threshold, thinned anew for each."""
+def _centreline_values(maps: NDArray, truth: NDArray, grid: NDArray, criterion: str, present: Sequence[int]) -> NDArray:
+    """clDice of one image at each threshold, thinned anew for each, mean over the classes `present`."""
     known = truth != IGNORE
     values = []
     for threshold in grid:
         labels = np.where(known, label_classes(maps, threshold), 0)
-        values.append(np.mean([cldice(labels == k, truth == k) for k in range(1, len(maps) + 1)]))
+        values.append(np.mean([cldice(labels == k, truth == k) for k in present]))
     return np.array(values)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from segexp.evaluation.comparison import NOISE, Candidate, compare
+from segexp.evaluation.comparison import NOISE, Candidate, compare, known_mean
 
 
 def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
@@ -20,9 +20,9 @@ def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
         `mean`, `spread` over seeds or None, and for all but the best `difference`, `interval`, `p`, `p_corrected`,
         `verdict`; `comparisons`, what `compare` gives for each row but the best's; `notes`.
     """
-    monitor = candidates[0].runs[0].record["monitor"]
+    monitor = candidates[0].monitor
     tables = [candidate.values(monitor) for candidate in candidates]
-    means = [float(np.nanmean(list(table.values()))) if table else float("nan") for table in tables]
+    means = [known_mean(table.values()) for table in tables]
     most = max(map(len, tables))
     best = max(
         (k for k, table in enumerate(tables) if len(table) == most), key=lambda k: np.nan_to_num(means[k], nan=-1)
@@ -30,14 +30,14 @@ def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
     order = sorted(range(len(candidates)), key=lambda k: (k != best, -np.nan_to_num(means[k], nan=-1)))
     comparisons = {k: compare(candidates[best], candidates[k]) for k in order if k != best}
     corrected = dict(
-        zip(comparisons, holm([each["scores"][monitor]["p"] for each in comparisons.values()]), strict=True)
+        zip(comparisons, holm([_monitored(each, monitor)["p"] for each in comparisons.values()]), strict=True)
     )
     rows = []
     for k in order:
         row = {"name": candidates[k].name, "runs": len(candidates[k].runs), "images": len(tables[k]), "mean": means[k]}
         row["spread"] = candidates[k].spread(monitor)
         if k != best:
-            score = comparisons[k]["scores"][monitor]
+            score = _monitored(comparisons[k], monitor)
             row |= {name: score[name] for name in ("difference", "interval", "p")}
             row["p_corrected"] = corrected[k]
             row["verdict"] = score["verdict"] if corrected[k] < 0.05 else NOISE
@@ -50,6 +50,13 @@ def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
         "comparisons": list(comparisons.values()),
         "notes": list(notes),
     }
+
+
+def _monitored(comparison: dict[str, Any], monitor: str) -> dict[str, Any]:
+    """The monitored score of a comparison; nothing is known of it where no image of both has it."""
+    unknown = {"difference": float("nan"), "interval": None, "p": 1.0, "verdict": NOISE}
+    found: dict[str, Any] = comparison["scores"].get(monitor, unknown)
+    return found
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 
 from segexp.errors import InputError
 from segexp.evaluation.images import Evaluation, image_values, pooled_scores
-from segexp.evaluation.scores import SCORES, Row
+from segexp.evaluation.scores import SCORES, Row, is_number
 from segexp.io import atomic
 from segexp.io.records import csv_text, number, read_csv, read_json
 from segexp.io.shape import Number
@@ -242,10 +242,13 @@ def _entry(rows: Sequence[Row], name: str, evaluation: Evaluation | None, classe
 def _pooled(rows: Sequence[Row], name: str, evaluation: Evaluation | None, classes: tuple[str, ...]) -> float | None:
     """A score from all pixels or objects of the rows together, averaged over classes; None where it is not defined."""
     if SCORES[name].family == "overlap" and name in (first := pooled_scores(rows))[next(iter(first))]:
-        return float(np.mean([scores[name] for scores in first.values()]))
+        return _mean([scores[name] for scores in first.values()])
     if name in ("ece", "average_precision") and evaluation is not None:
         function = calibration_error if name == "ece" else average_precision
-        return float(np.mean([function(evaluation.histograms[key]) for key in classes]))
+        return _mean([function(evaluation.histograms[key]) for key in classes])
+    rows = [row for row in rows if is_number(row.get(name))]  # a class that no image holds has none of these
+    if not rows:
+        return None
     total = {key: sum(float(row.get(key) or 0) for row in rows) for key in _TOTALS}
     if name in ("object_f1", "object_precision", "object_recall"):
         matched = sum(round(float(row["object_recall"]) * float(row["objects_truth"])) for row in rows)
@@ -255,6 +258,11 @@ def _pooled(rows: Sequence[Row], name: str, evaluation: Evaluation | None, class
     if name == "length_error" and total["length_truth"]:
         return abs(total["length_prediction"] / total["length_truth"] - 1)
     return None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    known = [value for value in values if is_number(value)]
+    return float(np.mean(known)) if known else None
 
 
 _TOTALS = ("objects_truth", "objects_prediction", "length_truth", "length_prediction")

@@ -15,7 +15,7 @@ perturbation's name:
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from segexp.data.pairs import Sample
 from segexp.evaluation.perturbation import PERTURBATIONS, Perturbation
 from segexp.evaluation.scores import score_image
+from segexp.evaluation.scoring import monitor_for, present_classes
 from segexp.inference.predictor import Predictor
 from segexp.metrics.interval import bootstrap_interval
 
@@ -42,6 +43,7 @@ def robustness_curves(
 
     Deterministic: noise follows from the image's name, the perturbation and the value.
     """
+    monitor, present = monitor_for(samples, monitor), present_classes(samples)
     values: dict[str, list[list[float]]] = {name: [] for name in perturbations}
     for sample in samples:
         pixels, truth = sample.load()
@@ -51,7 +53,9 @@ def robustness_curves(
                 perturbation.change(raw, value, generator(sample.name, name, index))
                 for index, value in enumerate(perturbation.values)
             ]
-            values[name].append([_score(predictor, maps, truth, monitor) for maps in predictor.together(versions)])
+            values[name].append(
+                [_score(predictor, maps, truth, monitor, present) for maps in predictor.together(versions)]
+            )
         if done is not None:
             done()
     return {name: curve(perturbations[name], np.array(rows)) for name, rows in values.items()}
@@ -90,11 +94,17 @@ def generator(image: str, perturbation: str, index: int) -> np.random.Generator:
     return np.random.default_rng((zlib.crc32(image.encode()), zlib.crc32(perturbation.encode()), index))
 
 
-def _score(predictor: Predictor, maps: NDArray[np.float32], truth: NDArray, monitor: str) -> float:
-    """The monitored score of one image, mean over classes; smaller maps are brought to the truth's size."""
+def _score(
+    predictor: Predictor, maps: NDArray[np.float32], truth: NDArray, monitor: str, present: Collection[int]
+) -> float:
+    """The monitored score of one image, mean over the classes `present` in any image (all, where none is).
+
+    Smaller maps are brought to the truth's size.
+    """
     if maps.shape[1:] != truth.shape:
         size = (truth.shape[1], truth.shape[0])
         maps = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in maps])
     families = ("centreline",) if monitor == "cldice" else ()
     found = score_image(maps, predictor.labels(maps), truth, predictor.classes, "", families)
-    return float(np.mean([scores.row[monitor] for scores in found]))
+    chosen = [scores.row[monitor] for number, scores in enumerate(found, 1) if number in present or not present]
+    return float(np.mean(chosen))

@@ -16,7 +16,7 @@ from segexp.evaluation.images import Evaluation, evaluate_fully
 from segexp.evaluation.record import evaluation_record, plain, record_text, scores_text
 from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scores import FAMILIES
-from segexp.evaluation.scoring import Tolerance, read_tolerance
+from segexp.evaluation.scoring import Tolerance, monitor_for, read_tolerance
 from segexp.inference.predictor import Predictor
 from segexp.io.ownership import OwnedFolder, digest
 from segexp.measurements.measure import Settings
@@ -71,7 +71,7 @@ def evaluate_folder(
         task=facts.get("task", ""),
         model=str(model),
         classes=predictor.classes,
-        monitor=facts.get("monitor", "dice"),
+        monitor=monitor_for(samples, facts.get("monitor", "dice")),
         operating_point={
             "threshold": predictor.threshold,
             "min_size": predictor.min_size,

@@ -75,6 +75,10 @@ SCORES = {
 }
 
 
+WITHOUT_TRUTH = ("specificity", "bce", "brier", "ece")
+"""Scores that a class has although none of the images holds a pixel of it: they look at every pixel."""
+
+
 class ClassScores(NamedTuple):
     """All that is known of one class in one image.
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from segexp.data.pairs import Sample
 from segexp.errors import InputError
 
@@ -44,6 +46,17 @@ class Scoring:
     threshold: float | None = 0.5
     min_size: int | None = 0
     split: float = 0.0
+
+
+def present_classes(samples: Sequence[Sample]) -> list[int]:
+    """Numbers, from 1, of the classes that any of the images holds a pixel of."""
+    counts = np.sum([sample.class_pixels[1:] for sample in samples], axis=0)
+    return [int(index) + 1 for index in np.flatnonzero(counts)]
+
+
+def monitor_for(samples: Sequence[Sample], wanted: str) -> str:
+    """The score to judge by: the `wanted` one, or specificity where no image holds any foreground to be found."""
+    return wanted if present_classes(samples) else "specificity"
 
 
 def read_tolerance(text: str) -> Tolerance:

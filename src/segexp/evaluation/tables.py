@@ -54,7 +54,7 @@ def print_seeds(candidate: Candidate, console: Console | None = None) -> None:
         return
     console = console or Console(highlight=False, soft_wrap=True)
     seeds = ", ".join(str(runs[0].seed) for runs in candidate.repeats)
-    monitor = candidate.runs[0].record["monitor"]
+    monitor = candidate.monitor
     shown = [
         f"{SCORES[name].words} {candidate.means(name).mean():.4f} ± {candidate.spread(name):.4f}"
         for name in dict.fromkeys([monitor, "dice"])

@@ -5,6 +5,7 @@ fixes the ranges on a few calibration images beforehand. Convolutions gain littl
 the file three times smaller and usually slower. ``static`` is faster where the processor multiplies 8-bit integers.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -54,7 +55,9 @@ def quantize(path: Path, mode: str, graph: Graph, predictor: Predictor, data: Pa
             _static(whole, small, [_input(graph, image) for image in images])
         path.write_bytes(_with_metadata(small, path, mode))
     after = run_onnx(path)
-    dice = [summarize(evaluate(Runner(run, graph, predictor), samples))["dice"] for run in (before, after)]
+    dice = [
+        summarize(evaluate(Runner(run, graph, predictor), samples)).get("dice", math.nan) for run in (before, after)
+    ]
     yield f"Dice of {len(samples)} images: {dice[0]:.4f} in float, {dice[1]:.4f} in int8; loss {dice[0] - dice[1]:+.4f}"
     times = _interleaved([before, after], _input(graph, images[0]))
     yield f"time for an image: {times[1] / times[0]:.2f} of float's; file: {path.stat().st_size / float_size:.2f} of it"

@@ -1,10 +1,14 @@
 """What a job's result follows from, as fingerprints: see `segexp.sweep.ledger.Identity`."""
 
+import hashlib
+
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segexp import provenance
-from segexp.config import read
+from segexp.config import RunConfig, read
+from segexp.config.folders import existing
+from segexp.data import splits
 from segexp.errors import InputError
 from segexp.sweep.ledger import NOT_SETTINGS, Identity, data_fingerprint, settings_fingerprint
 
@@ -22,8 +26,18 @@ def identify(cfg: DictConfig) -> Identity:
     assert isinstance(settings, dict)
     try:
         whole = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-        data = data_fingerprint(read(whole).data.folders())
+        data = data_of(read(whole))
     except (InputError, OSError):
         data = "unreadable"
     named = {str(key): value for key, value in settings.items()}
     return Identity(settings_fingerprint(named), data, provenance.code_version())
+
+
+def data_of(cfg: RunConfig) -> str:
+    """Fingerprint of the data set, and of the content of the files that ``data.split`` and ``ranges`` name."""
+    found = data_fingerprint(cfg.data.folders())
+    named = [existing(path) for path in (cfg.data.split, cfg.data.synthetic.ranges) if path]
+    files = [path / splits.FILE if path.is_dir() else path for path in named]
+    for path in files:
+        found = hashlib.sha256(f"{found} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode()).hexdigest()
+    return found

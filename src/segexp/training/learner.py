@@ -46,6 +46,7 @@ class Learner:
     ):
         self.model, self.loss, self.precision = model, loss, precision
         self.grad_clip, self.ema, self.micro_batch = grad_clip, ema, micro_batch
+        self.asked_micro_batch = micro_batch
         self.forward = model if forward is None else forward  # a compiled module has no truth value
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay, fused=True)
@@ -119,6 +120,7 @@ class Learner:
             "scaler": self.scaler.state_dict(),
             "updates": self.updates,
             "micro_batch": self.micro_batch,
+            "asked_micro_batch": self.asked_micro_batch,
         }
         return content | ({"average": self.average.state_dict()} if self.ema else {})
 
@@ -127,7 +129,9 @@ class Learner:
         self.model.load_state_dict(content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
-        self.updates, self.micro_batch = content["updates"], content["micro_batch"]
+        self.updates = content["updates"]
+        if content.get("asked_micro_batch") == self.asked_micro_batch:  # else another is asked for now
+            self.micro_batch = content["micro_batch"]
         if self.ema:
             self.average.load_state_dict(content.get("average", content["weights"]))
 

@@ -158,13 +158,16 @@ def fit(
     """
     started = time.monotonic() if started is None else started
     loop = _Loop(learner, run, listener, state, schedule, stop or StopRequest(), ranks, started, validation_seconds)
-    if schedule.budget.progress(state.step, state.elapsed) >= 1 and state.position == 0:
-        return state  # a finished run that is resumed
-    if state.step == 0:
+    over = loop.nothing_left() if state.step else ""
+    if over:
+        listener.say(over)
+    done = bool(over) and state.position == 0
+    if done:
+        loop.have_a_best()
+    elif state.step == 0:
         loop.save()  # shows that the folder can be written to, and gives a first state to go back to
     elif state.best:
         loop.ask(hopeless)  # it may have ended between its validation and the answer
-    done = False
     while not done:
         ending, rate = loop.train_epoch()
         scores = loop.validate(ending)
@@ -199,13 +202,36 @@ class _Loop:
         self.history: list[Look] = []
         self.feed: Iterator[Batch] | None = None
 
+    def nothing_left(self) -> str:
+        """Why a run that is resumed is at its end and which setting would let it go on, in a line; else empty."""
+        state, patience = self.state, self.schedule.patience
+        (elapsed,) = agree(self.ranks, time.monotonic() - self.started)
+        limit = self._usable().reached(state.step, elapsed, state.extra_steps)
+        if limit is None and patience is not None and state.stale >= patience and state.position == 0:
+            limit = "trainer.patience"
+        if limit is None:
+            return ""
+        done = {
+            "trainer.epochs": f"{state.epoch} epochs are trained",
+            "trainer.steps": f"{state.step} steps are trained",
+            "trainer.max_time": f"{elapsed:.0f} seconds are used",
+            "trainer.patience": f"{state.stale} validations brought nothing better",
+        }[limit]
+        return f"nothing is left to train: {done}; a larger {limit} would go on (the results are written anew)"
+
+    def have_a_best(self) -> None:
+        """Take the model as it stands for the best where a run ends without one."""
+        if any(agree(self.ranks, not self.state.best)):
+            self.state.best = {"epoch": self.state.epoch, **self.run.validate()}
+            self.save(improved=True)
+
     def train_epoch(self) -> tuple[bool, float]:
         """Take the steps that the epoch still lacks; whether the budget ends with them, and the last learning rate."""
         self.learner.model.train()
         ending, rate = self._over(), 0.0
         while not ending and self.state.position < self.schedule.epoch_steps:
             tick = time.monotonic()
-            progress = self._usable().progress(self.state.step, self.state.elapsed)
+            progress = self._progress(self._usable())
             rate = self.schedule.lr * learning_rate_factor(progress, self.schedule.warmup) * self.state.rate_scale
             self._step(progress, rate)
             if self.pulse.in_a_row == 0 and time.monotonic() - self.last_saved >= self.schedule.save_every:
@@ -220,6 +246,10 @@ class _Loop:
         """The budget less what is kept for the last validation, the scoring of the best model, and writing."""
         return self.schedule.budget.less(2.2 * self.validation_seconds + 2.0)
 
+    def _progress(self, budget: Budget, ahead: float = 0.0) -> float:
+        """Share of a budget that will be used `ahead` seconds from now."""
+        return budget.progress(self.state.step, self.state.elapsed + ahead, self.state.extra_steps)
+
     def _over(self) -> bool:
         """Whether no further step fits into the budget; saves and ends all where the run is asked to stop."""
         elapsed, self.step_seconds, wish = agree(
@@ -230,7 +260,7 @@ class _Loop:
             self.pulse.read(self.state)
             self.save()
             raise Stopped(int(wish))
-        return self.state.step > 0 and self._usable().progress(self.state.step, elapsed + self.step_seconds) >= 1
+        return self.state.step > 0 and self._progress(self._usable(), self.step_seconds) >= 1
 
     def _step(self, progress: float, rate: float) -> None:
         state, schedule = self.state, self.schedule
@@ -328,7 +358,7 @@ class _Loop:
                     state.warned.append(name)
                     self.listener.say(f"warning: {text}")
         (state.elapsed,) = agree(self.ranks, time.monotonic() - self.started)
-        progress = schedule.budget.progress(state.step, state.elapsed)
+        progress = self._progress(schedule.budget)
         impatient = schedule.patience is not None and state.stale >= schedule.patience
         done = ending or impatient
         self.listener.epoch(state, 1.0 if done else progress, loss, rate, scores)
@@ -340,7 +370,7 @@ class _Loop:
     def ask(self, hopeless: Callable[[float, float], bool] | None) -> None:
         """Save and end all where the run is given up from outside."""
         monitor = self.schedule.monitor
-        progress, score = self.schedule.budget.progress(self.state.step, self.state.elapsed), self.state.best[monitor]
+        progress, score = self._progress(self.schedule.budget), self.state.best[monitor]
         if any(agree(self.ranks, hopeless is not None and hopeless(progress, score))):
             self.save()
             raise Pruned(self.state.epoch, progress, monitor, score)

@@ -1,7 +1,10 @@
 """What a run tells while it goes: the terminal, ``train.log``, ``metrics.csv`` and TensorBoard."""
 
 import csv
+import io
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from segexp.errors import printable
+from segexp.io.atomic import write_text
 from segexp.training import hparams
 from segexp.training.mlflow_log import MlflowLog
 from segexp.training.state import Scores, TrainState
@@ -67,9 +71,12 @@ class RunLog:
         self._scores: Scores = {}
         self._facts: list[str] = []
         self._bar: Progress | None = None
-        self._lost = False
+        self._incomplete: set[str] = set()
+        self._rows: list[dict[str, Any]] = []
+        self._thread_hook = threading.excepthook
 
     def __enter__(self) -> "RunLog":
+        threading.excepthook = self._thread_ended
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[facts]}"))
             self._bar = Progress(*columns, console=self.console, transient=True, expand=True)
@@ -80,39 +87,56 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop_bar()
-        with self._lossy():
+        with self._lossy(_EVENTS):
             self.tensorboard._get_file_writer().add_summary(hparams.end(kind is None))
             self.tensorboard.close()
+        threading.excepthook = self._thread_hook
         if self.mlflow is not None:
             stopped = kind is not None and issubclass(kind, Stopped | Pruned | KeyboardInterrupt)
             self.mlflow.close("KILLED" if stopped else "FAILED" if kind else "FINISHED")
-        with self._lossy():
+        with self._lossy("train.log"):
             self._file.close()
 
     @contextmanager
-    def _lossy(self) -> Iterator[None]:
-        """A record that cannot be written, to a full disk say, costs no run; that it was lost is said once."""
+    def _lossy(self, name: str) -> Iterator[None]:
+        """A record that cannot be written, to a full disk say, costs no run; that it is incomplete is said once."""
         try:
             yield
         except OSError as error:
-            if not self._lost:
-                self._lost = True
-                self.console.print(f"warning: records of this run are incomplete ({error.strerror or error})")
+            if name not in self._incomplete:
+                self._incomplete.add(name)
+                reason = error.strerror or error
+                self.console.print(
+                    f"warning: {name} of this run is incomplete ({reason}); training goes on", markup=False
+                )
+
+    def _thread_ended(self, what: threading.ExceptHookArgs) -> None:
+        """TensorBoard's writing thread hands its error to the next call, which says it: no traceback beside that."""
+        tensorboard = type(what.thread).__module__.startswith("tensorboard")
+        if not (tensorboard and what.exc_type is not None and issubclass(what.exc_type, OSError)):
+            self._thread_hook(what)
 
     def image(self, name: str, picture: NDArray, step: int) -> None:
         """A picture (H, W, 3) for TensorBoard."""
-        with self._lossy():
+        with self._lossy(_EVENTS):
             self.tensorboard.add_image(name, picture, step, dataformats="HWC")
 
     def resume(self, epoch: int) -> None:
         """Forget rows of ``metrics.csv`` that were written after the state that is gone on with was saved."""
         self.epochs = epoch
         path = self.folder / "metrics.csv"
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.reader(file) if row and (row[0] == "epoch" or int(row[0]) <= epoch)]
-            with path.open("w", newline="") as file:
-                csv.writer(file).writerows(rows)
+        if not path.exists():
+            return
+        with self._lossy("metrics.csv"):
+            lines = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").splitlines()
+            header = lines[0] if lines and lines[0].startswith("epoch,") else ""
+            rows: dict[int, str] = {}
+            for line in lines[1:] if header else []:
+                number = line.partition(",")[0]
+                # the last line of a machine that stopped may be cut short
+                if number.isdecimal() and int(number) <= epoch and line.count(",") == header.count(","):
+                    rows[int(number)] = line
+            write_text(path, "".join(f"{line}\r\n" for line in ([header] if header else []) + list(rows.values())))
 
     def stop_bar(self) -> None:
         """Take the progress bar away, before a table is printed."""
@@ -127,12 +151,12 @@ class RunLog:
 
     def record(self, text: str) -> None:
         """Keep text in ``train.log`` only."""
-        with self._lossy():
+        with self._lossy("train.log"):
             self._file.emit(logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None))
 
     def begin(self, settings: Mapping[str, Any], varied: Collection[str] = ()) -> None:
         """Open the run in TensorBoard's HParams tab, and in MLflow, with the settings to compare it by."""
-        with self._lossy():
+        with self._lossy(_EVENTS):
             for summary in hparams.start(settings, hparams.columns(self.monitor), varied):
                 self.tensorboard._get_file_writer().add_summary(summary)
         if self.mlflow is not None:
@@ -141,7 +165,7 @@ class RunLog:
     def best(self, scores: Scores) -> None:
         """The scores of the best model: what the HParams tab compares."""
         named = {f"best/{name}": value for name, value in scores.items() if name != "epoch"}
-        with self._lossy():
+        with self._lossy(_EVENTS):
             for name in hparams.columns(self.monitor):
                 if name in named:
                     self.tensorboard.add_scalar(name, named[name], self.epochs)
@@ -153,7 +177,7 @@ class RunLog:
         if self.tell is not None:
             self.tell(state, progress)
         if loss is not None:
-            with self._lossy():
+            with self._lossy(_EVENTS):
                 self.tensorboard.add_scalar("loss/train_step", loss, state.step)
                 self.tensorboard.add_scalar("learning_rate", rate, state.step)
         if self._bar is not None:
@@ -172,9 +196,9 @@ class RunLog:
             self.tell(state, progress)
         self.epochs = state.epoch
         self._scores = scores or self._scores
-        with self._lossy():
+        with self._lossy("metrics.csv"):
             self._append_csv(state, loss, rate, scores)
-        with self._lossy():
+        with self._lossy(_EVENTS):
             self.tensorboard.add_scalar("loss/train_epoch", loss, state.epoch)
             for name, value in (scores or {}).items():
                 self.tensorboard.add_scalar(f"val/{name}", value, state.epoch)
@@ -204,15 +228,28 @@ class RunLog:
             "lr": rate,
             "train_loss": loss,
         }
+        self._rows.append(row | (scores or {}))
         path = self.folder / "metrics.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, [*row, *_SCORES], extrasaction="ignore")
-            if new:
-                writer.writeheader()
-            writer.writerow(row | (scores or {}))
+        size = path.stat().st_size if path.exists() else 0
+        columns = [*row, *dict.fromkeys([*_SCORES, self.monitor])]
+        if size:
+            with path.open(newline="", encoding="utf-8") as file:
+                columns = next(csv.reader(file))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore")
+        if not size:
+            writer.writeheader()
+        writer.writerows(self._rows)
+        try:
+            with path.open("ab") as file:
+                file.write(text.getvalue().encode())
+        except OSError:  # no half of a line stays; the rows are written with the next one
+            os.truncate(path, size)
+            raise
+        self._rows.clear()
 
 
+_EVENTS = "TensorBoard's record"
 _SCORES = ("bce", "dice", "dice_pooled", "iou", "precision", "recall", "cldice")
 
 

@@ -1,7 +1,7 @@
 """How long a run lasts, what it does when, and the learning rate at each point."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -11,22 +11,38 @@ class Budget:
     Attributes:
         steps: optimiser steps.
         seconds: time, everything included.
+        epochs: passes over the images, counted in steps of the batch size that the run has now.
     """
 
     steps: int | None = None
     seconds: float | None = None
+    epochs: int | None = None
 
-    def progress(self, step: int, elapsed: float) -> float:
-        """Share of the run that lies behind before step number `step` (from 0) starts, in [0, 1]."""
-        by_steps = step / self.steps if self.steps else 0.0
-        by_time = elapsed / self.seconds if self.seconds else 0.0
-        return min(1.0, max(by_steps, by_time))
+    def progress(self, step: int, elapsed: float, extra: int = 0) -> float:
+        """Share of the run that lies behind before step number `step` (from 0) starts, in [0, 1].
+
+        `extra` steps count for `epochs` alone: see `segexp.training.state.TrainState.extra_steps`.
+        """
+        return min(1.0, max(self._shares(step, elapsed, extra).values()))
+
+    def reached(self, step: int, elapsed: float, extra: int = 0) -> str | None:
+        """The setting of the limit that is reached: ``trainer.steps``, ``trainer.max_time`` or ``trainer.epochs``."""
+        shares = self._shares(step, elapsed, extra)
+        name = max(shares, key=lambda name: shares[name])
+        return f"trainer.{name}" if shares[name] >= 1 else None
+
+    def _shares(self, step: int, elapsed: float, extra: int) -> dict[str, float]:
+        return {
+            "steps": step / self.steps if self.steps else 0.0,
+            "max_time": elapsed / self.seconds if self.seconds else 0.0,
+            "epochs": (step + extra) / self.epochs if self.epochs else 0.0,
+        }
 
     def less(self, reserve: float) -> "Budget":
         """The same with `reserve` seconds kept back for what comes after the last step; at most half of all."""
         if self.seconds is None:
             return self
-        return Budget(self.steps, max(self.seconds - reserve, self.seconds / 2))
+        return replace(self, seconds=max(self.seconds - reserve, self.seconds / 2))
 
 
 @dataclass(frozen=True)

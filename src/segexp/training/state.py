@@ -16,6 +16,8 @@ class TrainState:
         epoch: epochs completed.
         step: optimiser steps taken, those that were skipped included.
         position: steps taken in the epoch that has begun.
+        extra_steps: what `step` lacks of the steps that the passes over the images so far would have been, all with the
+            batch size of now; 0 unless the run was resumed with another one.
         loss_sum: sum of their losses.
         elapsed: seconds used, over all sittings.
         best: scores of the best validation so far, with its ``epoch``; empty before the first.
@@ -29,6 +31,7 @@ class TrainState:
     epoch: int = 0
     step: int = 0
     position: int = 0
+    extra_steps: int = 0
     loss_sum: float = 0.0
     elapsed: float = 0.0
     best: Scores = field(default_factory=dict)
@@ -37,6 +40,17 @@ class TrainState:
     retreats: int = 0
     rate_scale: float = 1.0
     warned: list[str] = field(default_factory=list)
+
+    def change_epoch_steps(self, before: int, now: int) -> None:
+        """Stand at the same place of the same pass over the images where a pass has another number of steps.
+
+        The last crops are drawn again where the place falls into the middle of a new batch.
+        """
+        position = self.position * now // before
+        passes = (self.step + self.extra_steps - self.position) / before
+        self.loss_sum *= position / max(self.position, 1)
+        self.extra_steps = round(passes * now) + position - self.step
+        self.position = position
 
     def plain(self) -> dict[str, Any]:
         """As a dict, for a checkpoint."""
