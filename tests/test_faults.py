@@ -1,16 +1,21 @@
 """Runs that are killed, stopped, starved of disk: what they go on to is what they would have been."""
 
 import contextlib
+import csv
+import errno
 import itertools
+import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -22,6 +27,7 @@ from segexp.config import conf_dir, read
 from segexp.errors import InputError
 from segexp.run import differences
 from segexp.training.learner import Learner
+from tests.test_scripts import write_dataset
 
 TINY = [
     "task=vesicle",
@@ -184,6 +190,150 @@ def test_a_full_disk_costs_neither_the_run_nor_its_last_good_state(tmp_path):
         assert sitting(settings("trainer.epochs=6"), folder, log=tmp_path / "log") == 0
         assert sitting(settings("trainer.epochs=6"), tmp_path / "whole") == 0
         assert same(tmp_path / "whole", folder)
+
+
+def refuse(name, times, monkeypatch):
+    """No space for a file of this name, so many times."""
+    keep, calls = checkpoint.save, itertools.count(1)
+
+    def save(path, content):
+        if path.name == name and next(calls) <= times:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        keep(path, content)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+
+
+def test_a_best_model_that_finds_no_room_is_written_later(tmp_path, monkeypatch, capsys):
+    scores = iter([0.9, 0.2, 0.1])
+    monkeypatch.setattr(run_module, "summarize", lambda rows: {"dice": next(scores), "recall": 1.0})
+    refuse("best_vesicle_model.pth", 2, monkeypatch)
+    run(settings("trainer.epochs=3"), tmp_path / "run")
+    told = capsys.readouterr().out
+    assert told.count("the best model could not be written to") == 2
+    content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
+    assert content["metrics"]["epoch"] == 1
+    assert not torch.equal(first(content["weights"]), first(checkpoint.load(tmp_path / "run" / "last.pth")["weights"]))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["best"]["epoch"] == 1
+
+
+def first(weights):
+    return next(iter(weights.values()))
+
+
+def test_the_best_weights_survive_in_last_until_their_file_is_whole(tmp_path, monkeypatch):
+    """Killed while the disk takes ``last.pth`` but not the best model: it is written when the run is resumed."""
+    scores = iter([0.9, 0.2, 0.1, 0.05])
+    monkeypatch.setattr(run_module, "summarize", lambda rows: {"dice": next(scores), "recall": 1.0})
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        refuse("best_vesicle_model.pth", 99, patch)
+        with pytest.raises(OSError, match="No space left"):
+            run(settings("trainer.epochs=3"), folder)
+    assert not (folder / "best_vesicle_model.pth").exists()
+    kept = checkpoint.load(folder / "last.pth")
+    assert kept["best_model"]["metrics"]["epoch"] == 1
+    run(settings("trainer.epochs=3"), folder, resume=True)
+    best = checkpoint.load(folder / "best_vesicle_model.pth")
+    assert best["metrics"]["epoch"] == 1
+    assert torch.equal(first(best["weights"]), first(kept["best_model"]["weights"]))
+
+
+@pytest.mark.parametrize("fault", ["empty", "missing", "another run's"])
+def test_a_lost_best_model_stops_no_resume_and_comes_from_no_other_run(tmp_path, monkeypatch, capsys, fault):
+    scores = itertools.count(9, -1)
+    monkeypatch.setattr(run_module, "summarize", lambda rows: {"dice": next(scores) / 10, "recall": 1.0})
+    folder = tmp_path / "run"
+    run(settings("trainer.epochs=2"), folder)
+    best = folder / "best_vesicle_model.pth"
+    if fault == "empty":
+        best.write_bytes(b"")
+    elif fault == "missing":
+        best.unlink()
+    else:
+        checkpoint.save(best, checkpoint.load(best) | {"run": "another"})
+    run(settings("trainer.epochs=2"), folder, resume=True)
+    told = capsys.readouterr().out
+    assert "The best of epoch 1 is lost; the next validation gives a new one" in told
+    assert "nothing is left to train" in told
+    content, last = checkpoint.load(best), checkpoint.load(folder / "last.pth")
+    assert content["metrics"]["epoch"] == 2
+    assert content["run"] == last["run"] != "another"
+    assert torch.equal(first(content["weights"]), first(last["weights"]))
+
+
+def test_a_best_model_that_is_damaged_while_the_run_goes_on_is_written_again(tmp_path, monkeypatch, capsys):
+    scores = iter([0.9, 0.2])
+    folder = tmp_path / "run"
+
+    def summarize(rows):
+        score = next(scores)
+        if score == 0.2:
+            (folder / "best_vesicle_model.pth").write_bytes(b"")
+        return {"dice": score, "recall": 1.0}
+
+    monkeypatch.setattr(run_module, "summarize", summarize)
+    run(settings("trainer.epochs=2"), folder)
+    assert "was deleted, damaged or replaced meanwhile; it is written again" in capsys.readouterr().out
+    assert checkpoint.load(folder / "best_vesicle_model.pth")["metrics"]["epoch"] == 1
+
+
+def test_a_run_folder_that_is_deleted_meanwhile_ends_with_an_error_and_the_model(tmp_path, monkeypatch, capsys):
+    folder, keep = tmp_path / "run", run_module.summarize
+    calls = itertools.count(1)
+
+    def summarize(rows):
+        if next(calls) == 1:
+            shutil.rmtree(folder)
+        return keep(rows)
+
+    monkeypatch.setattr(run_module, "summarize", summarize)
+    with pytest.raises(InputError, match=r"run.json was deleted or moved while the run was at work"):
+        run(settings("trainer.epochs=2"), folder)
+    assert capsys.readouterr().out.count("run.json is gone") == 1
+    assert checkpoint.load(folder / "best_vesicle_model.pth")["metrics"]["epoch"] == 2
+    assert (folder / "val" / "scores.csv").is_file()
+
+
+def test_resuming_with_another_batch_size_trains_the_epochs_that_are_left(tmp_path, capsys):
+    folder = tmp_path / "run"
+    run(settings("trainer.epochs=2", "data.synthetic.train=4"), folder)
+    steps = checkpoint.load(folder / "last.pth")["epoch_steps"]
+    run(settings("trainer.epochs=3", "data.synthetic.train=4", "trainer.batch_size=4"), folder, resume=True)
+    assert f"steps an epoch: {steps} before, {steps // 2} now" in capsys.readouterr().out
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["epoch"], int(row["step"])) for row in rows][1:] == [("2", 2 * steps), ("3", 2 * steps + steps // 2)]
+
+
+def test_masks_that_change_between_two_parts_of_a_run_are_noticed(tmp_path, capsys):
+    data, folder = write_dataset(tmp_path / "data"), tmp_path / "run"
+    run(settings("trainer.epochs=1", f"data.root={data}"), folder)
+    run(settings("trainer.epochs=2", f"data.root={data}"), folder, resume=True)
+    assert "the data differ" not in capsys.readouterr().out
+    path = data / "train" / "mask" / "0.npy"
+    np.save(path, np.load(path)[::-1])  # as much foreground
+    run(settings("trainer.epochs=3", f"data.root={data}"), folder, resume=True)
+    assert "the data differ from those of the run that is resumed: images or masks hold other pixels" in (
+        capsys.readouterr().out
+    )
+
+
+def test_validation_masks_without_foreground_are_judged_by_specificity(tmp_path, capsys):
+    data, folder = write_dataset(tmp_path / "data"), tmp_path / "run"
+    for path in (data / "val" / "mask").iterdir():
+        np.save(path, np.zeros_like(np.load(path)))
+    score = run(settings("trainer.epochs=1", f"data.root={data}"), folder)
+    told = capsys.readouterr().out
+    assert "no validation mask holds any foreground, so dice is not defined: the best model is chosen by spec" in told
+    assert "finds no foreground" not in told
+    best = json.loads((folder / "summary.json").read_text())["best"]
+    assert score == best["specificity"]
+    assert "dice" not in best
+    record = json.loads((folder / "val" / "evaluation.json").read_text())
+    assert record["monitor"] == "specificity"
+    assert "dice" not in record["scores"]
+    assert "</html>" in (folder / "report.html").read_text()
 
 
 def test_resuming_with_another_model_or_data_says_what_differs(tmp_path, capsys):

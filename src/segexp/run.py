@@ -233,8 +233,8 @@ class TrainingRun:
 def changed_data(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """How the data of a run that is resumed differ from what they were, a line each."""
     digests = ("fingerprint", "contents")
-    facts = [{key: value for key, value in data.items() if key not in digests} for data in (before, now)]
-    found = differences(*facts)
+    named, given = ({key: value for key, value in data.items() if key not in digests} for data in (before, now))
+    found = differences(named, given)
     if any(before.get(key, now.get(key)) != now.get(key) for key in digests):
         found.append("images or masks hold other pixels")
     return found

@@ -1,14 +1,17 @@
 """The stream of batches: the same from memory, from files by any number of workers, and from any place on."""
 
 import os
+import shutil
 import signal
 from collections import deque
 from itertools import islice
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 
-from segexp.data import crops
+from segexp.data import crops, feed
 from segexp.data.crops import CropBatches, CropPlan, DeviceBatches
 from segexp.data.feed import Positions, open_feed
 from segexp.data.pairs import read_folder
@@ -71,3 +74,32 @@ def test_a_worker_that_dies_is_reported_with_its_files(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="a reading process died") as error:
         next(open_feed(CropBatches(disk), (0, 0), CPU, 1, "fork"))
     assert all(name in str(error.value) for name in disk.names((0, 0)))
+
+
+def test_a_small_shared_memory_is_named_and_the_images_are_read_here(tmp_path, monkeypatch):
+    memory, disk = sources(tmp_path)
+    one = 4 * 16 * 16 * (2 + 1)
+    assert feed.batch_bytes(disk) == one
+    usage = shutil._ntuple_diskusage(10 * one, 3 * one, 7 * one)  # 4 batches for each process
+    monkeypatch.setattr(feed.shutil, "disk_usage", lambda folder: usage)
+    assert feed.shared_memory_too_small(disk, 1) == ""
+    lines = []
+    batch = next(open_feed(CropBatches(disk), (0, 0), CPU, 2, "fork", lines.append))
+    assert torch.equal(batch.pixels.to(torch.int32), CropBatches(memory)[0, 0].pixels.to(torch.int32))
+    assert len(lines) == 1
+    for words in ("/dev/shm", "too small for 2 reading processes", "--shm-size=2g", "trainer.num_workers=0"):
+        assert words in lines[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_changes_while_it_is_read_is_named(tmp_path, workers):
+    _, disk = sources(tmp_path)
+    victim = next(iter((tmp_path / "img").iterdir()))
+    stream = open_feed(CropBatches(disk), (0, 0), CPU, workers, "fork" if workers else None)
+    next(stream)
+    changed = {".npy": np.save, ".tif": tifffile.imwrite}[victim.suffix]
+    changed(victim, np.zeros((44, 50), np.uint16))
+    with pytest.raises(InputError) as error:
+        deque(islice(stream, 200), maxlen=0)
+    assert str(error.value).startswith(f"{victim}: is 44x50 now and was 40x50")
+    assert "Traceback" not in str(error.value)

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 import tifffile
 
-from segexp.data.pairs import FOREGROUND_POINTS, Reading, find_pairs, make_sample, pixel_bytes, read_folder
+from segexp.data import survey
+from segexp.data.pairs import (
+    FOREGROUND_POINTS,
+    Reading,
+    find_pairs,
+    make_sample,
+    pixel_bytes,
+    read_folder,
+    read_samples,
+    survey_sample,
+)
 from segexp.errors import InputError
 
 
@@ -402,3 +412,19 @@ def test_a_projection_of_masks_with_unknown_pixels_is_refused(tmp_path):
     np.save(mask / "a.npy", np.ones((3, 20, 30), np.uint8))
     with pytest.raises(InputError, match=r"data\.page=max and task\.ignore=255"):
         read_folder(img, mask, Reading(page="max", ignore=255))
+
+
+def test_the_digest_is_that_of_the_pixels_however_they_are_read(tmp_path, monkeypatch):
+    img, mask = dataset(tmp_path, 2, (40, 50))
+    pairs, _ = find_pairs(img, mask)
+    reading = Reading()
+    (whole, other), _ = read_samples(pairs, reading, keep=True)
+    monkeypatch.setattr(survey, "BAND", 7 * 50)
+    banded = survey_sample(pairs[0], reading, "standard")
+    assert banded.digest == whole.digest != other.digest
+    stored = np.load(pairs[0].mask)
+    stored[0, :2] = stored[0, 1::-1] if stored[0, 0] != stored[0, 1] else 1 - stored[0, :2]  # as much foreground
+    np.save(pairs[0].mask, stored)
+    (changed, same), _ = read_samples(pairs, reading, keep=True)
+    assert changed.digest != whole.digest
+    assert same.digest == other.digest

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from segexp.data.pairs import Reading, read_folder
-from segexp.evaluation import evaluate_fully, score_image, summarize
+from segexp.data.pairs import Reading, find_pairs, read_folder, read_samples
+from segexp.evaluation import FAMILIES, evaluate_fully, score_image, summarize
+from segexp.evaluation.images import pooled_scores, without_absent_classes
+from segexp.evaluation.operating_point import choose_operating_point
+from segexp.evaluation.record import score_table
+from segexp.evaluation.scoring import Scoring, monitor_for, present_classes
 from segexp.inference.predictor import Predictor
 from segexp.models import UNet
 
@@ -60,3 +64,66 @@ def test_touching_objects_are_told_apart_where_the_truth_does(tmp_path, ids, fou
     scored = evaluate_fully(predictor, samples, ("object",), probabilities=lambda index, pixels: maps, split=0.5)
     (row,) = scored.rows
     assert (row["objects_truth"], row["objects_prediction"], row["object_f1"]) == found
+
+
+def test_a_class_that_no_image_holds_is_undefined_and_counts_in_no_mean():
+    rows = rows_of([[1, 2, 0, 0]], [[0, 0, 0, 0]], "a", classes=("a", "b", "c"))
+    rows += rows_of([[1, 0, 0, 0]], [[0, 0, 3, 0]], "b", classes=("a", "b", "c"))
+    scores = summarize(rows)
+    # image a: classes a and b are missed, 0 and 0; image b: a missed, 0, and b absent here only, 1
+    assert scores["dice"] == scores["iou"] == (0 + 0.5) / 2
+    assert scores["recall"] == 0.25
+    assert scores["dice_pooled"] == 0
+    assert scores["specificity"] == pytest.approx((1 + (1 + 1 + 0.75) / 3) / 2)
+    blank = without_absent_classes(rows)
+    assert [np.isnan(row["dice"]) for row in blank] == [False, False, True] * 2
+    assert [row["fp"] for row in blank] == [row["fp"] for row in rows]
+    assert np.isnan(pooled_scores(blank)["c"]["dice"])
+
+
+def test_without_any_foreground_only_what_needs_none_is_defined():
+    scores = summarize(rows_of([[0, 0, 0, 0]], [[1, 0, 0, 0]]) + rows_of([[0, 0]], [[0, 0]], "b"))
+    assert set(scores) == {"specificity", "bce"}
+    assert scores["specificity"] == (0.75 + 1) / 2
+
+
+def test_the_record_of_an_absent_class_is_empty(tmp_path):
+    for name in ("img", "mask"):
+        (tmp_path / name).mkdir()
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:8, 4:8] = 1
+    for name in ("a", "b", "c"):
+        np.save(tmp_path / "img" / f"{name}.npy", mask)
+        np.save(tmp_path / "mask" / f"{name}.npy", mask)
+    samples = read_folder(tmp_path / "img", tmp_path / "mask", Reading(classes=2))
+    predictor = Predictor(UNet(1, 2, widths=(4, 8)), "standard", ["here", "nowhere"])
+    maps = np.stack([mask.astype(np.float32), np.zeros((16, 16), np.float32)])
+    found = evaluate_fully(predictor, samples, FAMILIES, probabilities=lambda index, pixels: maps)
+    table = score_table(found)
+    assert table["dice"]["mean"] == table["dice"]["pooled"] == 1
+    assert table["dice"]["classes"]["nowhere"] == {"mean": None, "interval": None, "images": 0, "pooled": None}
+    assert table["object_f1"]["classes"]["nowhere"]["pooled"] is None
+    assert table["specificity"]["classes"]["nowhere"]["mean"] == 1
+    assert present_classes(samples) == [1]
+    assert monitor_for(samples, "dice") == "dice"
+    for scoring in (Scoring(threshold=None), Scoring(threshold=None, monitor="cldice")):
+        predictor = Predictor(UNet(1, 2, widths=(4, 8)), "standard", ["here", "nowhere"])
+        predictor.probabilities = lambda pixels: 0.8 * maps
+        curve = choose_operating_point(predictor, samples, scoring).details["curve"]
+        assert max(curve["score"]) == 1  # not (1 + 1) / 2 with what is missed by nobody
+        assert min(curve["score"]) == 0  # thresholds above 0.8
+
+
+def test_images_without_foreground_are_judged_by_specificity(tmp_path):
+    for name in ("img", "mask"):
+        (tmp_path / name).mkdir()
+    for name in "abc":
+        np.save(tmp_path / "img" / f"{name}.npy", np.eye(16, dtype=np.uint8))
+        np.save(tmp_path / "mask" / f"{name}.npy", np.zeros((16, 16), np.uint8))
+    samples, faults = read_samples(find_pairs(tmp_path / "img", tmp_path / "mask")[0], Reading(), keep=True)
+    assert not faults
+    assert monitor_for(samples, "dice") == "specificity"
+    predictor = Predictor(UNet(1, 1, widths=(4, 8)), "standard", ["x"])
+    point = choose_operating_point(predictor, samples, Scoring(threshold=None, min_size=None))
+    assert (point.threshold, point.min_size, point.temperature) == (0.5, 0, 1.0)
+    assert "threshold 0.5: no image holds any foreground to choose by" in point.details["notes"]

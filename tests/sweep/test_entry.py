@@ -110,6 +110,18 @@ def test_identity(tmp_path):
     assert isinstance(one, Identity)
 
 
+@pytest.mark.parametrize("setting", ["data.split", "data.synthetic.ranges"])
+def test_the_content_of_a_file_that_a_setting_names_is_data(tmp_path, setting):
+    named = tmp_path / "named"
+    named.write_text("one")
+    first = identify(config(f"{setting}={named}"))
+    assert first == identify(config(f"{setting}={named}"))
+    named.write_text("two")
+    assert first.differs(identify(config(f"{setting}={named}"))) == "data"
+    named.unlink()
+    assert identify(config(f"{setting}={named}")).data == "unreadable"
+
+
 def test_settings_of_the_launcher(monkeypatch):
     for wrong in [(0, None), ("two", None), (True, None), (2, 0), (2, "many")]:
         with pytest.raises(SystemExit, match=r"error: hydra\.launcher\."):

@@ -106,5 +106,5 @@ def _score(
         maps = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in maps])
     families = ("centreline",) if monitor == "cldice" else ()
     found = score_image(maps, predictor.labels(maps), truth, predictor.classes, "", families)
-    chosen = [scores.row[monitor] for number, scores in enumerate(found, 1) if number in present or not present]
+    chosen = [float(scores.row[monitor]) for number, scores in enumerate(found, 1) if number in present or not present]
     return float(np.mean(chosen))

@@ -164,7 +164,7 @@ def _check_description(data: bytes, storages: dict[str, int]) -> None:
         raise
     except Exception as error:  # the unpickler raises whatever the damage makes it meet
         raise Refused(f"{DESCRIPTION}: {str(error)[:100] or type(error).__name__}") from None
-    if reader.taken > sum(storages.values()):
+    if reader.taken > SHARED * sum(storages.values()):
         raise Refused("its tensors take more than the file holds")
 
 
@@ -176,6 +176,10 @@ def _known(module: str, name: str = "") -> bool:
     if module == "torch":
         return name in ITEM_BYTES
     return (module, name) in (("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"))
+
+
+SHARED = 3
+"""How often tensors may share bytes: ``last.pth`` holds the model's weights as weights, training state and average."""
 
 
 class _Description(pickle.Unpickler):
