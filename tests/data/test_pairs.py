@@ -416,7 +416,7 @@ def test_a_projection_of_masks_with_unknown_pixels_is_refused(tmp_path):
 
 def test_the_digest_is_that_of_the_pixels_however_they_are_read(tmp_path, monkeypatch):
     img, mask = dataset(tmp_path, 2, (40, 50))
-    pairs, _ = find_pairs(img, mask)
+    pairs = find_pairs(img, mask)[0]
     reading = Reading()
     (whole, other), _ = read_samples(pairs, reading, keep=True)
     monkeypatch.setattr(survey, "BAND", 7 * 50)
