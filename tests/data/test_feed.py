@@ -101,5 +101,5 @@ def test_an_image_that_changes_while_it_is_read_is_named(tmp_path, workers):
     changed(victim, np.zeros((44, 50), np.uint16))
     with pytest.raises(InputError) as error:
         deque(islice(stream, 200), maxlen=0)
-    assert str(error.value).startswith(f"{victim}: is 44x50 now and was 40x50")
+    assert str(error.value).startswith(f"{victim}: changed while it was in use: (40, 50) uint16 at first, (44, 50)")
     assert "Traceback" not in str(error.value)
