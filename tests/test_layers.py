@@ -24,7 +24,7 @@ FLOORS = [
     {"data", "losses"},
     {"model_facts"},
     {"checkpoint"},
-    {"training", "inference", "provenance", "calibration", "weights.ship"},
+    {"training", "inference", "provenance", "calibration", "annotations", "weights.ship"},
     {"preview", "check", "report.pictures"},
     {"evaluation"},
     {"results", "report", "export", "run"},

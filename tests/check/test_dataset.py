@@ -355,3 +355,39 @@ def test_images_that_ask_to_be_turned(data):
     assert [file.file.rpartition("/")[2] for file in warning.files] == ["cell_0.png"]
     assert "not turned" in warning.message
     assert report.ok
+
+
+def aperture(rng):
+    """A noisy scene of lines in a dark round frame with a vignette, which all images of an instrument have."""
+    y, x = np.mgrid[:192, :192]
+    radius = np.hypot(y - 96, x - 96)
+    lines = np.zeros((192, 192), np.float32)
+    for _ in range(30):
+        cv2.line(lines, rng.integers(15, 177, 2).tolist(), rng.integers(15, 177, 2).tolist(), 14, 2)
+    spot = 100 * np.exp(-((y - 96) ** 2 + (x - 150) ** 2) / 200)
+    picture = (130 - 70 * (radius / 90) ** 2 + spot - lines + rng.normal(0, 2, radius.shape)) * (radius < 90)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def test_a_shared_frame_is_no_copy_and_copies_in_it_are_found(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = [aperture(rng) for _ in range(16)]
+
+    def put(split, name, picture):
+        for kind in ("img", "mask"):
+            (tmp_path / split / kind).mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(tmp_path / split / "img" / f"{name}.tif", picture)
+        np.save(tmp_path / split / "mask" / f"{name}.npy", picture > 120)
+
+    for number, picture in enumerate(pictures):
+        put("train" if number < 10 else "val", f"eye_{number}", picture)
+    report, _ = check("d", find_folders(tmp_path), Wanted())
+    assert not {"leakage", "near-duplicate"} & {warning.kind for warning in report.warnings}
+    put("val", "mirrored", np.ascontiguousarray(pictures[0][:, ::-1]))
+    put("val", "turned", np.rot90(pictures[1]).copy())
+    put("val", "bright", np.clip(pictures[2] * 1.2, 0, 255).astype(np.uint8))
+    put("val", "small", cv2.resize(pictures[3], (128, 128), interpolation=cv2.INTER_AREA))
+    report, _ = check("d", find_folders(tmp_path), Wanted())
+    (leak,) = [warning for warning in report.warnings if warning.kind == "leakage"]
+    assert {Path(file.file).stem for file in leak.files} == {"mirrored", "turned", "bright", "small"}
+    assert {Path(other).stem for file in leak.files for other in file.others} == {"eye_0", "eye_1", "eye_2", "eye_3"}

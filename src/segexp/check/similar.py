@@ -2,7 +2,8 @@
 
 Equal digests are equal pixels. Near-duplicates are first looked for among the descriptors of all images (one matrix
 product), validation images also mirrored and turned; the likeliest pairs are then read again and compared at 64 x 64
-blocks, so that images which merely look alike from afar are not accused.
+blocks, so that images which merely look alike from afar are not accused. There, what the other images of the set
+have too counts for nothing: images of one instrument share its frame and vignette.
 """
 
 from collections import defaultdict
@@ -18,6 +19,9 @@ from segexp.check.scan import Entry
 
 ALIKE = 0.9
 """Correlation of two descriptors from which images are looked at again, and of their finer details to be reported."""
+
+_OWN = 0.7  # correlation of what two images have beyond the others of the set: frame, vignette and background apart
+_SAMPLE, _FEW = 24, 6  # images that show what a set has in common, and the fewest that do
 
 _FINE = 64
 _ROWS = 1024  # descriptors compared with all others at a time
@@ -81,14 +85,32 @@ def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
             fine[position] = cv2.resize(plane, (_FINE, _FINE), interpolation=cv2.INTER_AREA).astype(np.float32)
         return fine[position]
 
+    def shared(pair: Alike) -> NDArray[np.float32]:
+        """What a sample of the other images has in common, (64, 64): a frame, a vignette; zeros for few others."""
+        step = max(1, len(chosen) // _SAMPLE)
+        others = [i for i in range(0, len(chosen), step) if i not in (pair.first, pair.second)]
+        if len(others) < _FEW:
+            return np.zeros((_FINE, _FINE), np.float32)
+        return np.mean([unit_detail(detail(i)) for i in others], axis=0).reshape(_FINE, _FINE)
+
     confirmed = []
     for pair in found[:_LOOKED_AT]:
         first = unit_detail(detail(pair.first))
         second = unit_detail(turned(detail(pair.second), pair.turn))
         likeness = float(first @ second)
-        if likeness >= ALIKE:
+        if likeness < ALIKE:
+            continue
+        common = shared(pair)
+        both = np.stack([common.ravel(), turned(common, pair.turn).ravel()], axis=1)
+        if _without(first, both) @ _without(second, both) >= _OWN:
             confirmed.append(Alike(chosen[pair.first], chosen[pair.second], pair.turn, likeness))
     return confirmed
+
+
+def _without(detail: NDArray, common: NDArray) -> NDArray:
+    """What is left of a picture's detail (N,) beside the columns of `common` (N, 2), as a vector of norm 1."""
+    rest = detail - common @ (np.linalg.pinv(common) @ detail)
+    return rest / max(float(np.linalg.norm(rest)), 1e-12)
 
 
 def turned(small: NDArray, turn: int) -> NDArray[np.float32]:

@@ -38,6 +38,9 @@ IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".np
 MASK_SUFFIXES = (".npy", ".png", *TIFF_SUFFIXES)
 """Masks: formats that keep every value. JPEG does not."""
 
+CONVERT = "segexp masks --input MASKS --output NEW_FOLDER turns such masks into class ids"
+"""What to do with masks in colour, in a transparent layer or in layers."""
+
 PAGES = ("first", "max", "mean", "channels")
 """What to make of a stack, besides a page number from 1; ``channels``: its pages are the channels of one image."""
 
@@ -231,9 +234,13 @@ class MaskFile(_Closing):
         mask = self._file.read(top, left, height, width)
         if mask.ndim == 2:
             return mask
+        if mask.shape[2] == 4 and int(mask[..., 3].min()) < int(mask[..., 3].max()):
+            raise InputError(f"{self.path}: drawn in a transparent layer; a mask holds one number a pixel: {CONVERT}")
         red, green, blue = np.moveaxis(mask[..., :3], 2, 0)
         if not (np.array_equal(red, green) and np.array_equal(green, blue)):
-            raise InputError(f"{self.path}: a picture in colour; a mask holds one number a pixel: save it as grey")
+            raise InputError(
+                f"{self.path}: a picture in colour; a mask holds one number a pixel: save it as grey, {CONVERT}"
+            )
         return np.ascontiguousarray(red)
 
 
@@ -318,4 +325,5 @@ def _check_mask_array(path: Path) -> None:
         raise InputError(f"{path}: {error.strerror or error}") from None
     flat = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape[:2] if shape[2:] == (1,) else shape
     if len(flat) != 2 or 0 in shape:
-        raise InputError(f"{path}: shape {shape}; a mask is (height, width)")
+        layers = f"; layers of classes? {CONVERT}" if len(shape) == 3 else ""
+        raise InputError(f"{path}: shape {shape}; a mask is (height, width){layers}")

@@ -1,0 +1,238 @@
+"""Turn a folder of annotation into masks, ``.npy`` files named as their images. All is read before any is written."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.annotations.cellpose import read_cellpose
+from segexp.annotations.outlines import Drawing, Outline, covered, labels_of, read_json, read_rois
+from segexp.annotations.pictures import Colour, class_map, colours_of, one_hot
+from segexp.data.foreign import KINDS, annotation_kind
+from segexp.data.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, open_image
+from segexp.errors import InputError
+
+PICTURES = (".png", *TIFF_SUFFIXES, ".bmp")
+
+_MOST_IDS = np.iinfo(np.uint32).max
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How annotation becomes masks.
+
+    Attributes:
+        classes: labels of the classes 1, 2, ...; empty: every object has an id of its own.
+        width: pixels that lines and points are drawn thick.
+        background: colour of what is no class in pictures; None: black, or what is transparent.
+    """
+
+    classes: tuple[str, ...] = ()
+    width: int = 1
+    background: Colour | None = None
+
+
+@dataclass
+class _Job:
+    """A mask to be made: its name, the file it comes from, and how."""
+
+    name: str
+    source: Path
+    make: Callable[[], NDArray]
+
+
+def convert(source: Path, images: Path | None, output: Path, how: Conversion, say: Callable[[str], None]) -> int:
+    """Write ``OUTPUT/<name of the image>.npy`` for each annotated image; the number of masks.
+
+    Ids are uint16, or uint32 beyond 65535; class ids uint8. Raises `InputError` before anything is written where a
+    file cannot be read, belongs to no image, or a mask is there already.
+    """
+    found, pictures = _find(source)
+    named = _images(images)
+    jobs = _drawn_jobs(found, named, how, say) if found else _picture_jobs(pictures, named, how, say)
+    counts = Counter(job.name for job in jobs)
+    twice = [str(job.source) for job in jobs if counts[job.name] > 1]
+    if twice:
+        raise InputError(
+            f"{', '.join(twice[:6])}: more than one annotation of one image; wanted one, or convert them apart"
+        )
+    there = [str(path) for job in jobs if (path := output / f"{job.name}.npy").exists()]
+    if there:
+        shown = ", ".join(there[:6]) + (f" and {len(there) - 6} more" if len(there) > 6 else "")
+        raise InputError(f"{shown}: exists already and is not replaced; choose another --output, or move it away")
+    for job in jobs:  # once for the faults, so that a refusal writes nothing
+        job.make()
+    output.mkdir(parents=True, exist_ok=True)
+    for job in jobs:
+        mask = job.make()
+        with (output / f"{job.name}.npy").open("xb") as file:
+            np.save(file, mask, allow_pickle=False)
+    lacking = sorted(path.name for stem, path in named.items() if stem not in counts)
+    if lacking:
+        shown = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+        say(f"no annotation of {len(lacking)} image{'s' if len(lacking) > 1 else ''}: {shown}")
+    return len(jobs)
+
+
+def _find(source: Path) -> tuple[dict[Path, str], list[Path]]:
+    """Files of annotation with their kinds; where there are none, pictures and arrays."""
+    if not source.exists():
+        raise InputError(f"--input {source}: no such file or folder")
+    files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name[0] != "." and p.is_file())
+    found = {path: kind for path in files if (kind := annotation_kind(path)) is not None}
+    pictures = [path for path in files if path.suffix.lower() in (*PICTURES, ".npy") and path not in found]
+    if not found and not pictures:
+        raise InputError(f"--input {source}: nothing to convert; wanted {', '.join(KINDS.values())}, or pictures")
+    return found, pictures
+
+
+def _images(folder: Path | None) -> dict[str, Path]:
+    if folder is None:
+        return {}
+    if not folder.is_dir():
+        raise InputError(f"--images {folder}: no such folder")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+    if not files:
+        raise InputError(f"--images {folder}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}")
+    return {path.stem: path for path in files}
+
+
+def _drawn_jobs(
+    found: dict[Path, str], images: dict[str, Path], how: Conversion, say: Callable[[str], None]
+) -> list[_Job]:
+    jobs: list[_Job] = []
+    drawings: dict[str, tuple[Path, Drawing]] = {}
+    strangers: list[str] = []
+    for path, kind in found.items():
+        if kind == "cellpose":
+            name = _name_of(path, "", images)
+            if name is None:
+                strangers.append(path.name)
+            elif how.classes:
+                raise InputError(f"{path}: Cellpose's objects have no classes; leave --classes out")
+            else:
+                jobs.append(_Job(name, path, _cellpose_maker(path, images.get(name))))
+            continue
+        for drawing in [read_rois(path)] if kind == "roi" else read_json(path):
+            name = _name_of(path, drawing.image, images)
+            if name is None:
+                strangers.append(drawing.image or path.name)
+            elif path.suffix.lower() == ".roi" and name in drawings and drawings[name][0].suffix.lower() == ".roi":
+                drawings[name][1].outlines.extend(drawing.outlines)
+            else:
+                if name in drawings:
+                    raise InputError(f"{path}, {drawings[name][0]}: two annotations of image {name}; wanted one")
+                drawings[name] = (path, drawing)
+    if strangers:
+        shown = ", ".join(strangers[:5]) + (f" and {len(strangers) - 5} more" if len(strangers) > 5 else "")
+        raise InputError(f"{shown}: no image of that name in --images; wanted names that begin with an image's")
+    labels = labels_of(drawing for _, drawing in drawings.values())
+    unknown = [label for label in labels if label not in how.classes]
+    if how.classes and unknown:
+        raise InputError(f"--classes {','.join(how.classes)}: there are others: {', '.join(map(repr, unknown[:10]))}")
+    if labels and labels != [""] and not how.classes and not any(kind == "roi" for kind in found.values()):
+        say(f"labels: {', '.join(labels[:10])}; every object gets an id of its own (--classes gives class ids)")
+    for name, (path, drawing) in drawings.items():
+        jobs.append(_Job(name, path, _drawing_maker(path, drawing, images.get(name), how)))
+    return jobs
+
+
+def _name_of(path: Path, image: str, images: dict[str, Path]) -> str | None:
+    """The name of the mask: that of the image which the file names, or whose name its own begins with."""
+    stem = re.sub(r"[_-](seg|RoiSet|rois?)$", "", path.stem, flags=re.IGNORECASE)
+    if not images:
+        return Path(image).stem if image else stem
+    for candidate in (Path(image).stem, Path(image).name, stem, path.stem):
+        if candidate and candidate in images:
+            return candidate
+    begins = [name for name in images if path.stem.startswith(name) and not path.stem[len(name) :][:1].isalnum()]
+    return None if image and Path(image).stem not in path.stem else max(begins, key=len, default=None)
+
+
+def _shape(path: Path, drawn: tuple[int, int] | None, image: Path | None) -> tuple[int, int]:
+    if image is None:
+        if drawn is None:
+            raise InputError(f"{path}: does not say how large its image is; wanted the images too: --images FOLDER")
+        shape = drawn
+    else:
+        with open_image(image, "first") as file:
+            shape = (file.shape[0], file.shape[1])
+        if drawn is not None and drawn != shape:
+            raise InputError(
+                f"{path}: drawn on {drawn[0]}x{drawn[1]} pixels, but {image.name} is {shape[0]}x{shape[1]}"
+            )
+    if not 0 < shape[0] * shape[1] <= 1 << 32:
+        raise InputError(f"{path}: drawn on {shape[0]}x{shape[1]} pixels; wanted the size of an image")
+    return shape
+
+
+def _cellpose_maker(path: Path, image: Path | None) -> Callable[[], NDArray]:
+    def make() -> NDArray:
+        ids = read_cellpose(path)
+        _shape(path, (ids.shape[0], ids.shape[1]), image)
+        return _smallest(ids)
+
+    return make
+
+
+def _drawing_maker(path: Path, drawing: Drawing, image: Path | None, how: Conversion) -> Callable[[], NDArray]:
+    def make() -> NDArray:
+        shape = _shape(path, drawing.shape, image)
+        mask = np.zeros(shape, np.uint8 if how.classes else np.uint32)
+        for number, outline in enumerate(drawing.outlines, 1):
+            pixels = covered(outline, shape, how.width)
+            if not pixels.any():
+                raise InputError(f"{path}: object {number} {_where(outline)} covers no pixel of an image of {shape}")
+            mask[pixels] = how.classes.index(outline.label) + 1 if how.classes else number
+        hidden = len(drawing.outlines) - len(np.unique(mask[mask > 0]))
+        if hidden and not how.classes:
+            raise InputError(f"{path}: {hidden} objects lie wholly under others, drawn later; remove one of each")
+        return mask if how.classes else _smallest(mask)
+
+    return make
+
+
+def _where(outline: Outline) -> str:
+    """Where an object lies, for a message."""
+    points = [*(ring for rings in outline.polygons for ring in rings), *outline.lines]
+    if not points:
+        return f"({outline.label})"
+    low, high = np.concatenate(points).min(axis=0), np.concatenate(points).max(axis=0)
+    return f"(x {low[0]:g} to {high[0]:g}, y {low[1]:g} to {high[1]:g})"
+
+
+def _smallest(ids: NDArray) -> NDArray:
+    """Ids as uint16, or uint32 where they do not fit; numbered anew beyond that."""
+    if ids.size and int(ids.max()) > _MOST_IDS:
+        ids = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
+    return ids.astype(np.uint16 if not ids.size or ids.max() < 2**16 else np.uint32)
+
+
+def _picture_jobs(
+    paths: Sequence[Path], images: dict[str, Path], how: Conversion, say: Callable[[str], None]
+) -> list[_Job]:
+    names = {path: _name_of(path, "", images) for path in paths}
+    strangers = [path.name for path, name in names.items() if name is None]
+    if strangers:
+        raise InputError(f"{', '.join(strangers[:5])}: no image of that name in --images")
+    layered = [path for path in paths if path.suffix.lower() == ".npy"]
+    colours = colours_of([path for path in paths if path not in layered], how.background)
+    if how.classes and colours and len(how.classes) != len(colours):
+        raise InputError(f"--classes {','.join(how.classes)}: {len(how.classes)}, but there are {len(colours)} colours")
+    for number, colour in enumerate(colours, 1):
+        shown = ",".join(map(str, colour))
+        say(f"colour {shown} is class {number}" + (f" ({how.classes[number - 1]})" if how.classes else ""))
+
+    def maker(path: Path, name: str) -> Callable[[], NDArray]:
+        def make() -> NDArray:
+            mask = one_hot(path) if path in layered else class_map(path, colours)
+            _shape(path, (mask.shape[0], mask.shape[1]), images.get(name))
+            return mask
+
+        return make
+
+    return [_Job(name, path, maker(path, name)) for path, name in names.items() if name is not None]
