@@ -1,6 +1,7 @@
 """Whole checks of small data sets: what is counted, what is called odd, and what is not."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np

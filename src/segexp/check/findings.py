@@ -171,6 +171,13 @@ def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence
         message = f"{_count(len(empty), 'mask')} of {masks} without any foreground"
         advice = "fine where there is nothing to see; else annotate them"
         found.append(Finding("empty-mask", message, advice, tuple(empty)))
+    val = splits.get("val")
+    if val is not None and val.masks and val.empty_masks == val.masks:
+        message = (
+            f"every validation mask is empty ({_count(val.masks, 'mask')}): no score tells how well objects are found"
+        )
+        advice = "hold back images with foreground: another data.fold, seed or data.split, or data.group"
+        found.append(Finding("empty-validation", message, advice))
     full = [
         Mention(e.source.mask_name, f"{_percent(e.mask.foreground)} foreground")
         for e in entries

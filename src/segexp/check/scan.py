@@ -107,6 +107,8 @@ def find_folders(root: Path) -> dict[str, Folders]:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     parts = {name: root / name for name in ("train", "val") if (root / name).is_dir()}
+    if "train" in parts:
+        parts.setdefault("val", root / "val")  # a training misses it, and so does the check
     if parts:
         return {name: Folders(part / "img", part / "mask") for name, part in parts.items()}
     if (root / "img").is_dir() or (root / "mask").is_dir():
@@ -133,6 +135,8 @@ def find_sources(splits: Mapping[str, Folders], reading: Reading, held: Collecti
         sources += found
         faults += wrong
         notes += said
+        if name == "images" and folders.masks is not None and found:
+            notes.append(f"{folders.images}: no validation images; train with data.val_fraction=0.2 or data.fold=1/5")
     if held:
         sources = [replace(source, split="val") if source.image.stem in held else source for source in sources]
         places |= {"val": f"{places['train']} (val)", "train": f"{places['train']} (train)"}
