@@ -107,8 +107,6 @@ def find_folders(root: Path) -> dict[str, Folders]:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     parts = {name: root / name for name in ("train", "val") if (root / name).is_dir()}
-    if "train" in parts:
-        parts.setdefault("val", root / "val")  # a training misses it, and so does the check
     if parts:
         return {name: Folders(part / "img", part / "mask") for name, part in parts.items()}
     if (root / "img").is_dir() or (root / "mask").is_dir():

@@ -45,7 +45,10 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
     if directory is not None and cfg.data.splits:
         cfg = _settings((*overrides, f"data.root={quote(directory)}"), config_dir)
     elif directory is not None:
-        return DataSet(str(Path(directory).resolve()), find_folders(Path(directory)), (), wanted_of(cfg))
+        splits, val = find_folders(Path(directory)), Path(directory) / "val"
+        if "train" in splits:  # a training misses it, and so does the check
+            splits.setdefault("val", Folders(val / "img", val / "mask"))
+        return DataSet(str(Path(directory).resolve()), splits, (), wanted_of(cfg))
     if cfg.data.folders() is None:
         raise InputError("nothing to check; wanted a folder (segexp check DIR), or data.root=DIR, or the four folders")
     split = choose_split(cfg)
