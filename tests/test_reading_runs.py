@@ -174,7 +174,13 @@ def test_a_task_with_a_scale_brings_images_to_it_and_keeps_it_in_the_model(tmp_p
     run(settings(*given, "task.pixel_size=0.4", "data.page=first"), tmp_path / "run")
     content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
     assert content["pixel_size"] == 0.4
-    assert content["reading"] == {"page": "first", "channel": None, "masks": "auto", "ignore": None}
+    assert content["reading"] == {
+        "page": "first",
+        "channel": None,
+        "masks": "auto",
+        "ignore": None,
+        "mask_threshold": None,
+    }
     expected = Reading(1, 1, "first", pixel_size=0.4)
     assert reading_of_model(content, 1, 1) == expected
     assert reading_of_model({"normalization": "log"}, 3, 2) == Reading(3, 2)

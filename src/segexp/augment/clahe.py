@@ -106,7 +106,8 @@ def _equalize_batched(images: Tensor, limits: Tensor, grid: tuple[int, int], bin
     # few bins: all are mapped, then looked up. More bins than pixels: sums are looked up, and only those mapped
     if bins <= pixels:
         position = torch.arange(bins, device=device, dtype=torch.int32)
-        tables, spread = _new_levels(sums, position, *spread, bins, pixels), []
+        share, left, steps = spread
+        tables, spread = _new_levels(sums, position, share, left, steps, bins, pixels), []
     else:
         tables = sums
     result = _interpolate(levels, tables, [part.view(len(levels), *grid) for part in spread], tile, grid, bins)
@@ -208,8 +209,8 @@ def _interpolate(
                     yield entries.index_select(0, entry.view(-1)).view_as(levels)
                     continue
                 found = entries.index_select(0, entry.view(-1)).view_as(levels)
-                of_tile = [part.index_select(1, row).index_select(2, column) for part in spread]
-                yield _new_levels(found, levels, *of_tile, bins, tile[0] * tile[1])
+                share, left, steps = (part.index_select(1, row).index_select(2, column) for part in spread)
+                yield _new_levels(found, levels, share, left, steps, bins, tile[0] * tile[1])
 
     corners = mapped()
 
