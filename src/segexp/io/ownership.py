@@ -228,6 +228,13 @@ class OwnedFolder:
         return True
 
 
+def noting(path: Path) -> Callable[[Path], None] | None:
+    """For `atomic`: records that a file is segexp's, in the folder's record; None where the folder has none."""
+    if not (path.parent / RECORD).is_file():
+        return None
+    return lambda whole: OwnedFolder(path.parent).note(path.name, whole)
+
+
 def _inside(name: str) -> bool:
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
@@ -252,6 +259,10 @@ def hold(folder: Path, patience: float = 0.0, say: Callable[[str], None] = print
     Raises:
         InputError: where another command holds the folder.
     """
+    with contextlib.suppress(FileNotFoundError):
+        facts = (folder / LOCK).lstat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size:  # taking the lock would empty it
+            raise InputError(f"{folder / LOCK}: not a lock that segexp made; move it away, or choose another folder")
     lock = filelock.FileLock(folder / LOCK)
     try:
         try:

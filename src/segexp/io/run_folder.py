@@ -1,0 +1,370 @@
+"""The folder of a run: claimed when all else has been found fit, and from then on the run's alone.
+
+Until `RunFolder.begin` nothing in the folder is touched, not even to lock it: what a run has to write meanwhile waits
+in memory. `begin` takes the lock, looks again, and writes.
+
+Files that are written whole have their line in the record before they take their name (`segexp.io.ownership`). Files
+that grow (``metrics.csv``, ``train.log``, TensorBoard's events) cannot be hashed before they are complete. Their names
+were free when the run began, and the run holds the lock, so the record notes at each epoch how far they had grown: size
+and SHA-256 of that much, as an open line. A file with an open line is the run's where it still begins with these bytes.
+That is so after a kill at any time. A run that ends by itself closes them: then they are the run's as long as nothing in
+them is changed.
+"""
+
+import fnmatch
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from segexp.errors import InputError
+from segexp.io import atomic
+from segexp.io.ownership import LOCK, RECORD, OwnedFolder, digest, hold
+
+STATE = "last.pth"
+"""What a run goes on from."""
+JOB_FILES = ("job.json", "job.log")
+"""Written by a sweep into the folder of a job, beside the files of the run."""
+GROWING = ("train.log", "metrics.csv", "events.out.tfevents.*")
+FILES = (
+    STATE,
+    "best_*_model.pth",
+    "summary.json",
+    "run.json",
+    "report.html",
+    "split.json",
+    "failed.txt",
+    "pruned.txt",
+    "progress.json",
+    "mlflow.json",
+    *GROWING,
+    *JOB_FILES,
+)
+"""Names, and patterns of names, that a run may write right in its folder."""
+FOLDERS = {".hydra": ("*.yaml",), "val": ("*.png", "scores.csv", "evaluation.json", "pictures.json")}
+"""Folders that are a run's, with what it may write into them."""
+SWEEP_FILES = ("multirun.yaml", "summary.csv", "search.journal", "search.json")
+"""What marks the folder of a sweep."""
+
+
+class RunFolder(OwnedFolder):
+    """A run folder and its record; a context manager that closes the record of growing files and gives back the lock.
+
+    Args:
+        folder: the run folder; need not exist.
+        command: what writes there; default: this process's command line.
+        job: whether the run is a sweep's job: its sweep wrote the `JOB_FILES`, and an earlier run of the same job is
+            moved aside without being asked.
+    """
+
+    def __init__(self, folder: Path, command: str | None = None, job: bool = False):
+        self.job, self.begun, self._held = job, False, False
+        self._state: tuple[int, ...] | None = None
+        self._waiting: dict[str, str] = {}
+        self._grown: dict[str, tuple[int, Any]] = {}
+        self._stack = ExitStack()
+        super().__init__(folder, command)
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self.begun and self.folder.is_dir():
+                self.note_grown(closed=True)
+        finally:
+            self._stack.close()
+
+    def _read(self) -> None:
+        super()._read()
+        self._open: dict[str, tuple[int, str]] = {}
+        try:
+            lines = (self.folder / RECORD).read_bytes().split(b"\n")
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for line in lines:
+            try:
+                entry = json.loads(line.decode("utf-8", errors="surrogateescape"))
+                name, size, found = entry["path"], entry["size"], entry["sha256"]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue
+            if isinstance(name, str) and isinstance(size, int) and isinstance(found, str):
+                self._open.pop(name, None)
+                if entry.get("open") is True:
+                    self._open[name] = (size, found)
+
+    def owns(self, name: str, of: str | None = None) -> bool:
+        """Whether the file is segexp's own: unchanged, or one that was growing and begins as it did when it was noted."""
+        if name in self._open and of is None:
+            size, found = self._open[name]
+            path = self.folder / name
+            return path.is_file() and not path.is_symlink() and start_digest(path, size) == found
+        return super().owns(name, of)
+
+    def note_grown(self, closed: bool = False) -> None:
+        """Record how far the growing files have come; with `closed` they grow no further."""
+        for name in self.present(GROWING, {}):
+            path = self.folder / name
+            if not path.is_file() or path.is_symlink():
+                continue
+            size = path.stat().st_size
+            if closed:
+                if name in self._open and self.owns(name):
+                    self.note(name)
+                    self._open.pop(name, None)
+                continue
+            known, sums = self._grown.get(name, (0, hashlib.sha256()))
+            if size < known or (name in self._open and name not in self._grown):
+                known, sums = 0, hashlib.sha256()
+            if size == known and name in self._open:
+                continue
+            with path.open("rb") as file:
+                file.seek(known)
+                while known < size and (part := file.read(min(1 << 20, size - known))):
+                    sums.update(part)
+                    known += len(part)
+            self._grown[name] = (known, sums)
+            self.note_open(name, known, sums.hexdigest())
+
+    def note_open(self, name: str, size: int, found: str) -> None:
+        """Record that the file `name` is the run's where its first `size` bytes have this SHA-256."""
+        entry = {"path": name, "size": size, "sha256": found, "open": True, "time": round(time.time(), 3)}
+        torn = "\n" if self._torn else ""
+        with (self.folder / RECORD).open("a", encoding="ascii") as file:
+            file.write(torn + json.dumps(entry | {"command": self.command}) + "\n")
+        self._torn = False
+        self._open[name] = (size, found)
+
+    def replace_growing(self, name: str, text: str) -> None:
+        """Write a growing file anew, whole or not at all."""
+        content = text.encode("utf-8", errors="surrogateescape")
+
+        def note(_: Path) -> None:
+            self.note_open(name, len(content), hashlib.sha256(content).hexdigest())
+
+        self._grown.pop(name, None)
+        atomic.write_bytes(self.folder / name, content, note)
+
+    def present(self, files: Iterable[str] = FILES, folders: Mapping[str, Iterable[str]] | None = None) -> list[str]:
+        """Names of a run that are taken in the folder: by files, folders or links, whoever made them."""
+        try:
+            entries = sorted(entry.name for entry in os.scandir(self.folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        found = [name for name in entries if any(fnmatch.fnmatchcase(name, pattern) for pattern in files)]
+        for name in FOLDERS if folders is None else folders:
+            path = self.folder / name
+            if path.is_symlink() or (path.exists() and not path.is_dir()):
+                found.append(name)
+            elif path.is_dir():
+                found += sorted(f"{name}/{entry.name}" for entry in os.scandir(path))
+        return [name for name in found if not (self.job and name in JOB_FILES)]
+
+    def holds_run(self) -> bool:
+        """Whether a run of segexp lies here that was saved at least once."""
+        return any(self.owns(name) for name in self.present((STATE, "best_*_model.pth", "summary.json"), {}))
+
+    def unrecorded_run(self) -> bool:
+        """Whether a run lies here that was made before segexp kept records."""
+        stored = self.folder / ".hydra" / "overrides.yaml"
+        return not self.knows(STATE) and (self.folder / STATE).is_file() and stored.is_file()
+
+    def require(self, resume: bool, overwrite: bool = False) -> None:
+        """Make sure that a run may begin here, or go on; looks and changes nothing.
+
+        Raises:
+            InputError: where a name that a run writes is taken by something that is not segexp's own, or where the
+                folder holds an earlier run or a sweep and neither `resume` nor `overwrite` is given.
+        """
+        self._state = _stamp(self.folder / STATE)
+        if resume:
+            self._require_resumable()
+            return
+        taken = self.present()
+        if not self.job and self._holds_sweep():
+            raise InputError(
+                f"output_dir={self.folder}: holds a sweep, and a run is not begun in it. Choose another output_dir, "
+                f"such as {self._another()}"
+            )
+        foreign = self.foreign(taken)
+        if foreign and self.unrecorded_run():
+            raise InputError(
+                f"output_dir={self.folder}: holds a run already. Go on with it: resume={self.folder}; or choose "
+                f"another output_dir, such as {self._another()}"
+            )
+        if foreign:
+            edited = all(self.knows(name) for name in foreign)
+            why = "changed since segexp wrote them" if edited else "not written by segexp"
+            more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
+            raise InputError(
+                f"output_dir={self.folder}: {', '.join(foreign[:5])}{more} would be in the way of the run's own files: "
+                f"{why}. Nothing was changed. Move them away, or choose another output_dir, such as {self._another()}"
+            )
+        if taken and not overwrite and not self.job and not self._killed_at_start():
+            state = "finished" if self.owns("summary.json") else "interrupted"
+            ways = f"Go on with it: resume={self.folder}; c" if self.owns(STATE) else "C"
+            raise InputError(
+                f"output_dir={self.folder}: holds {self._what_lies_here(state)}. Nothing was changed. {ways}hoose another "
+                f"output_dir, such as {self._another()}; or add overwrite=true to this command: that moves what lies "
+                f"there to {self._aside().name}/ first, and deletes nothing"
+            )
+
+    def _require_resumable(self) -> None:
+        taken = self.present()
+        writable = [name for name in taken if "/" not in name or _written(name)]
+        if self.unrecorded_run():
+            links = [name for name in writable if not _is_plain_file(self.folder / name)]
+            if links:
+                raise InputError(f"resume={self.folder}: {', '.join(links)}: wanted the run's own file; move it away")
+            return
+        foreign = self.foreign(writable)
+        if foreign:
+            edited = all(self.knows(name) for name in foreign)
+            why = "changed since segexp wrote it" if edited else "not written by segexp"
+            raise InputError(
+                f"resume={self.folder}: {', '.join(foreign[:5])} would be replaced, and was {why}. Nothing was changed. "
+                "Move it away, then give the command again"
+            )
+
+    def _holds_sweep(self) -> bool:
+        return any(self.knows(name) and os.path.lexists(self.folder / name) for name in SWEEP_FILES)
+
+    def _killed_at_start(self) -> bool:
+        """Whether all that lies here are the logs of a run that never got as far as a state."""
+        return not self.holds_run() and any(self.owns(name) for name in self.present((".hydra", "train.log")))
+
+    def _what_lies_here(self, state: str) -> str:
+        if not self.holds_run():
+            return "results of another segexp command"
+        task = [name.removeprefix("best_").removesuffix("_model.pth") for name in self.present(("best_*_model.pth",), {})]
+        return f"{'an' if state[0] == 'i' else 'a'} {state} run" + (f" of task {task[0]}" if task else "")
+
+    def _another(self) -> Path:
+        place = self.folder if self.folder.name else self.folder.absolute()
+        number = 2
+        while os.path.lexists(place.with_name(f"{place.name}_{number}")):
+            number += 1
+        return place.with_name(f"{place.name}_{number}")
+
+    def _aside(self) -> Path:
+        number = 1
+        while os.path.lexists(self.folder / f"earlier_{number}"):
+            number += 1
+        return self.folder / f"earlier_{number}"
+
+    def put(self, name: str, text: str) -> None:
+        """Write a file of the run, or keep its text until the run begins."""
+        if self.begun:
+            self.write(name, text)
+        else:
+            self._waiting[name] = text
+
+    def peek(self) -> None:
+        """Take the lock now where that changes nothing; `InputError` where another command holds it."""
+        if os.path.lexists(self.folder / LOCK):
+            self._hold()
+
+    def _hold(self) -> None:
+        if not self._held:
+            self._stack.enter_context(hold(self.folder, 120.0 if self.job else 0.0))
+            self._held = True
+        OwnedFolder.__init__(self, self.folder, self.command)  # it may have waited for another command to end
+
+    def begin(self, resume: bool, overwrite: bool = False) -> str:
+        """Claim the folder and write what waits; returns a line on what was moved aside, or an empty one.
+
+        Raises:
+            InputError: as `require`, or where another command holds the folder or changed it meanwhile.
+        """
+        before = self._state
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._hold()
+        self.require(resume, overwrite)
+        if resume and before is not None and self._state != before:
+            raise InputError(f"resume={self.folder}: another command went on with this run meanwhile; try again")
+        said = ""
+        if resume and self.unrecorded_run():
+            for name in self.present():
+                if "/" not in name or _written(name):
+                    self.note(name)
+        elif not resume and (names := [name for name in self.present() if self.owns(name)]):
+            said = f"the earlier run is kept in {self.set_aside(names)}"
+        self.begun = True
+        self.note_grown()
+        for name, text in self._waiting.items():
+            self.write(name, text)
+        return said
+
+    def set_aside(self, names: Iterable[str], target: Path | None = None) -> Path:
+        """Move files that are segexp's own to a new folder, with a record of its own; nothing else is moved."""
+        target = self._aside() if target is None else target
+        target.mkdir(parents=True)
+        kept = OwnedFolder(target, self.command)
+        # what tells that a run lies here goes last, so that a kill in between leaves that told
+        for name in sorted(names, key=lambda name: (name == STATE, name.endswith(".pth"), name == "summary.json")):
+            place = target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            kept.note(name, self.folder / name)
+            os.rename(self.folder / name, place)
+        for name in FOLDERS:
+            if (self.folder / name).is_dir() and not any((self.folder / name).iterdir()):
+                (self.folder / name).rmdir()
+        return target
+
+
+def _written(name: str) -> bool:
+    """Whether a run writes a file of this name into one of its folders."""
+    folder, _, rest = name.partition("/")
+    return any(fnmatch.fnmatchcase(rest, pattern) for pattern in FOLDERS[folder])
+
+
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def start_digest(path: Path, size: int) -> str:
+    """SHA-256 of a file's first `size` bytes, of all where it is shorter."""
+    if path.stat().st_size <= size:
+        return digest(path)
+    sums = hashlib.sha256()
+    with path.open("rb") as file:
+        while size and (part := file.read(min(1 << 20, size))):
+            sums.update(part)
+            size -= len(part)
+    return sums.hexdigest()
+
+
+def require_apart(folder: Path, data: Mapping[str, Path]) -> None:
+    """Make sure that a run's own folders do not overlap the folders its data are read from, links followed.
+
+    Args:
+        folder: the run folder.
+        data: setting -> folder, such as ``val_img_dir``.
+
+    Raises:
+        InputError: names both.
+    """
+    for own in FOLDERS:
+        place = (folder / own).resolve()
+        for name, read in data.items():
+            source = Path(read).resolve()
+            if place == source or place in source.parents:
+                raise InputError(
+                    f"output_dir={folder}: the run writes to {folder / own}, and data.{name} is {read}. Nothing was "
+                    "changed. Choose another output_dir"
+                )
