@@ -18,6 +18,7 @@ from segexp.errors import InputError
 from segexp.evaluation.comparison import candidates, read_run
 from segexp.evaluation.run import evaluate_folder
 from segexp.train import main
+from tests.io.test_run_folder import contents
 
 TINY = ["model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32", "output_dir=x"]
 
@@ -124,24 +125,44 @@ def test_a_model_that_finds_nothing_says_so(tmp_path, capsys):
     assert "finds no foreground" in capsys.readouterr().out
 
 
-def test_a_page_that_cannot_be_written_does_not_fail_the_run(tmp_path, capsys):
-    (tmp_path / "run" / "report.html").mkdir(parents=True)
+def test_a_page_that_cannot_be_written_does_not_fail_the_run(tmp_path, capsys, monkeypatch):
+    def full(folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("segexp.assembly.write_report", full)
     tiny = ["data.synthetic.train=2", "data.synthetic.val=1", "data.synthetic.size=48"]
     assert run(settings("task=vesicle", *tiny), tmp_path / "run") >= 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("warning: report.html was not written (IsADirectoryError")
+    assert last.startswith("warning: report.html was not written (OSError")
     assert (tmp_path / "run" / "val" / "pictures.json").is_file()
 
 
-def test_main_returns_the_score_and_a_second_run_in_a_folder_is_alone_in_it(tmp_path, monkeypatch):
+def test_main_returns_the_score_and_a_folder_holds_one_run(tmp_path, monkeypatch):
     tiny = ["data.synthetic.train=2", "data.synthetic.val=1", "data.synthetic.size=48", *TINY[:-1]]
     monkeypatch.chdir(tmp_path)
-    for task in ("vesicle", "cytoskeleton"):
+
+    def train(*overrides):
         monkeypatch.setattr(sys, "argv", ["train.py"])
-        score = main([f"task={task}", *tiny, "output_dir=run"])
-        assert score == json.loads((tmp_path / "run" / "summary.json").read_text())["best"]["dice"]
+        return main([*overrides, *tiny, "output_dir=run"])
+
+    score = train("task=vesicle")
+    assert score == json.loads((tmp_path / "run" / "summary.json").read_text())["best"]["dice"]
+    before = {name: text for name, text in contents(tmp_path / "run").items() if not name.startswith(".segexp")}
+    whole = contents(tmp_path)
+    for refused, words in (
+        ("task=vesicle", "holds a finished run of task vesicle"),
+        ("task=cytoskeleton", "resume=.*; choose another output_dir.*overwrite=true"),
+        ("task=vesicle trainer.lr=-1 overwrite=true", "trainer.lr=-1"),
+        ("task=vesicle data.root=absent overwrite=true", "absent"),
+    ):
+        with pytest.raises(SystemExit, match=words):
+            train(*refused.split())
+        assert contents(tmp_path) == whole
+    train("task=cytoskeleton", "overwrite=true")
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 2
-    assert (tmp_path / "run" / "best_vesicle_model.pth").is_file()
+    assert not (tmp_path / "run" / "best_vesicle_model.pth").exists()
+    kept = contents(tmp_path / "run" / "earlier_1")
+    assert {name: kept.get(name) for name in before} == before
 
 
 def test_seeds_are_repeats_in_folders_of_their_own(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """One run from beginning to end: its parts are put together, trained, scored, and written down."""
 
+import json
 import os
 import platform
 import sys
@@ -27,6 +28,7 @@ from segexp.distributed import Ranks, join, share
 from segexp.errors import InputError
 from segexp.evaluation.scoring import monitor_for
 from segexp.inference.predictor import Predictor
+from segexp.io.run_folder import RunFolder, require_apart
 from segexp.parts import (
     build_augment,
     build_learner,
@@ -40,10 +42,11 @@ from segexp.parts import (
     rehearse,
 )
 from segexp.report import write_report
-from segexp.results import sample_overlay, write_json, write_results
+from segexp.results import sample_overlay, write_results
 from segexp.run import TrainingRun
 from segexp.sweep.ledger import settings_of
 from segexp.training.loop import fit
+from segexp.training.mlflow_log import FILE as MLFLOW
 from segexp.training.mlflow_log import MlflowLog, tracking_uri
 from segexp.training.runlog import RunLog
 from segexp.training.state import TrainState
@@ -58,31 +61,52 @@ def run(
     hopeless: Callable[[float, float], bool] | None = None,
     overrides: Sequence[str] = (),
     axes: Sequence[str] = (),
+    files: RunFolder | None = None,
+    overwrite: bool = False,
 ) -> float:
     """Train, evaluate and write one run folder; returns the monitored score of the best model.
 
     `tell` hears of each step. `hopeless` is asked with progress and best score at each validation; `Pruned` is raised
     where it says so. `overrides` are the settings that were typed, `axes` those that a sweep varies, for the records.
+    `files` is the folder's record, with what else is to be written when the run begins; with `overwrite` an earlier run
+    there is moved aside.
+
+    Nothing in the folder is touched before all that can be refused is known to be fit: settings, files of the data set,
+    model, and for a run that is resumed its state.
     """
     started, ranks = time.monotonic(), join()
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         place, console = folder, None
         if not ranks.first:  # speaks and writes to nobody
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             console = Console(file=stack.enter_context(open(os.devnull, "w")))
+        files = RunFolder(place) if files is None or not ranks.first else files
+        stack.enter_context(files)
         stop = stack.enter_context(StopRequest().listening())
-        uri = tracking_uri(cfg.trainer.mlflow) if ranks.first else None
-        mlflow = MlflowLog(folder, uri, cfg.task.name, print) if uri else None
-        log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell, mlflow))
-        training = assemble(cfg, folder, ranks, stop, log, resume, overrides)
-        log.begin(compared(cfg, training, overrides), list(axes))
+        if ranks.first:
+            require_apart(folder, cfg.data.folders() or {})
+            files.peek()
+            files.require(resume, overwrite)
+        log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell, files=files))
+        training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files)
         state, monitor = TrainState(), training.monitor
         if resume:
             state = training.restore()
-            log.resume(state.epoch)
             best = f"best {monitor} {state.best[monitor]:.4f}" if monitor in state.best else "no validation yet"
             log.say(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
+        validation_seconds = rehearse(training.predictor, training.val_samples)
+        uri = tracking_uri(cfg.trainer.mlflow) if ranks.first else None
+        log.mlflow = MlflowLog(folder, uri, cfg.task.name, print) if uri else None
+        if log.mlflow is not None:
+            files.put(MLFLOW, log.mlflow.address())
+        said = files.begin(resume, overwrite) if ranks.first else ""
+        log.open()
+        if said:
+            log.say(said)
+        training.begin(tuple(name for name in (".hydra", "run.json") if (folder / name).exists()))
+        log.begin(compared(cfg, training, overrides), list(axes))
+        if resume:
+            log.resume(state.epoch)
         schedule = build_schedule(cfg, training.source.plan.steps, monitor)
         state = fit(
             training.learner,
@@ -90,7 +114,7 @@ def run(
             log,
             state,
             schedule,
-            validation_seconds=rehearse(training.predictor, training.val_samples),
+            validation_seconds=validation_seconds,
             started=started,
             stop=stop,
             ranks=ranks,
@@ -99,7 +123,7 @@ def run(
         )
         score = state.best[monitor]
         if ranks.first:
-            score = finish(cfg, folder, training, state, log)
+            score = finish(cfg, folder, training, state, log, files)
         # where each job validates images of its own, a specificity must not be averaged with the others' Dice
         comparable = monitor == cfg.task.monitor or not cfg.data.splits
         return share(ranks, score) if comparable else float("nan")
@@ -113,14 +137,16 @@ def assemble(
     log: RunLog,
     resume: bool,
     overrides: Sequence[str] = (),
+    files: RunFolder | None = None,
 ) -> TrainingRun:
-    """All parts of a run, from its settings; writes ``run.json``."""
+    """All parts of a run, from its settings; `files` is given the texts of ``run.json`` and ``split.json``."""
     task, trainer = cfg.task, cfg.trainer
     name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
     device, device_reason = choose_device(name)
     precision, precision_reason = choose_precision(trainer.precision, device)
     set_arithmetic(precision, trainer.deterministic)
-    train_samples, val_samples = read_data(cfg, log.say, folder, resume, checks=ranks.first)
+    put = files.put if files is not None else lambda name, text: None
+    train_samples, val_samples = read_data(cfg, log.say, folder, resume, checks=ranks.first, keep_split=put)
     monitor = log.monitor = monitor_for(val_samples, task.monitor)
     if monitor != task.monitor:
         log.say(
@@ -148,7 +174,7 @@ def assemble(
     if mix:
         facts["data"]["generated"] = mix_facts(cfg)
     if ranks.first:
-        write_json(folder / "run.json", facts)
+        put("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     model_facts: dict[str, Any] = (
         {"run": uuid4().hex}
         | {key: facts[key] for key in ("task", "versions", "data", "model")}
@@ -182,7 +208,6 @@ def assemble(
         start_method=trainer.start_method,
         stop=stop,
         ranks=ranks,
-        records=tuple(name for name in (".hydra", "run.json") if (folder / name).exists()),
     )
 
 
@@ -258,14 +283,23 @@ def number_or_text(text: str) -> int | float | str:
     return text
 
 
-def finish(cfg: RunConfig, folder: Path, training: TrainingRun, state: TrainState, log: RunLog) -> float:
+def finish(
+    cfg: RunConfig,
+    folder: Path,
+    training: TrainingRun,
+    state: TrainState,
+    log: RunLog,
+    files: RunFolder | None = None,
+) -> float:
     """Score the best model and write the results; returns its monitored score.
 
     `InputError` where the run folder was deleted meanwhile: model and scores are written by then.
     """
     val, scoring = training.val_samples, replace(cfg.task.scoring(), monitor=training.monitor)
     training.settle_best(state)
-    best = write_results(folder, training.best_path, training.predictor, val, state, scoring, log)
+    files = RunFolder(folder) if files is None else files
+    with files.draft() as place:
+        best = write_results(place, training.best_path, training.predictor, val, state, scoring, log)
     show_report(folder, log)
     missing = training.check_records()
     if missing:

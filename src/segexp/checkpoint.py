@@ -7,8 +7,6 @@ arguments.
 """
 
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,9 @@ import torch
 from torch import Tensor
 
 from segexp.errors import InputError
+from segexp.io import atomic
 from segexp.io.archive import verified
+from segexp.io.ownership import noting
 from segexp.model_facts import check_facts
 from segexp.models import MODELS, UNet
 from segexp.weights import NAMES, located
@@ -26,27 +26,11 @@ _NEEDED = ("format", "model", "weights", "normalization", "classes", "threshold"
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` (tensors, numbers, strings, lists, dicts) to `path` atomically."""
+    """Write `content` (tensors, numbers, strings, lists, dicts) to `path` atomically; a folder's record is told."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = io.BytesIO()  # a disk that fills up is then a plain OSError, not torch's
     torch.save({"format": FORMAT, **content}, whole)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(whole.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner may read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    atomic.write_bytes(path, whole.getbuffer(), noting(path))
 
 
 def load(path: str | Path) -> dict[str, Any]:

@@ -40,11 +40,13 @@ def read_data(
     folder: Path | None = None,
     resume: bool = False,
     checks: bool = True,
+    keep_split: Callable[[str, str], None] | None = None,
 ) -> tuple[list[Sample], list[Sample]]:
     """Training and validation images, from folders or generated; says which in its first line.
 
-    A division of one folder is written to `folder`, and taken from there when the run is resumed. With `checks` the
-    files go through `segexp check` first, unless they did before and nothing has changed since.
+    A division of one folder is given to `keep_split` (file name and text), else written to `folder`, and taken from
+    there when the run is resumed. With `checks` the files go through `segexp check` first, unless they did before and
+    nothing has changed since.
     """
     data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
     folders = data.folders()
@@ -68,7 +70,9 @@ def read_data(
         split = choose_split(
             cfg, folder / splits.FILE if resume and folder and (folder / splits.FILE).is_file() else None
         )
-        if split is not None and folder:
+        if split is not None and keep_split is not None:
+            keep_split(splits.FILE, splits.split_text(split))
+        elif split is not None and folder:
             splits.write_split(folder / splits.FILE, split)
         keep = data.cache in ("ram", "device") or (data.cache == "auto" and sources.fits_in_memory(folders, reading))
         place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"

@@ -187,7 +187,6 @@ class TrainingRun:
         if kept is not None:
             self.say(f"{self.best_path}: missing, damaged or not this run's; its weights are taken from last.pth")
             self._best, self._best_is_written = kept, False
-            self._write_best()
         elif found is not None and found["metrics"].get(self.monitor, 0) >= state.best.get(self.monitor, 0):
             self._best, state.best = found, found["metrics"]  # of an epoch whose state could not be saved any more
         else:
@@ -204,6 +203,12 @@ class TrainingRun:
         except (InputError, OSError):
             return None
         return found if found.get("run") == self.facts["run"] and isinstance(found.get("metrics"), dict) else None
+
+    def begin(self, records: tuple[str, ...]) -> None:
+        """Take note of what lies in the run folder now that it is the run's; write the best model that was restored."""
+        self.records = records
+        if self.ranks.first:
+            self._write_best()
 
     def settle_best(self, state: TrainState) -> None:
         """Make sure, when training has ended, that the best model's file is whole and of this run; `OSError` if not."""

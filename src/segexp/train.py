@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import traceback
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -26,9 +26,10 @@ from segexp.assembly import run
 from segexp.config import conf_dir, read
 from segexp.config.compose import composed
 from segexp.config.overrides import command_line, one_job
-from segexp.data import splits
 from segexp.distributed import Ranks, join, launched, leave, share
 from segexp.errors import InputError
+from segexp.io.ownership import OwnedFolder
+from segexp.io.run_folder import RunFolder
 from segexp.overlay import Picture
 from segexp.parts import (
     build_augment,
@@ -39,9 +40,9 @@ from segexp.parts import (
 from segexp.search.command import job_verdict
 from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.entry import enter, restarted, settle
-from segexp.sweep.ledger import FAILED, GIVEN_UP, INTERRUPTED, PROGRESS, RUNNING, Teller, hold, read_job
+from segexp.sweep.ledger import FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Teller, read_job
+from segexp.sweep.summary import held, remove_new_folders
 from segexp.terminal import open_streams, streams
-from segexp.training.mlflow_log import FILE as MLFLOW
 from segexp.training.stop import Pruned, Stopped, pass_on
 
 
@@ -92,6 +93,7 @@ def main(arguments: list[str] | None = None) -> float | None:
         with shown:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(scored)()
     finally:
+        held.close()
         leave()
     return scores[-1] if scores else None
 
@@ -124,11 +126,13 @@ def job(cfg: DictConfig) -> float:
     folder = Path(runtime["output_dir"])  # type: ignore[index,call-overload]
     if settings.mode == RunMode.MULTIRUN:
         return sweep_job(cfg, folder, ranks)
-    resume = bool(cfg.get("resume")) or goes_on(settings, folder)
-    if ranks.first:
-        store(cfg, folder, resume)
+    resume, overwrite = bool(cfg.get("resume")) or goes_on(settings, folder), bool(cfg.get("overwrite"))
+    files = RunFolder(folder)
     try:
-        score = run(read(cfg), folder, resume, overrides=list(settings.overrides.task))
+        checked = read(cfg)
+        store(cfg, files)
+        typed = list(settings.overrides.task)
+        score = run(checked, folder, resume, overrides=typed, files=files, overwrite=overwrite)
         record = read_job(folder)
         if record is not None and ranks.first:  # a sweep's job, gone on with by hand
             settle(record, score)
@@ -145,6 +149,9 @@ def job(cfg: DictConfig) -> float:
         if ranks.first:
             print(f"{stopped}; the state is saved. Go on with: {resume_command(folder)}")
         sys.exit(128 + stopped.number)
+    finally:
+        if ranks.first and not files.begun:
+            remove_new_folders()
 
 
 def resume_command(folder: Path) -> str:
@@ -162,14 +169,11 @@ def goes_on(settings: HydraConf, folder: Path) -> bool:
     return list(settings.overrides.task) == OmegaConf.to_container(OmegaConf.load(stored), resolve=False)
 
 
-def store(cfg: DictConfig, folder: Path, resume: bool) -> None:
-    """Write the settings of a run to its folder; one that begins forgets what an earlier run left there."""
+def store(cfg: DictConfig, files: RunFolder) -> None:
+    """Have the settings of a run written to its folder when it begins."""
     settings = HydraConfig.get()
     for name, content in (("config", cfg), ("hydra", {"hydra": settings}), ("overrides", settings.overrides.task)):
-        (folder / ".hydra").mkdir(exist_ok=True)
-        OmegaConf.save(content, folder / ".hydra" / f"{name}.yaml")
-    if not resume:
-        forget_run(folder)
+        files.put(f".hydra/{name}.yaml", OmegaConf.to_yaml(content))
 
 
 def sweep_job(cfg: DictConfig, wanted: Path, ranks: Ranks) -> float:
@@ -189,23 +193,29 @@ def sweep_job(cfg: DictConfig, wanted: Path, ranks: Ranks) -> float:
     if not entry.runs:
         print(f"job {number}: {record.status} already", flush=True)
         return float("nan") if record.score is None else record.score
-    with ExitStack() as stack:
+    with RunFolder(folder, job=True) as files:
         print(f"job {number}: {' '.join(record.overrides)}", flush=True)
         try:
             if ranks.first:
-                stack.enter_context(hold(folder))
+                files.hold()
+        except InputError as error:  # its record is the other process's
+            print(f"job {number}: {error}", flush=True)
+            return float("nan")
+        try:
+            if ranks.first:
                 record.save(status=RUNNING, message="", sittings=record.sittings + 1)
-                store(cfg, folder, resume)
             checked = read(cfg)
-            tell = Teller(folder, checked.task.monitor) if ranks.first else None
+            store(cfg, files)
+            tell = Teller(folder, checked.task.monitor, files) if ranks.first else None
             typed = list(settings.overrides.task)
-            score = run(checked, folder, resume, tell, job_verdict(settings) if ranks.first else None, typed, axes())
+            verdict = job_verdict(settings) if ranks.first else None
+            score = run(checked, folder, resume, tell, verdict, typed, axes(), files)
             if ranks.first:
                 settle(record, score)
             return score
         except Pruned as pruned:
             if ranks.first:
-                (folder / PRUNED).write_text(f"{pruned}\n", encoding="utf-8")
+                OwnedFolder(folder).write(PRUNED, f"{pruned}\n")
                 record.save(status=GIVEN_UP, score=pruned.score, message=str(pruned))
                 print(f"job {number} {pruned}", flush=True)
             return pruned.score
@@ -217,21 +227,12 @@ def sweep_job(cfg: DictConfig, wanted: Path, ranks: Ranks) -> float:
         except (Exception, SystemExit) as error:
             text = str(error) if isinstance(error, InputError) else traceback.format_exc()
             message = text.strip().splitlines()[-1]
-            (folder / FAILURE).write_text(text, encoding="utf-8")
+            OwnedFolder(folder).write(FAILURE, text)
             record.save(status=FAILED, message=message)
             if not isinstance(error, InputError):
                 print(text, flush=True)
             print(f"job {number} failed: {message} ({folder / FAILURE})", flush=True)
             return float("nan")
-
-
-def forget_run(folder: Path) -> None:
-    """Remove the records of an earlier run in the same folder, so that two never mix; model files stay."""
-    records = ["metrics.csv", "train.log", "run.json", "summary.json", "report.html", splits.FILE]
-    records += [FAILURE, PRUNED, PROGRESS, MLFLOW]
-    many = ("events.out.tfevents.*", "val/*.png", "val/scores.csv", "val/evaluation.json", "val/pictures.json")
-    for path in (path for pattern in (*records, *many) for path in folder.glob(pattern)):
-        path.unlink()
 
 
 def axes() -> list[str]:

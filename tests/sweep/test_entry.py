@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from segexp import provenance
 from segexp.config import conf_dir
+from segexp.io.ownership import OwnedFolder
 from segexp.sweep.entry import enter
 from segexp.sweep.identity import identify
 from segexp.sweep.launch import check_settings, environments, visible_gpus
@@ -29,7 +30,7 @@ def hydra(number=0, sweeper="x", launcher="x"):
     )
 
 
-def entered(tmp_path, *overrides, status=None, state=True):
+def entered(tmp_path, *overrides, status=None, state=True, model="weights", summary='{"best": {}}'):
     """What becomes of job 0, which an earlier sitting left in this status."""
     record = enter(config(), hydra(), tmp_path, tmp_path / "0").record
     record.folder.mkdir()
@@ -37,6 +38,10 @@ def entered(tmp_path, *overrides, status=None, state=True):
         record.save(status=status)
     if state:
         (record.folder / "last.pth").touch()
+    if status == DONE:
+        for name, text in (("best_vesicle_model.pth", model), ("summary.json", summary)):
+            if text is not None:
+                (record.folder / name).write_text(text)
     return enter(config(*overrides), hydra(), tmp_path, tmp_path / "0")
 
 
@@ -55,6 +60,22 @@ def entered(tmp_path, *overrides, status=None, state=True):
 def test_a_sweep_that_goes_on(tmp_path, status, retry, runs, resumes):
     found = entered(tmp_path, "sweep.resume=s", f"sweep.retry={retry}", status=status)
     assert (found.runs, found.resumes, found.record.folder.name) == (runs, resumes, "0")
+
+
+@pytest.mark.parametrize(("model", "summary"), [(None, '{"best": {}}'), ("", '{"best": {}}'), ("w", ""), ("w", "{}")])
+def test_a_job_that_is_done_without_its_results_is_run_again(tmp_path, model, summary):
+    found = entered(tmp_path, "sweep.resume=s", status=DONE, model=model, summary=summary)
+    assert (found.runs, found.resumes) == (True, False)
+
+
+def test_a_job_that_is_done_with_another_model_in_its_place_is_run_again(tmp_path):
+    found = entered(tmp_path, "sweep.resume=s", status=DONE)
+    files = OwnedFolder(found.record.folder)
+    for name in ("best_vesicle_model.pth", "summary.json"):
+        files.note(name)
+    assert not enter(config("sweep.resume=s"), hydra(), tmp_path, tmp_path / "0").runs
+    (found.record.folder / "best_vesicle_model.pth").write_text("copied here")
+    assert enter(config("sweep.resume=s"), hydra(), tmp_path, tmp_path / "0").runs
 
 
 def test_a_job_without_a_state_is_begun(tmp_path):

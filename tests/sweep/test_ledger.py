@@ -1,7 +1,6 @@
 """Which folder a job gets when a sweep goes on, with shifted numbers, other data, other code."""
 
 import json
-import multiprocessing
 import os
 import time
 
@@ -16,9 +15,7 @@ from segexp.sweep.ledger import (
     Record,
     Teller,
     claim,
-    clear,
     data_fingerprint,
-    hold,
     read_job,
     read_jobs,
     read_progress,
@@ -44,7 +41,15 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert (record.status, record.score, record.seconds, record.identity) == (DONE, 0.5, 3.0, ONE)
     record.save(score=float("nan"))
     assert json.loads((tmp_path / "0" / FILE).read_text())["score"] is None
-    assert [path.name for path in (tmp_path / "0").iterdir()] == [FILE]
+    assert sorted(path.name for path in (tmp_path / "0").iterdir()) == [".segexp.jsonl", FILE]
+
+
+def test_a_record_replaces_no_file_of_another_program(tmp_path):
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / FILE).write_text("mine")
+    with pytest.raises(InputError, match=r"job\.json exists and was not written by segexp"):
+        keep(tmp_path, "0", ONE)
+    assert (tmp_path / "0" / FILE).read_text() == "mine"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 1, "identity": {}}'])
@@ -100,13 +105,6 @@ def test_the_same_job_twice_has_two_folders(tmp_path):
     assert claim(tmp_path / "0", tmp_path, ONE, {tmp_path / "0", tmp_path / "1"})[0].name == "2"
 
 
-def test_clearing_forgets_jobs_and_no_result(tmp_path):
-    folder = keep(tmp_path, "0", ONE)
-    (folder / "summary.json").write_text("{}")
-    clear(tmp_path)
-    assert [path.name for path in folder.iterdir()] == ["summary.json"]
-
-
 def test_where_a_job_runs_does_not_change_what_it_is():
     same = settings_fingerprint({"a": {"x": 1, "y": 2}, "output_dir": "p", "sweep": {"resume": "p"}, "resume": None})
     assert same == settings_fingerprint({"output_dir": "q", "a": {"y": 2, "x": 1}})
@@ -135,31 +133,13 @@ def test_data_are_known_by_name_size_and_time(tmp_path):
     assert len({first, second, third, data_fingerprint(folders), data_fingerprint(None)}) == 5
 
 
-def _stay(folder, seconds, held):
-    with hold(folder):
-        held.set()
-        time.sleep(seconds)
-
-
-def test_a_folder_is_one_processes(tmp_path):
-    context = multiprocessing.get_context("fork")
-    held = context.Event()
-    process = context.Process(target=_stay, args=(tmp_path, 0.6, held))
-    process.start()
-    held.wait(20)
-    with pytest.raises(InputError, match="another process is at work"), hold(tmp_path, 0.1, lambda text: None):
-        pass
-    said = []
-    with hold(tmp_path, 20, said.append):
-        assert process.exitcode == 0 or not process.join(5)
-    assert len(said) == 1
-
-
 def test_progress_is_written_at_epochs_and_once_a_second(tmp_path):
     teller = Teller(tmp_path, "dice")
     assert read_progress(tmp_path) == {}
     teller(TrainState(epoch=1, step=4, elapsed=2.0), 0.25)
     teller(TrainState(epoch=1, step=5, elapsed=2.0), 0.3)
-    assert read_progress(tmp_path) == {"epoch": 1, "step": 4, "progress": 0.25, "elapsed": 2.0, "score": None}
+    known = read_progress(tmp_path)
+    assert known.pop("job") == teller.job
+    assert known == {"epoch": 1, "step": 4, "progress": 0.25, "elapsed": 2.0, "score": None}
     teller(TrainState(epoch=2, step=8, elapsed=4.0, best={"dice": 0.5}), 0.5)
     assert read_progress(tmp_path)["score"] == 0.5

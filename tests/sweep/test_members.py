@@ -57,6 +57,7 @@ def test_compare_takes_a_sweep(tmp_path):
         record = job(tmp_path / "s", number, f"lr={rate}", f"seed={number % 2}", score=0.5 + shift)
         kept = (record.folder / "job.json").read_text()
         (record.folder / "job.json").unlink()
+        (record.folder / ".segexp.jsonl").unlink()
         record.folder.rmdir()
         write_run(record.folder, BASE + shift + rng.normal(0, 0.002, 12), seed=number % 2, settings={"lr": rate})
         (record.folder / "job.json").write_text(kept)

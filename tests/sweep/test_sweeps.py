@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from segexp.sweep.ledger import DONE, FAILED, INTERRUPTED, hold, read_job, read_jobs
+from segexp.io.ownership import hold
+from segexp.sweep.ledger import DONE, FAILED, INTERRUPTED, read_job, read_jobs
 from tests.test_scripts import ROOT, TINY, first_on_path, folder_flags, script, write_dataset
 
 SWEEP = ["train.py", "-m", "task=vesicle", *TINY]
@@ -223,7 +224,7 @@ def test_jobs_save_their_state_and_end_when_the_sweep_alone_is_killed(tmp_path):
     process.wait()
     wait(lambda: read_job(job).status == INTERRUPTED)
     assert (job / "last.pth").is_file()
-    with hold(job):  # its process has gone
+    with hold(job, 60):  # its process has gone
         assert "stopped by SIGTERM; the state of job 0 is saved" in (job / "job.log").read_text()
 
 

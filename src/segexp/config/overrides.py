@@ -144,7 +144,7 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
     if match is None or len(item) > _LONGEST:
         raise refused
     first = re.split(r"[./]", match["key"])[0]
-    if first in ("hydra", "allow_targets", "resume", "output_dir", "sweep"):
+    if first in ("hydra", "allow_targets", "resume", "output_dir", "overwrite", "sweep"):
         return False
     group = first in GROUPS and "." not in match["rest"]
     if ("/" in match["rest"] and not group) or (group and not _OPTION.fullmatch(match["value"] or "")):

@@ -340,6 +340,7 @@ class RunKeys:
 
     seed: int = MISSING
     output_dir: str = MISSING
+    overwrite: bool = MISSING
     resume: str | None = MISSING
     sweep: SweepConfig = MISSING
     allow_targets: list[str] = MISSING

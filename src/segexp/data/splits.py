@@ -107,8 +107,13 @@ def parse_fold(text: str) -> tuple[int, int]:
 
 def write_split(path: Path, split: Split) -> None:
     """Write ``split.json``."""
+    write_text(path, split_text(split))
+
+
+def split_text(split: Split) -> str:
+    """What stands in ``split.json``."""
     content = {"format": FORMAT, **split.facts, "train": split.train, "val": split.val}
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_split(path: Path, names: Iterable[str]) -> Split:

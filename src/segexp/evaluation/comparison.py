@@ -236,6 +236,6 @@ def _repeat_and_settings(folder: Path) -> tuple[int | None, str | None, str]:
     seed, fold = settings.pop("seed", None), (settings.get("data") or {}).pop("fold", None)
     if not (seed is None or type(seed) is int) or not (fold is None or isinstance(fold, str)):
         raise InputError(f"{path}: seed={seed!r}, data.fold={fold!r}; wanted the settings of a run")
-    for key in ("output_dir", "resume", "sweep"):
+    for key in ("output_dir", "overwrite", "resume", "sweep"):
         settings.pop(key, None)
     return seed, fold, json.dumps(settings, sort_keys=True, default=str)

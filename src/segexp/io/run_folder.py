@@ -7,24 +7,25 @@ Files that are written whole have their line in the record before they take thei
 that grow (``metrics.csv``, ``train.log``, TensorBoard's events) cannot be hashed before they are complete. Their names
 were free when the run began, and the run holds the lock, so the record notes at each epoch how far they had grown: size
 and SHA-256 of that much, as an open line. A file with an open line is the run's where it still begins with these bytes.
-That is so after a kill at any time. A run that ends by itself closes them: then they are the run's as long as nothing in
-them is changed.
+That is so after a kill at any time. A run that ends by itself closes them: then they are the run's as long as nothing
+in them is changed.
 """
 
 import fnmatch
 import hashlib
 import json
 import os
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from segexp.errors import InputError
-from segexp.io import atomic
-from segexp.io.ownership import LOCK, RECORD, OwnedFolder, digest, hold
+from segexp.io import atomic, ownership
+from segexp.io.ownership import LOCK, RECORD, OwnedFolder, digest
 
 STATE = "last.pth"
 """What a run goes on from."""
@@ -101,7 +102,7 @@ class RunFolder(OwnedFolder):
                     self._open[name] = (size, found)
 
     def owns(self, name: str, of: str | None = None) -> bool:
-        """Whether the file is segexp's own: unchanged, or one that was growing and begins as it did when it was noted."""
+        """Whether the file is segexp's own: unchanged, or one that was growing and begins as it did when noted."""
         if name in self._open and of is None:
             size, found = self._open[name]
             path = self.folder / name
@@ -141,6 +142,20 @@ class RunFolder(OwnedFolder):
             file.write(torn + json.dumps(entry | {"command": self.command}) + "\n")
         self._torn = False
         self._open[name] = (size, found)
+
+    def note_beginning(self, name: str) -> None:
+        """Record a file that others append to, as far as it has come."""
+        if not self.owns(name):
+            content = (self.folder / name).read_bytes()
+            self.note_open(name, len(content), hashlib.sha256(content).hexdigest())
+
+    def note_start(self, name: str, start: bytes) -> None:
+        """Record that a file that is written again and again is the run's where it begins with these bytes."""
+        if name not in self._open or self._open[name][0] != len(start):
+            self.require_free([name], "output_dir")
+        entry = (len(start), hashlib.sha256(start).hexdigest())
+        if self._open.get(name) != entry:
+            self.note_open(name, *entry)
 
     def replace_growing(self, name: str, text: str) -> None:
         """Write a growing file anew, whole or not at all."""
@@ -210,8 +225,9 @@ class RunFolder(OwnedFolder):
         if taken and not overwrite and not self.job and not self._killed_at_start():
             state = "finished" if self.owns("summary.json") else "interrupted"
             ways = f"Go on with it: resume={self.folder}; c" if self.owns(STATE) else "C"
+            there = self._what_lies_here(state)
             raise InputError(
-                f"output_dir={self.folder}: holds {self._what_lies_here(state)}. Nothing was changed. {ways}hoose another "
+                f"output_dir={self.folder}: holds {there}. Nothing was changed. {ways}hoose another "
                 f"output_dir, such as {self._another()}; or add overwrite=true to this command: that moves what lies "
                 f"there to {self._aside().name}/ first, and deletes nothing"
             )
@@ -229,8 +245,8 @@ class RunFolder(OwnedFolder):
             edited = all(self.knows(name) for name in foreign)
             why = "changed since segexp wrote it" if edited else "not written by segexp"
             raise InputError(
-                f"resume={self.folder}: {', '.join(foreign[:5])} would be replaced, and was {why}. Nothing was changed. "
-                "Move it away, then give the command again"
+                f"resume={self.folder}: {', '.join(foreign[:5])} would be replaced, and was {why}. Nothing was "
+                "changed. Move it away, then give the command again"
             )
 
     def _holds_sweep(self) -> bool:
@@ -243,7 +259,9 @@ class RunFolder(OwnedFolder):
     def _what_lies_here(self, state: str) -> str:
         if not self.holds_run():
             return "results of another segexp command"
-        task = [name.removeprefix("best_").removesuffix("_model.pth") for name in self.present(("best_*_model.pth",), {})]
+        task = [
+            name.removeprefix("best_").removesuffix("_model.pth") for name in self.present(("best_*_model.pth",), {})
+        ]
         return f"{'an' if state[0] == 'i' else 'a'} {state} run" + (f" of task {task[0]}" if task else "")
 
     def _another(self) -> Path:
@@ -266,14 +284,35 @@ class RunFolder(OwnedFolder):
         else:
             self._waiting[name] = text
 
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A hidden folder inside the run folder; what lies in it when the block ends takes its place in the run folder.
+
+        Files take their names one by one, the last of them ``summary.json``, each after its line in the record.
+
+        Raises:
+            InputError: where something lies in a file's place that is not segexp's own.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".draft.", dir=self.folder) as name:
+            place = Path(name)
+            yield place
+            found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+            found.sort(key=lambda name: (name == "summary.json", name))
+            self.require_free(found, "output_dir")
+            for name in found:
+                (self.folder / name).parent.mkdir(exist_ok=True)
+                self.adopt(place / name, name)
+
     def peek(self) -> None:
         """Take the lock now where that changes nothing; `InputError` where another command holds it."""
         if os.path.lexists(self.folder / LOCK):
-            self._hold()
+            self.hold()
 
-    def _hold(self) -> None:
+    def hold(self) -> None:
+        """Keep other commands out; a job waits two minutes for one that was told to end and is still saving."""
         if not self._held:
-            self._stack.enter_context(hold(self.folder, 120.0 if self.job else 0.0))
+            self._stack.enter_context(ownership.hold(self.folder, 120.0 if self.job else 0.0))
             self._held = True
         OwnedFolder.__init__(self, self.folder, self.command)  # it may have waited for another command to end
 
@@ -285,7 +324,7 @@ class RunFolder(OwnedFolder):
         """
         before = self._state
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._hold()
+        self.hold()
         self.require(resume, overwrite)
         if resume and before is not None and self._state != before:
             raise InputError(f"resume={self.folder}: another command went on with this run meanwhile; try again")

@@ -27,6 +27,7 @@ def write_report(folder: str | Path) -> Path:
     from segexp.report.sweep_page import render_sweep
 
     folder = Path(folder)
+    OwnedFolder(folder).require_free([PAGE], "report")
     if (folder / "summary.json").is_file():
         html = render_run(folder)
     elif (folder / "summary.csv").is_file():

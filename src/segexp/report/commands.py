@@ -31,7 +31,16 @@ def commands(records: Records, measure: bool = True) -> list[tuple[str, str]]:
 def command(facts: dict[str, Any]) -> str:
     """What to type to run it again, into a new folder; of a sweep, this job alone."""
     overrides = facts.get("overrides") or facts.get("command", [])[1:]
-    places = ("output_dir=", "hydra.run.dir=", "hydra.sweep.dir=", "resume=", "sweep.", "-m", "--multirun")
+    places = (
+        "output_dir=",
+        "hydra.run.dir=",
+        "hydra.sweep.dir=",
+        "resume=",
+        "overwrite=",
+        "sweep.",
+        "-m",
+        "--multirun",
+    )
     return shlex.join(["segexp", "train", *(item for item in overrides if not item.startswith(places))])
 
 

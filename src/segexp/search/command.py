@@ -14,6 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from segexp.errors import InputError
+from segexp.io.ownership import OwnedFolder
+from segexp.io.run_folder import RunFolder
 
 TARGET = "hydra_plugins.segexp_search.SearchSweeper"
 JOURNAL = "search.journal"
@@ -61,6 +63,8 @@ def run_search(
     storage = _storage(config.hydra)
     pruner = make_pruner(settings.pruner, settings.first, settings.factor, settings.startup)
     study = open_study(storage, make_sampler(settings.sampler, settings.seed, settings.startup), pruner)
+    if (folder / JOURNAL).is_file():
+        RunFolder(folder).note_beginning(JOURNAL)
     earlier = study.get_trials(deepcopy=False)
     if earlier:
         # a sampler of the same seed would draw again what it drew then
@@ -85,7 +89,7 @@ def _write_result(study: Any, folder: Path) -> None:
         content["best"] = {"job": best.number, "score": best.value, "overrides": to_overrides(best.params, {})}
         found = " ".join(content["best"]["overrides"])
         print(f"search: best of {len(trials)} jobs is {best.number} with {best.value:.4f}: {found}", flush=True)
-    (folder / RESULT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    OwnedFolder(folder).write(RESULT, json.dumps(content, indent=2) + "\n")
 
 
 def is_search(hydra: Any) -> bool:

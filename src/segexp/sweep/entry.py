@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from segexp.io.ownership import OwnedFolder
+from segexp.io.run_folder import JOB_FILES, RunFolder
 from segexp.search.command import is_search
 from segexp.sweep import FAILURE, PRUNED
+from segexp.sweep.folder import add_job, is_job
 from segexp.sweep.identity import identify
 from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, PROGRESS, Record, claim, read_job
 
@@ -38,7 +41,10 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, wanted: Path, taken: Contain
         folder, words = claim(wanted, sweep, identity, taken)
     # Ray starts a job whose process is lost again; what an earlier sweep noted was cleared when this one began
     retried = str(hydra.launcher.get("_target_")).endswith("RayLauncher")
-    known, again = read_job(folder), keep or retried or restarted(hydra)
+    known, again = read_job(folder) if is_job(sweep, folder) else None, keep or retried or restarted(hydra)
+    if known is None:
+        OwnedFolder(folder).require_free(JOB_FILES, "output_dir")
+    add_job(sweep, folder)
     # a job that its cluster starts again goes on in newer code, too: nobody asked for results that compare
     if known is None or not (identity == known.identity if keep else identity.settings == known.identity.settings):
         number = int(folder.name) if folder.name.isdecimal() else int(hydra.job.num)
@@ -46,7 +52,22 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, wanted: Path, taken: Contain
         return Entry(Record(folder, number, typed, identity), True, False, words)
     known.identity = identity
     passed = (again and known.status in (DONE, GIVEN_UP)) or (keep and known.status == FAILED and not cfg.sweep.retry)
+    if passed and known.status == DONE and not is_whole(folder):
+        return Entry(known, True, False, "its model or summary is missing or damaged")
     return Entry(known, not passed, again and not passed and (folder / "last.pth").is_file())
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a job that is done has its model and its summary, as they were written."""
+    files = RunFolder(folder)
+    models = sorted(folder.glob("best_*_model.pth"))
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    recorded = files.knows("summary.json")
+    fine = all(files.owns(path.name) if recorded else path.is_file() and path.stat().st_size > 0 for path in models)
+    return len(models) == 1 and fine and isinstance(summary, dict) and "best" in summary
 
 
 def restarted(hydra: Any) -> bool:
@@ -57,7 +78,7 @@ def restarted(hydra: Any) -> bool:
 def settle(record: Record, score: float) -> None:
     """Note that a job is done."""
     summary = json.loads((record.folder / "summary.json").read_text(encoding="utf-8"))
-    (record.folder / FAILURE).unlink(missing_ok=True)
-    (record.folder / PRUNED).unlink(missing_ok=True)
-    (record.folder / PROGRESS).unlink(missing_ok=True)
+    files = RunFolder(record.folder)
+    for name in (FAILURE, PRUNED, PROGRESS):
+        files.remove(name)
     record.save(status=DONE, score=score, seconds=summary["seconds"], message="")

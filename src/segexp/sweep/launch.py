@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig, read_write
 from rich.console import Console
 
+from segexp.errors import InputError
 from segexp.sweep.entry import enter
 from segexp.sweep.ledger import WAITING, Record
 from segexp.sweep.live import Board
@@ -58,7 +59,10 @@ def run_jobs(
     for config in configs:
         hydra = config.hydra
         wanted, others = sweep / str(hydra.sweep.subdir), {record.folder for record in records}
-        entry = enter(config, hydra, sweep, wanted, others)
+        try:
+            entry = enter(config, hydra, sweep, wanted, others)
+        except InputError as error:
+            sys.exit(f"error: {error}")
         record = entry.record
         records.append(record)
         if entry.words:

@@ -9,18 +9,21 @@ import functools
 import hashlib
 import json
 import math
-import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from segexp.errors import InputError, printable
+from segexp.io import atomic
+from segexp.io.ownership import RECORD, OwnedFolder
 from segexp.io.records import read_json
+from segexp.io.run_folder import RunFolder
 from segexp.io.shape import Number, Text
+from segexp.sweep.folder import add_job, jobs
 from segexp.training.state import TrainState
 
 FILE = "job.json"
@@ -29,7 +32,7 @@ FORMAT = 1
 WAITING, RUNNING, DONE, FAILED, INTERRUPTED = "waiting", "running", "done", "failed", "interrupted"
 GIVEN_UP = "pruned"
 """A search ended the job because others were ahead; it has a score."""
-NOT_SETTINGS = ("hydra", "output_dir", "resume", "sweep")
+NOT_SETTINGS = ("hydra", "output_dir", "overwrite", "resume", "sweep")
 """Keys at the top of the configuration that change where and how a job runs, and not what comes out of it."""
 
 
@@ -75,25 +78,17 @@ class Record:
     changed: float = field(default_factory=time.time)
 
     def save(self, **changes: Any) -> None:
-        """Set `changes` and write ``job.json``, whole or not at all."""
+        """Set `changes` and write ``job.json``, whole or not at all; `InputError` where it is not segexp's own."""
         for name, value in changes.items():
             setattr(self, name, value)
         self.changed = time.time()
-        replace_file(self.folder / FILE, self._text())
+        OwnedFolder(self.folder).write(FILE, self._text())
 
     def _text(self) -> str:
         content = {"format": FORMAT} | {name: value for name, value in asdict(self).items() if name != "folder"}
         if self.score is not None and not math.isfinite(self.score):
             content["score"] = None
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a small file so that a reader, or a crash, finds the old text or the new one."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
 
 
 def read_job(folder: Path) -> Record | None:
@@ -130,11 +125,11 @@ SHAPE = {
 def read_jobs(sweep: Path) -> list[Record]:
     """The jobs of a sweep, by number; of several with the same settings (of older data or code) the latest alone."""
     found = []
-    for path in sweep.rglob(FILE):
-        record = read_job(path.parent)
+    for folder in jobs(sweep):
+        record, path = read_job(folder), folder / FILE
         if record is not None:
             found.append(record)
-        elif path.stat().st_size:
+        elif path.is_file() and path.stat().st_size:
             _warn_of(path)
     latest: dict[str, Record] = {}
     for record in sorted(found, key=lambda record: record.changed):
@@ -175,19 +170,13 @@ def data_fingerprint(folders: Mapping[str, Path] | None) -> str:
     return digest.hexdigest() if folders else "generated"
 
 
-def clear(sweep: Path) -> None:
-    """Forget the jobs of an earlier sweep in the same folder; what they made stays until it is written over."""
-    for path in sweep.rglob(FILE):
-        path.unlink()
-
-
 def claim(wanted: Path, sweep: Path, identity: Identity, taken: Container[Path] = ()) -> tuple[Path, str]:
     """The folder for a job of a sweep that goes on, and a word on an earlier result that it does not take over.
 
     The folder in which the same job was begun, else `wanted`, else (where that holds another job) the next free number,
     or name. `taken` are folders given to other jobs. The folder is there when this returns, and no other claim gets it.
     """
-    known = [record for path in sweep.rglob(FILE) if (record := read_job(path.parent)) is not None]
+    known = [record for folder in jobs(sweep) if (record := read_job(folder)) is not None]
     known.sort(key=lambda record: record.folder != wanted)
     alike = [record for record in known if record.identity.settings == identity.settings]
     for record in alike:
@@ -198,6 +187,7 @@ def claim(wanted: Path, sweep: Path, identity: Identity, taken: Container[Path] 
     folder = wanted
     while folder in taken or not _reserve(folder):
         folder = _next(folder)
+    add_job(sweep, folder)
     return folder, words
 
 
@@ -207,7 +197,7 @@ def _reserve(folder: Path) -> bool:
         return False
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        (folder / FILE).open("x").close()
+        (folder / RECORD).open("x").close()
     except FileExistsError:
         return False
     return True
@@ -220,44 +210,16 @@ def _next(folder: Path) -> Path:
     return folder.with_name(f"{stem}~{int(count) + 1}" if stem and count.isdecimal() else f"{folder.name}~2")
 
 
-@contextlib.contextmanager
-def hold(folder: Path, patience: float = 120.0, say: Callable[[str], None] = print) -> Iterator[None]:
-    """Keep other processes out of a job's folder: one that was just told to end may still be saving its state.
-
-    Waits up to `patience` seconds, then raises `InputError`. Where the file system has no locks, none is taken.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        begun, told = time.monotonic(), False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() - begun > patience:
-                    raise InputError(f"{folder}: another process is at work in it; stop that one first") from None
-                if not told:
-                    say(f"waiting for another process to leave {folder}")
-                told = True
-                time.sleep(0.1)
-            except OSError:
-                break
-        yield
-
-
 class Teller:
     """Writes ``progress.json`` while a job trains, at most once a second and at each end of an epoch.
 
     It holds `epoch`, `step`, `progress` (0 to 1), `elapsed` seconds and `score`, the best so far or null.
     """
 
-    def __init__(self, folder: Path, monitor: str):
-        self.path, self.monitor = folder / PROGRESS, monitor
+    def __init__(self, folder: Path, monitor: str, files: RunFolder | None = None):
+        self.path, self.monitor, self.files = folder / PROGRESS, monitor, files
         self._last, self._epoch = 0.0, -1
+        self.job = uuid4().hex
 
     def __call__(self, state: TrainState, progress: float) -> None:
         """Take note of where training stands."""
@@ -265,10 +227,18 @@ class Teller:
         if now - self._last < 1 and state.epoch == self._epoch:
             return
         self._last, self._epoch = now, state.epoch
-        content = {"epoch": state.epoch, "step": state.step, "progress": progress, "elapsed": state.elapsed}
+        content = {
+            "job": self.job,
+            "epoch": state.epoch,
+            "step": state.step,
+            "progress": progress,
+            "elapsed": state.elapsed,
+        }
         # a disk that is full costs no run
         with contextlib.suppress(OSError):
-            replace_file(self.path, json.dumps(content | {"score": state.best.get(self.monitor)}))
+            if self.files is not None:  # a file that begins with this number is this job's
+                self.files.note_start(PROGRESS, json.dumps({"job": self.job}).removesuffix("}").encode())
+            atomic.write_text(self.path, json.dumps(content | {"score": state.best.get(self.monitor)}))
 
 
 def read_progress(folder: Path) -> dict[str, Any]:

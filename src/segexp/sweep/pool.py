@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+from segexp.io.ownership import OwnedFolder
+from segexp.io.run_folder import RunFolder
 from segexp.sweep import FAILURE, LOG
 from segexp.sweep.ledger import FAILED, INTERRUPTED, RUNNING, WAITING, Record, read_job
 from segexp.training.stop import StopRequest
@@ -115,7 +117,11 @@ def run_pool(
 def _start(work: Work, command: Sequence[str], environment: Mapping[str, str], place: int) -> _Busy:
     """A process in a session of its own: Ctrl-C in the terminal reaches the pool alone, which passes it on."""
     record = work.record
-    log = (record.folder / LOG).open("ab" if work.resumes else "wb")
+    log = (record.folder / LOG).open("ab")
+    if log.tell() == 0:
+        log.write(f"job {record.number}: {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        log.flush()
+    RunFolder(record.folder).note_beginning(LOG)
     record.save(status=RUNNING, message="")
     process = subprocess.Popen(  # noqa: S603 this Python with segexp's own arguments, no shell
         command,
@@ -149,7 +155,7 @@ def _settle(one: _Busy, stopping: bool) -> None:
         record.save(status=INTERRUPTED)
         return
     message = _last_words(code)
-    (record.folder / FAILURE).write_text("\n".join([*tail(record.folder), message, ""]), encoding="utf-8")
+    OwnedFolder(record.folder).write(FAILURE, "\n".join([*tail(record.folder), message, ""]))
     record.save(status=FAILED, message=message)
 
 

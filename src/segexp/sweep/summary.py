@@ -1,42 +1,76 @@
 """The Hydra callback of a multirun: ``summary.csv`` as jobs end, the closing table, its page, and the exit code."""
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from segexp.distributed import join
+from segexp.errors import InputError
 from segexp.report import write_report
 from segexp.sweep.entry import restarted
-from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, Record, clear
+from segexp.sweep.folder import begin_sweep, note_text
+from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, Record
 from segexp.sweep.table import FILE, closing_line, print_jobs, write_summary
+
+held = ExitStack()
+"""Keeps other commands out of the folder of the sweep that runs; closed by `segexp.train.main`."""
+new_folders: list[Path] = []
+"""The run folder, and parents of it, that Hydra makes before a single run is asked whether it can begin."""
+
+
+def remove_new_folders() -> None:
+    """Remove what Hydra made for a run that was refused; folders that hold anything stay."""
+    for folder in new_folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    new_folders.clear()
 
 
 class SweepSummary(Callback):
     """Sums up the jobs of a multirun from what they left in their folders, whichever launcher ran them.
 
-    A single run passes it by. The exit code is 1 where a job failed.
+    The exit code is 1 where a job failed. For a single run it notes which folders were there before.
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the run's folder, or end with a line that says why it cannot be."""
+        """Make the run's folder, or end with a line that says why it cannot be; one that is refused is removed again."""
+        folder = Path(str(config.hydra.run.dir)).absolute()
+        with contextlib.suppress(OSError, ValueError):
+            new_folders[:] = [place for place in (folder, *folder.parents) if not place.exists()]
         make_folder(str(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Begin with no jobs, unless a sweep goes on."""
-        make_folder(str(config.hydra.sweep.dir))
-        if not config.sweep.resume and not restarted(config.hydra):
-            clear(Path(str(config.hydra.sweep.dir)))
+        """Claim the sweep's folder before anything is written to it."""
+        if not join().first:
+            return
+        sweep = Path(str(config.hydra.sweep.dir))
+        try:
+            again, overwrite = restarted(config.hydra), bool(config.overwrite)
+            said = begin_sweep(sweep, bool(config.sweep.resume), again, overwrite, held)
+        except InputError as error:
+            sys.exit(f"error: {error}")
+        except OSError as error:
+            sys.exit(f"error: output_dir={sweep}: {error.strerror}; wanted a folder you may write to")
+        except ValueError as error:
+            sys.exit(f"error: output_dir={str(sweep)!r}: {error}; wanted a folder you may write to")
+        if said:
+            print(said, flush=True)
+        text = OmegaConf.to_yaml(config).encode("utf-8", errors="surrogateescape")
+        note_text(sweep, "multirun.yaml", text)  # the sweeper writes it
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Write the table anew, so that a killed sweep leaves what it has."""
-        if config.hydra.mode == RunMode.MULTIRUN:
+        if config.hydra.mode == RunMode.MULTIRUN and join().first:
             write_summary(Path(str(config.hydra.sweep.dir)))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:

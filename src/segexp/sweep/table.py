@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from segexp.evaluation.repeats import REPEATS, group, repeated, varied
+from segexp.io.ownership import OwnedFolder
 from segexp.io.records import csv_text
-from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, Record, read_jobs, replace_file, settings_of
+from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, Record, read_jobs, settings_of
 
 FILE = "summary.csv"
 
@@ -27,7 +28,7 @@ def write_summary(sweep: Path) -> list[Record]:
     first, last = ("job", "status", "score", "seconds"), ("folder", "message")
     columns = [*first, *(name for name in names if name not in (*first, *last, *REPEATS))]
     columns += [name for name in REPEATS if name in names] + list(last)
-    replace_file(sweep / FILE, csv_text(rows, columns))
+    OwnedFolder(sweep).write(FILE, csv_text(rows, columns))
     return records
 
 

@@ -46,7 +46,7 @@ class MlflowLog:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        self.say, self.errors = say, (MlflowException, OSError)
+        self.uri, self.say, self.errors = uri, say, (MlflowException, OSError)
         try:
             with _alone(uri):
                 self.client = MlflowClient(tracking_uri=uri)
@@ -56,6 +56,10 @@ class MlflowLog:
         except self.errors as error:
             raise InputError(f"trainer.mlflow: {uri} cannot be used ({str(error).splitlines()[0]})") from None
         self.lost = False
+
+    def address(self) -> str:
+        """What `FILE` is to hold, so that a resumed run goes on with this record."""
+        return json.dumps({"uri": self.uri, "run": self.run}) + "\n"
 
     def _earlier(self, folder: Path, uri: str) -> str | None:
         """The record of the run that is resumed."""
@@ -73,7 +77,6 @@ class MlflowLog:
         run = self.client.create_run(
             experiment, run_name=f"{place.parent.name}/{place.name}", tags={k: v for k, v in tags.items() if v}
         )
-        (folder / FILE).write_text(json.dumps({"uri": uri, "run": run.info.run_id}) + "\n", encoding="utf-8")
         return str(run.info.run_id)
 
     def settings(self, settings: Mapping[str, Any]) -> None:

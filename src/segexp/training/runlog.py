@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from segexp.errors import printable
 from segexp.io.atomic import write_text
+from segexp.io.run_folder import RunFolder
 from segexp.training import hparams
 from segexp.training.mlflow_log import MlflowLog
 from segexp.training.state import Scores, TrainState
@@ -51,6 +52,7 @@ class RunLog:
         console: where to print; a progress bar on a terminal, plain lines elsewhere.
         tell: called with the state and the share of the budget used, 0 to 1, after each step and epoch.
         mlflow: the run's record there.
+        files: the folder's record. With it nothing is written before `open`: what is told meanwhile is kept.
     """
 
     def __init__(
@@ -60,12 +62,13 @@ class RunLog:
         console: Console | None = None,
         tell: Callable[[TrainState, float], None] | None = None,
         mlflow: MlflowLog | None = None,
+        files: RunFolder | None = None,
     ):
         self.folder, self.monitor, self.tell, self.mlflow = folder, monitor, tell, mlflow
         self.console = console or Console(highlight=False, soft_wrap=True)
-        self.tensorboard = SummaryWriter(str(folder))
-        self._file = _LogFile(folder / "train.log", encoding="utf-8", errors="backslashreplace")
-        self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self.files = files
+        self._early: list[Callable[[], None]] = []
+        self._is_open = False
         self.epochs = 0
         self._last_line = 0.0
         self._scores: Scores = {}
@@ -74,6 +77,25 @@ class RunLog:
         self._incomplete: set[str] = set()
         self._rows: list[dict[str, Any]] = []
         self._thread_hook = threading.excepthook
+
+        if files is None:
+            self.open()
+
+    def open(self) -> None:
+        """Make the files, and write into them what was told before."""
+        self.tensorboard = SummaryWriter(str(self.folder))
+        self._file = _LogFile(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self._is_open = True
+        for write in self._early:
+            write()
+        self._early.clear()
+        self._note()
+
+    def _note(self) -> None:
+        if self.files is not None and self.files.begun:
+            with self._lossy("the record of the folder"):
+                self.files.note_grown()
 
     def __enter__(self) -> "RunLog":
         threading.excepthook = self._thread_ended
@@ -87,6 +109,9 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop_bar()
+        if not self._is_open:
+            threading.excepthook = self._thread_hook
+            return
         with self._lossy(_EVENTS):
             self.tensorboard._get_file_writer().add_summary(hparams.end(kind is None))
             self.tensorboard.close()
@@ -118,6 +143,9 @@ class RunLog:
 
     def image(self, name: str, picture: NDArray, step: int) -> None:
         """A picture (H, W, 3) for TensorBoard."""
+        if not self._is_open:
+            self._early.append(lambda: self.image(name, picture, step))
+            return
         with self._lossy(_EVENTS):
             self.tensorboard.add_image(name, picture, step, dataformats="HWC")
 
@@ -136,7 +164,11 @@ class RunLog:
                 # the last line of a machine that stopped may be cut short
                 if number.isdecimal() and int(number) <= epoch and line.count(",") == header.count(","):
                     rows[int(number)] = line
-            write_text(path, "".join(f"{line}\r\n" for line in ([header] if header else []) + list(rows.values())))
+            text = "".join(f"{line}\r\n" for line in ([header] if header else []) + list(rows.values()))
+            if self.files is not None:
+                self.files.replace_growing(path.name, text)
+            else:
+                write_text(path, text)
 
     def stop_bar(self) -> None:
         """Take the progress bar away, before a table is printed."""
@@ -151,8 +183,15 @@ class RunLog:
 
     def record(self, text: str) -> None:
         """Keep text in ``train.log`` only."""
+        line = logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None)
+        if not self._is_open:
+            self._early.append(lambda: self._emit(line))
+            return
+        self._emit(line)
+
+    def _emit(self, line: logging.LogRecord) -> None:
         with self._lossy("train.log"):
-            self._file.emit(logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None))
+            self._file.emit(line)
 
     def begin(self, settings: Mapping[str, Any], varied: Collection[str] = ()) -> None:
         """Open the run in TensorBoard's HParams tab, and in MLflow, with the settings to compare it by."""
@@ -198,6 +237,7 @@ class RunLog:
         self._scores = scores or self._scores
         with self._lossy("metrics.csv"):
             self._append_csv(state, loss, rate, scores)
+        self._note()
         with self._lossy(_EVENTS):
             self.tensorboard.add_scalar("loss/train_epoch", loss, state.epoch)
             for name, value in (scores or {}).items():

@@ -1,0 +1,231 @@
+"""The folder of a sweep: which jobs in it are its own, and how it is claimed.
+
+The folder's record (`segexp.io.ownership`) has a line for the sweep when it begins, and one for each folder that it
+makes for a job. No other folder is looked into: a ``job.json`` elsewhere belongs to another sweep or another program.
+Sweeps of before these records are known by their ``multirun.yaml``, with a folder a job right in it.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from segexp.errors import InputError
+from segexp.io import ownership
+from segexp.io.ownership import LOCK, RECORD, OwnedFolder
+from segexp.io.run_folder import JOB_FILES, STATE, SWEEP_FILES, RunFolder
+
+NAMES = (*SWEEP_FILES, "report.html")
+"""What a sweep writes right in its folder."""
+
+
+def _lines(sweep: Path) -> Iterator[dict]:
+    try:
+        content = (sweep / RECORD).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for line in content.split(b"\n"):
+        with contextlib.suppress(ValueError, RecursionError):
+            entry = json.loads(line.decode("utf-8", errors="surrogateescape"))
+            if isinstance(entry, dict):
+                yield entry
+
+
+def _append(sweep: Path, facts: dict[str, Any]) -> None:
+    line = json.dumps(facts | {"command": OwnedFolder(sweep).command}) + "\n"
+    with (sweep / RECORD).open("a", encoding="ascii") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def jobs(sweep: Path) -> list[Path]:
+    """Folders of the jobs that the sweep made, in that order."""
+    found: dict[str, None] = {}
+    begun = False
+    for entry in _lines(sweep):
+        if "sweep" in entry:
+            found, begun = {}, True
+        elif isinstance(entry.get("job"), str):
+            found[entry["job"]] = None
+    if not begun:
+        found |= dict.fromkeys(path.parent.name for path in sorted(sweep.glob("*/job.json")) if path.is_file())
+    inside = (name for name in found if not os.path.isabs(name) and ".." not in Path(name).parts)
+    return [sweep / name for name in inside]
+
+
+def is_job(sweep: Path, folder: Path) -> bool:
+    """Whether the sweep made this folder for a job."""
+    return _name(sweep, folder) in {_name(sweep, job) for job in jobs(sweep)}
+
+
+def _name(sweep: Path, folder: Path) -> str:
+    return Path(os.path.relpath(folder, sweep)).as_posix()
+
+
+def add_job(sweep: Path, folder: Path) -> None:
+    """Record that the sweep makes this folder for a job."""
+    sweep.mkdir(parents=True, exist_ok=True)
+    name = _name(sweep, folder)
+    if not any(entry.get("job") == name for entry in _lines(sweep)):
+        _append(sweep, {"job": name})
+
+
+def begin_sweep(sweep: Path, goes_on: bool, again: bool, overwrite: bool, stack: ExitStack) -> str:
+    """Claim a sweep's folder and keep other commands out until `stack` closes; a line on what was moved aside.
+
+    Args:
+        sweep: the folder; need not exist.
+        goes_on: whether an earlier sweep there is to go on; one that is there is wanted.
+        again: whether an earlier sweep there goes on if there is one: searches, and what a cluster starts again.
+        overwrite: whether an earlier sweep there is moved aside.
+
+    Raises:
+        InputError: as `require`, or where another command holds the folder. Nothing is changed then.
+    """
+    if os.path.lexists(sweep / LOCK):
+        stack.enter_context(ownership.hold(sweep))
+        held = True
+    else:
+        held = False
+    require(sweep, goes_on, again, overwrite)
+    sweep.mkdir(parents=True, exist_ok=True)
+    if not held:
+        stack.enter_context(ownership.hold(sweep))
+        require(sweep, goes_on, again, overwrite)
+    said = ""
+    if overwrite and not goes_on and holds_sweep(sweep):
+        said = f"the earlier sweep is kept in {set_aside(sweep)}"
+    if (goes_on or again) and (holds_sweep(sweep) or unrecorded(sweep)):
+        adopt(sweep)
+    else:
+        _append(sweep, {"sweep": "begun"})
+    return said
+
+
+def holds_sweep(sweep: Path) -> bool:
+    """Whether a sweep of segexp was begun here and still lies here."""
+    folder = OwnedFolder(sweep)
+    there = any(folder.knows(name) and os.path.lexists(sweep / name) for name in SWEEP_FILES)
+    return there or any((job / "job.json").exists() for job in (jobs(sweep) if _begun(sweep) else ()))
+
+
+def _begun(sweep: Path) -> bool:
+    return any("sweep" in entry for entry in _lines(sweep))
+
+
+def unrecorded(sweep: Path) -> bool:
+    """Whether a sweep lies here that was made before segexp kept records."""
+    return not _begun(sweep) and (sweep / "multirun.yaml").is_file() and not OwnedFolder(sweep).knows("multirun.yaml")
+
+
+def require(sweep: Path, goes_on: bool, again: bool, overwrite: bool) -> None:
+    """Make sure that a sweep may begin here, or go on; looks and changes nothing.
+
+    Raises:
+        InputError: where a name that a sweep or its jobs write is taken by something that is not segexp's own, or where
+            the folder holds an earlier sweep or a run.
+    """
+    folder, place = RunFolder(sweep), f"output_dir={sweep}"
+    run = folder.present((STATE, "best_*_model.pth", *JOB_FILES), {})
+    if run:
+        raise InputError(f"{place}: holds {', '.join(run)} of a run or another program; choose another output_dir")
+    if goes_on or again:
+        if unrecorded(sweep) and (goes_on or (sweep / "search.journal").is_file()):
+            return
+        if holds_sweep(sweep) or goes_on:
+            folder.require_free(NAMES, "sweep.resume" if goes_on else "output_dir")
+            return
+    foreign = folder.foreign(NAMES)
+    if unrecorded(sweep) and any(sweep.glob("*/job.json")):
+        raise InputError(
+            f"{place}: holds a sweep already. Go on with it: sweep.resume={sweep}; or choose another output_dir"
+        )
+    known = set(jobs(sweep)) if _begun(sweep) else set()
+    if sweep.is_dir():
+        foreign += sorted(
+            entry.name
+            for entry in os.scandir(sweep)
+            if entry.name.isdecimal() and sweep / entry.name not in known and not _empty(sweep / entry.name)
+        )
+    if foreign:
+        raise InputError(
+            f"{place}: {', '.join(foreign[:5])} would be in the way of the sweep's own files and was not written by "
+            "it. Nothing was changed. Choose another output_dir"
+        )
+    if holds_sweep(sweep) and not overwrite:
+        raise InputError(
+            f"{place}: holds a sweep already. Nothing was changed. Go on with it: sweep.resume={sweep}; choose another "
+            f"output_dir; or add overwrite=true to this command: that moves what lies there to {_aside(sweep).name}/ "
+            "first, and deletes nothing"
+        )
+
+
+def _empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+
+
+def _aside(sweep: Path) -> Path:
+    number = 1
+    while os.path.lexists(sweep / f"earlier_{number}"):
+        number += 1
+    return sweep / f"earlier_{number}"
+
+
+def adopt(sweep: Path) -> None:
+    """Record the sweep of before these records that goes on, and its jobs."""
+    if _begun(sweep):
+        return
+    known = jobs(sweep)
+    folder = RunFolder(sweep)
+    for name in NAMES:
+        if (sweep / name).is_file() and not (sweep / name).is_symlink() and not folder.knows(name):
+            folder.note(name)
+    _append(sweep, {"sweep": "begun"})
+    for job in known:
+        add_job(sweep, job)
+        files = OwnedFolder(job)
+        for name in JOB_FILES:
+            if (job / name).is_file() and not files.knows(name):
+                files.note(name)
+
+
+def set_aside(sweep: Path) -> Path:
+    """Move what a sweep and its jobs wrote to ``earlier_1`` (the next free number); nothing else is moved."""
+    target = _aside(sweep)
+    known = jobs(sweep)
+    top = RunFolder(sweep)
+    names = [name for name in NAMES if top.owns(name)]
+    target.mkdir()
+    _append(target, {"sweep": "begun"})
+    for job in known:
+        name = job.relative_to(sweep).as_posix()
+        files = RunFolder(job)
+        owned = [name for name in files.present() if files.owns(name)]
+        if owned:
+            _append(target, {"job": name})
+            files.set_aside(owned, target / name)
+        _drop(job)
+    kept = OwnedFolder(target)
+    for name in names:
+        kept.note(name, sweep / name)
+        os.rename(sweep / name, target / name)
+    return target
+
+
+def _drop(folder: Path) -> None:
+    """Remove a folder in which nothing but segexp's record and lock is left."""
+    if folder.is_dir() and not folder.is_symlink() and {path.name for path in folder.iterdir()} <= {RECORD, LOCK}:
+        for name in (RECORD, LOCK):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def note_text(sweep: Path, name: str, text: bytes) -> None:
+    """Record a file that Hydra is about to write with this content."""
+    entry = {"path": name, "size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+    _append(sweep, entry)
