@@ -43,7 +43,7 @@ class SweepSummary(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the run's folder, or end with a line that says why it cannot be; one that is refused is removed again."""
+        """Make the run's folder, or end with a line that says why it cannot be."""
         folder = Path(str(config.hydra.run.dir)).absolute()
         with contextlib.suppress(OSError, ValueError):
             new_folders[:] = [place for place in (folder, *folder.parents) if not place.exists()]
