@@ -28,7 +28,7 @@ from segexp.data.pairs import find_pairs
 from segexp.data.reading import Reading, locate, open_mask
 from segexp.data.sources import NO_VALIDATION
 from segexp.data.survey import LARGE, band_steps, judge_mask
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
 
 
 @dataclass(frozen=True)
@@ -279,6 +279,9 @@ def fault(kind: str, path: Path, error: BaseException) -> Fault:
 
 def split_message(kind: str, text: str, path: Path | None = None) -> Fault:
     """``path: message`` as a fault; both may hold colons, so the path ends where it names something that is there."""
+    shown = None if path is None else printable(str(path)).replace("\n", "\\n")  # as a message spells it
+    if path is not None and text.startswith(f"{shown}: "):
+        return Fault(kind, str(path), text.removeprefix(f"{shown}: "))
     ends = [match.start() for match in re.finditer(": ", text)] or [0]
     known = [end for end in ends if text[:end] == str(path) or os.path.lexists(text[:end])]
     end = (known or ends)[0]
