@@ -102,7 +102,7 @@ import sys
 from pathlib import Path
 from segexp.data.images import read_image
 from segexp.data.memory import peak_memory
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
 before = peak_memory()
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:

@@ -209,8 +209,8 @@ def _interpolate(
                     yield entries.index_select(0, entry.view(-1)).view_as(levels)
                     continue
                 found = entries.index_select(0, entry.view(-1)).view_as(levels)
-                share, left, steps = (part.index_select(1, row).index_select(2, column) for part in spread)
-                yield _new_levels(found, levels, share, left, steps, bins, tile[0] * tile[1])
+                share, more, steps = (part.index_select(1, row).index_select(2, column) for part in spread)
+                yield _new_levels(found, levels, share, more, steps, bins, tile[0] * tile[1])
 
     corners = mapped()
 
