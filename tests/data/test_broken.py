@@ -77,7 +77,7 @@ def test_the_same_in_words_and_before_a_training(folder, monkeypatch, capfd, nam
     with pytest.raises(InputError) as error:  # what a training would say
         check_folders(find_folders(folder), Wanted())
     assert "1 fault in the data; nothing was trained" in str(error.value)
-    assert file in str(error.value)
+    assert printable(file) in str(error.value)
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ __all__ = [
 FOREGROUND_POINTS = 4096
 """Foreground pixels remembered for each image, a uniform subset where there are more: enough to place crops on."""
 
-_LOSSY = ("jpg", "jpeg", "JPG", "JPEG", "bmp", "webp", "gif")
+_LOSSY = ("jpg", "jpeg", "JPG", "JPEG", "bmp", "webp", "gif", "csv", "txt", "mat", "npz", "h5")
 
 
 @dataclass
