@@ -1,6 +1,7 @@
 """Whole checks of small data sets: what is counted, what is called odd, and what is not."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -340,7 +341,7 @@ def test_a_folder_that_is_divided_is_looked_at_as_it_will_be(data):
     np.save(data / "train" / "mask" / "copy.npy", np.zeros((96, 96), bool))
     np.save(data / "train" / "mask" / "cell_0.npy", np.zeros((96, 96), bool))
     report = check(root, splits, wanted, held=held)[0]
-    assert report.faults == []
+    assert report.ok
     assert "empty-validation" in kinds(report)
 
 
@@ -393,3 +394,16 @@ def test_a_shared_frame_is_no_copy_and_copies_in_it_are_found(tmp_path):
     (leak,) = [warning for warning in report.warnings if warning.kind == "leakage"]
     assert {Path(file.file).stem for file in leak.files} == {"mirrored", "turned", "bright", "small"}
     assert {Path(other).stem for file in leak.files for other in file.others} == {"eye_0", "eye_1", "eye_2", "eye_3"}
+
+
+def test_a_typed_folder_without_validation_images_is_what_a_training_says_it_is(data):
+    shutil.rmtree(data / "val")
+    root, splits, held, wanted = dataset(str(data), [])
+    (fault,) = check(root, splits, wanted, held=held)[0].faults
+    assert fault.file.endswith("img")
+    assert "data.val_fraction=0.2" in fault.message
+    root, splits, held, wanted = dataset(str(data), ["data.val_fraction=0.3"])
+    assert check(root, splits, wanted, held=held)[0].ok
+    report, _ = check("d", find_folders(data / "train"), Wanted())
+    assert report.ok
+    assert "data.val_fraction=0.2" in report.notes[0]
