@@ -185,7 +185,7 @@ def test_a_full_disk_costs_neither_the_run_nor_its_last_good_state(tmp_path):
         assert "last.pth still holds step" in text
         before = checkpoint.load(folder / "last.pth")["state"]["step"]
         assert 0 <= before <= 4
-        assert [path.name for path in folder.glob(".*")] == []
+        assert {path.name for path in folder.glob(".*")} <= {".segexp.jsonl", ".segexp.lock"}
         (disk / "ballast").unlink()
         assert sitting(settings("trainer.epochs=6"), folder, log=tmp_path / "log") == 0
         assert sitting(settings("trainer.epochs=6"), tmp_path / "whole") == 0

@@ -29,7 +29,7 @@ def test_the_command_writes_it(tmp_path, monkeypatch, capsys):
     tiny = ("data.synthetic.train=2", "data.synthetic.val=1", "data.synthetic.size=48")
     assert run(monkeypatch, "preview", "task=vesicle", *tiny, "--output", "p.png", "--samples", 2) == 0
     assert (tmp_path / "p.png").is_file()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["p.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".segexp.jsonl", "p.png"]
 
 
 @pytest.mark.parametrize("overrides", [["task=vesicel"], ["task=vesicle", "trainer.epoch=3"], ["trainer.lr=1"]])

@@ -60,8 +60,12 @@ def test_every_command_is_of_a_kind_that_a_test_runs():
     assert len(COMMANDS) > 8
     for command in COMMANDS:
         known = r"(pip install|python train\.py"
-        known += r"|segexp (train|predict|synthesize|check|preview|export|evaluate|compare|report|sweep-plan|calibrate)"
-        assert re.match(known + r"|python -m pytest|python benchmarks/\w+\.py|tensorboard)", command), command
+        known += r"|segexp (train|predict|synthesize|check|preview|export|evaluate|compare|report|sweep-plan|calibrate|masks|doctor)"
+        assert re.match(
+            known
+            + r"|python -m pytest|python benchmarks/\w+\.py|python -m benchmarks\.gpu|bash benchmarks/gpu_wheels\.sh|tensorboard)",
+            command,
+        ), command
 
 
 def test_the_python_example_runs(tmp_path, monkeypatch):

@@ -170,6 +170,9 @@ def test_the_task_itself_can_be_swept_and_a_repaired_sweep_is_clean(tmp_path):
     failed = script(*arguments, "trainer.lr=-1", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert failed.returncode == 1
     again = script(*arguments, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert again.returncode == 1
+    assert "overwrite=true" in again.stderr
+    again = script(*arguments, "hydra.sweep.dir=sweep", "overwrite=true", cwd=tmp_path)
     assert again.returncode == 0, again.stdout
     with (tmp_path / "sweep" / "summary.csv").open() as file:
         assert [(row["status"], row["task"]) for row in csv.DictReader(file)] == [

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+from segexp.io.ownership import OwnedFolder
 from segexp.sweep.ledger import DONE, FAILED, INTERRUPTED, WAITING, Identity, Record
 from segexp.sweep.pool import Work, cores, places, run_pool, tail
 from segexp.training.stop import StopRequest
@@ -126,6 +127,7 @@ def test_a_job_that_goes_on_keeps_its_log(tmp_path):
     job.resumes = True
     run_pool([job], COMMAND, places(1, 1, []), Notes(), StopRequest())
     assert tail(job.record.folder) == ["earlier", "working"]
+    OwnedFolder(job.record.folder).note("job.json")  # the child above knows nothing of the folder's record
     job.resumes = False
     run_pool([job], COMMAND, places(1, 1, []), Notes(), StopRequest())
     assert tail(job.record.folder) == ["working"]

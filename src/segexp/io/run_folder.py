@@ -29,12 +29,14 @@ from segexp.io.ownership import LOCK, RECORD, OwnedFolder, digest
 
 STATE = "last.pth"
 """What a run goes on from."""
+MODEL = "best_*_model.pth"
+"""Pattern of the best model's name."""
 JOB_FILES = ("job.json", "job.log")
 """Written by a sweep into the folder of a job, beside the files of the run."""
 GROWING = ("train.log", "metrics.csv", "events.out.tfevents.*")
 FILES = (
     STATE,
-    "best_*_model.pth",
+    MODEL,
     "summary.json",
     "run.json",
     "report.html",
@@ -184,7 +186,7 @@ class RunFolder(OwnedFolder):
 
     def holds_run(self) -> bool:
         """Whether a run of segexp lies here that was saved at least once."""
-        return any(self.owns(name) for name in self.present((STATE, "best_*_model.pth", "summary.json"), {}))
+        return any(self.owns(name) for name in self.present((STATE, MODEL, "summary.json"), {}))
 
     def unrecorded_run(self) -> bool:
         """Whether a run lies here that was made before segexp kept records."""
@@ -240,7 +242,8 @@ class RunFolder(OwnedFolder):
             if links:
                 raise InputError(f"resume={self.folder}: {', '.join(links)}: wanted the run's own file; move it away")
             return
-        foreign = self.foreign(writable)
+        # a best model that is damaged or changed is moved aside by `begin`: the run has its weights elsewhere
+        foreign = self.foreign(name for name in writable if not self._is_model(name))
         if foreign:
             edited = all(self.knows(name) for name in foreign)
             why = "changed since segexp wrote it" if edited else "not written by segexp"
@@ -248,6 +251,20 @@ class RunFolder(OwnedFolder):
                 f"resume={self.folder}: {', '.join(foreign[:5])} would be replaced, and was {why}. Nothing was "
                 "changed. Move it away, then give the command again"
             )
+
+    def _is_model(self, name: str) -> bool:
+        return fnmatch.fnmatchcase(name, MODEL) and _is_plain_file(self.folder / name)
+
+    def _keep_changed_models(self) -> list[str]:
+        """Rename best models that are not as segexp wrote them, so that the run replaces none; the new names."""
+        kept = []
+        for name in self.foreign(name for name in self.present((MODEL,), {}) if self._is_model(name)):
+            number = 1
+            while os.path.lexists(self.folder / f"{name}.changed_{number}"):
+                number += 1
+            os.rename(self.folder / name, self.folder / f"{name}.changed_{number}")
+            kept.append(f"{name}.changed_{number}")
+        return kept
 
     def _holds_sweep(self) -> bool:
         return any(self.knows(name) and os.path.lexists(self.folder / name) for name in SWEEP_FILES)
@@ -259,9 +276,7 @@ class RunFolder(OwnedFolder):
     def _what_lies_here(self, state: str) -> str:
         if not self.holds_run():
             return "results of another segexp command"
-        task = [
-            name.removeprefix("best_").removesuffix("_model.pth") for name in self.present(("best_*_model.pth",), {})
-        ]
+        task = [name.removeprefix("best_").removesuffix("_model.pth") for name in self.present((MODEL,), {})]
         return f"{'an' if state[0] == 'i' else 'a'} {state} run" + (f" of task {task[0]}" if task else "")
 
     def _another(self) -> Path:
@@ -335,6 +350,8 @@ class RunFolder(OwnedFolder):
                     self.note(name)
         elif not resume and (names := [name for name in self.present() if self.owns(name)]):
             said = f"the earlier run is kept in {self.set_aside(names)}"
+        elif resume and (changed := self._keep_changed_models()):
+            said = f"warning: the best model was changed since segexp wrote it; it is kept as {', '.join(changed)}"
         self.begun = True
         self.note_grown()
         for name, text in self._waiting.items():
