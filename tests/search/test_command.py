@@ -28,8 +28,8 @@ def validate(run):
 segexp.run.TrainingRun.validate = validate
 import segexp.assembly
 finish = segexp.assembly.finish
-def rigged(cfg, folder, training, state, log):
-    finish(cfg, folder, training, state, log)
+def rigged(cfg, folder, training, state, log, files):
+    finish(cfg, folder, training, state, log, files)
     return state.best["dice"]
 segexp.assembly.finish = rigged
 keep = segexp.checkpoint.save

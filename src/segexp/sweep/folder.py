@@ -70,9 +70,8 @@ def _name(sweep: Path, folder: Path) -> str:
 def add_job(sweep: Path, folder: Path) -> None:
     """Record that the sweep makes this folder for a job."""
     sweep.mkdir(parents=True, exist_ok=True)
-    name = _name(sweep, folder)
-    if not any(entry.get("job") == name for entry in _lines(sweep)):
-        _append(sweep, {"job": name})
+    if not (_begun(sweep) and is_job(sweep, folder)):
+        _append(sweep, {"job": _name(sweep, folder)})
 
 
 def begin_sweep(sweep: Path, goes_on: bool, again: bool, overwrite: bool, stack: ExitStack) -> str:

@@ -117,6 +117,8 @@ def run_pool(
 def _start(work: Work, command: Sequence[str], environment: Mapping[str, str], place: int) -> _Busy:
     """A process in a session of its own: Ctrl-C in the terminal reaches the pool alone, which passes it on."""
     record = work.record
+    if not work.resumes:
+        RunFolder(record.folder).remove(LOG)
     log = (record.folder / LOG).open("ab")
     if log.tell() == 0:
         log.write(f"job {record.number}: {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
