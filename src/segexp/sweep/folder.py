@@ -53,7 +53,7 @@ def jobs(sweep: Path) -> list[Path]:
         elif isinstance(entry.get("job"), str):
             found[entry["job"]] = None
     if not begun:
-        found |= dict.fromkeys(path.parent.name for path in sorted(sweep.glob("*/job.json")) if path.is_file())
+        found |= dict.fromkeys(path.parent.name for path in sorted(sweep.glob("*/job.json")) if _is_jobs(path))
     inside = (name for name in found if not os.path.isabs(name) and ".." not in Path(name).parts)
     return [sweep / name for name in inside]
 
@@ -119,7 +119,18 @@ def _begun(sweep: Path) -> bool:
 
 def unrecorded(sweep: Path) -> bool:
     """Whether a sweep lies here that was made before segexp kept records."""
-    return not _begun(sweep) and (sweep / "multirun.yaml").is_file() and not OwnedFolder(sweep).knows("multirun.yaml")
+    if _begun(sweep) or not (sweep / "multirun.yaml").is_file() or OwnedFolder(sweep).knows("multirun.yaml"):
+        return False
+    return any(_is_jobs(path) for path in sweep.glob("*/job.json"))  # other programs leave a multirun.yaml, too
+
+
+def _is_jobs(path: Path) -> bool:
+    """Whether a ``job.json`` is one of segexp's."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"format", "identity", "overrides", "status"} <= content.keys()
 
 
 def require(sweep: Path, goes_on: bool, again: bool, overwrite: bool) -> None:
@@ -140,7 +151,7 @@ def require(sweep: Path, goes_on: bool, again: bool, overwrite: bool) -> None:
             folder.require_free(NAMES, "sweep.resume" if goes_on else "output_dir")
             return
     foreign = folder.foreign(NAMES)
-    if unrecorded(sweep) and any(sweep.glob("*/job.json")):
+    if unrecorded(sweep):
         raise InputError(
             f"{place}: holds a sweep already. Go on with it: sweep.resume={sweep}; or choose another output_dir"
         )

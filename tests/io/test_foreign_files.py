@@ -1,0 +1,103 @@
+"""Whatever lies in the folder of a run or a sweep and is not segexp's survives every command there, byte for byte."""
+
+import random
+
+import pytest
+
+from segexp.errors import InputError
+from segexp.io.ownership import OwnedFolder
+from segexp.sweep.folder import add_job, begin_sweep
+from tests.io.test_run_folder import contents, small_run
+
+RESERVED = [
+    *("last.pth", "best_vesicle_model.pth", "summary.json", "run.json", "report.html", "split.json", "failed.txt"),
+    *("metrics.csv", "train.log", "events.out.tfevents.1", "job.json", "job.log", "multirun.yaml", "summary.csv"),
+    *("val/a.png", "val/b.png", "val/scores.csv", ".hydra/overrides.yaml", "0/job.json", "1/best_vesicle_model.pth"),
+]
+OTHERS = ["notes.txt", "x.tif", "img/c1.tif", "val/c1.tif", "mask/c1.npy", "0/c.tif", "earlier_1", "deep/er/job.json"]
+KINDS = ("file", "file", "file", "link", "broken link", "folder")
+
+
+def put(folder, name, kind, text):
+    """Something of the user's at this name, in place of what is there; False where its folder cannot be."""
+    path = folder / name
+    if any(parent.is_symlink() or parent.is_file() for parent in path.relative_to(folder).parents):
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        return False
+    if path.is_dir() and not path.is_symlink():
+        return False
+    path.unlink(missing_ok=True)
+    if kind == "file":
+        path.write_text(text)
+    elif kind == "folder":
+        path.mkdir()
+        (path / "inside").write_text(text)
+    else:
+        target = folder.parent / f"target of {path.name}"
+        if kind == "link":
+            target.write_text(text)
+        path.symlink_to(target)
+    return True
+
+
+def small_sweep(folder, goes_on=False, overwrite=False, jobs=2):
+    """What a sweep writes, without its jobs' training."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        begin_sweep(folder, goes_on, False, overwrite, stack)
+        top = OwnedFolder(folder, "test")
+        top.write("multirun.yaml", "a: 1\n")
+        for number in range(jobs):
+            add_job(folder, folder / str(number))
+            job = OwnedFolder(folder / str(number), "test")
+            (folder / str(number)).mkdir(exist_ok=True)
+            job.write("job.json", "{}")
+            small_run(folder / str(number), job=True)
+        OwnedFolder(folder, "test").write("summary.csv", "job\n")
+
+
+COMMANDS = {
+    "train": lambda folder: small_run(folder),
+    "train overwrite=true": lambda folder: small_run(folder, overwrite=True),
+    "train resume=": lambda folder: small_run(folder, resume=True),
+    "train -m": lambda folder: small_sweep(folder),
+    "train -m overwrite=true": lambda folder: small_sweep(folder, overwrite=True),
+    "train -m sweep.resume=": lambda folder: small_sweep(folder, goes_on=True),
+    "report": lambda folder: OwnedFolder(folder, "test").write("report.html", "page"),
+}
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_is_not_segexps_survives_every_command(tmp_path, seed):
+    chance = random.Random(seed)
+    folder = tmp_path / "out"
+    base = chance.choice(["nothing", "run", "sweep"])
+    folder.mkdir()
+    if base == "run":
+        small_run(folder)
+    elif base == "sweep":
+        small_sweep(folder)
+    foreign = {}
+    for name in chance.sample(RESERVED + OTHERS, chance.randint(1, 5)):
+        before = contents(folder)
+        if put(folder, name, chance.choice(KINDS), f"mine {seed} {name}"):
+            after = contents(folder)
+            foreign |= {key: value for key, value in after.items() if before.get(key, 0) != value}
+            foreign = {key: value for key, value in foreign.items() if key in after}
+    assert foreign or base != "nothing"
+    for _ in range(4):
+        name = chance.choice(list(COMMANDS))
+        before = contents(folder)
+        try:
+            COMMANDS[name](folder)
+        except InputError:
+            if name.startswith("train") and "-m" not in name:
+                assert contents(folder) == before, name
+        after = contents(folder)
+        for path, kept in foreign.items():
+            moved = [after[other] for other in after if other.startswith(f"{path}.changed_")]
+            assert after.get(path, 0) == kept or kept in moved, (seed, base, name, path)
