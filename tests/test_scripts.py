@@ -230,3 +230,32 @@ def test_shim_mistakes(tmp_path):
     asked = script("train_vesicle_seg.py", *folder_flags(write_dataset(tmp_path)), "--device", "cuda", cwd=tmp_path)
     assert asked.returncode == 1
     assert "no CUDA device" in asked.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["n" * 230, os.fsdecode(b"c\xff")], ids=["230 letters", "bytes that are no UTF-8"])
+def test_file_names_at_the_edge_are_trained_predicted_and_scored(tmp_path, name):
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for kind in ("img", "mask"):
+            (tmp_path / "data" / part / kind).mkdir(parents=True)
+        for number in range(2):
+            mask = np.zeros((64, 64), bool)
+            mask[20:30, 20:30] = True
+            cv2.imwrite(str(tmp_path / "x.png"), (rng.normal(60, 5, (64, 64)) + 100 * mask).astype(np.uint8))
+            (tmp_path / "x.png").rename(tmp_path / "data" / part / "img" / f"{name}{number}.png")
+            np.save(tmp_path / "x.npy", mask)
+            (tmp_path / "x.npy").rename(tmp_path / "data" / part / "mask" / f"{name}{number}.npy")
+    tiny = ("trainer=smoke", "model.widths=[4,8]", "task.crop=32", "trainer.num_workers=0")
+    commands = [
+        ["train", "task=vesicle", *tiny, "data.root=data", "output_dir=run"],
+        ["predict", "--model", "run", "--input", "data/val/img", "--output", "masks", "--save", "all"],
+        ["evaluate", "--model", "run", "--data", "data", "--output", "scores"],
+    ]
+    for command in commands:
+        done = subprocess.run([sys.executable, "-m", "segexp.cli", *command], cwd=tmp_path, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode(errors="backslashreplace")
+    assert len(list((tmp_path / "run" / "val").glob("*.png"))) == 2
+    assert len(list((tmp_path / "masks").glob("*_mask.png"))) == 2
+    with (tmp_path / "scores" / "scores.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2

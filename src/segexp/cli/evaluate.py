@@ -12,7 +12,9 @@ from segexp.errors import InputError
 
 
 def evaluate(
-    model: Annotated[Path, typer.Option(help="A best_<task>_model.pth.", show_default=False)],
+    model: Annotated[
+        Path, typer.Option(help="A best_<task>_model.pth, a run, or vesicle or cytoskeleton.", show_default=False)
+    ],
     data: Annotated[
         Path, typer.Option(help="A data set (its val/ is scored), or a folder with img/ and mask/.", show_default=False)
     ],
@@ -52,11 +54,13 @@ def evaluate(
     from segexp.inference.predictor import load_model
     from segexp.io.ownership import OwnedFolder
     from segexp.report import write_report
-    from segexp.weights import located
+    from segexp.sweep.members import find_models, is_sweep
 
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: wanted more than 0 µm")
-    model = located(model)
+    if is_sweep(model):
+        raise InputError(f"--model {model}: a sweep; wanted one model, such as the run {model / '0'}")
+    (model,) = find_models([model])
     predictor = load_model(model, device)
     if threshold is not None:
         if not 0 < threshold < 1:

@@ -14,7 +14,7 @@ from segexp.data.images import Channel, ImageFile, MaskFile, Page, open_image
 from segexp.data.labels import MASKS, Values, mask_values, to_labels
 from segexp.data.normalization import check_finite, check_float32
 from segexp.data.scale import Size, rescale, rescale_window, scaled_shape, source_window
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
 
 Window = tuple[int, int, int, int]
 """Top, left, height, width."""
@@ -33,8 +33,13 @@ class Pair(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The image's file name; a page's number is put before the suffix: ``stack_0003.tif``."""
-        return self.image.name if self.page is None else f"{self.image.stem}_{self.page:04}{self.image.suffix}"
+        """The image's file name; a page's number is put before the suffix: ``stack_0003.tif``.
+
+        Bytes that are no UTF-8, and control characters, are spelt out: tables, pages and pictures carry the name.
+        """
+        if self.page is None:
+            return printable(self.image.name)
+        return printable(f"{self.image.stem}_{self.page:04}{self.image.suffix}")
 
 
 @dataclass(frozen=True)
