@@ -1,6 +1,9 @@
 """Whatever lies in the folder of a run or a sweep and is not segexp's survives every command there, byte for byte."""
 
 import random
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -101,3 +104,35 @@ def test_what_is_not_segexps_survives_every_command(tmp_path, seed):
         for path, kept in foreign.items():
             moved = [after[other] for other in after if other.startswith(f"{path}.changed_")]
             assert after.get(path, 0) == kept or kept in moved, (seed, base, name, path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_it_survives_runs_that_are_killed(tmp_path, seed):
+    """A real run is killed at any moment, begun again over what it left, killed, gone on with, and lives to its end."""
+    chance = random.Random(seed)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in chance.sample([name for name in OTHERS if not name.startswith("val/")], 4):  # val/ is a run's
+        put(folder, name, "file", f"mine {seed} {name}")
+    foreign = contents(folder)
+    tiny = ["task=vesicle", "model.widths=[4,8]", "task.crop=32", "trainer.num_workers=0", "data.synthetic.train=4"]
+    tiny += ["data.synthetic.val=2", "data.synthetic.size=64", "trainer.epochs=60"]
+    begin = [sys.executable, "-m", "segexp.cli", "train", *tiny, f"output_dir={folder}"]
+    for command in (begin, [*begin, "overwrite=true"]):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        end = time.monotonic() + chance.uniform(3, 14)
+        while time.monotonic() < end and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+        after = contents(folder)
+        assert {name: after.get(name, 0) for name in foreign} == foreign
+    ended = subprocess.run([*begin, "overwrite=true", "trainer.epochs=1"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    again = subprocess.run(begin, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert "overwrite=true" in again.stderr
+    after = contents(folder)
+    assert {name: after.get(name, 0) for name in foreign} == foreign
+    assert (folder / "best_vesicle_model.pth").is_file()
