@@ -42,6 +42,7 @@ def commands(house, output):
             *("synthesize", "vesicle", "--output", output, "--train", 1, "--val", 1, "--size", 32, "--overwrite"),
         ),
         "check": ("check", data, "--html", output / "c.html"),
+        "preview": ("preview", "task=vesicle", f"data.root={data}", "--samples", 1, "--output", output / "p.png"),
         "torchscript": ("export", "torchscript", "--model", model, "--output", output / "m.pt"),
         "compare": ("compare", house / "run", house / "run", "--output", output / "c.json"),
     }
