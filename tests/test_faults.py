@@ -284,7 +284,8 @@ def test_a_run_folder_that_is_deleted_meanwhile_ends_with_an_error_and_the_model
 
     def summarize(rows):
         if next(calls) == 1:
-            shutil.rmtree(folder)
+            folder.rename(tmp_path / "gone")  # at one stroke, as other threads write there
+            shutil.rmtree(tmp_path / "gone", ignore_errors=True)
         return keep(rows)
 
     monkeypatch.setattr(run_module, "summarize", summarize)

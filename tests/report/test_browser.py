@@ -1,8 +1,11 @@
 """The pages in a real browser: they load clean, act by mouse, key and touch, and pass axe's rules in light and dark."""
 
+import re
+
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from segexp.report import write_report
 from tests.report.folders import write_run, write_sweep
@@ -127,7 +130,8 @@ def test_the_wheel_zooms_where_the_mouse_is_and_dragging_moves(visit, run_page):
     under = "([x, y]) => inView([x, y])"
     before = page.evaluate(under, [x, y])
     page.mouse.wheel(0, -600)
-    page.wait_for_function("Number(document.querySelector('#stage').dataset.zoom) > 2")
+    # expect() and not wait_for_function(): that evaluates text, which the page's own policy forbids
+    expect(page.locator("#stage")).to_have_attribute("data-zoom", re.compile(r"^([2-9]|\d{2,})(\.|$)"))
     np.testing.assert_allclose(page.evaluate(under, [x, y]), before, atol=0.5)
     page.mouse.down()
     page.mouse.move(x - 60, y - 40)
@@ -165,7 +169,7 @@ def test_a_command_is_copied(visit, run_page):
     page = visit(run_page)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("[data-copy=command-2]")
-    page.wait_for_function("document.querySelector('#status').textContent === 'copied'")
+    expect(page.locator("#status")).to_have_text("copied")
     assert page.evaluate("navigator.clipboard.readText()") == "segexp train task=vesicle trainer.lr=0.002"
 
 
