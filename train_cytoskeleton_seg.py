@@ -1,6 +1,6 @@
 """Train a cytoskeleton model with the older scripts' flags: `python train_cytoskeleton_seg.py --help`."""
 
-from segexp.flags import train_with_flags
+from segexp.legacy_cli import train_with_flags
 
 if __name__ == "__main__":
     train_with_flags("cytoskeleton")

@@ -27,7 +27,7 @@ import json, sys, time
 from pathlib import Path
 from segexp.check.dataset import Wanted, check
 from segexp.check.scan import find_folders
-from segexp.data.memory import peak_memory
+from segexp.io.memory import peak_memory
 before, started, cpu = peak_memory(), time.perf_counter(), time.process_time()
 report, _ = check(sys.argv[1], find_folders(Path(sys.argv[1])), Wanted(), int(sys.argv[2]) or None)
 print(json.dumps({

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from segexp import synthesis
-from segexp.data.pairs import make_sample
+from segexp.data.dataset import make_sample
 from segexp.device import autocast, choose_device, choose_precision
 from segexp.evaluation import evaluate, evaluate_fully, score_image
 from segexp.inference.predictor import Predictor

@@ -16,12 +16,12 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from segexp.config import conf_dir, read
-from segexp.data.crops import CropBatches, CropPlan
-from segexp.data.feed import open_feed
-from segexp.data.generated import Stream
+from segexp.data.loader import open_feed
+from segexp.data.sampler import CropBatches, CropPlan
+from segexp.data.synthetic import Stream
 from segexp.device import choose_device, choose_precision
 from segexp.distributed import ALONE
-from segexp.parts import build_augment, build_learner, build_mix, build_model, recipe
+from segexp.experiment.build import build_augment, build_learner, build_mix, build_model, recipe
 from segexp.training.loop import prepare
 
 

@@ -20,14 +20,14 @@ import tifffile
 import torch
 
 from segexp import synthesis
-from segexp.data.memory import peak_memory
 from segexp.data.normalization import compress, standardize
 from segexp.device import autocast, choose_device, choose_precision
 from segexp.inference.files import predict_files
 from segexp.inference.predictor import Predictor
-from segexp.inference.rows import ArrayRows
+from segexp.inference.row_reader import ArrayRows
+from segexp.inference.sliding_window import lay_tiles, reflected
 from segexp.inference.statistics import row_statistics
-from segexp.inference.tiles import lay_tiles, reflected
+from segexp.io.memory import peak_memory
 from segexp.models import UNet
 
 

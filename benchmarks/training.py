@@ -21,13 +21,13 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from segexp.config import conf_dir, read
-from segexp.data.crops import Batch, Position
-from segexp.data.feed import open_feed
+from segexp.data.loader import open_feed
+from segexp.data.sampler import Batch, Position
 from segexp.device import autocast, choose_precision, set_arithmetic
 from segexp.distributed import ALONE
-from segexp.parts import build_augment, build_learner, build_model, build_schedule, build_source, read_data
+from segexp.experiment.build import build_augment, build_learner, build_model, build_schedule, build_source, read_data
+from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit, prepare
-from segexp.training.runlog import RunLog
 from segexp.training.state import Scores, TrainState
 
 WARM_UP = 5

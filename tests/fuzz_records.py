@@ -34,7 +34,7 @@ from segexp.report.records import read_records
 from segexp.report.run_page import render_run
 from segexp.report.sweep_page import read_jobs as read_sweep
 from segexp.report.sweep_page import repeats, sentence
-from segexp.sweep import ledger
+from segexp.sweep import job_store
 from tests.inference.test_predictor import write_model
 from tests.report.folders import write_run, write_sweep
 
@@ -54,7 +54,7 @@ def corpus(folder: Path) -> dict[str, tuple[Path, Read]]:
     (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(["task=vesicle", "trainer.lr=0.01", "+a.b=[1,2]"]))
     (run / "last.pth").write_bytes(b"")
     write_model(run / "best_vesicle_model.pth")
-    job = ledger.Record(sweep / "0", 0, ["seed=1"], ledger.Identity("a", "b", "c"), ledger.DONE, 0.5, 3.0)
+    job = job_store.Record(sweep / "0", 0, ["seed=1"], job_store.Identity("a", "b", "c"), job_store.DONE, 0.5, 3.0)
     job.folder.mkdir(exist_ok=True)
     job.save()
     (folder / "split.json").write_text(json.dumps({"format": 1, "train": ["a"], "val": ["b"], "fold": "1/2"}))
@@ -85,7 +85,7 @@ def corpus(folder: Path) -> dict[str, tuple[Path, Read]]:
     found["run config.yaml"] = (run / ".hydra" / "config.yaml", lambda path: read_run(run))
     found["run overrides.yaml"] = (run / ".hydra" / "overrides.yaml", lambda path: with_resume([f"resume={run}"]))
     found["sweep summary.csv"] = (sweep / "summary.csv", table)
-    found["sweep job.json"] = (job.folder / "job.json", lambda path: ledger.read_jobs(sweep))
+    found["sweep job.json"] = (job.folder / "job.json", lambda path: job_store.read_jobs(sweep))
     found["split.json"] = (folder / "split.json", lambda path: read_split(path, ["a", "b"]))
     found["ranges.yaml"] = (folder / "ranges.yaml", lambda path: read_ranges(path, "vesicle"))
     found["augment.yaml"] = (folder / "augment.yaml", load_augment)

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from segexp import cli, read_image, read_mask
-from segexp.evaluation.perturbation import PERTURBATIONS
+from segexp.evaluation.corruptions import PERTURBATIONS
 from tests.inference.test_predictor import write_model
 from tests.report.folders import write_run, write_sweep
 

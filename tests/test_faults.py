@@ -21,11 +21,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from segexp import checkpoint
-from segexp import run as run_module
-from segexp.assembly import run
 from segexp.config import conf_dir, read
 from segexp.errors import InputError
-from segexp.run import differences
+from segexp.experiment import trainer as run_module
+from segexp.experiment.run import run
+from segexp.experiment.trainer import differences
 from segexp.training.learner import Learner
 from tests.test_scripts import write_dataset
 

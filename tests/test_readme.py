@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep
 
 from segexp.config import conf_dir, read
 from segexp.config.overrides import with_folds, with_seeds
-from segexp.flags import parser
+from segexp.legacy_cli import parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,7 +15,7 @@ import torch
 import segexp
 from segexp import synthesis
 from segexp.config.overrides import quote
-from segexp.flags import overrides
+from segexp.legacy_cli import overrides
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -119,7 +119,8 @@ def test_help_without_a_task(tmp_path):
 
 def test_a_bug_shows_its_traceback(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "import segexp.assembly\ndef broken(*_, **__): raise ZeroDivisionError('a bug')\nsegexp.assembly.fit = broken\n"
+        "import segexp.experiment.run as module\ndef broken(*_, **__): raise ZeroDivisionError('a bug')\n"
+        "module.fit = broken\n"
     )
     result = script("train.py", "task=vesicle", *TINY, cwd=tmp_path, PYTHONPATH=first_on_path(tmp_path))
     assert result.returncode == 1

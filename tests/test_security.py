@@ -25,17 +25,17 @@ from hydra import compose, initialize_config_dir
 
 import segexp
 from segexp import checkpoint, config
-from segexp.assembly import as_typed
 from segexp.check.dataset import Wanted, check
 from segexp.check.page import render
 from segexp.check.scan import find_folders
 from segexp.config import conf_dir, load_augment
 from segexp.config.overrides import with_resume
 from segexp.config.targets import build, check_node
-from segexp.data.images import read_image, read_mask, read_pixel_size
 from segexp.data.ranges_file import read_ranges
 from segexp.data.reading import Reading
 from segexp.errors import InputError, printable
+from segexp.experiment.run import as_typed
+from segexp.io.images import read_image, read_mask, read_pixel_size
 from tests.check.test_page import Tags
 from tests.data.broken import Attack, write_sound
 from tests.inference.test_predictor import write_model

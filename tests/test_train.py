@@ -12,11 +12,11 @@ from hydra import compose, initialize_config_dir
 
 import segexp
 from segexp import checkpoint
-from segexp.assembly import run
 from segexp.config import conf_dir, read
 from segexp.errors import InputError
 from segexp.evaluation.comparison import candidates, read_run
 from segexp.evaluation.run import evaluate_folder
+from segexp.experiment.run import run
 from segexp.train import main
 from tests.io.test_run_folder import contents
 
@@ -129,7 +129,7 @@ def test_a_page_that_cannot_be_written_does_not_fail_the_run(tmp_path, capsys, m
     def full(folder):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("segexp.assembly.write_report", full)
+    monkeypatch.setattr("segexp.experiment.run.write_report", full)
     tiny = ["data.synthetic.train=2", "data.synthetic.val=1", "data.synthetic.size=48"]
     assert run(settings("task=vesicle", *tiny), tmp_path / "run") >= 0
     last = capsys.readouterr().out.splitlines()[-1]

@@ -27,7 +27,7 @@ def test_it_holds_the_configuration_and_nothing_of_the_tests(wheel):
     assert not any(name.startswith(("tests", "docs", "benchmarks")) for name in names)
     assert {f"segexp/report/templates/page.{kind}" for kind in ("css", "js")} <= set(names)
     assert {"hydra_plugins/segexp_pool/launcher.py", "hydra_plugins/segexp_pool/worker.py"} <= set(names)
-    assert {f"segexp/weights/{name}.pth" for name in ("vesicle", "cytoskeleton")} <= set(names)
+    assert {f"segexp/pretrained/{name}.pth" for name in ("vesicle", "cytoskeleton")} <= set(names)
     assert any(name.endswith("entry_points.txt") for name in names)
 
 

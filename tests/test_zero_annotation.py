@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from segexp.assembly import run
 from segexp.errors import InputError
-from segexp.parts import build_mix, read_data
+from segexp.experiment.build import build_mix, read_data
+from segexp.experiment.run import run
 from segexp.training.learner import Learner
 from tests.test_faults import kill_at, same, settings, sitting
 from tests.test_train import write_dataset

@@ -13,9 +13,9 @@ from hydra import initialize_config_dir
 from torch import Tensor, nn
 
 import segexp.augment as augment
-from segexp.augment import Augmentation, clahe, geometry, operation, warp
+from segexp.augment import Augmentation, base, clahe, geometry, warp
 from segexp.config import RunConfig, conf_dir, read
-from segexp.parts import build_augment
+from segexp.experiment.build import build_augment
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def operations() -> dict[str, nn.Module]:
 @contextmanager
 def device_route():
     """On the CPU: the route that images on a device take."""
-    homes = (operation.__dict__, geometry.__dict__, warp.__dict__, clahe.__globals__)
+    homes = (base.__dict__, geometry.__dict__, warp.__dict__, clahe.__globals__)
     with ExitStack() as stack:
         for home in homes:
             stack.enter_context(mock.patch.dict(home, {"in_host_memory": lambda images: False}))

@@ -13,10 +13,10 @@ from benchmarks.gpu.product import run as run_command
 from benchmarks.training import Trained
 from torch.profiler import ProfilerActivity, profile
 
-from segexp.data.feed import open_feed
+from segexp.data.loader import open_feed
 from segexp.device import choose_precision, set_arithmetic
 from segexp.distributed import ALONE
-from segexp.parts import build_augment, build_learner, build_model, build_source, read_data
+from segexp.experiment.build import build_augment, build_learner, build_model, build_source, read_data
 from segexp.training.learner import Learner
 from segexp.training.loop import fit
 from segexp.training.schedule import Budget, Schedule

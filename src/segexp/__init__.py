@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segexp.config import load_augment
-    from segexp.data.images import read_image, read_mask
     from segexp.errors import InputError
     from segexp.inference.predictor import load_model
+    from segexp.io.images import read_image, read_mask
 
 # Torch's threads spin while they wait, unless told otherwise before torch is imported. Beside any other busy process
 # that costs up to a factor of five; sleeping instead costs nothing measurable (LOG.md, 2026-11-24).
@@ -25,8 +25,8 @@ _HOMES = {
     "InputError": "segexp.errors",
     "load_augment": "segexp.config",
     "load_model": "segexp.inference.predictor",
-    "read_image": "segexp.data.images",
-    "read_mask": "segexp.data.images",
+    "read_image": "segexp.io.images",
+    "read_mask": "segexp.io.images",
 }
 
 

@@ -19,7 +19,7 @@ from segexp.io.archive import verified
 from segexp.io.ownership import noting
 from segexp.model_facts import check_facts
 from segexp.models import MODELS, UNet
-from segexp.weights import NAMES, located
+from segexp.pretrained import NAMES, located
 
 FORMAT = 1
 _NEEDED = ("format", "model", "weights", "normalization", "classes", "threshold")

@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from packaging.requirements import Requirement
 
-from segexp import checkpoint, provenance, synthesis
+from segexp import checkpoint, synthesis
 from segexp.augment import Augmentation, RandomFlip, RandomWarp
-from segexp.data.images import read_image
-from segexp.data.memory import free_memory
 from segexp.data.normalization import image_statistics, standardize
 from segexp.device import autocast, choose_device, choose_precision
+from segexp.experiment import provenance
 from segexp.inference.predictor import load_model
-from segexp.inference.stream import TiffStream, finishing
+from segexp.io.images import read_image
+from segexp.io.memory import free_memory
+from segexp.io.tiff_writer import TiffStream, finishing
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
 

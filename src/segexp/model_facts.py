@@ -4,9 +4,9 @@ import math
 import re
 from typing import Any
 
-from segexp.data.labels import MASKS
 from segexp.data.normalization import NORMALIZATIONS
 from segexp.errors import InputError
+from segexp.io.labels import MASKS
 from segexp.io.shape import Number, Text, misfit
 from segexp.measurements.measure import KINDS
 from segexp.models import MODELS

@@ -22,28 +22,28 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from segexp import __version__
-from segexp.assembly import run
 from segexp.config import conf_dir, read
 from segexp.config.compose import composed
 from segexp.config.overrides import command_line, one_job
 from segexp.distributed import Ranks, join, launched, leave, share
 from segexp.errors import InputError
-from segexp.io.ownership import OwnedFolder
-from segexp.io.run_folder import RunFolder
-from segexp.overlay import Picture
-from segexp.parts import (
+from segexp.experiment.build import (
     build_augment,
     build_mix,
     picture,
     read_data,
 )
-from segexp.search.command import job_verdict
+from segexp.experiment.run import run
+from segexp.io.ownership import OwnedFolder
+from segexp.io.run_folder import RunFolder
 from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.entry import enter, restarted, settle
-from segexp.sweep.ledger import FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Teller, read_job
+from segexp.sweep.job_store import FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Teller, read_job
+from segexp.sweep.search.command import job_verdict
 from segexp.sweep.summary import held, remove_new_folders
 from segexp.terminal import open_streams, streams
 from segexp.training.stop import Pruned, Stopped, pass_on
+from segexp.viz.overlay import Picture
 
 
 def main(arguments: list[str] | None = None) -> float | None:

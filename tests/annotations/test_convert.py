@@ -16,9 +16,9 @@ import tifffile
 
 from segexp.annotations.cellpose import read_cellpose
 from segexp.annotations.convert import Conversion, convert
-from segexp.data.images import read_mask
-from segexp.data.pairs import Reading, read_folder
+from segexp.data.dataset import Reading, read_folder
 from segexp.errors import InputError
+from segexp.io.images import read_mask
 
 SHAPE = (20, 30)
 IDS = np.zeros(SHAPE, np.uint16)

@@ -4,8 +4,8 @@ import numpy as np
 import tifffile
 
 from segexp import synthesis
-from segexp.data.images import read_image
 from segexp.data.ranges_file import read_ranges
+from segexp.io.images import read_image
 from tests.test_cli import run
 
 

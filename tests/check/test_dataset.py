@@ -12,8 +12,8 @@ import tifffile
 from segexp.check.dataset import Wanted, check
 from segexp.check.report import as_json
 from segexp.check.scan import find_folders
+from segexp.check.settings import dataset
 from segexp.check.text import mentioned
-from segexp.config.dataset import dataset
 from segexp.data.reading import Reading
 from segexp.errors import InputError
 

@@ -7,9 +7,9 @@ import pytest
 import tifffile
 
 from segexp.cli.reading import in_options, read_as
-from segexp.data.channels import to_channels
-from segexp.data.images import open_image
 from segexp.errors import InputError
+from segexp.io.channels import to_channels
+from segexp.io.images import open_image
 
 
 @pytest.mark.parametrize(

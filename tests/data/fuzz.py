@@ -25,16 +25,16 @@ import numpy as np
 import tifffile
 from PIL import BmpImagePlugin, Image, PngImagePlugin
 
-from segexp.data.images import MASK_SUFFIXES, open_image, read_image, read_mask, read_pixel_size
-from segexp.data.memory import peak_memory
 from segexp.errors import InputError
+from segexp.io.images import MASK_SUFFIXES, open_image, read_image, read_mask, read_pixel_size
+from segexp.io.memory import peak_memory
 
 ROOM = 8 * 2**30
 """Bytes of addresses that the child may have, libraries included (they take about 3 GiB of them)."""
 SECONDS = 10.0
 """Processor time that one file may take."""
 GROWTH = 700
-"""MiB by which the child may grow: `segexp.data.limits.HARMLESS` (128) a few times over, for what decoders copy."""
+"""MiB by which the child may grow: `segexp.io.limits.HARMLESS` (128) a few times over, for what decoders copy."""
 
 _ODD = (0, 1, 2, 3, 8, 16, 127, 128, 254, 255, 256, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**63)
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from segexp.check.dataset import Wanted
+from segexp.check.preflight import check_folders
 from segexp.check.scan import find_folders
-from segexp.check.start import check_folders
 from segexp.errors import InputError, printable
 from tests.data.broken import BOMBS, CASES, put_bytes, snapshot, write_sound
 from tests.test_cli import run
@@ -100,8 +100,8 @@ def test_in_real_processes(folder, tmp_path, name):
 MEASURE = """
 import sys
 from pathlib import Path
-from segexp.data.images import read_image
-from segexp.data.memory import peak_memory
+from segexp.io.images import read_image
+from segexp.io.memory import peak_memory
 from segexp.errors import InputError, printable
 before = peak_memory()
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -191,7 +191,7 @@ def test_a_file_that_vanishes_while_others_are_read(folder, monkeypatch, capsys)
 
 def test_a_file_that_shrinks_while_it_is_read(folder, monkeypatch, capsys):
     """A copy that somebody interrupts: the file is shorter than when it was opened."""
-    from segexp.data.pictures import PictureReader
+    from segexp.io.raster import PictureReader
 
     put_bytes(folder, ".png", b"")
     monkeypatch.setattr(PictureReader, "__init__", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))

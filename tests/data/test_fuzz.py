@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from segexp.data import images
 from segexp.errors import InputError
+from segexp.io import images
 from tests.data import fuzz
 
 

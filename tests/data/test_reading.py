@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from segexp.data.images import open_image
-from segexp.data.pairs import find_pairs, read_samples
+from segexp.data.dataset import find_pairs, read_samples
 from segexp.data.reading import Reading, locate, read_image_as
 from segexp.errors import InputError
-from segexp.inference.rows import FileRows, checked
+from segexp.inference.row_reader import FileRows, checked
+from segexp.io.images import open_image
 
 
 @pytest.mark.parametrize(

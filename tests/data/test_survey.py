@@ -7,8 +7,8 @@ import pytest
 import tifffile
 
 from segexp.data import survey
+from segexp.data.dataset import Pair, Reading, read_folder, survey_sample
 from segexp.data.normalization import band_statistics, image_statistics
-from segexp.data.pairs import Pair, Reading, read_folder, survey_sample
 from segexp.errors import InputError
 
 

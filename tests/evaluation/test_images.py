@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from segexp.data.pairs import Reading, find_pairs, read_folder, read_samples
+from segexp.data.dataset import Reading, find_pairs, read_folder, read_samples
 from segexp.evaluation import FAMILIES, evaluate_fully, score_image, summarize
 from segexp.evaluation.images import pooled_scores, without_absent_classes
+from segexp.evaluation.io import score_table
 from segexp.evaluation.operating_point import choose_operating_point
-from segexp.evaluation.record import score_table
 from segexp.evaluation.scoring import Scoring, monitor_for, present_classes
 from segexp.inference.predictor import Predictor
 from segexp.models import UNet

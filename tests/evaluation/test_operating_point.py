@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, special
 
-from segexp.data.pairs import make_sample
+from segexp.data.dataset import make_sample
 from segexp.evaluation.operating_point import FINE, cautious, choose_operating_point, cross_fitted
 from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import label_classes

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from segexp.data.pairs import make_sample
-from segexp.evaluation.perturbation import PERTURBATIONS, intensity
+from segexp.data.dataset import make_sample
+from segexp.evaluation.corruptions import PERTURBATIONS, intensity
 from segexp.evaluation.robustness import curve, generator, holding_range, robustness_curves
 
 

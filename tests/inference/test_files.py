@@ -10,14 +10,15 @@ import tifffile
 import torch
 
 from segexp import read_image
-from segexp.data.images import open_image
 from segexp.errors import InputError
-from segexp.inference import job, outputs, sinks, stream
+from segexp.inference import job, outputs, writers
 from segexp.inference.files import find_images, predict_files, write_tables
 from segexp.inference.manifest import Manifest, open_manifest
 from segexp.inference.outputs import SAVE, Outputs
 from segexp.inference.predictor import Predictor, load_model
-from segexp.inference.tiles import Tiling
+from segexp.inference.sliding_window import Tiling
+from segexp.io import tiff_writer
+from segexp.io.images import open_image
 from segexp.io.ownership import RECORD, OwnedFolder
 from segexp.measurements import Settings
 from tests.inference.test_predictor import write_model
@@ -100,9 +101,9 @@ def test_a_large_image_is_written_by_tiles_and_is_the_same(tmp_path, predictor, 
     predictor.min_size = 3
     everything = Outputs(("mask", "prob", "labels"))
     run(predictor, [tmp_path / "a.tif"], tmp_path / "small", outputs=everything, tiling=tiling)
-    for module in (stream, sinks, job):
+    for module in (tiff_writer, writers, job):
         monkeypatch.setattr(module, "TILED", 1)
-    monkeypatch.setattr(stream, "TILE", 64)
+    monkeypatch.setattr(tiff_writer, "TILE", 64)
     run(predictor, [tmp_path / "a.tif"], tmp_path / "large", outputs=everything, tiling=tiling)
     for small, large in (("a_mask.png", "a_mask.tif"), ("a_prob.tif",) * 2, ("a_labels.tif",) * 2):
         with tifffile.TiffFile(tmp_path / "large" / large) as file:

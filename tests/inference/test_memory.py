@@ -15,11 +15,11 @@ PREDICT = """
 import sys
 from pathlib import Path
 import torch
-from segexp.data.memory import peak_memory
+from segexp.io.memory import peak_memory
 from segexp.inference import job, sinks, stream
 from segexp.inference.files import predict_files
 from segexp.inference.predictor import load_model
-from segexp.inference.tiles import Tiling
+from segexp.inference.sliding_window import Tiling
 torch.set_num_threads(1)
 for module in (job, sinks, stream):
     module.TILED = 1
@@ -33,7 +33,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import numpy as np
-from segexp.data.memory import peak_memory
+from segexp.io.memory import peak_memory
 from segexp.inference.outputs import Outputs, Page, SAVE, write_objects
 from segexp.measurements import Settings
 folder, kind = Path(sys.argv[1]), sys.argv[2]

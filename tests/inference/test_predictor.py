@@ -12,7 +12,7 @@ from segexp import checkpoint, synthesis
 from segexp.data.normalization import compress, image_statistics, standardize
 from segexp.errors import InputError
 from segexp.inference.predictor import Predictor, label_classes
-from segexp.inference.tiles import lay_tiles
+from segexp.inference.sliding_window import lay_tiles
 from segexp.models import UNet
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from segexp.data import normalization
 from segexp.data.normalization import image_statistics
-from segexp.inference import rows, statistics
-from segexp.inference.rows import ArrayRows
+from segexp.inference import row_reader, statistics
+from segexp.inference.row_reader import ArrayRows
 
 
 @pytest.mark.parametrize("kind", ["standard", "log"])
@@ -17,8 +17,8 @@ def test_bands_give_the_statistics_of_the_whole(monkeypatch, kind, dtype):
     image[2] = 7
     for module in (normalization, statistics):
         monkeypatch.setattr(module, "PERCENTILE_PIXELS", 5000)
-    monkeypatch.setattr(rows, "BAND", 3 * 130 * 10)
-    assert len(list(rows.pass_over(ArrayRows(image)))) == 26
+    monkeypatch.setattr(row_reader, "BAND", 3 * 130 * 10)
+    assert len(list(row_reader.pass_over(ArrayRows(image)))) == 26
     found, expected = statistics.row_statistics(ArrayRows(image), kind), image_statistics(image, kind)
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == np.float32

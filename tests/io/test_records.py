@@ -6,13 +6,13 @@ import json
 import pytest
 
 from segexp.errors import InputError
-from segexp.evaluation.record import read_rows, write_scores
+from segexp.evaluation.io import read_rows, write_scores
 from segexp.io import records
 from segexp.io.shape import Number, misfit
 from segexp.measurements import write_rows
 from segexp.report.page import fill
 from segexp.report.sweep_page import read_jobs
-from segexp.sweep.ledger import Identity, Record
+from segexp.sweep.job_store import Identity, Record
 from segexp.sweep.table import write_summary
 
 FORMULAS = ["=1+1", "+cmd|x", "-2+3", "@SUM(1)", "\t=1", "'=1", "''@x"]

@@ -50,11 +50,11 @@ def small_run(folder, **more):
 
 def test_the_names_are_those_that_the_parts_write():
     from segexp.data import splits
-    from segexp.search.command import JOURNAL, RESULT
     from segexp.sweep import FAILURE, LOG, PRUNED
-    from segexp.sweep.ledger import FILE, PROGRESS
+    from segexp.sweep.job_store import FILE, PROGRESS
+    from segexp.sweep.search.command import JOURNAL, RESULT
     from segexp.sweep.table import FILE as TABLE
-    from segexp.training.mlflow_log import FILE as MLFLOW
+    from segexp.training.loggers.mlflow_log import FILE as MLFLOW
 
     assert {splits.FILE, FAILURE, PRUNED, PROGRESS, MLFLOW} <= set(FILES)
     assert {FILE, LOG} == set(JOB_FILES)

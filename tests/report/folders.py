@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from segexp.data.pairs import make_sample
+from segexp.data.dataset import make_sample
 from segexp.evaluation import evaluate_fully, summarize
-from segexp.evaluation.record import evaluation_record, write_scores
-from segexp.report.pictures import budget, make_picture, write_pictures
+from segexp.evaluation.io import evaluation_record, write_scores
+from segexp.viz.thumbnails import budget, make_picture, write_pictures
 
 STAMP = "2026-11-25 10:00:00"
 POINT = {"threshold": 0.4, "min_size": 12, "temperature": 1.25, "chosen_on": "validation", "criterion": "dice"}

@@ -116,8 +116,8 @@ def test_robustness_curves():
 
 @pytest.mark.parametrize("name", ["dice", "hd95", "length_truth", "absent"])
 def test_every_name_has_a_label_and_a_direction(name):
-    from segexp.report import names
+    from segexp.report import metric_labels
 
-    assert names.label(name)
-    assert names.lower(name) == (name == "hd95")
-    assert set(names.MEANINGS) <= set(names.SCORES)
+    assert metric_labels.label(name)
+    assert metric_labels.lower(name) == (name == "hd95")
+    assert set(metric_labels.MEANINGS) <= set(metric_labels.SCORES)

@@ -9,9 +9,9 @@ from segexp.errors import InputError
 from segexp.report import write_report
 from segexp.report.commands import command, data_folder
 from segexp.report.page import setting
-from segexp.report.pictures import read_pictures, write_pictures
 from segexp.report.records import read_records
 from segexp.report.run_page import gather
+from segexp.viz.thumbnails import read_pictures, write_pictures
 from tests.report.folders import write_run
 
 

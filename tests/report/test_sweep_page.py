@@ -3,7 +3,7 @@
 import pytest
 
 from segexp.errors import InputError
-from segexp.evaluation.repeats import varied
+from segexp.evaluation.aggregate import varied
 from segexp.report import write_report
 from segexp.report.sweep_page import read_jobs, repeats, sentence
 from tests.report.folders import write_sweep

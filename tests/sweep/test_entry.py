@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 from hydra import compose, initialize_config_dir
 
-from segexp import provenance
 from segexp.config import conf_dir
+from segexp.experiment import provenance
 from segexp.io.ownership import OwnedFolder
 from segexp.sweep.entry import enter
 from segexp.sweep.identity import identify
+from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Identity
 from segexp.sweep.launch import check_settings, environments, visible_gpus
-from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Identity
 from tests.test_scripts import write_dataset
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 
 from segexp.io.ownership import OwnedFolder
-from segexp.sweep.ledger import DONE, FAILED, INTERRUPTED, WAITING, Identity, Record
+from segexp.sweep.job_store import DONE, FAILED, INTERRUPTED, WAITING, Identity, Record
 from segexp.sweep.pool import Work, cores, places, run_pool, tail
 from segexp.training.stop import StopRequest
 

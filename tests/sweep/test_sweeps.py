@@ -11,7 +11,7 @@ import time
 import pytest
 
 from segexp.io.ownership import hold
-from segexp.sweep.ledger import DONE, FAILED, INTERRUPTED, read_job, read_jobs
+from segexp.sweep.job_store import DONE, FAILED, INTERRUPTED, read_job, read_jobs
 from tests.test_scripts import ROOT, TINY, first_on_path, folder_flags, script, write_dataset
 
 SWEEP = ["train.py", "-m", "task=vesicle", *TINY]
@@ -42,7 +42,7 @@ sys.meta_path.insert(0, Finder())
 """
 FAULTS = """
 import os, resource, sys
-from segexp.augment.operation import IntensityOperation
+from segexp.augment.base import IntensityOperation
 class Fault(IntensityOperation):
     def __init__(self, what):
         super().__init__(1.0)

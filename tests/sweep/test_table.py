@@ -5,7 +5,7 @@ import io
 
 from rich.console import Console
 
-from segexp.sweep.ledger import DONE, FAILED, INTERRUPTED, Identity, Record
+from segexp.sweep.job_store import DONE, FAILED, INTERRUPTED, Identity, Record
 from segexp.sweep.summary import conclude, go_on
 from segexp.sweep.table import closing_line, group_lines, print_jobs, write_summary
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from segexp.augment import Augmentation, RandomFlip
-from segexp.data.crops import Batch, CropBatches, CropPlan
-from segexp.data.feed import open_feed
-from segexp.data.pairs import make_sample
+from segexp.data.dataset import make_sample
+from segexp.data.loader import open_feed
+from segexp.data.sampler import Batch, CropBatches, CropPlan
 from segexp.errors import InputError
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet

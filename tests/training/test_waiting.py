@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segexp.augment import Augmentation, RandomBrightnessContrast, RandomCLAHE, RandomFlip
-from segexp.data.crops import Batch
+from segexp.data.sampler import Batch
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
 from segexp.training.learner import Learner

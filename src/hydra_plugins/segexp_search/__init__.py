@@ -1,4 +1,4 @@
-"""``hydra/sweeper=optuna``: hands Hydra's command line, context and launcher to `segexp.search`.
+"""``hydra/sweeper=optuna``: hands Hydra's command line, context and launcher to `segexp.sweep.search`.
 
 Hydra imports every plugin at each start, so nothing heavy is imported here.
 """
@@ -33,7 +33,7 @@ class SearchSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Search; returns what the jobs returned."""
         from segexp.errors import InputError
-        from segexp.search.command import run_search
+        from segexp.sweep.search.command import run_search
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -13,8 +13,8 @@ from segexp.annotations.cellpose import read_cellpose
 from segexp.annotations.outlines import Drawing, Outline, covered, labels_of, read_json, read_rois
 from segexp.annotations.pictures import Colour, class_map, colours_of, one_hot
 from segexp.data.foreign import KINDS, annotation_kind
-from segexp.data.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, open_image
 from segexp.errors import InputError
+from segexp.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, open_image
 
 PICTURES = (".png", *TIFF_SUFFIXES, ".bmp")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import read_image
 from segexp.errors import InputError
+from segexp.io.images import read_image
 
 COLOURS = 64
 """More colours than this are those of a photograph or of JPEG."""

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segexp.augment.moments import extent, reciprocal, with_moments_of
-from segexp.augment.operation import (
+from segexp.augment.base import (
     IntensityOperation,
     Range,
     cast,
@@ -26,6 +25,7 @@ from segexp.augment.operation import (
     in_host_memory,
     to_device,
 )
+from segexp.augment.statistics import extent, reciprocal, with_moments_of
 
 OPENCV_BINS = {256: np.uint8, 65536: np.uint16}
 

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segexp.augment.base import cast, in_host_memory, to_device
 from segexp.augment.bspline import spline_weights
-from segexp.augment.operation import cast, in_host_memory, to_device
 
 OPENCV_LARGEST = 32766  # remap's limit on a side
 OPENCV_DTYPES = (torch.uint8, torch.int16, torch.float32)

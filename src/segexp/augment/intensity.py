@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segexp.augment.base import IntensityOperation, Range, checked_range, draw, per_sample, to_device
 from segexp.augment.bspline import spline_weights
-from segexp.augment.moments import centred, extent, reciprocal, with_moments_of
-from segexp.augment.operation import IntensityOperation, Range, checked_range, draw, per_sample, to_device
+from segexp.augment.statistics import centred, extent, reciprocal, with_moments_of
 
 Params = dict[str, Tensor]
 

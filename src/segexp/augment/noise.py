@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segexp.augment.moments import extent, reciprocal
-from segexp.augment.operation import IntensityOperation, Range, checked_range, draw, per_sample, to_device
+from segexp.augment.base import IntensityOperation, Range, checked_range, draw, per_sample, to_device
+from segexp.augment.statistics import extent, reciprocal
 
 Params = dict[str, Tensor]
 

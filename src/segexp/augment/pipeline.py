@@ -18,7 +18,7 @@ from kornia.augmentation.base import _AugmentationBase, _BasicAugmentationBase
 from kornia.augmentation.container.params import ParamItem
 from torch import Tensor, nn
 
-from segexp.augment.operation import IntensityOperation, cast
+from segexp.augment.base import IntensityOperation, cast
 from segexp.augment.warp import RandomWarp
 
 KORNIA = (_AugmentationBase, ImageSequential)  # what Kornia can draw parameters for

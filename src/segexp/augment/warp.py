@@ -11,6 +11,7 @@ import torch
 from kornia.augmentation import AugmentationBase2D
 from torch import Tensor
 
+from segexp.augment.base import Range, checked_probability, checked_range, draw, in_host_memory, to_device
 from segexp.augment.bspline import control_points
 from segexp.augment.geometry import (
     affine_matrix,
@@ -22,7 +23,6 @@ from segexp.augment.geometry import (
     resample,
     sampling_map,
 )
-from segexp.augment.operation import Range, checked_probability, checked_range, draw, in_host_memory, to_device
 
 FOLDING_LIMIT = 1 / 2.05  # largest displacement of a control point, as a share of the spacing
 Maps = dict[bool, Tensor]  # the sampling maps already made, by whether they are normalised

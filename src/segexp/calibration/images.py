@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp import synthesis
-from segexp.data.images import IMAGE_SUFFIXES, read_image, to_channels
 from segexp.errors import InputError
-from segexp.overlay import Picture, to_display
+from segexp.io.images import IMAGE_SUFFIXES, read_image, to_channels
+from segexp.viz.overlay import Picture, to_display
 
 SMALLEST = 64  # px: less holds too little to look at
 

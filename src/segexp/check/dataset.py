@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from numpy.typing import NDArray
 
-from segexp.check.findings import find_warnings, split_faults, suggest, summarize
+from segexp.check.near_duplicates import near_duplicates
 from segexp.check.report import Report
+from segexp.check.rules import find_warnings, split_faults, suggest, summarize
 from segexp.check.scan import Entry, Folders, Found, Progress, find_sources, read_planes, scan
-from segexp.check.similar import near_duplicates
 from segexp.data.reading import Reading
 
 

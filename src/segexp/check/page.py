@@ -11,11 +11,11 @@ import numpy as np
 from segexp.check.report import Finding, Report
 from segexp.check.scan import Entry, read_labels, read_planes
 from segexp.check.text import grouped, headers, listed, mentioned, rows, verdict
-from segexp.data.channels import to_channels
-from segexp.data.labels import IGNORE
 from segexp.data.reading import Reading
 from segexp.errors import InputError, printable
-from segexp.overlay import TRUTH, outline, to_display
+from segexp.io.channels import to_channels
+from segexp.io.labels import IGNORE
+from segexp.viz.overlay import TRUTH, outline, to_display
 
 _SIDE = 256
 _A_WARNING = 8  # pictures of one warning

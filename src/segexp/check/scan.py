@@ -16,19 +16,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.check.facts import ImageFacts, MaskFacts, grown, image_facts, mask_facts
+from segexp.check.image_stats import ImageFacts, MaskFacts, grown, image_facts, mask_facts
 from segexp.check.names import name_faults
 from segexp.check.report import Fault
-from segexp.data.channels import to_channels
+from segexp.data.dataset import find_pairs
 from segexp.data.foreign import describe_vendor_files, vendor_files
-from segexp.data.images import IMAGE_SUFFIXES, open_image
-from segexp.data.labels import Values, mask_values
 from segexp.data.normalization import check_finite, check_float32
-from segexp.data.pairs import find_pairs
 from segexp.data.reading import Reading, locate, open_mask
 from segexp.data.sources import NO_VALIDATION
 from segexp.data.survey import LARGE, band_steps, judge_mask
 from segexp.errors import InputError, printable
+from segexp.io.channels import to_channels
+from segexp.io.images import IMAGE_SUFFIXES, open_image
+from segexp.io.labels import Values, mask_values
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _thinned(rows: NDArray, top: int, step: int) -> NDArray:
 
 
 def _unsettled(entries: Sequence[Entry]) -> list[Fault]:
-    """Masks that no other mask of the set makes clear: see `segexp.data.pairs.settle_doubts`."""
+    """Masks that no other mask of the set makes clear: see `segexp.data.dataset.settle_doubts`."""
     values = [(entry.values, entry.source.mask) for entry in entries if entry.values is not None]
     clear = {found.kind for found, _ in values if not found.doubt}
     return [

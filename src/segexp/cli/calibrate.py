@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from segexp.cli.places import file_to_write, write_file
+from segexp.cli.output_paths import file_to_write, write_file
 from segexp.errors import InputError
 
 
@@ -36,7 +36,7 @@ def calibrate(
     from segexp.calibration import calibrate as fit
     from segexp.calibration.images import cut, find, side_by_side
     from segexp.data.ranges_file import ranges_text
-    from segexp.overlay import encode_png
+    from segexp.viz.overlay import encode_png
 
     if task not in synthesis.TASKS:
         raise InputError(f"task {task!r}: wanted one of {', '.join(synthesis.TASKS)}")

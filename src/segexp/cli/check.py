@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.output_paths import file_to_write, write_file
 from segexp.cli.overrides import ConfigDir, overrides_of
-from segexp.cli.places import file_to_write, write_file
 
 
 def check(
@@ -35,8 +35,8 @@ def check(
     from segexp.check.dataset import check as run
     from segexp.check.page import render
     from segexp.check.report import as_json as plain
+    from segexp.check.settings import dataset
     from segexp.check.text import print_report
-    from segexp.config.dataset import dataset
 
     words = list(context.args)
     if directory is not None and "=" in directory and not Path(directory).exists():

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segexp.cli.places import file_to_write, write_file
+from segexp.cli.output_paths import file_to_write, write_file
 from segexp.errors import InputError
 
 
@@ -23,10 +23,10 @@ def compare(
     best. Example: segexp compare runs/a runs/b
     """
     from segexp.evaluation import comparison
+    from segexp.evaluation.io import plain
     from segexp.evaluation.ranking import rank
-    from segexp.evaluation.record import plain
     from segexp.evaluation.tables import print_comparison, print_ranking, print_seeds
-    from segexp.sweep.members import is_sweep, settings
+    from segexp.sweep.selection import is_sweep, settings
 
     if output is not None:
         file_to_write(output, (".json",))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from segexp.cli.places import held_folder
+from segexp.cli.output_paths import held_folder
 from segexp.cli.reading import ChannelOption, PageOption, options_in_messages, read_as
 from segexp.errors import InputError
 
@@ -47,14 +47,14 @@ def evaluate(
 
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """
-    from segexp.data.pairs import Sample
+    from segexp.data.dataset import Sample
     from segexp.evaluation.run import FILES, chosen_families, chosen_samples, evaluate_folder
     from segexp.evaluation.scoring import read_tolerance
     from segexp.evaluation.tables import print_robustness, print_scores
     from segexp.inference.predictor import load_model
     from segexp.io.ownership import OwnedFolder
     from segexp.report import write_report
-    from segexp.sweep.members import find_models, is_sweep
+    from segexp.sweep.selection import find_models, is_sweep
 
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: wanted more than 0 µm")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segexp.cli.places import file_to_write
+from segexp.cli.output_paths import file_to_write
 from segexp.errors import InputError
 from segexp.io.ownership import OwnedFolder
 

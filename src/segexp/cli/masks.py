@@ -44,7 +44,7 @@ def masks(
     segexp masks --input rois --images DATA/train/img --output DATA/train/mask --width 3
     """
     from segexp.annotations.convert import Conversion, convert
-    from segexp.cli.places import folder_to_write
+    from segexp.cli.output_paths import folder_to_write
 
     names = tuple(name.strip() for name in classes.split(",")) if classes else ()
     if len(set(names)) < len(names) or "" in names or len(names) > 254:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segexp.cli.places import held_folder
+from segexp.cli.output_paths import held_folder
 from segexp.cli.reading import ChannelOption, PageOption, read_as
 from segexp.errors import InputError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segexp.inference.manifest import Manifest
     from segexp.inference.outputs import Outputs
     from segexp.inference.predictor import Predictor
-    from segexp.inference.tiles import Tiling
+    from segexp.inference.sliding_window import Tiling
 
 
 def predict(
@@ -57,7 +57,7 @@ def predict(
     from segexp.inference.predictor import load_model
     from segexp.io.ownership import OwnedFolder
     from segexp.measurements import Settings
-    from segexp.sweep.members import find_models
+    from segexp.sweep.selection import find_models
 
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from segexp.cli.output_paths import file_to_write, write_file
 from segexp.cli.overrides import ConfigDir, overrides_of
-from segexp.cli.places import file_to_write, write_file
 
 
 def preview(
@@ -19,8 +19,8 @@ def preview(
 
     Example: segexp preview task=cytoskeleton data.root=DIR --output preview.png
     """
-    from segexp.overlay import encode_png
     from segexp.train import preview_run
+    from segexp.viz.overlay import encode_png
 
     file_to_write(output, (".png",))
     write_file(output, encode_png(preview_run(overrides_of(context.args), samples, config_dir)))

@@ -34,7 +34,7 @@ _CHANNELS_KEPT = re.compile(r",? ?\bdata\.channels=\d+ keeps (it|them)")
 
 def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> None:
     """Let a predictor read channels and pages as the options say, where they say something; `InputError` if unfit."""
-    from segexp.data.images import PAGES
+    from segexp.io.images import PAGES
 
     said = dict(predictor.facts.get("reading") or {})
     if channel is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from segexp.cli.places import folder_to_write
+from segexp.cli.output_paths import folder_to_write
 
 
 def report(

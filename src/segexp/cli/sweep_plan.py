@@ -23,8 +23,8 @@ def sweep_plan(
     from rich.console import Console
     from rich.table import Table
 
-    from segexp.sweep_plan import plan_sweep
-    from segexp.training.runlog import clock
+    from segexp.sweep.plan import plan_sweep
+    from segexp.training.loggers.run_log import clock
 
     plan = plan_sweep(context.args, steps, jobs, config_dir)
     console = Console(highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segexp.cli.places import held_folder
+from segexp.cli.output_paths import held_folder
 from segexp.errors import InputError
 from segexp.io.ownership import OwnedFolder
 

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import MISSING
 
 from segexp.config.checked import Checked, require, require_positive
-from segexp.data.images import PAGES
 from segexp.data.splits import compile_group, parse_fold
 from segexp.errors import InputError
+from segexp.io.images import PAGES
 
 
 @dataclass

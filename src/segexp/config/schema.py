@@ -9,13 +9,13 @@ from omegaconf import MISSING
 
 from segexp.config.checked import Checked, require, require_positive
 from segexp.config.folders import DataConfig
-from segexp.data.labels import MASKS
 from segexp.data.normalization import NORMALIZATIONS
 from segexp.data.reading import Reading
 from segexp.device import PRECISIONS
 from segexp.errors import InputError
 from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Scoring, read_tolerance
+from segexp.io.labels import MASKS
 from segexp.measurements.measure import KINDS
 from segexp.model_facts import CLASS_NAME, LARGEST_OBJECT, is_class_name
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.channels import to_channels
-from segexp.data.images import Channel, ImageFile, MaskFile, Page, open_image
-from segexp.data.labels import MASKS, Values, mask_values, to_labels
 from segexp.data.normalization import check_finite, check_float32
-from segexp.data.scale import Size, rescale, rescale_window, scaled_shape, source_window
 from segexp.errors import InputError, printable
+from segexp.io.channels import to_channels
+from segexp.io.images import Channel, ImageFile, MaskFile, Page, open_image
+from segexp.io.labels import MASKS, Values, mask_values, to_labels
+from segexp.io.resample import Size, rescale, rescale_window, scaled_shape, source_window
 
 Window = tuple[int, int, int, int]
 """Top, left, height, width."""
@@ -49,9 +49,9 @@ class Reading:
     Attributes:
         channels: of the model: 1 grey, 3 colour, or as many as the files hold.
         classes: how many, the background not counted.
-        page: what to make of a stack: see `segexp.data.images.open_image`; ``each`` is resolved by pairing.
+        page: what to make of a stack: see `segexp.io.images.open_image`; ``each`` is resolved by pairing.
         channel: which to take of a file with channels, from 1.
-        masks: what masks hold, one of `segexp.data.labels.MASKS`.
+        masks: what masks hold, one of `segexp.io.labels.MASKS`.
         ignore: mask value of pixels that nobody annotated.
         mask_threshold: value from which a pixel of a soft mask is foreground; None: masks hold exact values.
         pixel_size: micrometres a pixel that images are brought to; None: they stay as they are.
@@ -83,7 +83,7 @@ class Reading:
         return facts | {"mask_threshold": self.mask_threshold}
 
     def labels(self, mask: NDArray) -> NDArray[np.uint8]:
-        """Labels of a mask's stored values, judged before: see `segexp.data.labels.to_labels`."""
+        """Labels of a mask's stored values, judged before: see `segexp.io.labels.to_labels`."""
         return to_labels(mask, self.classes, self.masks, self.ignore, self.mask_threshold)
 
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segexp.data.generated import Recipe
-from segexp.data.memory import free_memory
-from segexp.data.pairs import (
+from segexp.data.dataset import (
     Reading,
     Sample,
     empty_faults,
@@ -18,7 +16,9 @@ from segexp.data.pairs import (
     settle_doubts,
 )
 from segexp.data.splits import Split, group_names, parse_fold, read_split, split_fold, split_fraction
+from segexp.data.synthetic import Recipe
 from segexp.errors import InputError
+from segexp.io.memory import free_memory
 
 PARTS = ("train", "val")
 

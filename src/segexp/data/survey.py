@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import ImageFile, MaskFile, open_image
-from segexp.data.labels import IGNORE, Values, distinct, judge_values, uneven
 from segexp.data.normalization import band_statistics, casts, check_float32
 from segexp.data.reading import Pair, Reading, check_shapes, locate, open_mask, read_mask_window, read_pixels
+from segexp.io.images import ImageFile, MaskFile, open_image
+from segexp.io.labels import IGNORE, Values, distinct, judge_values, uneven
 
 LARGE = 1 << 26
 """Values from which an image is surveyed in bands."""
@@ -50,7 +50,7 @@ def band_steps(height: int, values_a_row: int) -> Iterator[tuple[int, int]]:
 
 
 def judge_mask(mask: MaskFile, reading: Reading) -> Values:
-    """What an open mask holds, looked at in bands: see `segexp.data.labels.mask_values`."""
+    """What an open mask holds, looked at in bands: see `segexp.io.labels.mask_values`."""
 
     def bands() -> Iterator[NDArray]:
         return (mask.read(top, 0, rows, mask.shape[1]) for top, rows in band_steps(*mask.shape))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segexp.errors import InputError
 from segexp.evaluation.images import image_values
-from segexp.evaluation.record import read_evaluation, read_rows
+from segexp.evaluation.io import read_evaluation, read_rows
 from segexp.evaluation.scores import SCORES, Row
 from segexp.io.records import read_yaml
 from segexp.metrics.interval import paired_difference, smallest_p

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.pairs import Sample
+from segexp.data.dataset import Sample
 from segexp.evaluation.scores import SCORES, WITHOUT_TRUTH, Row, is_number, score_image
 from segexp.evaluation.scoring import TWO_PIXELS, Tolerance, pixel_sides
 from segexp.inference.predictor import Predictor

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import IGNORE
-from segexp.data.pairs import Sample
+from segexp.data.dataset import Sample
 from segexp.evaluation.scoring import Scoring, present_classes
 from segexp.inference.predictor import Predictor, label_classes
+from segexp.io.images import IGNORE
 from segexp.metrics.calibration import (
     BINS,
     counts_by_threshold,

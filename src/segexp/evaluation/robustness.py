@@ -1,6 +1,6 @@
 """How far a model's score holds when the images change: a curve a perturbation.
 
-Each image is changed in every way and by every value of `segexp.evaluation.perturbation`, predicted by the same tiles
+Each image is changed in every way and by every value of `segexp.evaluation.corruptions`, predicted by the same tiles
 as ``segexp predict``, and scored against the unchanged truth. ``evaluation.json`` holds, under ``robustness`` and the
 perturbation's name:
 
@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.pairs import Sample
-from segexp.evaluation.perturbation import PERTURBATIONS, Perturbation
+from segexp.data.dataset import Sample
+from segexp.evaluation.corruptions import PERTURBATIONS, Perturbation
 from segexp.evaluation.scores import score_image
 from segexp.evaluation.scoring import monitor_for, present_classes
 from segexp.inference.predictor import Predictor

@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segexp.data.pairs import Sample, read_folder
+from segexp.data.dataset import Sample, read_folder
 from segexp.data.reading import reading_of_model
 from segexp.data.sources import set_groups
 from segexp.errors import InputError
 from segexp.evaluation.images import Evaluation, evaluate_fully
-from segexp.evaluation.record import evaluation_record, plain, record_text, scores_text
+from segexp.evaluation.io import evaluation_record, plain, record_text, scores_text
 from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Tolerance, monitor_for, read_tolerance
 from segexp.inference.predictor import Predictor
 from segexp.io.ownership import OwnedFolder, digest
 from segexp.measurements.measure import Settings
-from segexp.report.pictures import MOST, Picture, budget, make_picture, pictures_text
+from segexp.viz.thumbnails import MOST, Picture, budget, make_picture, pictures_text
 
 FILES = ("scores.csv", "scores.json", "pictures.json", "report.html")
 """What an evaluation writes into its folder."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import IGNORE
+from segexp.io.images import IGNORE
 from segexp.metrics.calibration import average_precision, brier, calibration_error, probability_histogram
 from segexp.metrics.objects import equivalent_radius, match_objects, object_scores
 from segexp.metrics.overlap import confusion, overlap_scores

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segexp.data.pairs import Sample
+from segexp.data.dataset import Sample
 from segexp.errors import InputError
 
 

@@ -32,7 +32,7 @@ from segexp.export.graph import Graph
 from segexp.export.packaged import LOWER, UPPER
 from segexp.export.samples import annotated, plain
 from segexp.inference.predictor import Predictor
-from segexp.overlay import overlay, write_png
+from segexp.viz.overlay import overlay, write_png
 
 
 class Sizes(NamedTuple):

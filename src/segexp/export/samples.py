@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp import synthesis
-from segexp.data.pairs import Sample, make_sample
+from segexp.data.dataset import Sample, make_sample
 from segexp.errors import InputError
 from segexp.evaluation.run import find_samples
 from segexp.inference.predictor import Predictor

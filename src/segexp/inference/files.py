@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segexp.data.foreign import describe_vendor_files, vendor_files
-from segexp.data.images import IMAGE_SUFFIXES
 from segexp.errors import InputError
 from segexp.inference.job import Finish, Job, Result, predict_job
 from segexp.inference.manifest import TABLES, Manifest
 from segexp.inference.outputs import Outputs, csv_bytes
 from segexp.inference.predictor import Predictor
-from segexp.inference.stream import hidden_files
-from segexp.inference.tiles import Progress, Tiling, out_of_memory
+from segexp.inference.sliding_window import Progress, Tiling, out_of_memory
+from segexp.io.images import IMAGE_SUFFIXES
 from segexp.io.ownership import OwnedFolder
 from segexp.io.records import read_table
+from segexp.io.tiff_writer import hidden_files
 from segexp.measurements import Row
 
 MOST_FOLDERS = 1000

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import ImageFile, open_image
-from segexp.data.memory import free_memory
 from segexp.data.reading import locate, read_pixels, reading_of_model
 from segexp.errors import InputError
-from segexp.inference.bands import labelled_bands
 from segexp.inference.manifest import content_of
 from segexp.inference.outputs import Outputs, Page, require_memory, write_objects
+from segexp.inference.postprocess import labelled_bands
 from segexp.inference.predictor import Predictor
-from segexp.inference.rows import ArrayRows, FileRows, rescaled_bands
-from segexp.inference.sinks import Sinks
-from segexp.inference.stream import TILED, hidden_files
-from segexp.inference.tiles import Progress, Rows, Tiling
+from segexp.inference.row_reader import ArrayRows, FileRows, rescaled_bands
+from segexp.inference.sliding_window import Progress, Rows, Tiling
+from segexp.inference.writers import Sinks
+from segexp.io.images import ImageFile, open_image
+from segexp.io.memory import free_memory
+from segexp.io.tiff_writer import TILED, hidden_files
 from segexp.measurements import Row
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from segexp.errors import InputError
 from segexp.inference.outputs import Outputs, names_of
 from segexp.inference.predictor import Predictor
-from segexp.inference.tiles import Tiling
+from segexp.inference.sliding_window import Tiling
 from segexp.io.ownership import OwnedFolder, digest
 
 TABLES = ("measurements.csv", "images.csv")

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.errors import InputError
-from segexp.inference.stream import Size, TiffStream, finishing, hidden_files, write_hidden
+from segexp.io.tiff_writer import Size, TiffStream, finishing, hidden_files, write_hidden
 from segexp.measurements import Measurement, Row, Settings, columns, measure, write_rows
-from segexp.overlay import encode_png, overlay
+from segexp.viz.overlay import encode_png, overlay
 
 SAVE = ("mask", "prob", "labels", "overlay", "measurements", "rois", "geojson")
 """What can be saved."""

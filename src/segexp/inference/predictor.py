@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from segexp import checkpoint
-from segexp.data.images import to_channels
 from segexp.data.normalization import compress, standardize
 from segexp.device import autocast, choose_device, choose_precision
 from segexp.errors import InputError
-from segexp.inference.rows import ArrayRows, checked
+from segexp.inference.row_reader import ArrayRows, checked
+from segexp.inference.sliding_window import Forward, Progress, Rows, Tiling, assemble, predict_bands
 from segexp.inference.statistics import row_statistics
-from segexp.inference.symmetry import average_symmetries
-from segexp.inference.tiles import Forward, Progress, Rows, Tiling, assemble, predict_bands
+from segexp.inference.tta import average_symmetries
+from segexp.io.images import to_channels
 from segexp.metrics.region import without_small
 from segexp.models import UNet
 

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.normalization import PERCENTILE_PIXELS, band_statistics, image_statistics
-from segexp.inference.rows import ArrayRows, pass_over
-from segexp.inference.tiles import Rows
+from segexp.inference.row_reader import ArrayRows, pass_over
+from segexp.inference.sliding_window import Rows
 
 
 def row_statistics(image: Rows, normalization: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

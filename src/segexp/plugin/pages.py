@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.data.images import to_channels
 from segexp.errors import InputError
 from segexp.inference.predictor import Predictor
-from segexp.inference.rows import ArrayRows, checked
+from segexp.inference.row_reader import ArrayRows, checked
+from segexp.io.images import to_channels
 from segexp.measurements import Row, Settings, measure
 
 

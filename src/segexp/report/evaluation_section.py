@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segexp.report import names
+from segexp.report import metric_labels
 from segexp.report.charts import Chart, Series, decimal, histogram, line_chart, number
 
 Record = Mapping[str, Any]
@@ -20,16 +20,16 @@ def score_groups(record: Record, best: Mapping[str, float]) -> list[dict[str, An
     entries = record.get("scores") or {name: {"mean": value} for name, value in best.items() if name != "epoch"}
     groups: dict[str, list[dict[str, str]]] = {}
     for name, entry in entries.items():
-        family = names.FAMILIES.get(names.score(name).family, "Other")
+        family = metric_labels.FAMILIES.get(metric_labels.score(name).family, "Other")
         interval = entry.get("interval")
         groups.setdefault(family, []).append(
             {
                 "name": name,
-                "label": names.label(name, record.get("unit", "")),
+                "label": metric_labels.label(name, record.get("unit", "")),
                 "mean": _cell(entry.get("mean")),
                 "interval": f"{decimal(interval[0])} to {decimal(interval[1])}" if interval else "",
                 "pooled": _cell(entry.get("pooled")),
-                "meaning": names.MEANINGS.get(name, ""),
+                "meaning": metric_labels.MEANINGS.get(name, ""),
             }
         )
     return [{"family": family, "rows": rows} for family, rows in groups.items()]
@@ -49,7 +49,7 @@ def parts_table(record: Record, kind: str) -> dict[str, Any] | None:
     rows = []
     for name, entry in entries.items():
         cells = [entry.get(kind, {}).get(part, {}) for part in columns]
-        rows.append([names.label(name, record.get("unit", "")), *map(_with_interval, cells)])
+        rows.append([metric_labels.label(name, record.get("unit", "")), *map(_with_interval, cells)])
     return {"columns": columns, "rows": rows}
 
 
@@ -73,7 +73,7 @@ def threshold_chart(record: Record) -> list[Chart]:
     curve = point.get("curve")
     if not curve:
         return []
-    label = names.label(point["criterion"])
+    label = metric_labels.label(point["criterion"])
     best = max(curve["score"])
     text = f"{label} is {decimal(best)} at best; the line marks the threshold in use, {number(point['threshold'])}."
     text += " Where the curve is flat, it hardly matters."
@@ -125,7 +125,7 @@ def quality_charts(record: Record) -> list[Chart]:
 def robustness_charts(record: Record) -> list[Chart]:
     """The score over each change of the images."""
     charts = []
-    label = names.label(str(record.get("monitor", "score")))
+    label = metric_labels.label(str(record.get("monitor", "score")))
     for name, curve in (record.get("robustness") or {}).items():
         known = [index for index, score in enumerate(curve["score"]) if score is not None]
         x, y = ([curve[key][index] for index in known] for key in ("parameter", "score"))

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segexp.errors import printable
-from segexp.report import names
+from segexp.report import metric_labels
 from segexp.report.charts import decimal, number
 
 _UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -30,9 +30,9 @@ def fill(template: str, **values: Any) -> str:
         "number": number,
         "decimal": decimal,
         "setting": setting,
-        "label": names.label,
+        "label": metric_labels.label,
     }
-    environment.globals["lower"] = names.lower
+    environment.globals["lower"] = metric_labels.lower
     folder = resources.files("segexp.report") / "templates"
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

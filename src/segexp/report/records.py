@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segexp.errors import InputError, printable
-from segexp.evaluation.record import SHAPE as EVALUATION
-from segexp.evaluation.record import read_evaluation as read_evaluation_record
+from segexp.evaluation.io import SHAPE as EVALUATION
+from segexp.evaluation.io import read_evaluation as read_evaluation_record
 from segexp.io import records
 from segexp.io.shape import Number
-from segexp.report.names import COUNTS
-from segexp.report.pictures import Picture, read_pictures
+from segexp.report.metric_labels import COUNTS
+from segexp.viz.thumbnails import Picture, read_pictures
 
 _WARNING = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d warning: (.*)$")
 

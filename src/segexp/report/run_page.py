@@ -7,13 +7,13 @@ from statistics import fmean
 from typing import Any
 
 from segexp.report import evaluation_section as section
-from segexp.report import names
+from segexp.report import metric_labels
 from segexp.report.charts import Chart, Series, decimal, line_chart, number
 from segexp.report.commands import commands
 from segexp.report.page import fill
-from segexp.report.pictures import Picture
 from segexp.report.records import Records, Row, read_evaluation, read_records, score_names
-from segexp.report.words import evaluation_sentence, next_step, sentence
+from segexp.report.summary_text import evaluation_sentence, next_step, sentence
+from segexp.viz.thumbnails import Picture
 
 CURVES = ("dice", "iou", "precision", "recall", "cldice")
 
@@ -94,7 +94,7 @@ def interval(evaluation: dict[str, Any]) -> tuple[float, float] | None:
 def sortable(gallery: Sequence[dict[str, Any]]) -> list[str]:
     """Scores that images can be sorted by: those of which one end is better."""
     found = dict.fromkeys(key for item in gallery for key in item["scores"])
-    return [name for name in found if names.score(name).better]
+    return [name for name in found if metric_labels.score(name).better]
 
 
 def curves(rows: Sequence[Row]) -> list[Chart]:
@@ -114,7 +114,7 @@ def curves(rows: Sequence[Row]) -> list[Chart]:
     train, bce = series("training loss", "train_loss"), series("validation cross-entropy", "bce")
     text = f"The training loss went from {number(train.y[0])} to {number(train.y[-1])}."
     charts.append(line_chart("Loss", text, [line for line in (train, bce) if line.y], unit, "loss", from_zero=True))
-    scores = [series(names.label(column), column) for column in CURVES]
+    scores = [series(metric_labels.label(column), column) for column in CURVES]
     scores = [line for line in scores if line.y]
     if scores:
         first, final, best = (decimal(value) for value in (scores[0].y[0], scores[0].y[-1], max(scores[0].y)))
@@ -142,7 +142,7 @@ def gather(records: Records, monitor: str) -> list[dict[str, Any]]:
         finite = {key: [value for value in numbers if isfinite(value)] for key, numbers in values.items()}
         scores = {key: fmean(numbers) for key, numbers in finite.items() if numbers}
         images.append({"name": name, "scores": scores, "picture": pictures.get(name)})
-    sign = -1 if names.lower(monitor) else 1
+    sign = -1 if metric_labels.lower(monitor) else 1
     images.sort(key=lambda image: (monitor not in image["scores"], sign * image["scores"].get(monitor, 0)))
     return images
 

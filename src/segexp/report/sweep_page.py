@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from segexp.errors import InputError, printable
-from segexp.evaluation.repeats import REPEATS, best_group, group, repeated, varied
+from segexp.evaluation.aggregate import REPEATS, best_group, group, repeated, varied
 from segexp.io.records import read_csv
 from segexp.report.charts import decimal
 from segexp.report.page import fill

@@ -10,11 +10,11 @@ from omegaconf import DictConfig
 
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import JOB_FILES, RunFolder
-from segexp.search.command import is_search
 from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.folder import add_job, is_job
 from segexp.sweep.identity import identify
-from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, PROGRESS, Record, claim, read_job
+from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, PROGRESS, Record, claim, read_job
+from segexp.sweep.search.command import is_search
 
 
 class Entry(NamedTuple):

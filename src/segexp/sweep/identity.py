@@ -1,16 +1,17 @@
-"""What a job's result follows from, as fingerprints: see `segexp.sweep.ledger.Identity`."""
+"""What a job's result follows from, as fingerprints: see `segexp.sweep.job_store.Identity`."""
 
 import hashlib
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from segexp import provenance
 from segexp.config import RunConfig, read
 from segexp.config.folders import existing
+from segexp.config.overrides import NOT_SETTINGS
 from segexp.data import splits
 from segexp.errors import InputError
-from segexp.sweep.ledger import NOT_SETTINGS, Identity, data_fingerprint, settings_fingerprint
+from segexp.experiment import provenance
+from segexp.sweep.job_store import Identity, data_fingerprint, settings_fingerprint
 
 
 def identify(cfg: DictConfig) -> Identity:

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from segexp.errors import InputError
 from segexp.sweep.entry import enter
-from segexp.sweep.ledger import WAITING, Record
-from segexp.sweep.live import Board
+from segexp.sweep.job_store import WAITING, Record
 from segexp.sweep.pool import Work, places, run_pool
+from segexp.sweep.progress import Board
 from segexp.sweep.summary import conclude
 from segexp.sweep.table import write_summary
 from segexp.training.stop import StopRequest

@@ -19,7 +19,7 @@ from typing import IO, Protocol
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import RunFolder
 from segexp.sweep import FAILURE, LOG
-from segexp.sweep.ledger import FAILED, INTERRUPTED, RUNNING, WAITING, Record, read_job
+from segexp.sweep.job_store import FAILED, INTERRUPTED, RUNNING, WAITING, Record, read_job
 from segexp.training.stop import StopRequest
 
 _LOOK = 0.1
@@ -36,7 +36,7 @@ class Work:
 
 
 class Watcher(Protocol):
-    """Who is told how the jobs fare: see `segexp.sweep.live.Board`."""
+    """Who is told how the jobs fare: see `segexp.sweep.progress.Board`."""
 
     def started(self, record: Record) -> None:
         """A job's process was started."""

@@ -19,7 +19,7 @@ from segexp.errors import InputError
 from segexp.report import write_report
 from segexp.sweep.entry import restarted
 from segexp.sweep.folder import begin_sweep, note_text
-from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, Record
+from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record
 from segexp.sweep.table import FILE, closing_line, print_jobs, write_summary
 
 held = ExitStack()

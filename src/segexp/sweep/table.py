@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segexp.evaluation.repeats import REPEATS, group, repeated, varied
+from segexp.config.overrides import settings_of
+from segexp.evaluation.aggregate import REPEATS, group, repeated, varied
 from segexp.io.ownership import OwnedFolder
 from segexp.io.records import csv_text
-from segexp.sweep.ledger import DONE, FAILED, GIVEN_UP, Record, read_jobs, settings_of
+from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record, read_jobs
 
 FILE = "summary.csv"
 

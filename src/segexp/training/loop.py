@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from segexp.augment import Augmentation
-from segexp.data.crops import Batch, Position
-from segexp.data.images import IGNORE
 from segexp.data.normalization import finish, standardize
+from segexp.data.sampler import Batch, Position
 from segexp.distributed import ALONE, Ranks, agree
 from segexp.errors import InputError
+from segexp.io.images import IGNORE
 from segexp.losses import IGNORED
+from segexp.training.diagnostics import Look, watch
 from segexp.training.learner import Learner
 from segexp.training.schedule import Budget, Schedule, learning_rate_factor
 from segexp.training.state import Scores, TrainState
 from segexp.training.stop import Pruned, Stopped, StopRequest
-from segexp.training.watch import Look, watch
 
 IN_A_ROW = 8
 """Steps in a row without a finite loss and gradient, after which training goes back to the last good state."""
@@ -31,7 +31,7 @@ RETREATS = 3
 
 
 class Listener(Protocol):
-    """What the loop tells: see `segexp.training.runlog.RunLog`."""
+    """What the loop tells: see `segexp.training.loggers.run_log.RunLog`."""
 
     def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """After each step; `loss` is None except on logging steps."""
@@ -44,7 +44,7 @@ class Listener(Protocol):
 
 
 class Run(Protocol):
-    """What the loop leaves to the one that owns files and images: see `segexp.run`."""
+    """What the loop leaves to the one that owns files and images: see `segexp.experiment.trainer`."""
 
     def batches(self, first: Position) -> Iterator[Batch]:
         """Batches without end from an epoch and a step in it."""

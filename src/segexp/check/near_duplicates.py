@@ -1,0 +1,145 @@
+"""Images that are the same, or nearly: copies within a split, and validation images that training has already seen.
+
+Equal digests are equal pixels. Near-duplicates are first looked for among the descriptors of all images (one matrix
+product), validation images also mirrored and turned; the likeliest pairs are then read again and compared at 64 x 64
+blocks, so that images which merely look alike from afar are not accused. There, what the other images of the set
+have too counts for nothing: images of one instrument share its frame and vignette.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.check.image_stats import DESCRIPTOR, unit_detail
+from segexp.check.scan import Entry
+
+ALIKE = 0.9
+"""Correlation of two descriptors from which images are looked at again, and of their finer details to be reported."""
+
+_OWN = 0.7  # correlation of what two images have beyond the others of the set: frame, vignette and background apart
+_SAMPLE, _FEW = 24, 6  # images that show what a set has in common, and the fewest that do
+
+_FINE = 64
+_ROWS = 1024  # descriptors compared with all others at a time
+_LOOKED_AT = 300  # pairs read again, the most alike first
+
+_ORIENTATIONS = 8
+_CANDIDATES = 100_000  # a set of near-identical frames has a pair for every two of them
+
+
+class Alike(NamedTuple):
+    """Two entries of one picture: `turn` is the orientation in which the second equals the first, 0 as it is."""
+
+    first: int
+    second: int
+    turn: int
+    likeness: float
+
+
+Reader = Callable[[Entry], NDArray]
+"""Reads an entry's image as (height, width) of any dtype."""
+
+
+def equal_images(entries: Sequence[Entry]) -> list[list[int]]:
+    """Groups of entries whose images hold the same pixels."""
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for index, entry in enumerate(entries):
+        if entry.image is not None and not entry.image.constant:
+            groups[entry.image.digest].append(index)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def equal_masks(entries: Sequence[Entry]) -> list[list[int]]:
+    """Groups of entries that share one mask, but not one image; empty masks are equal without being copies."""
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    images: defaultdict[str, set[str]] = defaultdict(set)
+    for index, entry in enumerate(entries):
+        mask, image = entry.mask, entry.image
+        if mask is not None and image is not None and 0 < mask.foreground < 1:
+            groups[mask.digest].append(index)
+            images[mask.digest].add(image.digest)
+    return [group for digest, group in groups.items() if len(images[digest]) > 1]
+
+
+def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
+    """Pairs of one picture whose pixels differ, the most alike first; orientations across splits only."""
+    chosen = [i for i, e in enumerate(entries) if e.image is not None and e.image.descriptor.any()]
+    if len(chosen) < 2:
+        return []
+    facts = [entries[i].image for i in chosen]
+    vectors = np.stack([f.descriptor for f in facts if f is not None])
+    digests = np.unique([f.digest for f in facts if f is not None], return_inverse=True)[1]
+    splits = np.array([entries[i].split == "val" for i in chosen])
+    found = _candidates(vectors, digests, splits)
+    found.sort(key=lambda pair: -pair.likeness)
+    fine: dict[int, NDArray] = {}
+
+    def detail(position: int) -> NDArray:
+        if position not in fine:
+            plane = read(entries[chosen[position]])
+            plane = plane if plane.dtype in (np.uint8, np.uint16) else plane.astype(np.float32)
+            fine[position] = cv2.resize(plane, (_FINE, _FINE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        return fine[position]
+
+    def shared(pair: Alike) -> NDArray[np.float32]:
+        """What a sample of the other images has in common, (64, 64): a frame, a vignette; zeros for few others."""
+        step = max(1, len(chosen) // _SAMPLE)
+        others = [i for i in range(0, len(chosen), step) if i not in (pair.first, pair.second)]
+        if len(others) < _FEW:
+            return np.zeros((_FINE, _FINE), np.float32)
+        return np.mean([unit_detail(detail(i)) for i in others], axis=0).reshape(_FINE, _FINE)
+
+    confirmed = []
+    for pair in found[:_LOOKED_AT]:
+        first = unit_detail(detail(pair.first))
+        second = unit_detail(turned(detail(pair.second), pair.turn))
+        likeness = float(first @ second)
+        if likeness < ALIKE:
+            continue
+        common = shared(pair)
+        both = np.stack([common.ravel(), turned(common, pair.turn).ravel()], axis=1)
+        if _without(first, both) @ _without(second, both) >= _OWN:
+            confirmed.append(Alike(chosen[pair.first], chosen[pair.second], pair.turn, likeness))
+    return confirmed
+
+
+def _without(detail: NDArray, common: NDArray) -> NDArray:
+    """What is left of a picture's detail (N,) beside the columns of `common` (N, 2), as a vector of norm 1."""
+    rest = detail - common @ (np.linalg.pinv(common) @ detail)
+    return rest / max(float(np.linalg.norm(rest)), 1e-12)
+
+
+def turned(small: NDArray, turn: int) -> NDArray[np.float32]:
+    """One of the eight orientations of a square picture."""
+    rotated = np.rot90(small, turn // 2)
+    return np.ascontiguousarray(rotated[:, ::-1] if turn % 2 else rotated)
+
+
+def _candidates(vectors: NDArray, digests: NDArray, validation: NDArray) -> list[Alike]:
+    """Pairs (i, j, turn) of alike descriptors with unlike digests: i < j as they are, i in training where turned."""
+    found: list[Alike] = []
+    pictures = vectors.reshape(-1, DESCRIPTOR, DESCRIPTOR)
+    training = np.flatnonzero(~validation)
+    others = np.flatnonzero(validation)
+    for start in range(0, len(vectors), _ROWS):
+        if len(found) > _CANDIDATES:
+            break
+        likeness = vectors[start : start + _ROWS] @ vectors[start:].T
+        for row, column in zip(*np.nonzero(np.triu(likeness >= ALIKE, 1)), strict=True):
+            if digests[start + row] != digests[start + column]:
+                found.append(Alike(start + int(row), start + int(column), 0, float(likeness[row, column])))
+    for turn in range(1, _ORIENTATIONS) if len(training) and len(others) else ():
+        again = np.stack([turned(pictures[i], turn).ravel() for i in others])
+        for start in range(0, len(training), _ROWS):
+            likeness = vectors[training[start : start + _ROWS]] @ again.T
+            for row, column in zip(*np.nonzero(likeness >= ALIKE), strict=True):
+                first, second = int(training[start + row]), int(others[column])
+                found.append(Alike(first, second, turn, float(likeness[row, column])))
+    best: dict[tuple[int, int], Alike] = {}
+    for pair in sorted(found, key=lambda pair: pair.likeness):
+        best[pair.first, pair.second] = pair
+    return list(best.values())

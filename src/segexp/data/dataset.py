@@ -1,0 +1,488 @@
+"""Find the image and mask files that belong together, read them, and report every fault at once.
+
+An image and its mask share their stem: ``img/cell_01.tif`` and ``mask/cell_01.npy``.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.data.foreign import (
+    VENDOR_ADVICE,
+    annotation_kind,
+    describe_annotation,
+    describe_vendor_files,
+    find_annotation,
+    vendor_files,
+)
+from segexp.data.naming import find_rules
+from segexp.data.normalization import image_statistics
+from segexp.data.reading import Pair, Reading, Window, inspect_pair, read_instances, read_pair, read_pair_window
+from segexp.data.survey import PixelDigest, Survey, is_large
+from segexp.errors import InputError
+from segexp.io.images import IGNORE, IMAGE_SUFFIXES, MASK_SUFFIXES, MaskFile, open_image
+from segexp.io.resample import Size
+
+__all__ = [
+    "FOREGROUND_POINTS",
+    "Pair",
+    "Pairing",
+    "Reading",
+    "Sample",
+    "empty_faults",
+    "find_pairs",
+    "make_sample",
+    "pixel_bytes",
+    "read_folder",
+    "read_pair",
+    "read_samples",
+    "settle_doubts",
+]
+
+FOREGROUND_POINTS = 4096
+"""Foreground pixels remembered for each image, a uniform subset where there are more: enough to place crops on."""
+
+_LOSSY = ("jpg", "jpeg", "JPG", "JPEG", "bmp", "webp", "gif", "csv", "txt", "mat", "npz", "h5")
+
+
+@dataclass
+class Sample:
+    """One annotated image: its facts, and its pixels where they are kept in memory.
+
+    Attributes:
+        name: the file's name, for tables and messages.
+        shape: (C, H, W).
+        dtype: the file's.
+        offset, scale: float32 (C,), of the whole image: see `segexp.data.normalization`.
+        foreground: int32 (N, 2) rows and columns of up to `FOREGROUND_POINTS` foreground pixels.
+        class_pixels: pixels of each label 0..K, int64 (K + 1,).
+        pixels: (C, H, W) in the file's dtype, or None when read on demand.
+        labels: (H, W) uint8, or None when read on demand.
+        source: the two files; None for generated images.
+        reading: how the files are read.
+        mask_kind: what the mask was found to hold, such as ``0/255``: see `segexp.io.labels.Values`.
+        pixel_size: micrometres (y, x) of a pixel; None where unknown.
+        has_instances: whether `instances` gives object ids.
+        group: of images that belong together, such as the slices of a stack; empty without groups.
+        digest: other where any pixel or label is.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    offset: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    foreground: NDArray[np.int32]
+    class_pixels: NDArray[np.int64]
+    pixels: NDArray | None = None
+    labels: NDArray[np.uint8] | None = None
+    source: Pair | None = field(default=None, repr=False)
+    reading: Reading | None = field(default=None, repr=False)
+    mask_kind: str = "0/1"
+    pixel_size: Size | None = None
+    has_instances: bool = False
+    group: str = ""
+    doubt: str = field(default="", repr=False)
+    digest: str = field(default="", repr=False)
+
+    def load(self) -> tuple[NDArray, NDArray[np.uint8]]:
+        """Pixels (C, H, W) and labels (H, W): from memory, or from the two files."""
+        if self.pixels is not None and self.labels is not None:
+            return self.pixels, self.labels
+        return self._stored((0, 0, *self.shape[1:]))
+
+    def window(self, top: int, left: int, size: int) -> tuple[NDArray, NDArray[np.uint8]]:
+        """The square of `size` at (top, left) of pixels (C, h, w) and labels (h, w), smaller where the image ends.
+
+        From memory, or reading only that part of the two files: see `segexp.io.images.open_image`.
+        """
+        height, width = min(size, self.shape[1] - top), min(size, self.shape[2] - left)
+        if self.pixels is not None and self.labels is not None:
+            cut = slice(top, top + height), slice(left, left + width)
+            return self.pixels[:, *cut], self.labels[cut]
+        return self._stored((top, left, height, width))
+
+    def _stored(self, window: Window) -> tuple[NDArray, NDArray[np.uint8]]:
+        """A window of the two files."""
+        assert self.source is not None
+        assert self.reading is not None
+        return read_pair_window(self.source, self.reading, window, (self.shape[1], self.shape[2]), self.dtype)
+
+    def instances(self) -> NDArray[np.int32] | None:
+        """Object ids (H, W) from the mask file, 0 for background; None where the masks of the set hold no objects."""
+        if not self.has_instances or self.source is None or self.reading is None:
+            return None
+        return read_instances(self.source, self.reading)
+
+
+class Pairing(NamedTuple):
+    """What `find_pairs` finds in two folders.
+
+    Attributes:
+        pairs: sorted by name.
+        faults: what does not fit, each with its file.
+        notes: what a person should know, though it stops nothing: the rule that names follow, files passed over.
+    """
+
+    pairs: list[Pair]
+    faults: list[str]
+    notes: list[str]
+
+
+def find_pairs(image_dir: str | Path, mask_dir: str | Path, page: object = None) -> Pairing:
+    """Pair the files of two folders by stem, or by the one rule that leads from images' names to masks' names.
+
+    Files that are neither images nor masks (``.DS_Store``, ``Thumbs.db``, notes) are passed over. Where an ``.npy`` and
+    a picture of the same stem lie in the mask folder, the ``.npy`` is the mask. Where no mask has the name of an image,
+    the names must differ by one constant part: see `segexp.data.naming`. With `page` ``each`` every page of an image is
+    a pair of its own, with the same page of the mask, or with the mask file of that page: ``stack_3.png`` or
+    ``stack_0003.png`` for page 3 of ``stack.tif``. With another `page`, of a stack of masks the same page is taken, or
+    all of them projected.
+    """
+    image_dir, mask_dir = Path(image_dir), Path(mask_dir)
+    faults = [f"{folder}: no such folder" for folder in (image_dir, mask_dir) if not folder.is_dir()]
+    try:
+        if faults:
+            drawn = find_annotation(image_dir, mask_dir.parent) if image_dir.is_dir() else {}
+            faults[-1] += f"; found {describe_annotation(drawn, image_dir, mask_dir)}" if drawn else ""
+            return Pairing([], faults, [])
+        if image_dir.samefile(mask_dir):
+            return Pairing([], [f"{image_dir}: images and masks in one folder; wanted a folder for each"], [])
+        return _pair(image_dir, mask_dir, page)
+    except OSError as error:
+        return Pairing([], [f"{error.filename}: {error.strerror}"], [])
+
+
+def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
+    images, image_twins = _by_stem(image_dir, IMAGE_SUFFIXES)
+    arrays, array_twins = _by_stem(mask_dir, (".npy",))
+    arrays = {stem: path for stem, path in arrays.items() if annotation_kind(path) is None}
+    pictures, picture_twins = _by_stem(mask_dir, MASK_SUFFIXES[1:])
+    vendor = vendor_files(image_dir)
+    notes = [f"{image_dir}: {describe_vendor_files(vendor)}"] if vendor else []
+    arrays, pictures, unclear = _renamed(images, arrays, pictures, mask_dir, notes)
+    if unclear:
+        return Pairing([], [unclear], notes)
+    extra = {stem for stem in pictures if arrays and stem not in images}  # previews, perhaps, beside .npy masks
+    twins = image_twins + array_twins + [path for path in picture_twins if path.stem not in arrays.keys() | extra]
+    faults = [f"{path}: another file of that name, with another ending; each needs a name of its own" for path in twins]
+    masks = {stem: path for stem, path in pictures.items() if stem not in extra} | arrays  # .npy counts where both are
+    if not images:
+        also = f"; {describe_vendor_files(vendor)}" if vendor else ""
+        faults.append(f"{image_dir}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}{also}")
+    pairs: list[Pair] = []
+    used: set[str] = set()
+    lacking: dict[str, str] = {}
+    for stem, image in images.items():
+        try:
+            found = _pages(image, stem, masks, masks.keys() - images.keys()) if page == "each" else []
+            if not found and stem in masks:
+                found = [Pair(image, masks[stem], mask_page=_mask_page(image, masks[stem], page))]
+        except InputError as error:
+            faults.append(str(error))
+            used.add(stem)
+            continue
+        if found:
+            pairs += found
+            used |= {stem} if stem in masks else {pair.mask.stem for pair in found}
+            continue
+        twin = _lookalike(stem, masks.keys() - images.keys())
+        if twin is not None:
+            used.add(twin)
+            faults.append(f"{image}: no mask of that name, but {masks[twin].name}, {_how(stem, twin)}; rename one")
+            continue
+        other = next((p.name for p in mask_dir.glob(f"{_escape(stem)}.*") if p.suffix[1:] in _LOSSY), None)
+        also = f" (there is {other}: save it as .npy, .png or .tif, which keep every value)" if other else ""
+        lacking[stem] = f"{image}: no mask {mask_dir / stem} ending in {', '.join(MASK_SUFFIXES)}{also}"
+    drawn = find_annotation(mask_dir, image_dir, mask_dir.parent) if lacking else {}
+    if drawn:
+        count = "no image has" if not pairs else f"{len(lacking)} image{'s have' if len(lacking) > 1 else ' has'} no"
+        count = f"{count} a mask" if not pairs else f"{count} mask"
+        faults.append(f"{mask_dir}: {count}, but {describe_annotation(drawn, image_dir, mask_dir)}")
+    else:
+        faults += lacking.values()
+    raw = {path.stem: path for path in vendor}
+    for stem in sorted(masks.keys() - used):
+        also = f", but there is {raw[stem].name}; {VENDOR_ADVICE}" if stem in raw else ""
+        faults.append(f"{masks[stem]}: no image of that name in {image_dir}{also}")
+    return Pairing(pairs, faults, notes)
+
+
+def _renamed(
+    images: dict[str, Path], arrays: dict[str, Path], pictures: dict[str, Path], mask_dir: Path, notes: list[str]
+) -> tuple[dict[str, Path], dict[str, Path], str]:
+    """The masks by the names of their images where one rule leads from these to those, and a fault where several do.
+
+    Nothing is changed where any mask has an image's name, or where no rule fits.
+    """
+    if not images or not (arrays or pictures) or images.keys() & arrays.keys():
+        return arrays, pictures, ""
+    for masks in (arrays, pictures):
+        rules = find_rules(images.keys(), masks.keys()) if masks else []
+        named = images.keys() & pictures.keys()
+        if not rules or (named and masks is pictures):
+            continue
+        (rule, names), *others = rules
+        image, mask = next(iter(names.items()))
+        shown = f"{images[image].name} and {masks[mask].name}"
+        if named:
+            stem = min(named)
+            message = f"two files may be the mask of {images[stem].name}: {pictures[stem].name} and, by name, "
+            return (
+                arrays,
+                pictures,
+                f"{mask_dir}: {message}{masks[names[stem]].name if stem in names else masks[mask].name}; keep one",
+            )
+        if others:
+            choices = " or ".join(sorted(masks[found[image]].name for _, found in rules if image in found))
+            message = f"no mask has the name of an image, and {len(rules)} rules lead from images to masks"
+            return (
+                arrays,
+                pictures,
+                f"{mask_dir}: {message} ({images[image].name} with {choices}); keep one mask an image",
+            )
+        if not rule.is_plain:
+            message = f"no mask has the name of an image; the only rule that fits is '{rule.patterns[0]}' and"
+            wanted = f"if these belong together ({shown}), name the masks as their images"
+            return arrays, pictures, f"{mask_dir}: {message} '{rule.patterns[1]}'; {wanted}"
+        count = f"{len(names)} of {len(images)} images" if len(names) < len(images) else f"{len(names)} images"
+        notes.append(
+            f"{mask_dir}: masks belong to images by one rule: '{rule.patterns[0]}' has mask '{rule.patterns[1]}' "
+            f"({shown}; {count})"
+        )
+        back = {mask: image for image, mask in names.items()}
+        renamed = {back.get(stem, stem): path for stem, path in masks.items()}
+        return (renamed, pictures, "") if masks is arrays else (arrays, renamed, "")
+    if images.keys() & pictures.keys() or len(images) < 2:
+        return arrays, pictures, ""
+    masks = arrays | pictures
+    if any(_lookalike(stem, masks) for stem in images) or _have_pages(images, masks):
+        return arrays, pictures, ""
+    shown = f"{_some(images.values())} and masks such as {_some(masks.values())}"
+    wanted = (
+        "wanted masks named as their images, or with one constant beginning or ending, such as c1_mask.npy for c1.tif"
+    )
+    return arrays, pictures, f"{mask_dir}: no mask belongs to an image: there are images such as {shown}; {wanted}"
+
+
+def make_sample(
+    name: str, pixels: NDArray, labels: NDArray[np.uint8], classes: int, normalization: str = "standard"
+) -> Sample:
+    """Gather the facts of one image, pixels (C, H, W) and labels (H, W), and keep both."""
+    offset, scale = image_statistics(pixels, normalization)
+    foreground = np.flatnonzero((labels > 0) & (labels != IGNORE))
+    if len(foreground) > FOREGROUND_POINTS:
+        step = np.linspace(0, len(foreground) - 1, FOREGROUND_POINTS).astype(np.int64)
+        foreground = foreground[step]
+    points = np.stack(np.unravel_index(foreground, labels.shape), axis=1).astype(np.int32)
+    counts = np.bincount(labels.ravel(), minlength=classes + 1)[: classes + 1]
+    shape = (pixels.shape[0], pixels.shape[1], pixels.shape[2])
+    digest = PixelDigest()
+    digest.pixels(pixels)
+    digest.labels(labels)
+    return Sample(name, shape, pixels.dtype, offset, scale, points, counts, pixels, labels, digest=digest.text())
+
+
+def survey_sample(pair: Pair, reading: Reading, normalization: str) -> Sample:
+    """The facts of an image that is never held whole; equal to those that `make_sample` gathers."""
+    found = Survey(pair, reading, normalization, FOREGROUND_POINTS)
+    return Sample(
+        pair.name,
+        found.shape,
+        found.dtype,
+        found.offset,
+        found.scale,
+        found.foreground,
+        found.class_pixels,
+        source=pair,
+        reading=reading,
+        mask_kind=found.values.kind,
+        doubt=found.values.doubt,
+        digest=found.digest,
+        pixel_size=found.place.pixel_size,
+    )
+
+
+def read_samples(
+    pairs: Iterable[Pair], reading: Reading, keep: bool, workers: int = 4, normalization: str = "standard"
+) -> tuple[list[Sample], list[str]]:
+    """Read every pair once, in threads; return the readable ones and the faults of the others.
+
+    `keep=False` gathers each image's facts and drops its pixels, for data larger than memory; a large image is then
+    read in bands.
+    """
+    pairs = list(pairs)
+
+    def read(pair: Pair) -> Sample | str:
+        try:
+            if not keep and is_large(pair, reading):
+                return survey_sample(pair, reading, normalization)
+            pixels, labels, values, place = inspect_pair(pair, reading)
+            sample = make_sample(pair.name, pixels, labels, reading.classes, normalization)
+        except InputError as error:
+            return str(error)
+        except OSError as error:
+            return f"{pair.image}: {error}"
+        sample.source, sample.reading, sample.pixel_size = pair, reading, place.pixel_size
+        sample.mask_kind, sample.doubt = values.kind, values.doubt
+        if not keep:
+            sample.pixels = sample.labels = None
+        return sample
+
+    samples: list[Sample] = []
+    faults: list[str] = []
+    with ThreadPoolExecutor(max(1, min(workers, os.cpu_count() or 1))) as pool:
+        for result in pool.map(read, pairs):
+            if isinstance(result, str):
+                faults.append(result)
+            else:
+                samples.append(result)
+    return samples, faults
+
+
+def settle_doubts(samples: Iterable[Sample]) -> list[str]:
+    """Faults of masks that stay unclear after all of a set were read; mark the set where its masks hold objects.
+
+    A few ids are clear beside a mask with many, and a soft mask below the threshold beside one that reaches it.
+    """
+    samples = list(samples)
+    clear = {sample.mask_kind for sample in samples if not sample.doubt}
+    for sample in samples:
+        sample.has_instances = "instance ids" in clear
+    return [sample.doubt for sample in samples if sample.doubt and sample.mask_kind not in clear]
+
+
+def read_folder(
+    image_dir: str | Path,
+    mask_dir: str | Path,
+    reading: Reading | None = None,
+    keep: bool = True,
+    workers: int = 4,
+    normalization: str = "standard",
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Sample]:
+    """Every annotated image of two folders; raises one `InputError` that lists all that is wrong with them.
+
+    `say` is told the rule that names follow, and what is passed over.
+    """
+    reading = reading or Reading()
+    pairs, faults, notes = find_pairs(image_dir, mask_dir, reading.page)
+    for note in notes:
+        say(note)
+    samples, unreadable = read_samples(pairs, reading, keep, workers, normalization)
+    faults += unreadable + settle_doubts(samples) + empty_faults(samples, mask_dir)
+    if faults:
+        raise InputError(*faults)
+    return samples
+
+
+def empty_faults(samples: list[Sample], place: str | Path) -> list[str]:
+    """The fault that no mask of `samples` marks anything, where that is so."""
+    if not samples or any(len(sample.foreground) for sample in samples):
+        return []
+    ignore = samples[0].reading.ignore if samples[0].reading else None
+    why = "" if ignore is None else f" (task.ignore={ignore} hides the pixels that are {ignore})"
+    return [f"{place}: every mask is empty, there is nothing to learn{why}"]
+
+
+def pixel_bytes(image_dir: str | Path, mask_dir: str | Path, reading: Reading | None = None) -> int:
+    """Memory that the images and masks of two folders would take, guessed from one image and the number of files."""
+    reading = reading or Reading()
+    pairs = find_pairs(image_dir, mask_dir, reading.page).pairs
+    for pair in pairs:
+        try:
+            with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
+                pixels = file.shape[0] * file.shape[1]
+                bytes_each = pixels * (reading.channels * file.dtype.itemsize + 1)
+            # compressed files differ in size; scale by bytes on disk where that is larger than by count
+            disk = sum(p.image.stat().st_size for p in pairs) / max(pair.image.stat().st_size, 1)
+        except (InputError, OSError):
+            continue
+        return int(max(disk, len(pairs)) * bytes_each)
+    return 0
+
+
+def _pages(image: Path, stem: str, masks: dict[str, Path], free: set[str]) -> list[Pair]:
+    """A pair for each page of a stack, with a mask file a page or a stack of masks; none where it is a single image."""
+    with open_image(image, "first") as file:
+        count = file.pages
+    if count == 1:
+        return []
+    pattern = re.compile(re.escape(stem) + r"_0*([1-9]\d*)")
+    single = {int(match[1]): masks[name] for name in sorted(free) if (match := pattern.fullmatch(name))}
+    if single:
+        missing = [number for number in range(1, count + 1) if number not in single]
+        if missing or len(single) > count:
+            shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            raise InputError(f"{image}: {count} pages, but {len(single)} masks {stem}_N; none for page {shown or '?'}")
+        return [Pair(image, single[number], number) for number in range(1, count + 1)]
+    if stem not in masks:
+        return []
+    with MaskFile(masks[stem], 1) as mask:
+        if mask.pages != count:
+            raise InputError(f"{masks[stem]}: {mask.pages} pages, but {image.name} has {count}; wanted a mask a page")
+    return [Pair(image, masks[stem], number, number) for number in range(1, count + 1)]
+
+
+def _mask_page(image: Path, mask: Path, page: object) -> int | str | None:
+    """Which page of a mask goes with an image of which `page` is read: the same, or ``max``, where it is a stack."""
+    if page is None or page in ("each", "channels") or mask.suffix.lower() == ".png":
+        return None
+    with MaskFile(mask, 1) as drawn:
+        count = drawn.pages
+    if count == 1:
+        return None
+    with open_image(image, "first") as file:
+        pages = file.pages
+    if pages != count:
+        raise InputError(f"{mask}: {count} pages, but {image.name} has {pages}; wanted one mask, or a mask a page")
+    return 1 if page == "first" else page if isinstance(page, int) else "max"
+
+
+def _have_pages(images: Iterable[str], masks: Iterable[str]) -> bool:
+    """Whether masks are named as pages of an image, such as ``stack_3`` for ``stack``."""
+    stems = {match[1] for name in masks if (match := re.fullmatch(r"(.+)_\d+", name))}
+    return not stems.isdisjoint(images)
+
+
+def _some(paths: Iterable[Path]) -> str:
+    names = sorted(path.name for path in paths)
+    return ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Path], list[Path]]:
+    """Files by stem, and those whose stem another one has already."""
+    found: dict[str, Path] = {}
+    twins = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        if found.setdefault(path.stem, path) != path:
+            twins.append(path)
+    return found, twins
+
+
+def _lookalike(stem: str, others: Iterable[str]) -> str | None:
+    """The name among `others` that a person would take for `stem`: other capitals, or another form of its accents."""
+
+    def plain(name: str) -> str:
+        return unicodedata.normalize("NFC", name).casefold()
+
+    return next((other for other in sorted(others) if plain(other) == plain(stem)), None)
+
+
+def _how(stem: str, twin: str) -> str:
+    same = unicodedata.normalize("NFC", stem) == unicodedata.normalize("NFC", twin)
+    return "whose accents are stored in another Unicode form" if same else "with other capital letters"
+
+
+def _escape(stem: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in stem)

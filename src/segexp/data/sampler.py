@@ -1,0 +1,263 @@
+"""Where training crops lie: every batch is a pure function of the seed, the epoch and the step.
+
+So the result is the same for any number of workers, processes and kinds of memory, and a resumed run draws what the
+uninterrupted one would have drawn. An epoch holds about as many pixels as the data set: each image gives a share of the
+crops proportional to its area, and at least one.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from segexp.data.dataset import Sample
+from segexp.data.synthetic import Mix, Pool
+
+AHEAD = 4
+"""Batches whose generated images are drawn while the one before them is in use."""
+
+Position = tuple[int, int]
+"""An epoch and a step within it, both from 0."""
+
+
+class Batch(NamedTuple):
+    """Raw crops on their way to the device.
+
+    Attributes:
+        pixels: (B, C, H, W) in the files' dtype.
+        labels: (B, 1, H, W) uint8; 255 where nobody annotated.
+        offset, scale: float32 (B, C), of the whole images the crops were cut from.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    offset: Tensor
+    scale: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy to the device without waiting for it."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+class Crops(NamedTuple):
+    """Where the crops of a batch lie: numbers of images (B,), and rows and columns of their first pixels (B, 2).
+
+    Numbers from the count of the plan's samples on are those of generated images.
+    """
+
+    images: NDArray[np.int64]
+    corners: NDArray[np.int64]
+
+
+def crop_size(samples: Sequence[Sample], wanted: int, multiple: int = 16) -> int:
+    """The side of the square crop: as wanted, or smaller where no image is that large."""
+    largest = max(max(sample.shape[1:]) for sample in samples)
+    return min(wanted, -(-largest // multiple) * multiple)
+
+
+class CropPlan:
+    """Draws where the crops lie.
+
+    Args:
+        samples: the annotated images.
+        size: side of the square crops in pixels; smaller images are extended by reflection.
+        batch_size: crops a batch, those of all processes together.
+        foreground: share of the crops placed so that they contain a foreground pixel.
+        seed: every draw follows from it.
+        rank, world: of the crops of each batch this process takes number rank, rank + world, and so on.
+        mix: generated images that part of the crops, or all, are cut from instead.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        size: int,
+        batch_size: int,
+        foreground: float,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        mix: Mix | None = None,
+    ):
+        self.samples, self.size, self.batch_size = samples, size, batch_size
+        self.foreground, self.seed, self.rows, self.mix = foreground, seed, slice(rank, None, world), mix
+        area = np.array([sample.shape[1:] for sample in samples]).prod(axis=1)
+        self.crops_per_image = np.maximum(1, np.rint(area / size**2)).astype(int)
+        self.steps = max(1, round(self.epoch_crops / batch_size))
+        dtypes = {sample.dtype for sample in samples} | ({np.dtype(np.uint16)} if mix else set())
+        self.dtype = np.result_type(*dtypes)
+        if self.dtype not in (np.uint8, np.uint16, np.float32):
+            self.dtype = np.dtype(np.float32)
+        self._order: tuple[int, NDArray] = (-1, np.empty(0))
+
+    @property
+    def epoch_crops(self) -> float:
+        """Crops that an epoch is to have: as many as the samples have room for, and generated ones beside them."""
+        if self.mix and self.mix.share == 1:
+            return self.mix.epoch_crops
+        return int(self.crops_per_image.sum()) / (1 - (self.mix.share if self.mix else 0))
+
+    def sample(self, image: int) -> Sample:
+        """The image of that number."""
+        if image < len(self.samples):
+            return self.samples[image]
+        assert self.mix is not None
+        return self.mix.images[image - len(self.samples)]
+
+    def order(self, epoch: int) -> NDArray:
+        """Image of each crop of an epoch: (steps * batch_size,), filled up from the next epoch's permutation."""
+        if self._order[0] != epoch:
+            wanted = self.steps * self.batch_size
+            images = np.repeat(np.arange(len(self.samples)), self.crops_per_image)
+            rng = np.random.default_rng((self.seed, epoch))
+            shuffled = [rng.permutation(images) for _ in range(-(-wanted // len(images)))]
+            self._order = epoch, np.concatenate(shuffled)[:wanted]
+        return self._order[1]
+
+    def images(self, position: Position) -> NDArray[np.int64]:
+        """Image of each crop of a batch that this process takes."""
+        epoch, step = position
+        order, first = self.order(epoch), step * self.batch_size
+        if self.mix is None:
+            return order[first : first + self.batch_size][self.rows]
+        images, start = [], epoch * self.steps * self.batch_size
+        for crop in range(first, first + self.batch_size)[self.rows]:
+            before, after = self.mix.before(start + crop), self.mix.before(start + crop + 1)
+            if after > before:
+                images.append(len(self.samples) + self.mix.images.number(before))
+            else:
+                images.append(order[crop - (before - self.mix.before(start))])
+        return np.array(images, np.int64)
+
+    def ask(self, position: Position) -> None:
+        """Have the generated images drawn that this batch and the next few take."""
+        if self.mix is None:
+            return
+        epoch, step = position
+        later = [divmod(epoch * self.steps + step + ahead, self.steps) for ahead in range(AHEAD + 1)]
+        images = np.concatenate([self.images(following) for following in later])
+        self.mix.images.ask(int(image) - len(self.samples) for image in images if image >= len(self.samples))
+
+    def draw(self, position: Position) -> Crops:
+        """The crops of one batch that this process takes: anywhere, or around a random foreground pixel."""
+        epoch, step = position
+        images = self.images(position)
+        draws = np.random.default_rng((self.seed, epoch, step)).random((self.batch_size, 6))[self.rows]
+        chosen = [self.sample(image) for image in images]
+        room = np.maximum(np.array([sample.shape[1:] for sample in chosen]) - self.size, 0)
+        corners = (draws[:, 0:2] * (room + 1)).astype(np.int64)
+        for row, sample in enumerate(chosen):
+            points = sample.foreground
+            if draws[row, 4] < self.foreground and len(points):
+                point = points[int(draws[row, 5] * len(points))]
+                corners[row] = point - (draws[row, 2:4] * self.size).astype(np.int64)
+        return Crops(images, corners.clip(0, room))
+
+    def names(self, position: Position) -> list[str]:
+        """Names of the images that the crops of a batch come from, each once."""
+        return list(dict.fromkeys(self.sample(image).name for image in self.images(position)))
+
+
+class CropBatches(Dataset):
+    """Batches of a plan, cut out in memory or read from files, indexed by (epoch, step)."""
+
+    def __init__(self, plan: CropPlan):
+        self.plan = plan
+
+    def __getitem__(self, position: Position) -> Batch:
+        size = self.plan.size
+        self.plan.ask(position)
+        images, corners = self.plan.draw(position)
+        chosen = [self.plan.sample(image) for image in images]
+        pixels = np.empty((len(chosen), chosen[0].shape[0], size, size), self.plan.dtype)
+        labels = np.empty((len(chosen), 1, size, size), np.uint8)
+        for row, (sample, (top, left)) in enumerate(zip(chosen, corners, strict=True)):
+            image, mask = sample.window(int(top), int(left), size)
+            pixels[row] = extend(image, size)
+            labels[row, 0] = extend(mask, size)
+        return Batch(
+            torch.from_numpy(pixels),
+            torch.from_numpy(labels),
+            torch.from_numpy(np.stack([sample.offset for sample in chosen])),
+            torch.from_numpy(np.stack([sample.scale for sample in chosen])),
+        )
+
+
+class DeviceBatches:
+    """Batches of a plan whose images all lie on the device: a batch is one gather there, whatever the images' sizes.
+
+    The same crops as `CropBatches` cuts. Pixels are one flat tensor, image after image.
+    """
+
+    def __init__(self, plan: CropPlan, device: torch.device):
+        self.plan, self.device = plan, device
+        samples = held(plan)
+        loaded = [sample.load() for sample in samples]
+        self._pixels = _flat([pixels for pixels, _ in loaded], plan.dtype).to(device)
+        self._labels = _flat([labels for _, labels in loaded], np.dtype(np.uint8)).to(device)
+        shapes = torch.tensor([sample.shape for sample in samples])
+        ends = shapes.prod(1).cumsum(0)
+        areas = shapes[:, 1] * shapes[:, 2]
+        # (images, 5): height, width, area, first pixel, first label
+        self._places = torch.stack([shapes[:, 1], shapes[:, 2], areas, ends - shapes.prod(1), areas.cumsum(0) - areas])
+        self._places = self._places.T.contiguous().to(device)
+        self._offset = torch.from_numpy(np.stack([sample.offset for sample in samples])).to(device)
+        self._scale = torch.from_numpy(np.stack([sample.scale for sample in samples])).to(device)
+
+    def __getitem__(self, position: Position) -> Batch:
+        crops = self.plan.draw(position)
+        drawn = torch.from_numpy(np.column_stack([crops.images, crops.corners]))
+        if self.device.type == "cuda":
+            drawn = drawn.pin_memory().to(self.device, non_blocking=True)
+        images, tops, lefts = drawn.T
+        height, width, area, first, first_label = self._places[images].T[..., None]
+        steps = torch.arange(self.plan.size, device=self.device)
+        # (B, S, S) places within one channel
+        place = (mirrored(tops[:, None] + steps, height) * width)[:, :, None]
+        place = place + mirrored(lefts[:, None] + steps, width)[:, None, :]
+        channels = torch.arange(self._offset.shape[1], device=self.device)
+        starts = first + channels * area  # (B, C)
+        pixels = self._pixels[starts[:, :, None, None] + place[:, None]]
+        labels = self._labels[(first_label[..., None] + place)[:, None]]
+        return Batch(pixels.view(_TORCH[self.plan.dtype]), labels, self._offset[images], self._scale[images])
+
+
+def held(plan: CropPlan) -> list[Sample]:
+    """All images of a plan, in the order of their numbers; fresh ones cannot be held."""
+    if plan.mix is None:
+        return list(plan.samples)
+    assert isinstance(plan.mix.images, Pool)
+    return [*plan.samples, *plan.mix.images.samples]
+
+
+def pixel_memory(samples: Sequence[Sample]) -> int:
+    """Bytes that `DeviceBatches` keeps of these images and labels, in the dtype of the widest."""
+    width = np.result_type(*{sample.dtype for sample in samples}).itemsize
+    return sum((sample.shape[0] * width + 1) * sample.shape[1] * sample.shape[2] for sample in samples)
+
+
+_TORCH = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.uint16, np.dtype(np.float32): torch.float32}
+
+
+def _flat(arrays: list[NDArray], dtype: np.dtype) -> Tensor:
+    """All values one after another; uint16 as int16 of the same bits, since CUDA does not index uint16."""
+    whole = np.concatenate([np.asarray(array, dtype).ravel() for array in arrays])
+    return torch.from_numpy(whole.view(np.int16) if dtype == np.uint16 else whole)
+
+
+def mirrored(places: Tensor, length: Tensor) -> Tensor:
+    """Places beyond the end of an axis, reflected with the last pixel repeated, as `extend` extends images."""
+    folded = places % (2 * length)
+    return torch.minimum(folded, 2 * length - 1 - folded)
+
+
+def extend(array: NDArray, size: int) -> NDArray:
+    """Bring (..., h, w) to (..., size, size) by reflection at the bottom and right, the last pixel repeated."""
+    missing = (size - array.shape[-2], size - array.shape[-1])
+    if missing == (0, 0):
+        return array
+    return np.pad(array, [(0, 0)] * (array.ndim - 2) + [(0, missing[0]), (0, missing[1])], mode="symmetric")

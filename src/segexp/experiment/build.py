@@ -1,0 +1,294 @@
+"""From a checked configuration to the parts of a run: data, model, augmentation, learner."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segexp import checkpoint, synthesis
+from segexp.augment import Augmentation
+from segexp.check.preflight import check_folders
+from segexp.check.settings import check_command, choose_split, run_folders, wanted_of
+from segexp.config import RunConfig, build
+from segexp.config.folders import existing
+from segexp.data import sources, splits
+from segexp.data.dataset import Sample
+from segexp.data.ranges_file import read_ranges
+from segexp.data.sampler import CropBatches, CropPlan, DeviceBatches, crop_size, held, pixel_memory
+from segexp.data.synthetic import Mix, Pool, Recipe, Stream
+from segexp.distributed import Ranks, total, wrap
+from segexp.errors import InputError
+from segexp.evaluation import evaluate, summarize
+from segexp.inference.predictor import Predictor
+from segexp.losses import SegmentationLoss
+from segexp.models.unet import UNet, set_prior
+from segexp.training.batch_size import find_batch_size
+from segexp.training.learner import Learner
+from segexp.training.schedule import Budget, Schedule
+from segexp.viz.overlay import Picture
+from segexp.viz.preview import preview
+
+LOOK = 8
+"""Images that stand for all where each is fresh: for the prior of the network's head and the warnings of the loop."""
+
+
+def read_data(
+    cfg: RunConfig,
+    say: Callable[[str], None],
+    folder: Path | None = None,
+    resume: bool = False,
+    checks: bool = True,
+    keep_split: Callable[[str, str], None] | None = None,
+) -> tuple[list[Sample], list[Sample]]:
+    """Training and validation images, from folders or generated; says which in its first line.
+
+    A division of one folder is given to `keep_split` (file name and text), else written to `folder`, and taken from
+    there when the run is resumed. With `checks` the files go through `segexp check` first, unless they did before and
+    nothing has changed since.
+    """
+    data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
+    folders = data.folders()
+    if folders is None:
+        count = f"{'fresh' if synthetic.online else synthetic.train} + {synthetic.val}"
+        say(
+            f"task: {task.name}; no data given, so {count} images of "
+            f"{synthetic.size}x{synthetic.size} are generated (data.root=DIR for your own)"
+        )
+        wanted = recipe(cfg)
+        if synthetic.online:  # a few that stand for all
+            first = stream_start(cfg)
+            samples = (
+                wanted.samples(range(first, first + LOOK)),
+                wanted.samples(range(synthetic.train, synthetic.train + synthetic.val)),
+            )
+        else:
+            samples = sources.generated(wanted, synthetic.train, synthetic.val)
+    else:
+        reading = cfg.reading()
+        split = choose_split(
+            cfg, folder / splits.FILE if resume and folder and (folder / splits.FILE).is_file() else None
+        )
+        if split is not None and keep_split is not None:
+            keep_split(splits.FILE, splits.split_text(split))
+        elif split is not None and folder:
+            splits.write_split(folder / splits.FILE, split)
+        keep = data.cache in ("ram", "device") or (data.cache == "auto" and sources.fits_in_memory(folders, reading))
+        place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"
+        where = " and ".join(str(path) for name, path in folders.items() if name.endswith("img_dir"))
+        say(f"task: {task.name}; images of {where}, {place}")
+        if split is not None:
+            say(splits.describe(split))
+        if checks:
+            check_data(cfg, split, say)
+        workers = max(1, cfg.trainer.num_workers)
+        samples = sources.read_folders(folders, reading, keep, workers, task.normalization, split)
+        if data.group:
+            sources.set_groups([*samples[0], *samples[1]], data.group)
+        say(sources.describe_masks([*samples[0], *samples[1]], task.classes))
+        for line in sources.describe_scale([*samples[0], *samples[1]], task.pixel_size):
+            say(line)
+    for name, part in zip(("train", "val"), samples, strict=True):
+        say(f"{name}: {sources.describe(part)}")
+    return samples
+
+
+def check_data(cfg: RunConfig, split: splits.Split | None, say: Callable[[str], None]) -> None:
+    """Look at every file before any is trained on; say what is odd, and raise one `InputError` of all that is wrong."""
+    odd = check_folders(run_folders(cfg), wanted_of(cfg), split.val if split else (), say)
+    for line in odd:
+        say(line)
+    if odd:
+        say(f"see: {check_command(cfg)}")
+
+
+def recipe(cfg: RunConfig) -> Recipe:
+    """What is generated for the run."""
+    task, synthetic = cfg.task, cfg.data.synthetic
+    if task.name not in synthesis.TASKS:
+        raise InputError(f"task {task.name}: only {', '.join(synthesis.TASKS)} can be generated; set data.root=DIR")
+    if len(task.classes) > 1:
+        raise InputError(f"task.classes={task.classes}: generated images have one class; set data.root=DIR")
+    ranges = read_ranges(existing(synthetic.ranges), task.name) if synthetic.ranges else None
+    return Recipe(task.name, synthetic.size, cfg.seed, cfg.data.channels, task.normalization, ranges)
+
+
+def stream_start(cfg: RunConfig) -> int:
+    """Number of the first fresh image: behind those that make up fixed sets."""
+    return cfg.data.synthetic.train + cfg.data.synthetic.val
+
+
+def build_mix(cfg: RunConfig, device: torch.device) -> Mix | None:
+    """The generated images that crops are cut from, beside the training images or instead of them; None: no such."""
+    synthetic, own = cfg.data.synthetic, cfg.data.folders() is not None
+    if not (synthetic.fraction if own else synthetic.online):
+        return None
+    wanted = recipe(cfg)
+    share = float(synthetic.fraction or 0) if own else 1.0
+    if synthetic.online:
+        epoch_crops = synthetic.train * max(1, round(synthetic.size**2 / min(cfg.task.crop, synthetic.size) ** 2))
+        return Mix(share, Stream(wanted, stream_start(cfg), synthetic.crops, device), epoch_crops)
+    return Mix(share, Pool(wanted.samples(range(synthetic.train)), cfg.seed))
+
+
+def describe_mix(cfg: RunConfig, mix: Mix) -> str:
+    """One line: what is generated, and how much of the training it is."""
+    synthetic = cfg.data.synthetic
+    images = f"images of {synthetic.size}x{synthetic.size}"
+    if isinstance(mix.images, Stream):
+        kind = f"fresh {images}, {synthetic.crops} crops of each"
+    else:
+        kind = f"{synthetic.train} {images}"
+    return f"generated: {100 * mix.share:g} % of the crops, from {kind}"
+
+
+def mix_facts(cfg: RunConfig) -> dict[str, Any]:
+    """What ``run.json`` and the model file say of it."""
+    synthetic = cfg.data.synthetic
+    return {
+        "share": 1.0 if cfg.data.folders() is None else synthetic.fraction,
+        "online": synthetic.online,
+        "crops": synthetic.crops if synthetic.online else None,
+        "ranges": synthetic.ranges,
+    }
+
+
+def build_augment(cfg: RunConfig) -> Augmentation:
+    """The operations that training batches go through."""
+    augment = build(cfg.augment, tuple(cfg.allow_targets))
+    if not isinstance(augment, Augmentation):
+        raise InputError("augment: wanted _target_: segexp.augment.Augmentation, with operations listed under it")
+    return augment
+
+
+def build_model(cfg: RunConfig, samples: list[Sample]) -> UNet:
+    """The network for the task's channels and classes, its head set to the data's share of foreground."""
+    model = build(cfg.model, tuple(cfg.allow_targets), in_channels=cfg.data.channels, classes=len(cfg.task.classes))
+    if type(model).__name__ not in checkpoint.MODELS:
+        raise InputError(f"model: {type(model).__name__} is none of segexp.models, so its file could not be opened")
+    set_prior(model, sources.foreground_share(samples))
+    return model
+
+
+def build_learner(cfg: RunConfig, model: UNet, precision: str, ranks: Ranks) -> Learner:
+    """The model with its loss and optimiser, compiled or spread over processes as asked."""
+    task, trainer = cfg.task, cfg.trainer
+    loss = SegmentationLoss(
+        task.loss.bce, task.loss.dice, task.loss.cldice, task.loss.cldice_iterations, lambda sums: total(ranks, sums)
+    )
+    forward: Callable[[torch.Tensor], torch.Tensor] = wrap(ranks, model)
+    if trainer.compile != "none":
+        forward = torch.compile(forward, mode=None if trainer.compile == "default" else trainer.compile)
+    return Learner(
+        model,
+        loss,
+        trainer.lr,
+        trainer.weight_decay,
+        precision,
+        trainer.grad_clip,
+        trainer.ema,
+        trainer.micro_batch,
+        forward,
+    )
+
+
+def build_source(
+    cfg: RunConfig,
+    samples: list[Sample],
+    model: UNet,
+    precision: str,
+    ranks: Ranks,
+    say: Callable[[str], None],
+    mix: Mix | None = None,
+) -> CropBatches | DeviceBatches:
+    """Training batches, from the memory that is nearest to the device and large enough."""
+    task, trainer = cfg.task, cfg.trainer
+    device = next(model.parameters()).device
+    size = crop_size(samples, task.crop, model.multiple)
+    if trainer.batch_size == "auto":
+        most = max(1, CropPlan(samples, size, 1, task.foreground, cfg.seed, mix=mix).steps // 4)
+        size = size_for_batch_norm(model, size, most, trainer.micro_batch)
+        batch_size = find_batch_size(model, (cfg.data.channels, size, size), precision, most) * ranks.world
+    else:
+        batch_size = int(trainer.batch_size)
+    if batch_size % ranks.world:
+        raise InputError(
+            f"trainer.batch_size={batch_size} over {ranks.world} processes: wanted a multiple of {ranks.world}"
+        )
+    wanted, size = size, size_for_batch_norm(model, size, batch_size // ranks.world, trainer.micro_batch)
+    if size > wanted:
+        say(
+            f"crops are {size}x{size}: a single one of {wanted}x{wanted} would leave one value to each batch norm at "
+            "the coarsest scale (model.norm=group takes smaller ones)"
+        )
+    plan = CropPlan(samples, size, batch_size, task.foreground, cfg.seed, ranks.rank, ranks.world, mix)
+    if mix:
+        say(describe_mix(cfg, mix))
+    say(f"epoch: {plan.steps} steps of {batch_size} crops of {size}x{size}")
+    fresh = mix is not None and isinstance(mix.images, Stream)
+    if fresh and cfg.data.cache == "device":
+        raise InputError("data.cache=device: fresh images cannot all be kept; leave data.cache at auto")
+    if cfg.data.cache == "device" or (cfg.data.cache == "auto" and not fresh and _fits_on(device, held(plan))):
+        say(f"all training images are kept on {device}")
+        return DeviceBatches(plan, device)
+    return CropBatches(plan)
+
+
+def size_for_batch_norm(model: UNet, size: int, batch_size: int, micro_batch: int | None) -> int:
+    """The side of the crops, doubled where a batch norm would have to make statistics of one value.
+
+    That is so where one crop goes through the network at a time, the last part of a batch included, and the coarsest
+    scale is a single pixel.
+    """
+    part = min(micro_batch or batch_size, batch_size)
+    smallest = batch_size % part or part
+    return 2 * size if model.settings["norm"] == "batch" and smallest == 1 and size == model.multiple else size
+
+
+def _fits_on(device: torch.device, samples: list[Sample]) -> bool:
+    """Whether the images take less than a third of the free memory of a GPU."""
+    if device.type != "cuda" or any(sample.pixels is None for sample in samples):
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return pixel_memory(samples) < free / 3
+
+
+def build_schedule(cfg: RunConfig, epoch_steps: int, monitor: str | None = None) -> Schedule:
+    """What the loop does when; `monitor` in place of the task's."""
+    trainer = cfg.trainer
+    return Schedule(
+        budget=Budget(trainer.steps, trainer.seconds(), trainer.epochs and trainer.epochs * epoch_steps),
+        epoch_steps=epoch_steps,
+        lr=trainer.lr,
+        warmup=trainer.warmup,
+        monitor=monitor or cfg.task.monitor,
+        validate_every=None if trainer.validate_every == "auto" else int(trainer.validate_every),
+        patience=trainer.patience,
+        log_every=trainer.log_every,
+        save_every=trainer.save_seconds(),
+        seed=cfg.seed,
+    )
+
+
+def total_steps(steps: int | None, epochs: int | None, epoch_steps: int) -> int | None:
+    """The smaller of the two limits, in steps; None where neither is set."""
+    limits = [limit for limit in (steps, epochs and epochs * epoch_steps) if limit is not None]
+    return min(limits, default=None)
+
+
+def picture(
+    augment: Augmentation, train_samples: list[Sample], cfg: RunConfig, samples: int, mix: Mix | None = None
+) -> Picture:
+    """A few crops of the first epoch through the augmentation, operation by operation."""
+    size = crop_size(train_samples, cfg.task.crop)
+    batch = CropBatches(CropPlan(train_samples, size, samples, cfg.task.foreground, cfg.seed, mix=mix))[0, 0]
+    return preview(augment, batch, cfg.task.normalization, cfg.seed)
+
+
+def rehearse(predictor: Predictor, samples: list[Sample]) -> float:
+    """Validate two images before the first step, so that what is broken there shows now; guess the time for all."""
+    tick = time.monotonic()
+    summarize(evaluate(predictor, samples[:2]))
+    pixels = [sample.shape[1] * sample.shape[2] for sample in samples]
+    return (time.monotonic() - tick) * sum(pixels) / sum(pixels[:2])

@@ -1,0 +1,152 @@
+"""What a run leaves behind when it ends: scores and pictures image by image, ``summary.json``, a closing table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from segexp import checkpoint
+from segexp.data.dataset import Sample
+from segexp.evaluation import Row, evaluate_fully, summarize
+from segexp.evaluation.images import Look
+from segexp.evaluation.io import evaluation_record, write_scores
+from segexp.evaluation.operating_point import OperatingPoint, choose_operating_point
+from segexp.evaluation.scoring import Scoring
+from segexp.inference.predictor import Predictor
+from segexp.io.atomic import write_text
+from segexp.training.loggers.run_log import RunLog, clock
+from segexp.training.state import TrainState
+from segexp.viz.overlay import Picture, overlay, write_png
+from segexp.viz.thumbnails import MOST, budget, make_picture, write_pictures
+
+SHOWN = ("dice", "dice_pooled", "iou", "precision", "recall", "cldice", "object_f1")
+PICTURES = 50
+"""Validation images of which an overlay is written: enough to look at, and small enough to copy."""
+
+
+def write_results(
+    folder: Path,
+    best_path: Path,
+    predictor: Predictor,
+    samples: list[Sample],
+    state: TrainState,
+    scoring: Scoring,
+    log: RunLog,
+) -> dict[str, float]:
+    """Score the best model on the validation images and write the run's results; returns its scores.
+
+    Args:
+        folder: the run folder.
+        best_path: the model file; its weights are put into `predictor`.
+        scoring: which scores, and what may be chosen on the validation images and put into the model file.
+    """
+    network, _ = checkpoint.load_model(best_path)
+    predictor.model.load_state_dict(network.state_dict())
+    (folder / "val").mkdir(parents=True, exist_ok=True)
+    pictures = []
+
+    def keep(index: int, sample: Sample, labels: NDArray) -> None:
+        if index < PICTURES:
+            image = sample_overlay(sample, labels, predictor)
+            write_png(folder / "val" / f"{Path(sample.name).stem}.png", image)
+        if index < MOST:
+            limit = budget(min(len(samples), MOST))
+            pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
+
+    point, rows, record = score_best(best_path, predictor, samples, scoring, keep)
+    write_scores(rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
+    write_pictures(folder / "val" / "pictures.json", pictures)
+    best = state.best | summarize(rows)
+    best["epoch"] = int(best["epoch"])
+    summary = {
+        "task": record["task"],
+        "seconds": round(state.elapsed, 2),
+        "epochs": state.epoch,
+        "best": best,
+        "model": str(best_path),
+    }
+    write_json(folder / "summary.json", summary)
+    log.best(best)
+    log.stop_bar()
+    log.record(f"best {best}; model {best_path}")
+    if best.get("recall") == 0:
+        log.say(
+            "warning: the best model finds no foreground at all. Train longer (trainer.epochs, trainer.max_time), "
+            "look at the overlays in val/, and check that the masks mark what you mean."
+        )
+    log.say(_in_words(point))
+    print_summary(log.console, best, state, best_path)
+    return best
+
+
+def score_best(
+    best_path: Path, predictor: Predictor, samples: list[Sample], scoring: Scoring, look: Look
+) -> tuple[OperatingPoint, list[Row], dict[str, Any]]:
+    """Choose how the model is used, put that into its file, and score it: the choice, rows, ``evaluation.json``."""
+    content = checkpoint.load(best_path)
+    point = choose_operating_point(predictor, samples, scoring)
+    chosen = {"threshold": point.threshold, "min_size": point.min_size, "temperature": point.temperature}
+    reach = f"{scoring.tolerance.value:g}{scoring.tolerance.unit}"
+    asked = {"monitor": scoring.monitor, "scores": list(scoring.families), "tolerance": reach}
+    checkpoint.save(best_path, content | chosen | asked)
+    maps = point.maps
+    found = evaluate_fully(
+        predictor,
+        samples,
+        scoring.families,
+        scoring.tolerance,
+        None,
+        look,
+        None if maps is None else lambda index, _: maps[index],
+        scoring.split,
+    )
+    record = evaluation_record(
+        found,
+        task=content["task"],
+        model=str(best_path),
+        classes=predictor.classes,
+        monitor=scoring.monitor,
+        operating_point=point.record(),
+    )
+    return point, found.rows, record
+
+
+def _in_words(point: OperatingPoint) -> str:
+    """One line on how the model is used, and what that owes to having been chosen on the images it is scored on."""
+    line = f"threshold {point.threshold:.3g}, smallest object {point.min_size} px, temperature {point.temperature:.3g}"
+    details = point.details
+    if details["chosen_on"] == "settings" or point.threshold == 0.5:
+        return line
+    name = details["criterion"]
+    return (
+        f"{line}; {name} {details['score_chosen']:.4f} against {details['score_at_half']:.4f} at 0.5, "
+        f"{details['score_cross_fitted']:.4f} where each image's threshold is chosen on the others"
+    )
+
+
+def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor, largest: int = 2048) -> Picture:
+    """A validation image with outlines of truth and prediction; every n-th pixel where it is over `largest`."""
+    pixels, truth = sample.load()
+    step = -(-max(truth.shape) // largest)
+    reduced = pixels[:, ::step, ::step], truth[::step, ::step], labels[::step, ::step]
+    return overlay(*reduced, len(predictor.classes))
+
+
+def print_summary(console: Console, best: dict[str, float], state: TrainState, model: Path) -> None:
+    """The closing table and the paths."""
+    table = Table(box=None, header_style="bold")
+    names = [name for name in SHOWN if name in best] if "dice" in best else ["specificity"]
+    for name in ("best epoch", *names):
+        table.add_column(name, justify="right")
+    table.add_row(str(best["epoch"]), *(f"{best[name]:.4f}" for name in names))
+    console.print(table)
+    console.print(f"{state.epoch} epochs in {clock(state.elapsed)}; pictures in {model.parent / 'val'}", markup=False)
+    console.print(f"model: {model}", markup=False)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Indented, as people open it."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,318 @@
+"""One run from beginning to end: its parts are put together, trained, scored, and written down."""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from segexp.config import RunConfig
+from segexp.config.differences import differences
+from segexp.config.overrides import settings_of
+from segexp.data.dataset import Sample
+from segexp.data.sources import foreground_share
+from segexp.device import choose_device, choose_precision, set_arithmetic
+from segexp.distributed import Ranks, join, share
+from segexp.errors import InputError
+from segexp.evaluation.scoring import monitor_for
+from segexp.experiment import provenance
+from segexp.experiment.build import (
+    build_augment,
+    build_learner,
+    build_mix,
+    build_model,
+    build_schedule,
+    build_source,
+    mix_facts,
+    picture,
+    read_data,
+    rehearse,
+)
+from segexp.experiment.results import sample_overlay, write_results
+from segexp.experiment.trainer import TrainingRun
+from segexp.inference.predictor import Predictor
+from segexp.io.run_folder import RunFolder, require_apart
+from segexp.report import write_report
+from segexp.training.loggers.mlflow_log import FILE as MLFLOW
+from segexp.training.loggers.mlflow_log import MlflowLog, tracking_uri
+from segexp.training.loggers.run_log import RunLog
+from segexp.training.loop import fit
+from segexp.training.state import TrainState
+from segexp.training.stop import StopRequest
+
+
+def run(
+    cfg: RunConfig,
+    folder: Path,
+    resume: bool = False,
+    tell: Callable[[TrainState, float], None] | None = None,
+    hopeless: Callable[[float, float], bool] | None = None,
+    overrides: Sequence[str] = (),
+    axes: Sequence[str] = (),
+    files: RunFolder | None = None,
+    overwrite: bool = False,
+) -> float:
+    """Train, evaluate and write one run folder; returns the monitored score of the best model.
+
+    `tell` hears of each step. `hopeless` is asked with progress and best score at each validation; `Pruned` is raised
+    where it says so. `overrides` are the settings that were typed, `axes` those that a sweep varies, for the records.
+    `files` is the folder's record, with what else is to be written when the run begins; with `overwrite` an earlier run
+    there is moved aside.
+
+    Nothing in the folder is touched before all that can be refused is known to be fit: settings, files of the data set,
+    model, and for a run that is resumed its state.
+    """
+    started, ranks = time.monotonic(), join()
+    with ExitStack() as stack:
+        place, console = folder, None
+        if not ranks.first:  # speaks and writes to nobody
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            console = Console(file=stack.enter_context(open(os.devnull, "w")))
+        files = RunFolder(place) if files is None or not ranks.first else files
+        stack.enter_context(files)
+        stop = stack.enter_context(StopRequest().listening())
+        if ranks.first:
+            require_apart(folder, cfg.data.folders() or {})
+            files.peek()
+            files.require(resume, overwrite)
+        log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell, files=files))
+        training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files)
+        state, monitor = TrainState(), training.monitor
+        if resume:
+            state = training.restore()
+            best = f"best {monitor} {state.best[monitor]:.4f}" if monitor in state.best else "no validation yet"
+            log.say(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
+        validation_seconds = rehearse(training.predictor, training.val_samples)
+        uri = tracking_uri(cfg.trainer.mlflow) if ranks.first else None
+        log.mlflow = MlflowLog(folder, uri, cfg.task.name, print) if uri else None
+        if log.mlflow is not None:
+            files.put(MLFLOW, log.mlflow.address())
+        said = files.begin(resume, overwrite) if ranks.first else ""
+        log.open()
+        if said:
+            log.say(said)
+        training.begin(tuple(name for name in (".hydra", "run.json") if (folder / name).exists()))
+        log.begin(compared(cfg, training, overrides), list(axes))
+        if resume:
+            log.resume(state.epoch)
+        schedule = build_schedule(cfg, training.source.plan.steps, monitor)
+        state = fit(
+            training.learner,
+            training,
+            log,
+            state,
+            schedule,
+            validation_seconds=validation_seconds,
+            started=started,
+            stop=stop,
+            ranks=ranks,
+            foreground=sum(foreground_share(training.source.plan.samples)),
+            hopeless=hopeless,
+        )
+        score = state.best[monitor]
+        if ranks.first:
+            score = finish(cfg, folder, training, state, log, files)
+        # where each job validates images of its own, a specificity must not be averaged with the others' Dice
+        comparable = monitor == cfg.task.monitor or not cfg.data.splits
+        return share(ranks, score) if comparable else float("nan")
+
+
+def assemble(
+    cfg: RunConfig,
+    folder: Path,
+    ranks: Ranks,
+    stop: StopRequest,
+    log: RunLog,
+    resume: bool,
+    overrides: Sequence[str] = (),
+    files: RunFolder | None = None,
+) -> TrainingRun:
+    """All parts of a run, from its settings; `files` is given the texts of ``run.json`` and ``split.json``."""
+    task, trainer = cfg.task, cfg.trainer
+    name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
+    device, device_reason = choose_device(name)
+    precision, precision_reason = choose_precision(trainer.precision, device)
+    set_arithmetic(precision, trainer.deterministic)
+    put = files.put if files is not None else lambda name, text: None
+    train_samples, val_samples = read_data(cfg, log.say, folder, resume, checks=ranks.first, keep_split=put)
+    monitor = log.monitor = monitor_for(val_samples, task.monitor)
+    if monitor != task.monitor:
+        log.say(
+            f"warning: no validation mask holds any foreground, so {task.monitor} is not defined: the best model is "
+            "chosen by specificity, the share of the background left alone (docs/evaluation.md)"
+        )
+    mix = build_mix(cfg, device)
+    torch.manual_seed(cfg.seed)
+    model = build_model(cfg, train_samples)
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    log.say(f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})")
+    log.say(f"model: {model.title}, {weights:.2f} million weights")
+    if ranks.world > 1:
+        log.say(f"processes: {ranks.world}, each with its share of every batch")
+    source = build_source(cfg, train_samples, model, precision, ranks, log.say, mix)
+    learner = build_learner(cfg, model, precision, ranks)
+    threshold = task.scoring().threshold or 0.5
+    predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
+    augment = build_augment(cfg)
+    if ranks.first and not resume:
+        image = picture(augment, train_samples, cfg, 4, mix)
+        log.image("augmentation", image, 0)
+    facts = describe(cfg, folder, predictor, train_samples, val_samples, overrides)
+    if mix:
+        facts["data"]["generated"] = mix_facts(cfg)
+    if ranks.first:
+        put("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    model_facts: dict[str, Any] = (
+        {"run": uuid4().hex}
+        | {key: facts[key] for key in ("task", "versions", "data", "model")}
+        | {
+            "normalization": task.normalization,
+            "classes": list(task.classes),
+            "threshold": predictor.threshold,
+            "pixel_size": task.pixel_size,
+            "reading": cfg.reading().facts(),
+            "measure": asdict(task.measure),
+        }
+    )
+
+    def show(index: int, sample: Sample, labels: NDArray) -> None:
+        if index < trainer.pictures and ranks.first:
+            image = sample_overlay(sample, labels, predictor, largest=1024)
+            log.image(f"val/{index}_{sample.name}", image, log.epochs)
+
+    return TrainingRun(
+        learner=learner,
+        predictor=predictor,
+        source=source,
+        augment=augment.to(device),
+        val_samples=val_samples,
+        best_path=folder / f"best_{task.name}_model.pth",
+        facts=model_facts,
+        say=log.say,
+        show=show,
+        monitor=monitor,
+        workers=trainer.num_workers,
+        start_method=trainer.start_method,
+        stop=stop,
+        ranks=ranks,
+    )
+
+
+def describe(
+    cfg: RunConfig,
+    folder: Path,
+    predictor: Predictor,
+    train: list[Sample],
+    val: list[Sample],
+    overrides: Sequence[str],
+) -> dict[str, Any]:
+    """The facts of ``run.json``: what was run, on what, with which versions."""
+    folders = cfg.data.folders()
+    return {
+        "task": cfg.task.name,
+        "command": sys.argv,
+        "overrides": list(overrides),
+        "cwd": str(Path.cwd()),
+        "monitor": cfg.task.monitor,
+        "changed": as_typed(differences(cfg), settings_of(overrides)),
+        "folder": str(folder.absolute()),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "seed": cfg.seed,
+        "device": str(predictor.device),
+        "precision": predictor.precision,
+        "threads": torch.get_num_threads(),
+        "model": {"name": type(predictor.model).__name__, "settings": predictor.model.settings},
+        "versions": provenance.versions(),
+        "platform": platform.platform(),
+        "git_commit": provenance.git_commit(),
+        "data": {
+            "source": {name: str(path) for name, path in folders.items()} if folders else "generated",
+            "train": len(train),
+            "val": len(val),
+            "fingerprint": provenance.fingerprint([*train, *val]),
+            "contents": provenance.contents([*train, *val]),
+        },
+    }
+
+
+def as_typed(changed: dict[str, tuple[Any, Any]], typed: dict[str, str]) -> dict[str, tuple[Any, Any]]:
+    """Changed settings with what was looked up, in the environment say, as it was typed: it may be a secret."""
+    return {
+        name: (before, typed[name] if "${" in typed.get(name, "") else now) for name, (before, now) in changed.items()
+    }
+
+
+def compared(cfg: RunConfig, training: TrainingRun, overrides: Sequence[str]) -> dict[str, int | float | str]:
+    """Settings by which trackers compare runs: the usual ones as they turned out, and those typed for this run."""
+    plan = training.source.plan
+    usual: dict[str, int | float | str] = {
+        "model": training.learner.model.title,
+        "trainer.lr": cfg.trainer.lr,
+        "trainer.batch_size": plan.batch_size,
+        "trainer.weight_decay": cfg.trainer.weight_decay,
+        "task.crop": plan.size,
+        "task.foreground": cfg.task.foreground,
+        "seed": cfg.seed,
+    }
+    typed = settings_of(overrides)
+    places = ("data.root", "data.train_", "data.val_img", "data.val_mask", "trainer.mlflow")
+    more = {name: number_or_text(text) for name, text in typed.items() if not name.startswith(places)}
+    return {**more, **usual}
+
+
+def number_or_text(text: str) -> int | float | str:
+    """A value as typed; as a number where it is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def finish(
+    cfg: RunConfig,
+    folder: Path,
+    training: TrainingRun,
+    state: TrainState,
+    log: RunLog,
+    files: RunFolder | None = None,
+) -> float:
+    """Score the best model and write the results; returns its monitored score.
+
+    `InputError` where the run folder was deleted meanwhile: model and scores are written by then.
+    """
+    val, scoring = training.val_samples, replace(cfg.task.scoring(), monitor=training.monitor)
+    training.settle_best(state)
+    files = RunFolder(folder) if files is None else files
+    with files.draft() as place:
+        best = write_results(place, training.best_path, training.predictor, val, state, scoring, log)
+    show_report(folder, log)
+    missing = training.check_records()
+    if missing:
+        raise InputError(
+            f"{folder}: {missing} was deleted or moved while the run was at work, so the folder lacks what tells how "
+            f"the model was made. The best model and its scores are there: {training.best_path}"
+        )
+    return best[training.monitor]
+
+
+def show_report(folder: Path, log: RunLog) -> None:
+    """Write the run's page and say where it is. The run itself is whole by now, whatever becomes of its page."""
+    try:
+        log.say(f"report: {write_report(folder)}")
+    except Exception as error:
+        log.say(f"warning: report.html was not written ({type(error).__name__}: {error}); segexp report {folder}")

@@ -1,0 +1,255 @@
+"""One training run as its loop sees it: where batches come from, how the model is scored, which files are written."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segexp import checkpoint
+from segexp.augment import Augmentation
+from segexp.data.dataset import Sample
+from segexp.data.loader import open_feed
+from segexp.data.sampler import Batch, CropBatches, DeviceBatches, Position
+from segexp.distributed import Ranks, gather, share
+from segexp.errors import InputError
+from segexp.evaluation import Row, evaluate, summarize
+from segexp.inference.predictor import Predictor
+from segexp.training.learner import Learner
+from segexp.training.loop import prepare
+from segexp.training.state import Scores, TrainState
+from segexp.training.stop import Stopped, StopRequest
+
+
+@dataclass
+class TrainingRun:
+    """The parts of a run; implements `segexp.training.loop.Run`.
+
+    Attributes:
+        learner: the model and its optimiser.
+        predictor: scores and pictures are made with it; its model is the one that is saved as the best.
+        source: training images.
+        augment: what their crops go through.
+        val_samples: validation images.
+        best_path: file of the best model; ``last.pth`` lies beside it.
+        facts: what else the model file says; ``run`` is a name that no other run has.
+        say: prints and records a line.
+        show: is given the number, a validation sample and its predicted labels (H, W).
+        monitor: the score whose largest value marks the best model.
+        workers: processes that read images from files.
+        start_method: how they are started.
+        stop: whether the run was asked to end.
+        ranks: the processes of the run.
+        records: names in the run folder that were there when the run began and have to be there when it ends.
+    """
+
+    learner: Learner
+    predictor: Predictor
+    source: CropBatches | DeviceBatches
+    augment: Augmentation
+    val_samples: list[Sample]
+    best_path: Path
+    facts: dict[str, Any]
+    say: Callable[[str], None]
+    show: Callable[[int, Sample, NDArray], None]
+    monitor: str
+    workers: int
+    start_method: str | None
+    stop: StopRequest
+    ranks: Ranks
+    records: tuple[str, ...] = ()
+    _best: dict[str, Any] | None = field(default=None, init=False)
+    _best_is_written: bool = field(default=True, init=False)
+    _saved_step: int | None = field(default=None, init=False)
+    _lost: bool = field(default=False, init=False)
+
+    @property
+    def last_path(self) -> Path:
+        """The file that a run goes on from."""
+        return self.best_path.with_name("last.pth")
+
+    def batches(self, first: Position) -> Iterator[Batch]:
+        """Batches without end from an epoch and a step in it."""
+        return open_feed(self.source, first, self.predictor.device, self.workers, self.start_method, self.say)
+
+    def names(self, position: Position) -> list[str]:
+        """Files that a batch was cut from."""
+        return self.source.plan.names(position)
+
+    def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A raw batch to (images, targets) on the device."""
+        predictor = self.predictor
+        classes = len(predictor.classes)
+        return prepare(batch, predictor.device, self.augment, predictor.normalization, classes, self.ranks)
+
+    def validate(self) -> Scores:
+        """Scores of the model as it stands, each process predicting its share of the images."""
+
+        def look(index: int, sample: Sample, labels: NDArray) -> None:
+            if self.stop.number and self.ranks.world == 1:  # several processes finish together
+                raise Stopped(self.stop.number)
+            self.show(index * self.ranks.world + self.ranks.rank, sample, labels)
+
+        own = self.val_samples[self.ranks.rank :: self.ranks.world]
+        rows = evaluate(self.predictor, own, self.monitor == "cldice", look)
+        per_image = len(self.predictor.classes)
+        images = [rows[first : first + per_image] for first in range(0, len(rows), per_image)]
+        together: list[Row] = [row for image in gather(self.ranks, images) for row in image]
+        return summarize(together)
+
+    def save(self, state: TrainState, improved: bool) -> None:
+        """Write ``last.pth``, then the best model where this is it.
+
+        Until the best model's file is whole its weights are also in ``last.pth`` and in memory, and every save tries
+        again. A full disk costs no run: the last complete files stay, and a warning names them.
+        """
+        if not self.ranks.first:
+            return
+        self.check_records()
+        model_file = self.facts | {"weights": self.predictor.model.state_dict(), "metrics": state.best}
+        content = model_file | {
+            "state": state.plain(),
+            "learner": self.learner.state(),
+            "epoch_steps": self.source.plan.steps,
+        }
+        if improved:
+            weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model_file["weights"].items()}
+            self._best, self._best_is_written = model_file | {"weights": weights, "metrics": dict(state.best)}, False
+        elif not self._best_is_written:
+            content["best_model"] = self._best
+        try:
+            checkpoint.save(self.last_path, content)
+            self._saved_step = state.step
+        except OSError as error:
+            if self._saved_step is None:
+                raise InputError(f"{self.last_path}: cannot be written ({error.strerror or error})") from None
+            self.say(
+                f"warning: the state of epoch {state.epoch}, step {state.step} could not be saved "
+                f"({error.strerror or error}). {self.last_path} still holds step {self._saved_step}; training goes on"
+            )
+        self._write_best()
+
+    def _write_best(self) -> None:
+        if self._best is None or self._best_is_written:
+            return
+        try:
+            checkpoint.save(self.best_path, self._best)
+            self._best_is_written = True
+        except OSError as error:
+            self.say(
+                f"warning: the best model could not be written to {self.best_path} ({error.strerror or error}). "
+                "Training goes on with it in memory; every save puts it into last.pth and tries again"
+            )
+
+    def restore(self) -> TrainState:
+        """Put the learner back to the state saved last; says what differs from this run."""
+        content = checkpoint.load(self.last_path)
+        if not {"state", "learner", "model", "data"} <= content.keys():
+            raise InputError(f"{self.last_path}: holds a model but no state of training; wanted a run's last.pth")
+        wrong = differences(content["model"], self.facts["model"])
+        if wrong:
+            raise InputError(
+                f"{self.last_path}: the model differs from this run's, so it cannot go on: {'; '.join(wrong)}. "
+                "Give the same settings, or another output_dir to begin anew"
+            )
+        changed = changed_data(content["data"], self.facts["data"])
+        if changed:
+            self.say(f"warning: the data differ from those of the run that is resumed: {'; '.join(changed)}")
+        try:
+            self.learner.restore(content["learner"])
+            state = TrainState(**content["state"])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.last_path}: its state does not fit this run ({error})") from None
+        self.facts["run"], self._saved_step = content.get("run"), state.step
+        if self.ranks.first:
+            self._restore_best(content, state)
+        state.best = share(self.ranks, state.best)
+        before, now = content.get("epoch_steps", self.source.plan.steps), self.source.plan.steps
+        if before != now:
+            state.change_epoch_steps(before, now)
+            self.say(f"steps an epoch: {before} before, {now} now; the run goes on at the same place of the same epoch")
+        return state
+
+    def _restore_best(self, content: dict[str, Any], state: TrainState) -> None:
+        """Have the best model's file be the one that the state tells of; forget the best where its weights are lost."""
+        self._best, self._best_is_written = None, True
+        if not state.best:
+            return
+        found = self._read_best()
+        if found is not None and found["metrics"] == state.best:
+            self._best = found
+            return
+        kept = content.get("best_model")
+        if kept is None and state.position == 0 and state.best["epoch"] == state.epoch:
+            kept = {key: content[key] for key in content if key not in ("state", "learner", "epoch_steps")}
+        if kept is not None:
+            self.say(f"{self.best_path}: missing, damaged or not this run's; its weights are taken from last.pth")
+            self._best, self._best_is_written = kept, False
+        elif found is not None and found["metrics"].get(self.monitor, 0) >= state.best.get(self.monitor, 0):
+            self._best, state.best = found, found["metrics"]  # of an epoch whose state could not be saved any more
+        else:
+            self.say(
+                f"warning: {self.best_path}: missing, damaged or not this run's, and its weights lie nowhere else. "
+                f"The best of epoch {state.best['epoch']:g} is lost; the next validation gives a new one"
+            )
+            state.best, state.stale = {}, 0
+
+    def _read_best(self) -> dict[str, Any] | None:
+        """The file of the best model; None where it is missing, damaged or another run's."""
+        try:
+            found = checkpoint.load(self.best_path)
+        except (InputError, OSError):
+            return None
+        return found if found.get("run") == self.facts["run"] and isinstance(found.get("metrics"), dict) else None
+
+    def begin(self, records: tuple[str, ...]) -> None:
+        """Take note of what lies in the run folder now that it is the run's; write the best model that was restored."""
+        self.records = records
+        if self.ranks.first:
+            self._write_best()
+
+    def settle_best(self, state: TrainState) -> None:
+        """Make sure, when training has ended, that the best model's file is whole and of this run; `OSError` if not."""
+        found = self._read_best()
+        if found is not None and found["metrics"] == state.best:
+            return
+        assert self._best is not None
+        if self._best_is_written:
+            self.say(f"warning: {self.best_path} was deleted, damaged or replaced meanwhile; it is written again")
+        checkpoint.save(self.best_path, self._best)
+        self._best_is_written = True
+
+    def check_records(self) -> str:
+        """Say once that the run folder was deleted or moved meanwhile, and what it lacks; empty: it is as it was."""
+        folder = self.best_path.parent
+        missing = " and ".join(name for name in self.records if not (folder / name).exists())
+        if missing and not self._lost:
+            self._lost = True
+            self.say(
+                f"warning: {folder}: {missing} is gone: the run folder was deleted, emptied or moved while the run is "
+                "at work. Training goes on and writes its models there, but the run cannot be resumed and ends with "
+                "exit code 1"
+            )
+        return missing
+
+
+def changed_data(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """How the data of a run that is resumed differ from what they were, a line each."""
+    digests = ("fingerprint", "contents")
+    named, given = ({key: value for key, value in data.items() if key not in digests} for data in (before, now))
+    found = differences(named, given)
+    if any(before.get(key, now.get(key)) != now.get(key) for key in digests):
+        found.append("images or masks hold other pixels")
+    return found
+
+
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Where two trees of plain values differ, a line a leaf: ``settings.widths: [4, 8] before, now [4, 16]``."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        found: list[str] = []
+        for key in dict.fromkeys([*before, *now]):
+            found += differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+        return found
+    return [] if before == now else [f"{name}: {before} before, now {now}"]

@@ -1,0 +1,41 @@
+"""A job's side of a search: it reports each validation and is told whether to go on."""
+
+import math
+from collections.abc import Callable
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import RandomSampler
+
+from segexp.sweep.search.study import open_study
+
+MARKS = 20
+"""Places at which jobs are compared: every 100 / MARKS percent of their budget."""
+
+
+def open_verdict(storage: str, pruner: BasePruner, number: int) -> Callable[[float, float], bool] | None:
+    """``hopeless(progress, score)`` for trial `number` of the study; None where the study has no such running trial.
+
+    `progress` is the share of the job's own budget that lies behind, whether that is time, steps or epochs; `score` the
+    best so far. Jobs are seldom validated at the same point, so each mark gets the score of the first validation
+    at or after it.
+    """
+    study = open_study(storage, RandomSampler(), pruner)
+    found = [trial for trial in study.get_trials(deepcopy=False) if trial.number == number]
+    if not found or found[0].state != optuna.trial.TrialState.RUNNING:
+        return None
+    trial = optuna.trial.Trial(study, found[0]._trial_id)
+    reported = set(found[0].intermediate_values)
+
+    def hopeless(progress: float, score: float) -> bool:
+        for mark in range(1, math.floor(progress * MARKS + 1e-9) + 1):
+            percent = mark * 100 // MARKS
+            if percent not in reported:
+                reported.add(percent)
+                trial.report(score, percent)
+        if not trial.should_prune():
+            return False
+        trial.set_user_attr("pruned", progress)
+        return True
+
+    return hopeless

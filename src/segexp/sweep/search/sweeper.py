@@ -1,0 +1,125 @@
+"""Ask for settings, run them through the launcher, tell the scores; again until there are enough jobs.
+
+A job's number is its trial's, and its folder is called after it. Everything is in the study, so a search that was ended
+goes on with the same command: finished jobs count, those that were interrupted come first, in their own folders.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from segexp.errors import InputError
+from segexp.sweep.search.space import to_overrides
+
+Launch = Callable[[list[list[str]], int], Sequence[Any]]
+"""Overrides of several jobs and the number of the first to what they returned, as Hydra's launchers do it."""
+
+GIVE_UP = 3
+"""Jobs that fail at the start of a search, one and all, after which it ends."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search tries.
+
+    Attributes:
+        fixed: settings of every job, key -> value as typed.
+        space: what is searched.
+        jobs: how many in all, those of earlier sittings included.
+        at_once: how many are asked for, and handed to the launcher, together.
+    """
+
+    fixed: dict[str, str]
+    space: dict[str, BaseDistribution]
+    jobs: int
+    at_once: int
+
+
+def search(study: optuna.Study, plan: Plan, launch: Launch, check: Callable[[list[list[str]]], None]) -> list[Any]:
+    """Run the jobs that the study still lacks; returns what they returned.
+
+    Args:
+        study: the study, with its sampler.
+        plan: what to try.
+        launch: runs jobs.
+        check: raises where the overrides of jobs do not compose.
+    """
+    _check_same(study, plan)
+    returned: list[Any] = []
+    for batch in _interrupted(study, plan):
+        results = launch([to_overrides(trial.params, plan.fixed) for trial in batch], batch[0].number)
+        _tell(study, [trial.number for trial in batch], results)
+        returned += results
+    while (missing := plan.jobs - len(study.get_trials(deepcopy=False))) > 0:
+        trials = [study.ask(plan.space) for _ in range(min(missing, plan.at_once))]
+        overrides = [to_overrides(trial.params, plan.fixed) for trial in trials]
+        check(overrides)
+        results = launch(overrides, trials[0].number)
+        _tell(study, [trial.number for trial in trials], results)
+        returned += results
+        ended = study.get_trials(deepcopy=False)
+        if len(ended) >= GIVE_UP and all(trial.state == TrialState.FAIL for trial in ended):
+            print(f"the first {len(ended)} jobs all failed: the search ends here", flush=True)
+            break
+    return returned
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The finished trial with the highest score; None where none has finished."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return max(done, key=lambda trial: trial.value or 0.0, default=None)
+
+
+def _check_same(study: optuna.Study, plan: Plan) -> None:
+    """A study that was begun with other ranges would be told scores that its guesses do not stand for."""
+    kept = study.user_attrs.get("space")
+    now = {key: str(distribution) for key, distribution in sorted(plan.space.items())}
+    if kept is None:
+        study.set_user_attr("space", now)
+    elif kept != now:
+        changed = sorted(key for key in kept.keys() | now.keys() if kept.get(key) != now.get(key))
+        raise InputError(
+            f"{', '.join(changed)}: the search in this folder was begun with other ranges. Give the same ones to go "
+            "on, or another output_dir to begin anew"
+        )
+
+
+def _interrupted(study: optuna.Study, plan: Plan) -> list[list[FrozenTrial]]:
+    """Trials that were running when the search ended, in groups of consecutive numbers: launchers count jobs on."""
+    groups: list[list[FrozenTrial]] = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if "pruned" in trial.user_attrs:  # ended before it was told
+            study.tell(trial.number, state=TrialState.PRUNED)
+        elif trial.params.keys() != plan.space.keys():  # ended in the midst of asking
+            study.tell(trial.number, state=TrialState.FAIL)
+        elif groups and groups[-1][-1].number + 1 == trial.number:
+            groups[-1].append(trial)
+        else:
+            groups.append([trial])
+    return groups
+
+
+def _tell(study: optuna.Study, numbers: list[int], results: Sequence[Any]) -> None:
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    for number, result in zip(numbers, results, strict=True):
+        if "pruned" in trials[number].user_attrs:
+            study.tell(number, state=TrialState.PRUNED)
+            continue
+        score = _score(result)
+        if math.isfinite(score):
+            study.tell(number, score)
+        else:
+            study.tell(number, state=TrialState.FAIL)
+
+
+def _score(result: Any) -> float:
+    """The score that a job returned; NaN for one that failed (its launcher or its folder says why)."""
+    try:
+        return float(result.return_value)
+    except Exception:  # what ended the job is raised on reading, of any kind
+        return math.nan

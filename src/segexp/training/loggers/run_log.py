@@ -1,0 +1,297 @@
+"""What a run tells while it goes: the terminal, ``train.log``, ``metrics.csv`` and TensorBoard."""
+
+import csv
+import io
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from segexp.errors import printable
+from segexp.io.atomic import write_text
+from segexp.io.run_folder import RunFolder
+from segexp.training.loggers import hparams
+from segexp.training.loggers.mlflow_log import MlflowLog
+from segexp.training.state import Scores, TrainState
+from segexp.training.stop import Pruned, Stopped
+
+_LINE_EVERY = 10.0
+"""Seconds between two plain lines where the output is not a terminal, validated epochs apart."""
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class _LogFile(logging.FileHandler):
+    """Raises what goes wrong instead of printing a traceback and going on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
+
+
+class RunLog:
+    """Shows and records the progress of one run; a context manager.
+
+    Args:
+        folder: the run folder.
+        monitor: the score shown beside the loss.
+        console: where to print; a progress bar on a terminal, plain lines elsewhere.
+        tell: called with the state and the share of the budget used, 0 to 1, after each step and epoch.
+        mlflow: the run's record there.
+        files: the folder's record. With it nothing is written before `open`: what is told meanwhile is kept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        monitor: str,
+        console: Console | None = None,
+        tell: Callable[[TrainState, float], None] | None = None,
+        mlflow: MlflowLog | None = None,
+        files: RunFolder | None = None,
+    ):
+        self.folder, self.monitor, self.tell, self.mlflow = folder, monitor, tell, mlflow
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.files = files
+        self._early: list[Callable[[], None]] = []
+        self._is_open = False
+        self.epochs = 0
+        self._last_line = 0.0
+        self._scores: Scores = {}
+        self._facts: list[str] = []
+        self._bar: Progress | None = None
+        self._incomplete: set[str] = set()
+        self._rows: list[dict[str, Any]] = []
+        self._thread_hook = threading.excepthook
+
+        if files is None:
+            self.open()
+
+    def open(self) -> None:
+        """Make the files, and write into them what was told before."""
+        self.tensorboard = SummaryWriter(str(self.folder))
+        self._file = _LogFile(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self._is_open = True
+        for write in self._early:
+            write()
+        self._early.clear()
+        self._note()
+
+    def _note(self) -> None:
+        if self.files is not None and self.files.begun:
+            with self._lossy("the record of the folder"):
+                self.files.note_grown()
+
+    def __enter__(self) -> "RunLog":
+        threading.excepthook = self._thread_ended
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[facts]}"))
+            self._bar = Progress(*columns, console=self.console, transient=True, expand=True)
+            self._bar.add_task("", total=1.0, facts="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop_bar()
+        if not self._is_open:
+            threading.excepthook = self._thread_hook
+            return
+        with self._lossy(_EVENTS):
+            self.tensorboard._get_file_writer().add_summary(hparams.end(kind is None))
+            self.tensorboard.close()
+        threading.excepthook = self._thread_hook
+        if self.mlflow is not None:
+            stopped = kind is not None and issubclass(kind, Stopped | Pruned | KeyboardInterrupt)
+            self.mlflow.close("KILLED" if stopped else "FAILED" if kind else "FINISHED")
+        with self._lossy("train.log"):
+            self._file.close()
+
+    @contextmanager
+    def _lossy(self, name: str) -> Iterator[None]:
+        """A record that cannot be written, to a full disk say, costs no run; that it is incomplete is said once."""
+        try:
+            yield
+        except OSError as error:
+            if name not in self._incomplete:
+                self._incomplete.add(name)
+                reason = error.strerror or error
+                self.console.print(
+                    f"warning: {name} of this run is incomplete ({reason}); training goes on", markup=False
+                )
+
+    def _thread_ended(self, what: threading.ExceptHookArgs) -> None:
+        """TensorBoard's writing thread hands its error to the next call, which says it: no traceback beside that."""
+        tensorboard = type(what.thread).__module__.startswith("tensorboard")
+        if not (tensorboard and what.exc_type is not None and issubclass(what.exc_type, OSError)):
+            self._thread_hook(what)
+
+    def image(self, name: str, picture: NDArray, step: int) -> None:
+        """A picture (H, W, 3) for TensorBoard."""
+        if not self._is_open:
+            self._early.append(lambda: self.image(name, picture, step))
+            return
+        with self._lossy(_EVENTS):
+            self.tensorboard.add_image(name, picture, step, dataformats="HWC")
+
+    def resume(self, epoch: int) -> None:
+        """Forget rows of ``metrics.csv`` that were written after the state that is gone on with was saved."""
+        self.epochs = epoch
+        path = self.folder / "metrics.csv"
+        if not path.exists():
+            return
+        with self._lossy("metrics.csv"):
+            lines = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").splitlines()
+            header = lines[0] if lines and lines[0].startswith("epoch,") else ""
+            rows: dict[int, str] = {}
+            for line in lines[1:] if header else []:
+                number = line.partition(",")[0]
+                # the last line of a machine that stopped may be cut short
+                if number.isdecimal() and int(number) <= epoch and line.count(",") == header.count(","):
+                    rows[int(number)] = line
+            text = "".join(f"{line}\r\n" for line in ([header] if header else []) + list(rows.values()))
+            if self.files is not None:
+                self.files.replace_growing(path.name, text)
+            else:
+                write_text(path, text)
+
+    def stop_bar(self) -> None:
+        """Take the progress bar away, before a table is printed."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line and keep it in ``train.log``."""
+        text = printable(text)
+        self.console.print(text, markup=False)
+        self.record(text)
+
+    def record(self, text: str) -> None:
+        """Keep text in ``train.log`` only."""
+        line = logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None)
+        if not self._is_open:
+            self._early.append(lambda: self._emit(line))
+            return
+        self._emit(line)
+
+    def _emit(self, line: logging.LogRecord) -> None:
+        with self._lossy("train.log"):
+            self._file.emit(line)
+
+    def begin(self, settings: Mapping[str, Any], varied: Collection[str] = ()) -> None:
+        """Open the run in TensorBoard's HParams tab, and in MLflow, with the settings to compare it by."""
+        with self._lossy(_EVENTS):
+            for summary in hparams.start(settings, hparams.columns(self.monitor), varied):
+                self.tensorboard._get_file_writer().add_summary(summary)
+        if self.mlflow is not None:
+            self.mlflow.settings(settings)
+
+    def best(self, scores: Scores) -> None:
+        """The scores of the best model: what the HParams tab compares."""
+        named = {f"best/{name}": value for name, value in scores.items() if name != "epoch"}
+        with self._lossy(_EVENTS):
+            for name in hparams.columns(self.monitor):
+                if name in named:
+                    self.tensorboard.add_scalar(name, named[name], self.epochs)
+        if self.mlflow is not None:
+            self.mlflow.scores(named, self.epochs)
+
+    def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
+        """A training step was taken; `loss` is given on logging steps."""
+        if self.tell is not None:
+            self.tell(state, progress)
+        if loss is not None:
+            with self._lossy(_EVENTS):
+                self.tensorboard.add_scalar("loss/train_step", loss, state.step)
+                self.tensorboard.add_scalar("learning_rate", rate, state.step)
+        if self._bar is not None:
+            if not self._bar.live.is_started:
+                self._bar.start()
+            if loss is not None:
+                self._facts = [f"loss {loss:.3f}"]
+            score = [f"{self.monitor} {self._scores[self.monitor]:.3f}"] if self._scores else []
+            facts = "  ".join([*self._facts, *score, self._left(state, progress)])
+            description = f"epoch {state.epoch + 1}"
+            self._bar.update(self._bar.task_ids[0], completed=progress, description=description, facts=facts)
+
+    def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
+        """An epoch ended; `scores` where it was validated."""
+        if self.tell is not None:
+            self.tell(state, progress)
+        self.epochs = state.epoch
+        self._scores = scores or self._scores
+        with self._lossy("metrics.csv"):
+            self._append_csv(state, loss, rate, scores)
+        self._note()
+        with self._lossy(_EVENTS):
+            self.tensorboard.add_scalar("loss/train_epoch", loss, state.epoch)
+            for name, value in (scores or {}).items():
+                self.tensorboard.add_scalar(f"val/{name}", value, state.epoch)
+        if self.mlflow is not None:
+            kept = {"loss/train_epoch": loss, "learning_rate": rate, "seconds": state.elapsed}
+            self.mlflow.scores(kept | {f"val/{name}": value for name, value in (scores or {}).items()}, state.epoch)
+        shown = "".join(f"  {name} {scores[name]:.4f}" for name in _shown(self.monitor, scores)) if scores else ""
+        best = "  best" if scores and state.stale == 0 else ""
+        left = self._left(state, progress)
+        line = f"epoch {state.epoch:<4} loss {loss:.4f}{shown}  {clock(state.elapsed)}, {left}{best}"
+        if scores or time.monotonic() - self._last_line > _LINE_EVERY:
+            self._last_line = time.monotonic()
+            self.say(line)
+        else:
+            self.record(line)
+
+    def _left(self, state: TrainState, progress: float) -> str:
+        if progress <= 0:
+            return "time left unknown"
+        return f"{clock(state.elapsed * (1 - progress) / progress)} left"
+
+    def _append_csv(self, state: TrainState, loss: float, rate: float, scores: Scores | None) -> None:
+        row = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "seconds": round(state.elapsed, 2),
+            "lr": rate,
+            "train_loss": loss,
+        }
+        self._rows.append(row | (scores or {}))
+        path = self.folder / "metrics.csv"
+        size = path.stat().st_size if path.exists() else 0
+        columns = [*row, *dict.fromkeys([*_SCORES, self.monitor])]
+        if size:
+            with path.open(newline="", encoding="utf-8") as file:
+                columns = next(csv.reader(file))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore")
+        if not size:
+            writer.writeheader()
+        writer.writerows(self._rows)
+        try:
+            with path.open("ab") as file:
+                file.write(text.getvalue().encode())
+        except OSError:  # no half of a line stays; the rows are written with the next one
+            os.truncate(path, size)
+            raise
+        self._rows.clear()
+
+
+_EVENTS = "TensorBoard's record"
+_SCORES = ("bce", "dice", "dice_pooled", "iou", "precision", "recall", "cldice")
+
+
+def _shown(monitor: str, scores: Scores) -> list[str]:
+    return [name for name in dict.fromkeys([monitor, "dice"]) if name in scores]

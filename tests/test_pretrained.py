@@ -1,0 +1,84 @@
+"""The models that come with the package: found by name, small, and of use on images that they never saw."""
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+import segexp
+from segexp import checkpoint, synthesis
+from segexp.errors import InputError
+from segexp.export.ship import ship
+from segexp.inference.predictor import load_model
+from segexp.pretrained import NAMES, located
+from tests.inference.test_predictor import write_model
+from tests.test_cli import run
+
+
+@pytest.mark.parametrize(("name", "style", "least"), [("vesicle", "cells", 0.6), ("cytoskeleton", "network", 0.6)])
+def test_each_finds_what_it_is_named_after(name, style, least):
+    images, masks = synthesis.generate(name, 2, 256, 987, style=style, photons=(300, 600), background=0.05)
+    model = segexp.load_model(name)
+    found = np.stack([model.predict(image) >= model.threshold for image in images])
+    overlap = 2 * (found & (masks > 0)).sum() / (found.sum() + masks.sum())
+    assert overlap > least, overlap
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_a_small_file_that_says_what_it_is(name):
+    assert located(name).stat().st_size < 3e6
+    content = checkpoint.load(name)
+    assert content["task"] == name
+    assert content["data"]["source"] == "generated"
+    assert {tensor.dtype for tensor in content["weights"].values() if tensor.dim() > 1} == {torch.float16}
+    assert all(text not in str({**content, "weights": None}) for text in ("/home", "/work", "/tmp", "/root"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_works_right_after_installation(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("image.tif", synthesis.generate(name, 1, 128, 5)[0][0])
+    (tmp_path / name).mkdir()  # a folder of that name, such as one of images, is no model
+    arguments = ("predict", "--model", name, "--input", "image.tif", "--output", "out")
+    assert run(monkeypatch, *arguments) == 0
+    assert segexp.read_image("out/image_mask.png").shape == (128, 128)
+
+
+def test_a_file_of_that_name_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "vesicle")
+    assert located("vesicle") == located("other").with_name("vesicle")
+    assert (
+        load_model("vesicle", "cpu").model.settings["widths"]
+        != load_model("cytoskeleton", "cpu").model.settings["widths"]
+    )
+    (tmp_path / "vesicle").write_bytes(b"no model")
+    with pytest.raises(InputError, match="vesicle: not a segexp model file"):
+        load_model("vesicle")
+
+
+def test_a_name_that_is_none_lists_those_that_are():
+    with pytest.raises(InputError, match="shipped: vesicle, cytoskeleton"):
+        load_model("vesicles")
+
+
+def test_what_is_shipped_answers_like_the_run_it_came_from(tmp_path):
+    write_model(tmp_path / "best_vesicle_model.pth")
+    content = checkpoint.load(tmp_path / "best_vesicle_model.pth")
+    checkpoint.save(
+        tmp_path / "best_vesicle_model.pth", content | {"min_size": 7, "temperature": 2.5, "command": "secret"}
+    )
+    ship(tmp_path, tmp_path / "v.pth")
+    before, after = (load_model(tmp_path / name, "cpu", "fp32") for name in ("best_vesicle_model.pth", "v.pth"))
+    assert "command" not in checkpoint.load(tmp_path / "v.pth")
+    assert (after.min_size, after.temperature, after.threshold) == (7, 2.5, before.threshold)
+    image = np.random.default_rng(0).integers(0, 999, (64, 64)).astype(np.uint16)
+    np.testing.assert_allclose(after.predict(image), before.predict(image), atol=2e-3)
+
+
+@pytest.mark.parametrize("facts", [{"temperature": 0}, {"temperature": "hot"}, {"min_size": 1.5}])
+def test_a_file_with_settings_of_no_use_is_refused(tmp_path, facts):
+    write_model(tmp_path / "m.pth")
+    checkpoint.save(tmp_path / "m.pth", checkpoint.load(tmp_path / "m.pth") | facts)
+    with pytest.raises(InputError, match=f"{next(iter(facts))} is .*; wanted"):
+        load_model(tmp_path / "m.pth")
