@@ -16,7 +16,7 @@ from segexp.data.dataset import read_folder
 from segexp.data.loader import Positions, open_feed
 from segexp.data.sampler import CropBatches, CropPlan, DeviceBatches
 from segexp.errors import InputError
-from tests.data.test_pairs import dataset
+from tests.data.test_dataset import dataset
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ from segexp.data.dataset import make_sample, read_folder
 from segexp.data.loader import open_feed
 from segexp.data.sampler import AHEAD, CropBatches, CropPlan, DeviceBatches, held
 from segexp.data.synthetic import ROWS, Mix, Pool, Recipe, Stream
-from tests.data.test_pairs import dataset
+from tests.data.test_dataset import dataset
 
 CPU = torch.device("cpu")
 RECIPE = Recipe("vesicle", 48, 3, ranges={"style": "field"})

@@ -16,12 +16,13 @@ import sys
 from pathlib import Path
 import torch
 from segexp.io.memory import peak_memory
-from segexp.inference import job, sinks, stream
+from segexp.inference import job, writers
+from segexp.io import tiff_writer
 from segexp.inference.files import predict_files
 from segexp.inference.predictor import load_model
 from segexp.inference.sliding_window import Tiling
 torch.set_num_threads(1)
-for module in (job, sinks, stream):
+for module in (job, writers, tiff_writer):
     module.TILED = 1
 predictor = load_model(sys.argv[1], "cpu", "fp32")
 (result,) = predict_files(predictor, [Path(sys.argv[2])], Path(sys.argv[3]), tiling=Tiling(256, 32, 2, 2))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from segexp.config.overrides import settings_of
+from segexp.config.fingerprint import settings_fingerprint, settings_of
 from segexp.errors import InputError
 from segexp.sweep.job_store import (
     DONE,
@@ -20,7 +20,6 @@ from segexp.sweep.job_store import (
     read_job,
     read_jobs,
     read_progress,
-    settings_fingerprint,
 )
 from segexp.training.state import TrainState
 

@@ -13,19 +13,14 @@ from segexp.errors import InputError
 from segexp.io.records import read_json, read_yaml
 
 __all__ = [
-    "NOT_SETTINGS",
     "command_line",
     "one_job",
     "quote",
-    "settings_of",
     "with_folds",
     "with_resume",
     "with_seeds",
     "with_sweep",
 ]
-
-NOT_SETTINGS = ("hydra", "output_dir", "overwrite", "resume", "sweep")
-"""Keys at the top of the configuration that change where and how a job runs, and not what comes out of it."""
 
 
 def command_line(arguments: Sequence[str], log: Callable[[str], None] = print) -> list[str]:
@@ -241,9 +236,3 @@ _PLACES = ("output_dir=", "hydra.sweep.dir=", "hydra.run.dir=")
 def multirun(arguments: list[str]) -> list[str]:
     """With the flag of a sweep, in front: Hydra wants its overrides together."""
     return arguments if {"-m", "--multirun"} & set(arguments) else ["-m", *arguments]
-
-
-def settings_of(overrides: Sequence[str]) -> dict[str, str]:
-    """Overrides as a table: setting -> value as typed, without those that only say where and how a sweep runs."""
-    pairs = (override.lstrip("+").partition("=") for override in overrides)
-    return {key: value for key, _, value in pairs if key.split(".")[0].split("/")[0] not in NOT_SETTINGS}

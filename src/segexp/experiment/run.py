@@ -20,7 +20,7 @@ from rich.console import Console
 
 from segexp.config import RunConfig
 from segexp.config.differences import differences
-from segexp.config.overrides import settings_of
+from segexp.config.fingerprint import settings_of
 from segexp.data.dataset import Sample
 from segexp.data.sources import foreground_share
 from segexp.device import choose_device, choose_precision, set_arithmetic

@@ -6,12 +6,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segexp.config import RunConfig, read
+from segexp.config.fingerprint import NOT_SETTINGS, settings_fingerprint
 from segexp.config.folders import existing
-from segexp.config.overrides import NOT_SETTINGS
 from segexp.data import splits
 from segexp.errors import InputError
 from segexp.experiment import provenance
-from segexp.sweep.job_store import Identity, data_fingerprint, settings_fingerprint
+from segexp.sweep.job_store import Identity, data_fingerprint
 
 
 def identify(cfg: DictConfig) -> Identity:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from segexp.config.overrides import NOT_SETTINGS
 from segexp.errors import InputError, printable
 from segexp.io import atomic
 from segexp.io.ownership import RECORD, OwnedFolder
@@ -145,12 +144,6 @@ def _warn_of(path: Path) -> None:
     """Say once that a job's record cannot be used."""
     words = f"warning: {path}: damaged, or of another version of segexp; its job is left out"
     print(printable(words), file=sys.stderr, flush=True)
-
-
-def settings_fingerprint(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of a resolved configuration without `NOT_SETTINGS`."""
-    kept = {key: value for key, value in settings.items() if key not in NOT_SETTINGS}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def data_fingerprint(folders: Mapping[str, Path] | None) -> str:

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from segexp.config.overrides import settings_of
+from segexp.config.fingerprint import settings_of
 from segexp.evaluation.aggregate import varied
 from segexp.sweep import FAILURE, LOG
 from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, INTERRUPTED, RUNNING, WAITING, Record, read_progress

@@ -6,7 +6,7 @@ Neither Hydra nor the data are needed. Used by ``segexp compare SWEEP`` and ``se
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from segexp.config.overrides import settings_of
+from segexp.config.fingerprint import settings_of
 from segexp.errors import InputError
 from segexp.evaluation.aggregate import Group, best_group, group
 from segexp.pretrained import located

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segexp.config.overrides import settings_of
+from segexp.config.fingerprint import settings_of
 from segexp.evaluation.aggregate import REPEATS, group, repeated, varied
 from segexp.io.ownership import OwnedFolder
 from segexp.io.records import csv_text
