@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from segexp.config import conf_dir, read
 from segexp.data.loader import open_feed
 from segexp.data.sampler import CropBatches, CropPlan
+from segexp.data.sources import foreground_share
 from segexp.data.synthetic import Stream
 from segexp.device import choose_device, choose_precision
 from segexp.distributed import ALONE
@@ -44,11 +45,12 @@ def main() -> None:
     for crops in map(int, options.crops.split(",")):
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = read(compose("config", [*overrides, f"data.synthetic.crops={crops}"]))
-        samples = recipe(cfg).samples(range(32))
-        model = build_model(cfg, samples).to(device).to(memory_format=torch.channels_last)
-        learner = build_learner(cfg, model, choose_precision("auto", device)[0], ALONE)
-        augment = build_augment(cfg).to(device)
-        mix = build_mix(cfg, device)
+        samples = recipe(cfg.data, cfg.task, cfg.seed).samples(range(32))
+        model = build_model(cfg.model, cfg.data.channels, 1, foreground_share(samples))
+        model = model.to(device).to(memory_format=torch.channels_last)
+        learner = build_learner(cfg.task.loss, cfg.trainer, model, choose_precision("auto", device)[0], ALONE)
+        augment = build_augment(cfg.augment).to(device)
+        mix = build_mix(cfg.data, cfg.task, cfg.seed, device)
         assert isinstance(mix.images, Stream)
         plans = [CropPlan(samples, 256, 8, cfg.task.foreground, 0, mix=each) for each in (None, mix)]
         feeds = [open_feed(CropBatches(plan), (0, 0), device) for plan in plans]

@@ -23,6 +23,7 @@ from torch import Tensor
 from segexp.config import conf_dir, read
 from segexp.data.loader import open_feed
 from segexp.data.sampler import Batch, Position
+from segexp.data.sources import foreground_share
 from segexp.device import autocast, choose_precision, set_arithmetic
 from segexp.distributed import ALONE
 from segexp.experiment.build import build_augment, build_learner, build_model, build_schedule, build_source, read_data
@@ -98,10 +99,13 @@ def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
     models = []
     for _ in range(2):
         torch.manual_seed(0)
-        models.append(build_model(cfg, samples).to(memory_format=torch.channels_last))
-    learner, bare = (build_learner(cfg, model, precision, ALONE) for model in models)
-    source = build_source(cfg, samples, models[0], precision, ALONE, lambda text: None)
-    run = Trained(source, build_augment(cfg), cfg.task.normalization)
+        model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground_share(samples))
+        models.append(model.to(memory_format=torch.channels_last))
+    learner, bare = (build_learner(cfg.task.loss, cfg.trainer, model, precision, ALONE) for model in models)
+    source = build_source(
+        cfg.data, cfg.task, cfg.trainer, cfg.seed, samples, models[0], precision, ALONE, lambda text: None
+    )
+    run = Trained(source, build_augment(cfg.augment), cfg.task.normalization)
     batch = source[0, 0]
     images, targets = run.prepare(batch)
 
@@ -115,7 +119,13 @@ def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
     models[1].train()
     with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), "dice") as log:
         watch = Stopwatch(log, bare_step)
-        fit(learner, run, watch, TrainState(), build_schedule(cfg, source.plan.steps))
+        fit(
+            learner,
+            run,
+            watch,
+            TrainState(),
+            build_schedule(cfg.trainer, source.plan.steps, cfg.task.monitor, cfg.seed),
+        )
     del watch.loop_times[:WARM_UP], watch.bare_times[:WARM_UP]
     logits = torch.randn(images.shape[0], 1, *images.shape[2:], requires_grad=True)
     alone = []

@@ -50,7 +50,9 @@ def test_validation_stays_on_the_annotated_images_and_the_run_says_what_it_mixed
 def test_fresh_images_are_none_of_the_validation_images():
     cfg = settings("data.synthetic.online=true")
     look, val = read_data(cfg, lambda text: None)
-    names = {f"generated_{build_mix(cfg, 'cpu').images.first + number:05}" for number in range(64)}
+    names = {
+        f"generated_{build_mix(cfg.data, cfg.task, cfg.seed, 'cpu').images.first + number:05}" for number in range(64)
+    }
     assert {sample.name for sample in look} <= names
     assert not {sample.name for sample in val} & names
 

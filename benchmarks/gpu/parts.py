@@ -47,7 +47,7 @@ def compose(*overrides: str) -> RunConfig:
 
 def recipe(task: str) -> Augmentation:
     """The task's list of operations."""
-    return build_augment(compose(f"task={task}"))
+    return build_augment(compose(f"task={task}").augment)
 
 
 def operations() -> dict[str, nn.Module]:

@@ -14,6 +14,7 @@ from benchmarks.training import Trained
 from torch.profiler import ProfilerActivity, profile
 
 from segexp.data.loader import open_feed
+from segexp.data.sources import foreground_share
 from segexp.device import choose_precision, set_arithmetic
 from segexp.distributed import ALONE
 from segexp.experiment.build import build_augment, build_learner, build_model, build_source, read_data
@@ -68,10 +69,13 @@ def assemble(setting: Setting, *overrides: str) -> tuple[Learner, Trained]:
     precision, _ = choose_precision(cfg.trainer.precision, setting.device)
     set_arithmetic(precision, False)
     samples, _ = read_data(cfg, lambda text: None, checks=False)
-    model = build_model(cfg, samples).to(setting.device).to(memory_format=torch.channels_last)
-    learner = build_learner(cfg, model, precision, ALONE)
-    source = build_source(cfg, samples, model, precision, ALONE, lambda text: None)
-    augment = build_augment(cfg).to(setting.device)
+    model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground_share(samples))
+    model = model.to(setting.device).to(memory_format=torch.channels_last)
+    learner = build_learner(cfg.task.loss, cfg.trainer, model, precision, ALONE)
+    source = build_source(
+        cfg.data, cfg.task, cfg.trainer, cfg.seed, samples, model, precision, ALONE, lambda text: None
+    )
+    augment = build_augment(cfg.augment).to(setting.device)
     model.train()
     return learner, Trained(source, augment, cfg.task.normalization, setting.device, cfg.trainer.num_workers)
 

@@ -254,7 +254,9 @@ def preview_run(overrides: list[str], samples: int, config_dir: str | None = Non
     """The picture of `segexp preview` for the run that these overrides describe; nothing is trained or written."""
     cfg = composed(overrides, config_dir)
     train_samples, _ = read_data(cfg, print, checks=False)
-    return picture(build_augment(cfg), train_samples, cfg, samples, build_mix(cfg, torch.device("cpu")))
+    augment = build_augment(cfg.augment, cfg.allow_targets)
+    mix = build_mix(cfg.data, cfg.task, cfg.seed, torch.device("cpu"))
+    return picture(augment, cfg.task, cfg.seed, train_samples, samples, mix)
 
 
 if __name__ == "__main__":

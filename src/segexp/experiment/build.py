@@ -1,7 +1,10 @@
-"""From a checked configuration to the parts of a run: data, model, augmentation, learner."""
+"""From settings to the parts of a run: data, model, augmentation, learner.
+
+Each builder takes the sections of the settings that it needs.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from segexp.augment import Augmentation
 from segexp.check.preflight import check_folders
 from segexp.check.settings import check_command, choose_split, run_folders, wanted_of
 from segexp.config import RunConfig, build
-from segexp.config.folders import existing
+from segexp.config.folders import DataConfig, SyntheticConfig, existing
+from segexp.config.schema import LossConfig, TaskConfig, TrainerConfig
 from segexp.data import sources, splits
 from segexp.data.dataset import Sample
 from segexp.data.ranges_file import read_ranges
@@ -56,9 +60,9 @@ def read_data(
             f"task: {task.name}; no data given, so {count} images of "
             f"{synthetic.size}x{synthetic.size} are generated (data.root=DIR for your own)"
         )
-        wanted = recipe(cfg)
+        wanted = recipe(data, task, cfg.seed)
         if synthetic.online:  # a few that stand for all
-            first = stream_start(cfg)
+            first = stream_start(synthetic)
             samples = (
                 wanted.samples(range(first, first + LOOK)),
                 wanted.samples(range(synthetic.train, synthetic.train + synthetic.val)),
@@ -103,38 +107,37 @@ def check_data(cfg: RunConfig, split: splits.Split | None, say: Callable[[str], 
         say(f"see: {check_command(cfg)}")
 
 
-def recipe(cfg: RunConfig) -> Recipe:
-    """What is generated for the run."""
-    task, synthetic = cfg.task, cfg.data.synthetic
+def recipe(data: DataConfig, task: TaskConfig, seed: int) -> Recipe:
+    """What is generated for a run."""
+    synthetic = data.synthetic
     if task.name not in synthesis.TASKS:
         raise InputError(f"task {task.name}: only {', '.join(synthesis.TASKS)} can be generated; set data.root=DIR")
     if len(task.classes) > 1:
         raise InputError(f"task.classes={task.classes}: generated images have one class; set data.root=DIR")
     ranges = read_ranges(existing(synthetic.ranges), task.name) if synthetic.ranges else None
-    return Recipe(task.name, synthetic.size, cfg.seed, cfg.data.channels, task.normalization, ranges)
+    return Recipe(task.name, synthetic.size, seed, data.channels, task.normalization, ranges)
 
 
-def stream_start(cfg: RunConfig) -> int:
+def stream_start(synthetic: SyntheticConfig) -> int:
     """Number of the first fresh image: behind those that make up fixed sets."""
-    return cfg.data.synthetic.train + cfg.data.synthetic.val
+    return synthetic.train + synthetic.val
 
 
-def build_mix(cfg: RunConfig, device: torch.device) -> Mix | None:
+def build_mix(data: DataConfig, task: TaskConfig, seed: int, device: torch.device) -> Mix | None:
     """The generated images that crops are cut from, beside the training images or instead of them; None: no such."""
-    synthetic, own = cfg.data.synthetic, cfg.data.folders() is not None
+    synthetic, own = data.synthetic, data.folders() is not None
     if not (synthetic.fraction if own else synthetic.online):
         return None
-    wanted = recipe(cfg)
+    wanted = recipe(data, task, seed)
     share = float(synthetic.fraction or 0) if own else 1.0
     if synthetic.online:
-        epoch_crops = synthetic.train * max(1, round(synthetic.size**2 / min(cfg.task.crop, synthetic.size) ** 2))
-        return Mix(share, Stream(wanted, stream_start(cfg), synthetic.crops, device), epoch_crops)
-    return Mix(share, Pool(wanted.samples(range(synthetic.train)), cfg.seed))
+        epoch_crops = synthetic.train * max(1, round(synthetic.size**2 / min(task.crop, synthetic.size) ** 2))
+        return Mix(share, Stream(wanted, stream_start(synthetic), synthetic.crops, device), epoch_crops)
+    return Mix(share, Pool(wanted.samples(range(synthetic.train)), seed))
 
 
-def describe_mix(cfg: RunConfig, mix: Mix) -> str:
+def describe_mix(synthetic: SyntheticConfig, mix: Mix) -> str:
     """One line: what is generated, and how much of the training it is."""
-    synthetic = cfg.data.synthetic
     images = f"images of {synthetic.size}x{synthetic.size}"
     if isinstance(mix.images, Stream):
         kind = f"fresh {images}, {synthetic.crops} crops of each"
@@ -143,46 +146,55 @@ def describe_mix(cfg: RunConfig, mix: Mix) -> str:
     return f"generated: {100 * mix.share:g} % of the crops, from {kind}"
 
 
-def mix_facts(cfg: RunConfig) -> dict[str, Any]:
-    """What ``run.json`` and the model file say of it."""
-    synthetic = cfg.data.synthetic
+def mix_facts(data: DataConfig) -> dict[str, Any]:
+    """What ``run.json`` and the model file say of the generated images."""
+    synthetic = data.synthetic
     return {
-        "share": 1.0 if cfg.data.folders() is None else synthetic.fraction,
+        "share": 1.0 if data.folders() is None else synthetic.fraction,
         "online": synthetic.online,
         "crops": synthetic.crops if synthetic.online else None,
         "ranges": synthetic.ranges,
     }
 
 
-def build_augment(cfg: RunConfig) -> Augmentation:
-    """The operations that training batches go through."""
-    augment = build(cfg.augment, tuple(cfg.allow_targets))
+def build_augment(node: dict[str, Any], allowed: Sequence[str] = ()) -> Augmentation:
+    """The operations that training batches go through, from the settings ``augment``; `allowed`: ``allow_targets``."""
+    augment = build(node, tuple(allowed))
     if not isinstance(augment, Augmentation):
         raise InputError("augment: wanted _target_: segexp.augment.Augmentation, with operations listed under it")
     return augment
 
 
-def build_model(cfg: RunConfig, samples: list[Sample]) -> UNet:
-    """The network for the task's channels and classes, its head set to the data's share of foreground."""
-    model = build(cfg.model, tuple(cfg.allow_targets), in_channels=cfg.data.channels, classes=len(cfg.task.classes))
+def build_model(
+    node: dict[str, Any], channels: int, classes: int, foreground: Sequence[float], allowed: Sequence[str] = ()
+) -> UNet:
+    """The network from the settings ``model``.
+
+    Args:
+        node: the settings.
+        channels: of an image.
+        classes: the background not counted.
+        foreground: share of each class among the pixels of the data, which the head's bias is set to.
+        allowed: ``allow_targets``.
+    """
+    model = build(node, tuple(allowed), in_channels=channels, classes=classes)
     if type(model).__name__ not in checkpoint.MODELS:
         raise InputError(f"model: {type(model).__name__} is none of segexp.models, so its file could not be opened")
-    set_prior(model, sources.foreground_share(samples))
+    set_prior(model, foreground)
     return model
 
 
-def build_learner(cfg: RunConfig, model: UNet, precision: str, ranks: Ranks) -> Learner:
+def build_learner(loss: LossConfig, trainer: TrainerConfig, model: UNet, precision: str, ranks: Ranks) -> Learner:
     """The model with its loss and optimiser, compiled or spread over processes as asked."""
-    task, trainer = cfg.task, cfg.trainer
-    loss = SegmentationLoss(
-        task.loss.bce, task.loss.dice, task.loss.cldice, task.loss.cldice_iterations, lambda sums: total(ranks, sums)
+    criterion = SegmentationLoss(
+        loss.bce, loss.dice, loss.cldice, loss.cldice_iterations, lambda sums: total(ranks, sums)
     )
     forward: Callable[[torch.Tensor], torch.Tensor] = wrap(ranks, model)
     if trainer.compile != "none":
         forward = torch.compile(forward, mode=None if trainer.compile == "default" else trainer.compile)
     return Learner(
         model,
-        loss,
+        criterion,
         trainer.lr,
         trainer.weight_decay,
         precision,
@@ -194,7 +206,10 @@ def build_learner(cfg: RunConfig, model: UNet, precision: str, ranks: Ranks) -> 
 
 
 def build_source(
-    cfg: RunConfig,
+    data: DataConfig,
+    task: TaskConfig,
+    trainer: TrainerConfig,
+    seed: int,
     samples: list[Sample],
     model: UNet,
     precision: str,
@@ -203,13 +218,12 @@ def build_source(
     mix: Mix | None = None,
 ) -> CropBatches | DeviceBatches:
     """Training batches, from the memory that is nearest to the device and large enough."""
-    task, trainer = cfg.task, cfg.trainer
     device = next(model.parameters()).device
     size = crop_size(samples, task.crop, model.multiple)
     if trainer.batch_size == "auto":
-        most = max(1, CropPlan(samples, size, 1, task.foreground, cfg.seed, mix=mix).steps // 4)
+        most = max(1, CropPlan(samples, size, 1, task.foreground, seed, mix=mix).steps // 4)
         size = size_for_batch_norm(model, size, most, trainer.micro_batch)
-        batch_size = find_batch_size(model, (cfg.data.channels, size, size), precision, most) * ranks.world
+        batch_size = find_batch_size(model, (data.channels, size, size), precision, most) * ranks.world
     else:
         batch_size = int(trainer.batch_size)
     if batch_size % ranks.world:
@@ -222,14 +236,14 @@ def build_source(
             f"crops are {size}x{size}: a single one of {wanted}x{wanted} would leave one value to each batch norm at "
             "the coarsest scale (model.norm=group takes smaller ones)"
         )
-    plan = CropPlan(samples, size, batch_size, task.foreground, cfg.seed, ranks.rank, ranks.world, mix)
+    plan = CropPlan(samples, size, batch_size, task.foreground, seed, ranks.rank, ranks.world, mix)
     if mix:
-        say(describe_mix(cfg, mix))
+        say(describe_mix(data.synthetic, mix))
     say(f"epoch: {plan.steps} steps of {batch_size} crops of {size}x{size}")
     fresh = mix is not None and isinstance(mix.images, Stream)
-    if fresh and cfg.data.cache == "device":
+    if fresh and data.cache == "device":
         raise InputError("data.cache=device: fresh images cannot all be kept; leave data.cache at auto")
-    if cfg.data.cache == "device" or (cfg.data.cache == "auto" and not fresh and _fits_on(device, held(plan))):
+    if data.cache == "device" or (data.cache == "auto" and not fresh and _fits_on(device, held(plan))):
         say(f"all training images are kept on {device}")
         return DeviceBatches(plan, device)
     return CropBatches(plan)
@@ -254,20 +268,19 @@ def _fits_on(device: torch.device, samples: list[Sample]) -> bool:
     return pixel_memory(samples) < free / 3
 
 
-def build_schedule(cfg: RunConfig, epoch_steps: int, monitor: str | None = None) -> Schedule:
-    """What the loop does when; `monitor` in place of the task's."""
-    trainer = cfg.trainer
+def build_schedule(trainer: TrainerConfig, epoch_steps: int, monitor: str, seed: int) -> Schedule:
+    """What the loop does when; `monitor` is the score whose largest value marks the best model."""
     return Schedule(
         budget=Budget(trainer.steps, trainer.seconds(), trainer.epochs and trainer.epochs * epoch_steps),
         epoch_steps=epoch_steps,
         lr=trainer.lr,
         warmup=trainer.warmup,
-        monitor=monitor or cfg.task.monitor,
+        monitor=monitor,
         validate_every=None if trainer.validate_every == "auto" else int(trainer.validate_every),
         patience=trainer.patience,
         log_every=trainer.log_every,
         save_every=trainer.save_seconds(),
-        seed=cfg.seed,
+        seed=seed,
     )
 
 
@@ -278,12 +291,12 @@ def total_steps(steps: int | None, epochs: int | None, epoch_steps: int) -> int 
 
 
 def picture(
-    augment: Augmentation, train_samples: list[Sample], cfg: RunConfig, samples: int, mix: Mix | None = None
+    augment: Augmentation, task: TaskConfig, seed: int, samples: list[Sample], count: int, mix: Mix | None = None
 ) -> Picture:
-    """A few crops of the first epoch through the augmentation, operation by operation."""
-    size = crop_size(train_samples, cfg.task.crop)
-    batch = CropBatches(CropPlan(train_samples, size, samples, cfg.task.foreground, cfg.seed, mix=mix))[0, 0]
-    return preview(augment, batch, cfg.task.normalization, cfg.seed)
+    """`count` crops of the first epoch through the augmentation, operation by operation."""
+    size = crop_size(samples, task.crop)
+    batch = CropBatches(CropPlan(samples, size, count, task.foreground, seed, mix=mix))[0, 0]
+    return preview(augment, batch, task.normalization, seed)
 
 
 def rehearse(predictor: Predictor, samples: list[Sample]) -> float:

@@ -107,7 +107,7 @@ def run(
         log.begin(compared(cfg, training, overrides), list(axes))
         if resume:
             log.resume(state.epoch)
-        schedule = build_schedule(cfg, training.source.plan.steps, monitor)
+        schedule = build_schedule(cfg.trainer, training.source.plan.steps, monitor, cfg.seed)
         state = fit(
             training.learner,
             training,
@@ -153,26 +153,27 @@ def assemble(
             f"warning: no validation mask holds any foreground, so {task.monitor} is not defined: the best model is "
             "chosen by specificity, the share of the background left alone (docs/evaluation.md)"
         )
-    mix = build_mix(cfg, device)
+    mix = build_mix(cfg.data, task, cfg.seed, device)
     torch.manual_seed(cfg.seed)
-    model = build_model(cfg, train_samples)
+    foreground = foreground_share(train_samples)
+    model = build_model(cfg.model, cfg.data.channels, len(task.classes), foreground, cfg.allow_targets)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     log.say(f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})")
     log.say(f"model: {model.title}, {weights:.2f} million weights")
     if ranks.world > 1:
         log.say(f"processes: {ranks.world}, each with its share of every batch")
-    source = build_source(cfg, train_samples, model, precision, ranks, log.say, mix)
-    learner = build_learner(cfg, model, precision, ranks)
+    source = build_source(cfg.data, task, trainer, cfg.seed, train_samples, model, precision, ranks, log.say, mix)
+    learner = build_learner(task.loss, trainer, model, precision, ranks)
     threshold = task.scoring().threshold or 0.5
     predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
-    augment = build_augment(cfg)
+    augment = build_augment(cfg.augment, cfg.allow_targets)
     if ranks.first and not resume:
-        image = picture(augment, train_samples, cfg, 4, mix)
+        image = picture(augment, task, cfg.seed, train_samples, 4, mix)
         log.image("augmentation", image, 0)
     facts = describe(cfg, folder, predictor, train_samples, val_samples, overrides)
     if mix:
-        facts["data"]["generated"] = mix_facts(cfg)
+        facts["data"]["generated"] = mix_facts(cfg.data)
     if ranks.first:
         put("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     model_facts: dict[str, Any] = (
