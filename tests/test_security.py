@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 
 import segexp
 from segexp import checkpoint, config
-from segexp.check.dataset import Wanted, check
+from segexp.check.dataset import CheckSettings, check
 from segexp.check.page import render
 from segexp.check.scan import find_folders
 from segexp.config import conf_dir, load_augment
@@ -463,7 +463,7 @@ def test_a_name_is_text_on_a_page_and_in_a_terminal(tmp_path, monkeypatch, capsy
         (folder / "val" / kind / f"{name}{suffix}").write_bytes(path.read_bytes())  # leakage: shown with a picture
     (folder / "train" / "img" / f"{name}.png").write_bytes(b"")
     np.save(folder / "train" / "mask" / f"{name}.npy", np.ones((3, 3), bool))
-    report, entries = check("data", find_folders(folder), Wanted())
+    report, entries = check("data", find_folders(folder), CheckSettings())
     page = render(report, entries, Reading())
     assert not re.search(r"<(script|svg|iframe|object|base|form)\b", page)
     tags = Tags(page)

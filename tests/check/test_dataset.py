@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from segexp.check.dataset import Wanted, check
+from segexp.check.dataset import CheckSettings, check
 from segexp.check.report import as_json
 from segexp.check.scan import find_folders
 from segexp.check.settings import dataset
@@ -47,7 +47,7 @@ def data(tmp_path):
 
 
 def run(folder, classes=("a",), **reading):
-    wanted = Wanted(Reading(classes=len(classes), **reading), classes)
+    wanted = CheckSettings(Reading(classes=len(classes), **reading), classes)
     report, _ = check(str(folder), find_folders(folder), wanted)
     return report
 
@@ -253,8 +253,8 @@ def test_the_report_is_plain_json_with_stable_keys(data):
 
 def test_threads_and_progress_do_not_change_the_result(data):
     ticks = []
-    one, _ = check("d", find_folders(data), Wanted(), workers=1, tick=lambda *at: ticks.append(at))
-    many, _ = check("d", find_folders(data), Wanted(), workers=8)
+    one, _ = check("d", find_folders(data), CheckSettings(), workers=1, tick=lambda *at: ticks.append(at))
+    many, _ = check("d", find_folders(data), CheckSettings(), workers=8)
     assert as_json(one) | {"seconds": 0} == as_json(many) | {"seconds": 0}
     assert ticks == [(n, 8) for n in range(1, 9)]
 
@@ -331,16 +331,16 @@ def test_a_folder_that_is_divided_is_looked_at_as_it_will_be(data):
     (data / "val").rmdir()
     write(data, "train", "copy", *scene(7))
     root, splits, held, wanted = dataset(str(data), ["data.val_fraction=0.3", "seed=4"])
-    report, _ = check(root, splits, wanted, held=held)
+    report, _ = check(root, splits, wanted, val_names=held)
     assert sum(split.images for split in report.splits.values()) == 9
     assert report.splits["val"].images == len(held) == 3
     both = {"cell_7", "copy"}
     assert ("leakage" in kinds(report)) == (len(both & set(held)) == 1)
     held = ("copy", "cell_0")
-    assert "leakage" in kinds(check(root, splits, wanted, held=held)[0])
+    assert "leakage" in kinds(check(root, splits, wanted, val_names=held)[0])
     np.save(data / "train" / "mask" / "copy.npy", np.zeros((96, 96), bool))
     np.save(data / "train" / "mask" / "cell_0.npy", np.zeros((96, 96), bool))
-    report = check(root, splits, wanted, held=held)[0]
+    report = check(root, splits, wanted, val_names=held)[0]
     assert report.ok
     assert "empty-validation" in kinds(report)
 
@@ -384,13 +384,13 @@ def test_a_shared_frame_is_no_copy_and_copies_in_it_are_found(tmp_path):
 
     for number, picture in enumerate(pictures):
         put("train" if number < 10 else "val", f"eye_{number}", picture)
-    report, _ = check("d", find_folders(tmp_path), Wanted())
+    report, _ = check("d", find_folders(tmp_path), CheckSettings())
     assert not {"leakage", "near-duplicate"} & {warning.kind for warning in report.warnings}
     put("val", "mirrored", np.ascontiguousarray(pictures[0][:, ::-1]))
     put("val", "turned", np.rot90(pictures[1]).copy())
     put("val", "bright", np.clip(pictures[2] * 1.2, 0, 255).astype(np.uint8))
     put("val", "small", cv2.resize(pictures[3], (128, 128), interpolation=cv2.INTER_AREA))
-    report, _ = check("d", find_folders(tmp_path), Wanted())
+    report, _ = check("d", find_folders(tmp_path), CheckSettings())
     (leak,) = [warning for warning in report.warnings if warning.kind == "leakage"]
     assert {Path(file.file).stem for file in leak.files} == {"mirrored", "turned", "bright", "small"}
     assert {Path(other).stem for file in leak.files for other in file.others} == {"eye_0", "eye_1", "eye_2", "eye_3"}
@@ -399,11 +399,11 @@ def test_a_shared_frame_is_no_copy_and_copies_in_it_are_found(tmp_path):
 def test_a_typed_folder_without_validation_images_is_what_a_training_says_it_is(data):
     shutil.rmtree(data / "val")
     root, splits, held, wanted = dataset(str(data), [])
-    (fault,) = check(root, splits, wanted, held=held)[0].faults
+    (fault,) = check(root, splits, wanted, val_names=held)[0].faults
     assert fault.file.endswith("img")
     assert "data.val_fraction=0.2" in fault.message
     root, splits, held, wanted = dataset(str(data), ["data.val_fraction=0.3"])
-    assert check(root, splits, wanted, held=held)[0].ok
-    report, _ = check("d", find_folders(data / "train"), Wanted())
+    assert check(root, splits, wanted, val_names=held)[0].ok
+    report, _ = check("d", find_folders(data / "train"), CheckSettings())
     assert report.ok
     assert "data.val_fraction=0.2" in report.notes[0]

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 
-from segexp.check.dataset import Wanted, check
+from segexp.check.dataset import CheckSettings, check
 from segexp.check.page import render
 from segexp.check.scan import find_folders
 from segexp.data.reading import Reading
@@ -33,7 +33,7 @@ class Tags(HTMLParser):
 
 
 def page(folder):
-    report, entries = check("data", find_folders(folder), Wanted())
+    report, entries = check("data", find_folders(folder), CheckSettings())
     return render(report, entries, Reading())
 
 
@@ -85,7 +85,7 @@ def test_headings_table_and_language_serve_a_screen_reader(data):
 
 
 def test_a_file_that_changed_in_between_is_said(data):
-    report, entries = check("data", find_folders(data), Wanted())
+    report, entries = check("data", find_folders(data), CheckSettings())
     (data / "train" / "img" / "cell_0.tif").unlink()
     assert "cannot be read any more" in render(report, entries, Reading())
 

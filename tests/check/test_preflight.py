@@ -7,7 +7,7 @@ import pytest
 
 from segexp.check import preflight
 from segexp.check.cache import cache_folder, recall, remember
-from segexp.check.dataset import Wanted
+from segexp.check.dataset import CheckSettings
 from segexp.check.scan import find_folders
 from segexp.data.reading import Reading
 from segexp.errors import InputError
@@ -26,18 +26,18 @@ def memory(tmp_path_factory, monkeypatch):
 def scans(monkeypatch):
     """Counts how often files are read."""
     counted = []
-    keep = preflight.check_found
+    keep = preflight.check_files
 
     def counting(*arguments, **named):
         counted.append(1)
         return keep(*arguments, **named)
 
-    monkeypatch.setattr(preflight, "check_found", counting)
+    monkeypatch.setattr(preflight, "check_files", counting)
     return counted
 
 
 def check(folder, wanted=None):
-    return preflight.check_folders(find_folders(folder), wanted or Wanted())
+    return preflight.check_folders(find_folders(folder), wanted or CheckSettings())
 
 
 def test_a_second_start_reads_nothing_and_says_the_same(data, memory, scans):
@@ -54,7 +54,7 @@ def test_a_second_start_reads_nothing_and_says_the_same(data, memory, scans):
 @pytest.mark.parametrize("change", ["touch", "add", "replace", "settings", "forget", "garbage", "foreign"])
 def test_a_change_is_noticed(data, memory, scans, change):
     check(data)
-    mask, wanted = data / "train" / "mask" / "cell_0.npy", Wanted()
+    mask, wanted = data / "train" / "mask" / "cell_0.npy", CheckSettings()
     (kept,) = memory.glob("*.json")
     if change == "touch":
         os.utime(mask, (1, 1))
@@ -64,7 +64,7 @@ def test_a_change_is_noticed(data, memory, scans, change):
     elif change == "replace":
         np.save(mask, scene(0)[1].astype(np.int64))
     elif change == "settings":
-        wanted = Wanted(Reading(channels=3))
+        wanted = CheckSettings(Reading(channels=3))
     elif change == "forget":
         kept.unlink()
     elif change == "garbage":

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segexp.check.dataset import Wanted
+from segexp.check.dataset import CheckSettings
 from segexp.check.preflight import check_folders
 from segexp.check.scan import find_folders
 from segexp.errors import InputError, printable
@@ -43,8 +43,8 @@ def test_count():
 
 def test_the_sound_one_is_sound(folder, monkeypatch, capsys):
     assert run(monkeypatch, "check", folder) == 0, capsys.readouterr()
-    assert check_folders(find_folders(folder), Wanted()) == [
-        line for line in check_folders(find_folders(folder), Wanted()) if "few" in line or "only" in line
+    assert check_folders(find_folders(folder), CheckSettings()) == [
+        line for line in check_folders(find_folders(folder), CheckSettings()) if "few" in line or "only" in line
     ]
 
 
@@ -75,7 +75,7 @@ def test_the_same_in_words_and_before_a_training(folder, monkeypatch, capfd, nam
     assert "\x1b" not in out
     assert snapshot(folder) == before
     with pytest.raises(InputError) as error:  # what a training would say
-        check_folders(find_folders(folder), Wanted())
+        check_folders(find_folders(folder), CheckSettings())
     assert "1 fault in the data; nothing was trained" in str(error.value)
     assert printable(file) in str(error.value)
 

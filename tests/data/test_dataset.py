@@ -290,7 +290,7 @@ def test_names_that_differ_by_one_rule_are_paired_and_the_rule_is_said(tmp_path)
     rename_masks(mask, "{}_cp_masks")
     cv2.imwrite(str(mask / "0_outlines.png"), np.zeros((20, 30), np.uint8))
     said = []
-    samples = read_folder(img, mask, say=said.append)
+    samples = read_folder(img, mask, log=said.append)
     for sample in samples:
         np.testing.assert_array_equal(sample.labels, expected[sample.source.image.stem])
     assert len(said) == 1

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from numpy.typing import NDArray
 
 from segexp.check.near_duplicates import near_duplicates
-from segexp.check.report import Report
+from segexp.check.report import CheckReport
 from segexp.check.rules import find_warnings, split_faults, suggest, summarize
-from segexp.check.scan import Entry, Folders, Found, Progress, find_sources, read_planes, scan
+from segexp.check.scan import DataFiles, Entry, Folders, Progress, find_sources, read_planes, scan
 from segexp.data.reading import Reading
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a training would make of the files.
+class CheckSettings:
+    """The settings of a training that decide how its files are read.
 
     Attributes:
         reading: how files are read.
@@ -31,41 +31,41 @@ class Wanted:
 def check(
     root: str,
     splits: Mapping[str, Folders],
-    wanted: Wanted,
+    settings: CheckSettings,
     workers: int | None = None,
     tick: Progress | None = None,
-    held: Collection[str] = (),
-) -> tuple[Report, Sequence[Entry]]:
+    val_names: Collection[str] = (),
+) -> tuple[CheckReport, Sequence[Entry]]:
     """Everything about a data set: the report, and the facts of each file that it rests on.
 
     Args:
         root: what the report is about, in words.
         splits: the folders to look at, by name.
-        wanted: what a training would make of the files.
+        settings: how a training reads the files.
         workers: threads; default: one for each core.
-        tick: told about progress.
-        held: stems of the images in ``train`` that are held back for validation.
+        tick: called with the number of images read and the number of all.
+        val_names: stems of the images in ``train`` that are used for validation.
     """
-    return check_found(root, find_sources(splits, wanted.reading, held), wanted, workers, tick)
+    return check_files(root, find_sources(splits, settings.reading, val_names), settings, workers, tick)
 
 
-def check_found(
-    root: str, found: Found, wanted: Wanted, workers: int | None = None, tick: Progress | None = None
-) -> tuple[Report, Sequence[Entry]]:
+def check_files(
+    root: str, files: DataFiles, settings: CheckSettings, workers: int | None = None, tick: Progress | None = None
+) -> tuple[CheckReport, Sequence[Entry]]:
     """`check` of files that were found before."""
     started = time.monotonic()
-    entries, broken = scan(found.sources, wanted.reading, workers, tick)
-    tables = {name: summarize([entry for entry in entries if entry.split == name]) for name in found.places}
-    broken += split_faults(tables, found.places)
-    alike = near_duplicates(entries, lambda entry: _grey(entry, wanted.reading))
-    report = Report(
+    entries, broken = scan(files.sources, settings.reading, workers, tick)
+    tables = {name: summarize([entry for entry in entries if entry.split == name]) for name in files.places}
+    broken += split_faults(tables, files.places)
+    alike = near_duplicates(entries, lambda entry: _grey(entry, settings.reading))
+    report = CheckReport(
         root=root,
         splits=tables,
-        faults=(*found.faults, *broken),
-        warnings=tuple(find_warnings(entries, tables, alike, wanted.classes, wanted.reading)),
-        suggestions=tuple(suggest(tables, wanted.crop)),
+        faults=(*files.faults, *broken),
+        warnings=tuple(find_warnings(entries, tables, alike, settings.classes, settings.reading)),
+        suggestions=tuple(suggest(tables, settings.crop)),
         seconds=round(time.monotonic() - started, 3),
-        notes=tuple(found.notes),
+        notes=tuple(files.notes),
     )
     return report, entries
 

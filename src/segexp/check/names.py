@@ -12,12 +12,12 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?"
 def name_faults(paths: Iterable[Path]) -> list[Fault]:
     """Names that Windows reserves, and names that differ only in case: one of the two files would be lost there."""
     faults = []
-    seen: dict[str, Path] = {}
+    first: dict[str, Path] = {}
     for path in paths:
         if _RESERVED.fullmatch(path.name):
             message = f"Windows keeps the name {path.stem} for itself; wanted another name for the image and its mask"
             faults.append(Fault("name", str(path), message))
-        other = seen.setdefault(path.stem.casefold(), path)
+        other = first.setdefault(path.stem.casefold(), path)
         if other is not path:
             message = f"differs from {other.name} only in upper and lower case; wanted a name of its own"
             faults.append(Fault("name", str(path), message))

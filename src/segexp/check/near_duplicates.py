@@ -74,8 +74,8 @@ def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
     vectors = np.stack([f.descriptor for f in facts if f is not None])
     digests = np.unique([f.digest for f in facts if f is not None], return_inverse=True)[1]
     splits = np.array([entries[i].split == "val" for i in chosen])
-    found = _candidates(vectors, digests, splits)
-    found.sort(key=lambda pair: -pair.likeness)
+    candidates = _candidates(vectors, digests, splits)
+    candidates.sort(key=lambda pair: -pair.likeness)
     fine: dict[int, NDArray] = {}
 
     def detail(position: int) -> NDArray:
@@ -94,7 +94,7 @@ def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
         return np.mean([unit_detail(detail(i)) for i in others], axis=0).reshape(_FINE, _FINE)
 
     confirmed = []
-    for pair in found[:_LOOKED_AT]:
+    for pair in candidates[:_LOOKED_AT]:
         first = unit_detail(detail(pair.first))
         second = unit_detail(turned(detail(pair.second), pair.turn))
         likeness = float(first @ second)
@@ -109,8 +109,8 @@ def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
 
 def _without(detail: NDArray, common: NDArray) -> NDArray:
     """What is left of a picture's detail (N,) beside the columns of `common` (N, 2), as a vector of norm 1."""
-    rest = detail - common @ (np.linalg.pinv(common) @ detail)
-    return rest / max(float(np.linalg.norm(rest)), 1e-12)
+    residual = detail - common @ (np.linalg.pinv(common) @ detail)
+    return residual / max(float(np.linalg.norm(residual)), 1e-12)
 
 
 def turned(small: NDArray, turn: int) -> NDArray[np.float32]:
@@ -121,25 +121,25 @@ def turned(small: NDArray, turn: int) -> NDArray[np.float32]:
 
 def _candidates(vectors: NDArray, digests: NDArray, validation: NDArray) -> list[Alike]:
     """Pairs (i, j, turn) of alike descriptors with unlike digests: i < j as they are, i in training where turned."""
-    found: list[Alike] = []
+    pairs: list[Alike] = []
     pictures = vectors.reshape(-1, DESCRIPTOR, DESCRIPTOR)
     training = np.flatnonzero(~validation)
     others = np.flatnonzero(validation)
     for start in range(0, len(vectors), _ROWS):
-        if len(found) > _CANDIDATES:
+        if len(pairs) > _CANDIDATES:
             break
         likeness = vectors[start : start + _ROWS] @ vectors[start:].T
         for row, column in zip(*np.nonzero(np.triu(likeness >= ALIKE, 1)), strict=True):
             if digests[start + row] != digests[start + column]:
-                found.append(Alike(start + int(row), start + int(column), 0, float(likeness[row, column])))
+                pairs.append(Alike(start + int(row), start + int(column), 0, float(likeness[row, column])))
     for turn in range(1, _ORIENTATIONS) if len(training) and len(others) else ():
         again = np.stack([turned(pictures[i], turn).ravel() for i in others])
         for start in range(0, len(training), _ROWS):
             likeness = vectors[training[start : start + _ROWS]] @ again.T
             for row, column in zip(*np.nonzero(likeness >= ALIKE), strict=True):
                 first, second = int(training[start + row]), int(others[column])
-                found.append(Alike(first, second, turn, float(likeness[row, column])))
+                pairs.append(Alike(first, second, turn, float(likeness[row, column])))
     best: dict[tuple[int, int], Alike] = {}
-    for pair in sorted(found, key=lambda pair: pair.likeness):
+    for pair in sorted(pairs, key=lambda pair: pair.likeness):
         best[pair.first, pair.second] = pair
     return list(best.values())

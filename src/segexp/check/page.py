@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segexp.check.report import Finding, Report
+from segexp.check.report import CheckReport, Finding
 from segexp.check.scan import Entry, read_labels, read_planes
-from segexp.check.text import grouped, headers, listed, mentioned, rows, verdict
+from segexp.check.text import grouped, headers, listed, mentioned, rows, summary_line
 from segexp.data.reading import Reading
 from segexp.errors import InputError, printable
 from segexp.io.channels import to_channels
@@ -33,7 +33,7 @@ class Thumbnail:
     alt: str
 
 
-def render(report: Report, entries: Sequence[Entry], reading: Reading) -> str:
+def render(report: CheckReport, entries: Sequence[Entry], reading: Reading) -> str:
     """The page as text: reads again the few images that it shows."""
     from jinja2 import Environment, FileSystemLoader
 
@@ -42,7 +42,7 @@ def render(report: Report, entries: Sequence[Entry], reading: Reading) -> str:
     by_file = {name: e for e in entries for name in (e.source.image_name, e.source.mask_name)}
     return environment.get_template("page.html").render(
         report=report,
-        verdict=verdict(report),
+        summary_line=summary_line(report),
         headers=headers(report.splits),
         table=rows(report.splits) if any(split.images or split.masks for split in report.splits.values()) else [],
         groups=[(title, *listed(group)) for title, group in grouped(report.faults)],
@@ -52,13 +52,13 @@ def render(report: Report, entries: Sequence[Entry], reading: Reading) -> str:
 
 
 def _warning_pictures(warning: Finding, by_file: dict[str, Entry], reading: Reading) -> list[Thumbnail]:
-    found: list[Thumbnail] = []
+    pictures: list[Thumbnail] = []
     for mention in warning.files:
         for file in (mention.file, *mention.others[:1]):
-            if file in by_file and len(found) < _A_WARNING:
+            if file in by_file and len(pictures) < _A_WARNING:
                 note = f" ({mention.note})" if mention.note and file == mention.file else ""
-                found.append(_thumbnail(by_file[file], f"{_short(file)}{note}", reading))
-    return found
+                pictures.append(_thumbnail(by_file[file], f"{_short(file)}{note}", reading))
+    return pictures
 
 
 def _short(file: str) -> str:
@@ -81,8 +81,8 @@ def _thumbnail(entry: Entry, caption: str, reading: Reading) -> Thumbnail:
         mask = None if entry.mask is None else read_labels(entry.source, reading)[0]
     except (InputError, OSError):  # changed since it was checked
         return Thumbnail("", 0, 0, f"{caption}: cannot be read any more", "")
-    shown = np.moveaxis(planes[:3] if len(planes) in (3, 4) else planes[:1], 0, 2)
-    pixels = np.moveaxis(to_channels(shown, 3, entry.source.image), 0, 2).astype(np.float32)
+    visible = np.moveaxis(planes[:3] if len(planes) in (3, 4) else planes[:1], 0, 2)
+    pixels = np.moveaxis(to_channels(visible, 3, entry.source.image), 0, 2).astype(np.float32)
     scale = min(1.0, _SIDE / max(pixels.shape[:2]))
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)

@@ -1,50 +1,53 @@
-"""The check before a training: the same as `segexp check`, remembered while nothing changes."""
+"""The check before training: the same as `segexp check`, cached while the files do not change."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from segexp.check.cache import cache_folder, fingerprint, recall, remember
-from segexp.check.dataset import Wanted, check_found
+from segexp.check.dataset import CheckSettings, check_files
 from segexp.check.scan import Folders, find_sources
 from segexp.errors import InputError
 
 SHOWN = 5
-"""Warnings told before a training; ``segexp check`` tells all."""
+"""Warnings printed before training; ``segexp check`` prints all."""
 
 
 def check_folders(
     splits: Mapping[str, Folders],
-    wanted: Wanted,
-    held: Collection[str] = (),
-    say: Callable[[str], None] = lambda line: None,
+    settings: CheckSettings,
+    val_names: Collection[str] = (),
+    log: Callable[[str], None] = lambda line: None,
     workers: int | None = None,
     memory: Path | None = None,
 ) -> list[str]:
-    """What is odd in the files, in lines; one `InputError` lists all that is wrong with them.
+    """Check the files of a data set; return one line for each warning.
 
     Args:
         splits: the folders, by name.
-        wanted: what the training makes of the files.
-        held: stems of the images in ``train`` that are held back for validation.
-        say: told how files were paired and what was passed over, and before files are read.
+        settings: how the training reads the files.
+        val_names: stems of the images in ``train`` that are used for validation.
+        log: called with how files were paired, which were passed over, and before files are read.
         workers: threads; default: one for each core.
-        memory: folder of earlier results; default: the user's cache.
+        memory: folder of cached results; default: the user's cache.
+
+    Raises:
+        InputError: with one line for each faulty file.
     """
     memory = memory or cache_folder()
-    found = find_sources(splits, wanted.reading, held)
-    for note in found.notes:
-        say(note)
+    data_files = find_sources(splits, settings.reading, val_names)
+    for note in data_files.notes:
+        log(note)
     key = None
-    if not found.faults:
+    if not data_files.faults:
         try:
-            key = fingerprint(found.sources, repr(wanted))
+            key = fingerprint(data_files.sources, repr(settings))
         except OSError:  # a file went away just now: the scan says which
             key = None
         known = recall(memory, key) if key else None
         if known is not None:
             return known
-    say(f"checking {len(found.sources)} images and their masks (again only when a file changes)")
-    report, _ = check_found("data", found, wanted, workers)
+    log(f"checking {len(data_files.sources)} images and their masks (again only when a file changes)")
+    report, _ = check_files("data", data_files, settings, workers)
     if not report.ok:
         count = len(report.faults)
         listed = [f"  {fault.file}: {fault.message}" for fault in report.faults]
@@ -55,7 +58,7 @@ def check_folders(
         lines.append(f"warning: {warning.message}{first}; {warning.advice}")
     more = len(report.warnings) - SHOWN
     if more > 0:
-        lines.append(f"warning: {more} more kind{'s' if more > 1 else ''} of oddity")
+        lines.append(f"warning: {more} more warning{'s' if more > 1 else ''}; run `segexp check DIR` to see all")
     if key:
         remember(memory, key, lines)
     return lines

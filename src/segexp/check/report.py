@@ -75,7 +75,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitSummary:
     """What the readable files of one split hold; lengths are in pixels, shares from 0 to 1.
 
     Attributes:
@@ -118,7 +118,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """All that a check found.
 
     Attributes:
@@ -129,7 +129,7 @@ class Report:
     """
 
     root: str
-    splits: dict[str, Split]
+    splits: dict[str, SplitSummary]
     faults: tuple[Fault, ...] = ()
     warnings: tuple[Finding, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
@@ -142,6 +142,6 @@ class Report:
         return not self.faults
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: CheckReport) -> dict[str, Any]:
     """The report as values that `json` takes: ``format`` and ``ok``, then the fields of `Report`."""
     return {"format": FORMAT, "ok": report.ok} | dataclasses.asdict(report)

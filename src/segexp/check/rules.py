@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from segexp.check.near_duplicates import Alike, equal_images, equal_masks
-from segexp.check.report import Fault, Finding, Mention, Split, Spread, Suggestion
+from segexp.check.report import Fault, Finding, Mention, SplitSummary, Spread, Suggestion
 from segexp.check.scan import Entry
 from segexp.data.reading import Reading
 
@@ -29,7 +29,7 @@ FEW = 5
 """Training images fewer than this are few."""
 
 
-def summarize(entries: Sequence[Entry]) -> Split:
+def summarize(entries: Sequence[Entry]) -> SplitSummary:
     """The table of one split."""
     images = [entry.image for entry in entries if entry.image is not None]
     masks = [entry.mask for entry in entries if entry.mask is not None]
@@ -41,7 +41,7 @@ def summarize(entries: Sequence[Entry]) -> Split:
     if images:
         middle = np.median(quantiles[:, 1:4], axis=0)
         intensity = (quantiles[:, 0].min(), *middle, quantiles[:, 4].max())
-    return Split(
+    return SplitSummary(
         images=len(images),
         masks=len(masks),
         sizes=dict(sizes.most_common()),
@@ -62,7 +62,7 @@ def summarize(entries: Sequence[Entry]) -> Split:
     )
 
 
-def split_faults(splits: dict[str, Split], folders: Mapping[str, str]) -> list[Fault]:
+def split_faults(splits: dict[str, SplitSummary], folders: Mapping[str, str]) -> list[Fault]:
     """Splits from which nothing can be learnt; one that only judges may be without foreground."""
     return [
         Fault("split", folders[name], "every mask is empty, there is nothing to learn; wanted some foreground")
@@ -72,7 +72,11 @@ def split_faults(splits: dict[str, Split], folders: Mapping[str, str]) -> list[F
 
 
 def find_warnings(
-    entries: Sequence[Entry], splits: dict[str, Split], alike: Sequence[Alike], classes: Sequence[str], reading: Reading
+    entries: Sequence[Entry],
+    splits: dict[str, SplitSummary],
+    alike: Sequence[Alike],
+    classes: Sequence[str],
+    reading: Reading,
 ) -> list[Finding]:
     """All that is odd, the gravest first."""
     channels, rescaled = reading.channels, reading.pixel_size is not None
@@ -88,40 +92,40 @@ def find_warnings(
     ]
 
 
-def suggest(splits: dict[str, Split], crop: int) -> list[Suggestion]:
+def suggest(splits: dict[str, SplitSummary], crop: int) -> list[Suggestion]:
     """Settings that suit the data; `crop` is the side of the crops as it stands."""
-    found: list[Suggestion] = []
+    suggestions: list[Suggestion] = []
     main = splits.get("train") or next(iter(splits.values()), None)
     if main is None or main.diameter is None or main.width is None or main.length is None:
-        return found
+        return suggestions
     width, length = main.width.median, main.length.median
     if length > LONG:
         reason = f"the objects are long and thin: {width:.2g} pixels wide, {length:.0f} times as long"
-        found.append(Suggestion("task=cytoskeleton", reason))
+        suggestions.append(Suggestion("task=cytoskeleton", reason))
     elif length < COMPACT:
         reason = f"the objects are compact: {width:.2g} pixels wide, {length:.2g} times as long"
-        found.append(Suggestion("task=vesicle", reason))
+        suggestions.append(Suggestion("task=vesicle", reason))
     share = sum(main.class_shares)
     if 0 < share < RARE:
         reason = f"only {_percent(share)} of the pixels are foreground; more crops are then placed on it"
-        found.append(Suggestion("task.foreground=0.8", reason))
+        suggestions.append(Suggestion("task.foreground=0.8", reason))
     smallest = 0 if not main.sizes else min(min(map(int, size.split("x"))) for size in main.sizes)
     large = main.diameter.high if length < COMPACT else 16 * width
-    wanted = int(min(2 * large, 1024, smallest) // 32 * 32)
-    if large > crop / 2 and wanted > crop:
+    crop_size = int(min(2 * large, 1024, smallest) // 32 * 32)
+    if large > crop / 2 and crop_size > crop:
         reason = f"objects reach {large:.0f} pixels; a crop should hold the whole of one"
-        found.append(Suggestion(f"task.crop={wanted}", reason))
-    return found
+        suggestions.append(Suggestion(f"task.crop={crop_size}", reason))
+    return suggestions
 
 
 def _leakage(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
     copied: dict[str, Mention] = {}
     for group in equal_images(entries):
-        seen = tuple(entries[i].source.image_name for i in group if entries[i].split == "train")
+        in_train = tuple(entries[i].source.image_name for i in group if entries[i].split == "train")
         for i in group:
-            if seen and entries[i].split == "val":
+            if in_train and entries[i].split == "val":
                 name = entries[i].source.image_name
-                copied[name] = Mention(name, "equal pixels", seen)
+                copied[name] = Mention(name, "equal pixels", in_train)
     for pair in alike:
         first, second = sorted((entries[pair.first], entries[pair.second]), key=lambda entry: entry.split)
         if (first.split, second.split) == ("train", "val"):
@@ -141,28 +145,28 @@ def _copies(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
     def mention(paths: Sequence[str], note: str) -> Mention:
         return Mention(paths[0], note, tuple(paths[1:]))
 
-    found = []
+    findings = []
     groups = [group for group in equal_images(entries) if together(group)]
     if groups:
         files = tuple(mention([entries[i].source.image_name for i in group], "equal pixels") for group in groups)
         message = f"{_count(len(groups), 'image')} saved more than once, with equal pixels"
-        found.append(Finding("duplicate", message, "keep one of each, or it counts twice", files))
+        findings.append(Finding("duplicate", message, "keep one of each, or it counts twice", files))
     near = [pair for pair in alike if together((pair.first, pair.second))]
     if near:
         paths = [(entries[pair.first].source.image_name, entries[pair.second].source.image_name) for pair in near]
         files = tuple(mention(two, f"{_percent(p.likeness)} alike") for two, p in zip(paths, near, strict=True))
         message = f"{_count(len(near), 'pair')} of images nearly the same"
-        found.append(Finding("near-duplicate", message, "frames of one scene belong in one split", files))
+        findings.append(Finding("near-duplicate", message, "frames of one scene belong in one split", files))
     groups = equal_masks(entries)
     if groups:
         files = tuple(mention([entries[i].source.mask_name for i in group], "equal masks") for group in groups)
         message = f"{_count(len(groups), 'mask')} shared by images that differ"
-        found.append(Finding("same-mask", message, "look whether a mask was saved under the wrong name", files))
-    return found
+        findings.append(Finding("same-mask", message, "look whether a mask was saved under the wrong name", files))
+    return findings
 
 
-def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence[str]) -> list[Finding]:
-    found = []
+def _masks(entries: Sequence[Entry], splits: dict[str, SplitSummary], classes: Sequence[str]) -> list[Finding]:
+    findings = []
     empty = [
         Mention(e.source.mask_name, "empty") for e in entries if e.mask is not None and not any(e.mask.class_pixels[1:])
     ]
@@ -170,14 +174,14 @@ def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence
     if empty and len(empty) < masks:
         message = f"{_count(len(empty), 'mask')} of {masks} without any foreground"
         advice = "fine where there is nothing to see; else annotate them"
-        found.append(Finding("empty-mask", message, advice, tuple(empty)))
+        findings.append(Finding("empty-mask", message, advice, tuple(empty)))
     val = splits.get("val")
     if val is not None and val.masks and val.empty_masks == val.masks:
         message = (
             f"every validation mask is empty ({_count(val.masks, 'mask')}): no score tells how well objects are found"
         )
         advice = "hold back images with foreground: another data.fold, seed or data.split, or data.group"
-        found.append(Finding("empty-validation", message, advice))
+        findings.append(Finding("empty-validation", message, advice))
     full = [
         Mention(e.source.mask_name, f"{_percent(e.mask.foreground)} foreground")
         for e in entries
@@ -186,13 +190,13 @@ def _masks(entries: Sequence[Entry], splits: dict[str, Split], classes: Sequence
     if full:
         message = f"{_count(len(full), 'mask')} with more than {_percent(DOMINANT)} foreground"
         advice = "look whether foreground and background are swapped"
-        found.append(Finding("inverted-mask", message, advice, tuple(full)))
+        findings.append(Finding("inverted-mask", message, advice, tuple(full)))
     for name, split in splits.items():
         for label, share in enumerate(split.class_shares, 1):
             if share == 0 and len(classes) > 1 and split.masks:
                 message = f"no pixel of class {label} ({classes[label - 1]}) in {name}"
-                found.append(Finding("missing-class", message, "it can be neither learnt nor scored there"))
-    return found
+                findings.append(Finding("missing-class", message, "it can be neither learnt nor scored there"))
+    return findings
 
 
 def _turned(entries: Sequence[Entry]) -> list[Finding]:
@@ -231,12 +235,12 @@ def _intensities(entries: Sequence[Entry]) -> list[Finding]:
             "they were probably turned into 8 bits before: use the originals if there are any",
         ),
     }
-    found = []
+    findings = []
     for kind, (what, advice) in words.items():
         if kinds[kind]:
             files = tuple(file for _, file in sorted(kinds[kind], key=lambda item: (item[0], item[1].file)))
-            found.append(Finding(kind, f"{_count(len(files), 'image')} {what}", advice, files))
-    return found
+            findings.append(Finding(kind, f"{_count(len(files), 'image')} {what}", advice, files))
+    return findings
 
 
 def _colours(entries: Sequence[Entry], channels: int) -> list[Finding]:
@@ -251,51 +255,51 @@ def _colours(entries: Sequence[Entry], channels: int) -> list[Finding]:
     ]
 
 
-def _scales(splits: dict[str, Split], rescaled: bool) -> list[Finding]:
+def _scales(splits: dict[str, SplitSummary], rescaled: bool) -> list[Finding]:
     known = [split.pixel_size for split in splits.values() if split.pixel_size is not None]
     if not known or rescaled:
         return []
     low, high = min(spread.low for spread in known), max(spread.high for spread in known)
-    found = []
+    findings = []
     if high > SCALES * low:
         middle = known[0].median
         message = f"the pixels are {low:.3g} to {high:.3g} µm large, so objects of one size look different"
-        found.append(Finding("mixed-scale", message, f"task.pixel_size={middle:.3g} brings all images to one scale"))
+        findings.append(Finding("mixed-scale", message, f"task.pixel_size={middle:.3g} brings all images to one scale"))
     unknown = sum(split.unknown_scale for split in splits.values())
     if unknown:
         message = f"{_count(unknown, 'image')} without a pixel size, the others state one"
-        found.append(Finding("unknown-scale", message, "look whether all were taken with the same magnification"))
-    return found
+        findings.append(Finding("unknown-scale", message, "look whether all were taken with the same magnification"))
+    return findings
 
 
-def _differences(splits: dict[str, Split]) -> list[Finding]:
-    found = []
+def _differences(splits: dict[str, SplitSummary]) -> list[Finding]:
+    findings = []
     for name, split in splits.items():
         if len(split.dtypes) > 1:
-            shown = ", ".join(f"{count} {dtype}" for dtype, count in split.dtypes.items())
-            message = f"{name} mixes pixel types: {shown}"
-            found.append(Finding("mixed-dtype", message, "export all images in the same way"))
+            listed = ", ".join(f"{count} {dtype}" for dtype, count in split.dtypes.items())
+            message = f"{name} mixes pixel types: {listed}"
+            findings.append(Finding("mixed-dtype", message, "export all images in the same way"))
     train, val = splits.get("train"), splits.get("val")
     if train is not None and 0 < train.images < FEW:
         message = f"only {_count(train.images, 'training image')}"
         advice = "a model needs variety more than pixels: annotate small parts of many images"
-        found.append(Finding("few-images", message, advice))
+        findings.append(Finding("few-images", message, advice))
     if train is None or val is None or not train.images or not val.images:
-        return found
+        return findings
     if not set(train.dtypes) & set(val.dtypes):
         message = f"train holds {', '.join(train.dtypes)} and val {', '.join(val.dtypes)}"
-        found.append(Finding("split-dtype", message, "export both in the same way"))
+        findings.append(Finding("split-dtype", message, "export both in the same way"))
     elif train.intensity and val.intensity:
         spans = [max(s[3] - s[1], 1e-9) for s in (train.intensity, val.intensity)]
         if max(spans) > SHIFT * min(spans):
             message = f"the splits differ in brightness: contrasts of {spans[0]:.3g} in train and {spans[1]:.3g} in val"
-            found.append(Finding("split-brightness", message, "look whether both were taken and exported alike"))
+            findings.append(Finding("split-brightness", message, "look whether both were taken and exported alike"))
     if train.foreground and val.foreground:
         shares = [max(sum(split.class_shares), 1e-6) for split in (train, val)]
         if max(shares) > SHIFT * min(shares):
             message = f"the splits differ in foreground: {_percent(shares[0])} in train, {_percent(shares[1])} in val"
-            found.append(Finding("split-foreground", message, "mix the images before dividing them"))
-    return found
+            findings.append(Finding("split-foreground", message, "mix the images before dividing them"))
+    return findings
 
 
 def _spread(values: Iterable[float], low: float = 0.0, high: float = 1.0) -> Spread | None:

@@ -81,10 +81,10 @@ class Entry:
         return self.source.split
 
 
-class Found(NamedTuple):
-    """The files of a data set: what fits together, what does not, and where each split's masks lie, for messages.
+class DataFiles(NamedTuple):
+    """The files of a data set: pairs of image and mask, faults, and the mask folder of each split, for messages.
 
-    `notes` say what stops nothing: the rule by which files were paired, and files that were passed over.
+    `notes` do not stop a training: the rule by which files were paired, and the files that were passed over.
     """
 
     sources: list[Source]
@@ -119,8 +119,8 @@ def find_folders(root: Path) -> dict[str, Folders]:
     )
 
 
-def find_sources(splits: Mapping[str, Folders], reading: Reading, held: Collection[str] = ()) -> Found:
-    """Every image with its mask, sorted by name; `held` are the stems of images that are held back for validation."""
+def find_sources(splits: Mapping[str, Folders], reading: Reading, val_names: Collection[str] = ()) -> DataFiles:
+    """Every image with its mask, sorted by name; `val_names` are the stems of the images used for validation."""
     sources: list[Source] = []
     faults: list[Fault] = []
     notes: list[str] = []
@@ -129,16 +129,16 @@ def find_sources(splits: Mapping[str, Folders], reading: Reading, held: Collecti
         if name == "val" and "train" in splits and not folders.images.is_dir() and splits["train"].images.is_dir():
             faults.append(Fault("folder", str(folders.images), f"no such folder{NO_VALIDATION}"))
             continue
-        found, wrong, said = _list_split(name, folders, reading)
-        sources += found
-        faults += wrong
-        notes += said
-        if name == "images" and folders.masks is not None and found:
+        listed, broken, remarks = _list_split(name, folders, reading)
+        sources += listed
+        faults += broken
+        notes += remarks
+        if name == "images" and folders.masks is not None and listed:
             notes.append(f"{folders.images}: no validation images; train with data.val_fraction=0.2 or data.fold=1/5")
-    if held:
-        sources = [replace(source, split="val") if source.image.stem in held else source for source in sources]
+    if val_names:
+        sources = [replace(source, split="val") if source.image.stem in val_names else source for source in sources]
         places |= {"val": f"{places['train']} (val)", "train": f"{places['train']} (train)"}
-    return Found(sources, faults, places, notes)
+    return DataFiles(sources, faults, places, notes)
 
 
 def scan(
@@ -184,8 +184,8 @@ def read_entry(source: Source, reading: Reading) -> tuple[Entry, Sequence[Fault]
     return Entry(source, image, mask, values, size, turn), faults
 
 
-class Planes(NamedTuple):
-    """What is looked at of an image.
+class ImagePixels(NamedTuple):
+    """The pixels that are checked of an image.
 
     Attributes:
         pixels: (C, h, w), all channels at the file's own scale; every n-th pixel of a large image.
@@ -200,7 +200,7 @@ class Planes(NamedTuple):
     orientation: int
 
 
-def read_planes(source: Source, reading: Reading) -> Planes:
+def read_planes(source: Source, reading: Reading) -> ImagePixels:
     """Read an image to its end; `InputError` where training cannot."""
     with open_image(source.image, reading.page_of(source.page), reading.channel) as file:
         locate(file, reading)
@@ -217,7 +217,7 @@ def read_planes(source: Source, reading: Reading) -> Planes:
         pixels = np.moveaxis(np.atleast_3d(raw), 2, 0)
         check_float32([pixels], source.image)
         shape = (len(pixels), height, width)
-        return Planes(pixels, shape, reading.size_of(file), file.orientation)
+        return ImagePixels(pixels, shape, reading.size_of(file), file.orientation)
 
 
 def read_labels(source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values, tuple[int, int]]:
@@ -256,9 +256,11 @@ def _thinned(rows: NDArray, top: int, step: int) -> NDArray:
 def _unsettled(entries: Sequence[Entry]) -> list[Fault]:
     """Masks that no other mask of the set makes clear: see `segexp.data.dataset.settle_doubts`."""
     values = [(entry.values, entry.source.mask) for entry in entries if entry.values is not None]
-    clear = {found.kind for found, _ in values if not found.doubt}
+    clear = {judged.kind for judged, _ in values if not judged.doubt}
     return [
-        split_message("mask", found.doubt, path) for found, path in values if found.doubt and found.kind not in clear
+        split_message("mask", judged.doubt, path)
+        for judged, path in values
+        if judged.doubt and judged.kind not in clear
     ]
 
 

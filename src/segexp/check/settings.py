@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from segexp.check.dataset import Wanted
+from segexp.check.dataset import CheckSettings
 from segexp.check.scan import Folders, find_folders
 from segexp.config import RunConfig, conf_dir
 from segexp.config.compose import composed
@@ -23,14 +23,14 @@ class DataSet(NamedTuple):
     Attributes:
         root: its name.
         splits: its folders.
-        held: stems of the images in ``train`` that the settings hold back for validation.
-        wanted: what a training with these settings would make of the files.
+        val_names: stems of the images in ``train`` that the settings use for validation.
+        settings: how a training with these settings reads the files.
     """
 
     root: str
     splits: dict[str, Folders]
-    held: tuple[str, ...]
-    wanted: Wanted
+    val_names: tuple[str, ...]
+    settings: CheckSettings
 
 
 def dataset(directory: str | None, overrides: list[str], config_dir: str | None = None) -> DataSet:
@@ -105,6 +105,6 @@ def run_folders(cfg: RunConfig) -> dict[str, Folders]:
     }
 
 
-def wanted_of(cfg: RunConfig) -> Wanted:
+def wanted_of(cfg: RunConfig) -> CheckSettings:
     """What a run makes of its files."""
-    return Wanted(cfg.reading(), tuple(cfg.task.classes), cfg.task.crop)
+    return CheckSettings(cfg.reading(), tuple(cfg.task.classes), cfg.task.crop)

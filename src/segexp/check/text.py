@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from segexp.check.report import Fault, Mention, Report, Split, Spread
+from segexp.check.report import CheckReport, Fault, Mention, SplitSummary, Spread
 from segexp.errors import printable
 
 LISTED = 40
@@ -26,7 +26,7 @@ _TITLES = {
 _NAMES = {"train": "training", "val": "validation", "images": "images"}
 
 
-def print_report(report: Report, console: Console, more: str = "--json lists all") -> None:
+def print_report(report: CheckReport, console: Console, more: str = "--json lists all") -> None:
     """Print the table of the splits, then faults, warnings and suggestions.
 
     Args:
@@ -35,33 +35,33 @@ def print_report(report: Report, console: Console, more: str = "--json lists all
         more: what to say where a list of files is cut.
     """
 
-    def say(text: str = "", style: str | None = None) -> None:
+    def write(text: str = "", style: str | None = None) -> None:
         console.print(printable(text).replace("\n", "\\n"), style=style, markup=False, highlight=False, soft_wrap=True)
 
     if any(split.images or split.masks for split in report.splits.values()):
         console.print(_table(report.splits))
-        say()
+        write()
     for note in report.notes:
-        say(f"Note: {note}")
+        write(f"Note: {note}")
     for title, group in grouped(report.faults):
-        say(f"{title} ({len(group)})", "bold red")
+        write(f"{title} ({len(group)})", "bold red")
         shared, lines = listed(group)
         if shared:
-            say(f"  {shared}")
+            write(f"  {shared}")
         for line in _cut(lines, more):
-            say(f"    {line}" if shared else f"  {line}")
+            write(f"    {line}" if shared else f"  {line}")
     for warning in report.warnings:
-        say(f"Warning: {warning.message}; {warning.advice}", "yellow")
+        write(f"Warning: {warning.message}; {warning.advice}", "yellow")
         for line in _cut([mentioned(file) for file in warning.files], more):
-            say(f"    {line}")
+            write(f"    {line}")
     for suggestion in report.suggestions:
-        say(f"Suggestion: {suggestion.override}  ({suggestion.reason})")
+        write(f"Suggestion: {suggestion.override}  ({suggestion.reason})")
     if report.warnings or report.suggestions or report.faults or report.notes:
-        say()
-    say(f"{report.root}: {verdict(report)}", "bold green" if report.ok else "bold red")
+        write()
+    write(f"{report.root}: {summary_line(report)}", "bold green" if report.ok else "bold red")
 
 
-def verdict(report: Report) -> str:
+def summary_line(report: CheckReport) -> str:
     """In a line: whether a training could start."""
     images = sum(split.images for split in report.splits.values())
     read = f"{_many(images, 'image')} read in {report.seconds:.1f} s"
@@ -92,50 +92,50 @@ def general(fault: Fault) -> str:
     return fault.message.replace(path.name, "NAME").replace(path.stem, "NAME") if path.stem else fault.message
 
 
-def rows(splits: dict[str, Split]) -> list[tuple[str, list[str]]]:
+def rows(splits: dict[str, SplitSummary]) -> list[tuple[str, list[str]]]:
     """The table of the splits: a label and one text a split."""
     columns = [_column(split) for split in splits.values()]
     labels = list(dict.fromkeys(label for column in columns for label in column))
     return [(label, [column.get(label, "") for column in columns]) for label in labels]
 
 
-def headers(splits: dict[str, Split]) -> list[str]:
+def headers(splits: dict[str, SplitSummary]) -> list[str]:
     """The splits' names in words."""
     return [_NAMES.get(name, name) for name in splits]
 
 
-def _column(split: Split) -> dict[str, str]:
-    found = {"images": f"{split.images:,}"}
+def _column(split: SplitSummary) -> dict[str, str]:
+    cells = {"images": f"{split.images:,}"}
     if split.images:
-        found["height x width, pixels"] = _counted(split.sizes, split.images)
-        found["pixel type"] = _counted(split.dtypes, split.images)
+        cells["height x width, pixels"] = _counted(split.sizes, split.images)
+        cells["pixel type"] = _counted(split.dtypes, split.images)
         channels = {{"1": "grey", "3": "colour"}.get(n, f"{n} channels"): count for n, count in split.channels.items()}
-        found["channels"] = _counted(channels, split.images)
+        cells["channels"] = _counted(channels, split.images)
     if split.intensity is not None:
-        found["intensity: min, 1 %, median, 99 %, max"] = " · ".join(_number(value) for value in split.intensity)
+        cells["intensity: min, 1 %, median, 99 %, max"] = " · ".join(_number(value) for value in split.intensity)
     if split.saturated is not None:
-        found["at the camera's limit"] = _percents(split.saturated)
+        cells["at the camera's limit"] = _percents(split.saturated)
     if split.masks:
-        found["masks"] = f"{split.masks:,}" + (f", {split.empty_masks:,} of them empty" if split.empty_masks else "")
+        cells["masks"] = f"{split.masks:,}" + (f", {split.empty_masks:,} of them empty" if split.empty_masks else "")
     if split.foreground is not None:
-        found["foreground"] = _percents(split.foreground)
+        cells["foreground"] = _percents(split.foreground)
     if len(split.class_shares) > 1:
-        found["classes"] = ", ".join(f"{i}: {100 * share:.2g} %" for i, share in enumerate(split.class_shares, 1))
+        cells["classes"] = ", ".join(f"{i}: {100 * share:.2g} %" for i, share in enumerate(split.class_shares, 1))
     if split.ignored:
-        found["not annotated"] = f"{100 * split.ignored:.2g} %"
+        cells["not annotated"] = f"{100 * split.ignored:.2g} %"
     if split.masks:
-        found["objects"] = f"{split.objects:,}, {split.objects / split.masks:.3g} an image"
+        cells["objects"] = f"{split.objects:,}, {split.objects / split.masks:.3g} an image"
     if split.diameter is not None:
-        found["object diameter, pixels"] = _spread(split.diameter)
+        cells["object diameter, pixels"] = _spread(split.diameter)
     if split.width is not None:
-        found["object width, pixels"] = _spread(split.width)
+        cells["object width, pixels"] = _spread(split.width)
     if split.pixel_size is not None:
         unknown = f", {split.unknown_scale:,} unknown" if split.unknown_scale else ""
-        found["pixel size, µm"] = _spread(split.pixel_size) + unknown
-    return found
+        cells["pixel size, µm"] = _spread(split.pixel_size) + unknown
+    return cells
 
 
-def _table(splits: dict[str, Split]) -> Table:
+def _table(splits: dict[str, SplitSummary]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for name in headers(splits):
@@ -154,16 +154,16 @@ def listed(group: Sequence[Fault]) -> tuple[str, list[str]]:
 
 
 def _cut(lines: Sequence[str], more: str) -> list[str]:
-    rest = len(lines) - LISTED
-    return list(lines) if rest <= 0 else [*lines[:LISTED], f"and {rest:,} more ({more})"]
+    hidden = len(lines) - LISTED
+    return list(lines) if hidden <= 0 else [*lines[:LISTED], f"and {hidden:,} more ({more})"]
 
 
 def _counted(counts: dict[str, int], total: int) -> str:
     if len(counts) == 1:
         return next(iter(counts))
-    shown = [f"{name} ({count:,})" for name, count in list(counts.items())[:3]]
-    rest = len(counts) - 3
-    return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
+    listed = [f"{name} ({count:,})" for name, count in list(counts.items())[:3]]
+    hidden = len(counts) - 3
+    return ", ".join(listed) + (f" and {hidden:,} more" if hidden > 0 else "")
 
 
 def _number(value: float) -> str:

@@ -44,7 +44,7 @@ def check(
     overrides = overrides_of(words)
     if html is not None:
         file_to_write(html, (".html", ".htm"), flag="--html")
-    root, splits, held, wanted = dataset(directory, overrides, config_dir)
+    root, splits, val_names, check_settings = dataset(directory, overrides, config_dir)
     screen = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -53,9 +53,9 @@ def check(
         def tick(done: int, total: int) -> None:
             bar.update(track, completed=done, total=total)
 
-        report, entries = run(root, splits, wanted, workers, tick, held)
+        report, entries = run(root, splits, check_settings, workers, tick, val_names)
     if html is not None:
-        write_file(html, render(report, entries, wanted.reading).encode(errors="backslashreplace"))
+        write_file(html, render(report, entries, check_settings.reading).encode(errors="backslashreplace"))
     if as_json:
         print(json.dumps(plain(report), indent=2))
     else:

@@ -183,16 +183,16 @@ def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
     lacking: dict[str, str] = {}
     for stem, image in images.items():
         try:
-            found = _pages(image, stem, masks, masks.keys() - images.keys()) if page == "each" else []
-            if not found and stem in masks:
-                found = [Pair(image, masks[stem], mask_page=_mask_page(image, masks[stem], page))]
+            matched = _pages(image, stem, masks, masks.keys() - images.keys()) if page == "each" else []
+            if not matched and stem in masks:
+                matched = [Pair(image, masks[stem], mask_page=_mask_page(image, masks[stem], page))]
         except InputError as error:
             faults.append(str(error))
             used.add(stem)
             continue
-        if found:
-            pairs += found
-            used |= {stem} if stem in masks else {pair.mask.stem for pair in found}
+        if matched:
+            pairs += matched
+            used |= {stem} if stem in masks else {pair.mask.stem for pair in matched}
             continue
         twin = _lookalike(stem, masks.keys() - images.keys())
         if twin is not None:
@@ -232,7 +232,7 @@ def _renamed(
             continue
         (rule, names), *others = rules
         image, mask = next(iter(names.items()))
-        shown = f"{images[image].name} and {masks[mask].name}"
+        example = f"{images[image].name} and {masks[mask].name}"
         if named:
             stem = min(named)
             message = f"two files may be the mask of {images[stem].name}: {pictures[stem].name} and, by name, "
@@ -242,7 +242,9 @@ def _renamed(
                 f"{mask_dir}: {message}{masks[names[stem]].name if stem in names else masks[mask].name}; keep one",
             )
         if others:
-            choices = " or ".join(sorted(masks[found[image]].name for _, found in rules if image in found))
+            choices = " or ".join(
+                sorted(masks[matched_by[image]].name for _, matched_by in rules if image in matched_by)
+            )
             message = f"no mask has the name of an image, and {len(rules)} rules lead from images to masks"
             return (
                 arrays,
@@ -251,12 +253,12 @@ def _renamed(
             )
         if not rule.is_plain:
             message = f"no mask has the name of an image; the only rule that fits is '{rule.patterns[0]}' and"
-            wanted = f"if these belong together ({shown}), name the masks as their images"
-            return arrays, pictures, f"{mask_dir}: {message} '{rule.patterns[1]}'; {wanted}"
+            advice = f"if these belong together ({example}), name the masks as their images"
+            return arrays, pictures, f"{mask_dir}: {message} '{rule.patterns[1]}'; {advice}"
         count = f"{len(names)} of {len(images)} images" if len(names) < len(images) else f"{len(names)} images"
         notes.append(
             f"{mask_dir}: masks belong to images by one rule: '{rule.patterns[0]}' has mask '{rule.patterns[1]}' "
-            f"({shown}; {count})"
+            f"({example}; {count})"
         )
         back = {mask: image for image, mask in names.items()}
         renamed = {back.get(stem, stem): path for stem, path in masks.items()}
@@ -266,11 +268,11 @@ def _renamed(
     masks = arrays | pictures
     if any(_lookalike(stem, masks) for stem in images) or _have_pages(images, masks):
         return arrays, pictures, ""
-    shown = f"{_some(images.values())} and masks such as {_some(masks.values())}"
-    wanted = (
+    example = f"{_some(images.values())} and masks such as {_some(masks.values())}"
+    advice = (
         "wanted masks named as their images, or with one constant beginning or ending, such as c1_mask.npy for c1.tif"
     )
-    return arrays, pictures, f"{mask_dir}: no mask belongs to an image: there are images such as {shown}; {wanted}"
+    return arrays, pictures, f"{mask_dir}: no mask belongs to an image: there are images such as {example}; {advice}"
 
 
 def make_sample(
@@ -293,21 +295,21 @@ def make_sample(
 
 def survey_sample(pair: Pair, reading: Reading, normalization: str) -> Sample:
     """The facts of an image that is never held whole; equal to those that `make_sample` gathers."""
-    found = Survey(pair, reading, normalization, FOREGROUND_POINTS)
+    survey = Survey(pair, reading, normalization, FOREGROUND_POINTS)
     return Sample(
         pair.name,
-        found.shape,
-        found.dtype,
-        found.offset,
-        found.scale,
-        found.foreground,
-        found.class_pixels,
+        survey.shape,
+        survey.dtype,
+        survey.offset,
+        survey.scale,
+        survey.foreground,
+        survey.class_pixels,
         source=pair,
         reading=reading,
-        mask_kind=found.values.kind,
-        doubt=found.values.doubt,
-        digest=found.digest,
-        pixel_size=found.place.pixel_size,
+        mask_kind=survey.values.kind,
+        doubt=survey.values.doubt,
+        digest=survey.digest,
+        pixel_size=survey.place.pixel_size,
     )
 
 
@@ -367,16 +369,16 @@ def read_folder(
     keep: bool = True,
     workers: int = 4,
     normalization: str = "standard",
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> list[Sample]:
     """Every annotated image of two folders; raises one `InputError` that lists all that is wrong with them.
 
-    `say` is told the rule that names follow, and what is passed over.
+    `log` is called with the rule that names follow, and with the files that are passed over.
     """
     reading = reading or Reading()
     pairs, faults, notes = find_pairs(image_dir, mask_dir, reading.page)
     for note in notes:
-        say(note)
+        log(note)
     samples, unreadable = read_samples(pairs, reading, keep, workers, normalization)
     faults += unreadable + settle_doubts(samples) + empty_faults(samples, mask_dir)
     if faults:
@@ -421,8 +423,8 @@ def _pages(image: Path, stem: str, masks: dict[str, Path], free: set[str]) -> li
     if single:
         missing = [number for number in range(1, count + 1) if number not in single]
         if missing or len(single) > count:
-            shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-            raise InputError(f"{image}: {count} pages, but {len(single)} masks {stem}_N; none for page {shown or '?'}")
+            listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            raise InputError(f"{image}: {count} pages, but {len(single)} masks {stem}_N; none for page {listed or '?'}")
         return [Pair(image, single[number], number) for number in range(1, count + 1)]
     if stem not in masks:
         return []
@@ -460,23 +462,23 @@ def _some(paths: Iterable[Path]) -> str:
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Path], list[Path]]:
     """Files by stem, and those whose stem another one has already."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     twins = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
-        if found.setdefault(path.stem, path) != path:
+        if files.setdefault(path.stem, path) != path:
             twins.append(path)
-    return found, twins
+    return files, twins
 
 
 def _lookalike(stem: str, others: Iterable[str]) -> str | None:
     """The name among `others` that a person would take for `stem`: other capitals, or another form of its accents."""
 
-    def plain(name: str) -> str:
+    def stem_key(name: str) -> str:
         return unicodedata.normalize("NFC", name).casefold()
 
-    return next((other for other in sorted(others) if plain(other) == plain(stem)), None)
+    return next((other for other in sorted(others) if stem_key(other) == stem_key(stem)), None)
 
 
 def _how(stem: str, twin: str) -> str:

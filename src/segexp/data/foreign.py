@@ -126,18 +126,18 @@ def find_annotation(*folders: Path) -> dict[Path, str]:
     for folder in folders:
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         named = [path for path in files if path.suffix.lower() in ANNOTATION_SUFFIXES and path.name[0] != "."]
-        found = {path: kind for path in named if (kind := annotation_kind(path)) is not None}
-        if found:
-            return found
+        annotations = {path: kind for path in named if (kind := annotation_kind(path)) is not None}
+        if annotations:
+            return annotations
     return {}
 
 
-def describe_annotation(found: dict[Path, str], image_dir: Path, mask_dir: Path) -> str:
+def describe_annotation(annotations: dict[Path, str], image_dir: Path, mask_dir: Path) -> str:
     """How many files of which kind of annotation lie there, and the command that makes masks of them."""
-    counts = Counter(found.values())
+    counts = Counter(annotations.values())
     kinds = " and ".join(f"{count} file{'s' if count > 1 else ''} of {KINDS[kind]}" for kind, count in counts.items())
-    place = next(iter(found)).parent
-    source = next(iter(found)) if len(found) == 1 and "coco" in counts else place
+    place = next(iter(annotations)).parent
+    source = next(iter(annotations)) if len(annotations) == 1 and "coco" in counts else place
     words = ["segexp", "masks", "--input", str(source), "--images", str(image_dir), "--output", str(mask_dir)]
     return f"{kinds} in {place}, no masks yet; make masks with: {shlex.join(words)}"
 

@@ -38,7 +38,7 @@ def open_feed(
     device: torch.device,
     workers: int = 0,
     start_method: str | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Iterator[Batch]:
     """Batches from position `first` on, without end.
 
@@ -48,7 +48,7 @@ def open_feed(
         device: where the batches are used. For a GPU they are copied to pinned memory and on, one batch ahead.
         workers: processes that read files; none are started for images in memory.
         start_method: how they are started: fork, spawn or forkserver; None: the operating system's own way.
-        say: is told where the images are read in this process since the shared memory is too small for others.
+        log: called with one line where shared memory is too small for worker processes and this process reads.
 
     Raises:
         InputError: names the file that cannot be read any more.
@@ -61,7 +61,7 @@ def open_feed(
     workers = 0 if in_memory else workers
     small = shared_memory_too_small(source.plan, workers) if workers else ""
     if small:
-        say(small)
+        log(small)
         workers = 0
     loader = DataLoader(
         _Guarded(source),

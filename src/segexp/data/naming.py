@@ -73,7 +73,7 @@ def find_rules(images: Collection[str], masks: Collection[str]) -> list[tuple[Ru
     looked_at = [ordered[index * len(ordered) // _LOOKED_AT] for index in range(min(_LOOKED_AT, len(ordered)))]
     looked_at = list(dict.fromkeys(looked_at)) if len(ordered) >= _LOOKED_AT else ordered
     counts = Counter(rule for image in looked_at for mask in _near(image, masks) for rule in set(_between(image, mask)))
-    found: dict[tuple[tuple[str, str], ...], Rule] = {}
+    matched: dict[tuple[tuple[str, str], ...], Rule] = {}
     most = len(images) // 2
     known = set(masks)
     for rule, _ in counts.most_common(_TRIED):
@@ -81,9 +81,9 @@ def find_rules(images: Collection[str], masks: Collection[str]) -> list[tuple[Ru
         if len(pairs) < max(most, 1) or 2 * len(pairs) <= len(images) or len(set(pairs.values())) < len(pairs):
             continue
         if len(pairs) > most:
-            most, found = len(pairs), {}
-        found.setdefault(tuple(pairs.items()), rule)
-    rules = [(rule, dict(pairs)) for pairs, rule in found.items()]
+            most, matched = len(pairs), {}
+        matched.setdefault(tuple(pairs.items()), rule)
+    rules = [(rule, dict(pairs)) for pairs, rule in matched.items()]
     telling = [(rule, pairs) for rule, pairs in rules if rule.says_mask]
     return telling if len(telling) == 1 else rules
 

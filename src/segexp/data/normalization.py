@@ -64,7 +64,7 @@ def band_statistics(
     STAN-CS-79-773), in float64; the percentile is that of the same regular subset of pixels.
     """
     step = -(-shape[0] * shape[1] // PERCENTILE_PIXELS)
-    seen = 0
+    counted = 0
     mean = squares = np.zeros(1)
     kept: list[NDArray] = []
     for band in bands:
@@ -72,11 +72,11 @@ def band_statistics(
         count = flat.shape[1]
         band_mean = flat.mean(axis=1, dtype=np.float64)
         gap = band_mean - mean
-        squares = squares + flat.var(axis=1, dtype=np.float64) * count + gap**2 * (seen * count / (seen + count))
-        mean = mean + gap * (count / (seen + count))
-        kept.append(flat[:, -seen % step :: step].copy())
-        seen += count
-    offset, scale = mean, np.sqrt(squares / seen)
+        squares = squares + flat.var(axis=1, dtype=np.float64) * count + gap**2 * (counted * count / (counted + count))
+        mean = mean + gap * (count / (counted + count))
+        kept.append(flat[:, -counted % step :: step].copy())
+        counted += count
+    offset, scale = mean, np.sqrt(squares / counted)
     scale[scale <= 1e-7 * np.abs(mean)] = 1.0
     if normalization == "log":
         offset = np.percentile(np.concatenate(kept, axis=1), BLACK_PERCENTILE, axis=1)
@@ -105,19 +105,19 @@ def check_float32(bands: Iterable[NDArray], path: str | Path = "image") -> None:
 
     Of 10^9 + [0, 1] float32 holds 10^9 alone. Floats that are constant but for rounding pass, as constant ones do.
     """
-    seen: float = 0
+    counted: float = 0
     low, high, mean, squares = (np.zeros(1) for _ in range(4))
     for band in bands:
         if not casts(band.dtype):
             return
         flat = band.reshape(band.shape[0], -1)
         lowest, highest, count = flat.min(axis=1), flat.max(axis=1), flat.shape[1]
-        low, high = (np.minimum(low, lowest), np.maximum(high, highest)) if seen else (lowest, highest)
+        low, high = (np.minimum(low, lowest), np.maximum(high, highest)) if counted else (lowest, highest)
         gap = flat.mean(axis=1, dtype=np.float64) - mean
-        squares = squares + flat.var(axis=1, dtype=np.float64) * count + gap**2 * (seen * count / (seen + count))
-        mean, seen = mean + gap * (count / (seen + count)), seen + count
+        squares = squares + flat.var(axis=1, dtype=np.float64) * count + gap**2 * (counted * count / (counted + count))
+        mean, counted = mean + gap * (count / (counted + count)), counted + count
     size = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
-    deviation = np.sqrt(squares / max(seen, 1))
+    deviation = np.sqrt(squares / max(counted, 1))
     lost = (low < high) & (deviation < STEPS * np.maximum(size * FLOAT32_STEP, SMALLEST))
     if low.dtype.kind == "f":
         lost &= deviation > 1e-13 * size
@@ -150,10 +150,10 @@ def compress(images: Tensor, normalization: str) -> Tensor:
     raise InputError(f"task.normalization={normalization!r}: wanted one of {', '.join(NORMALIZATIONS)}")
 
 
-def finish(augmented: Tensor, plain: Tensor, normalization: str) -> Tensor:
+def finish(augmented: Tensor, image: Tensor, normalization: str) -> Tensor:
     """What the network is given in training: augmented crops (B, C, H, W), and the same before the augmentation."""
     images = compress(augmented, normalization)
-    return match_moments(images, compress(plain, normalization)) if normalization == "log" else images
+    return match_moments(images, compress(image, normalization)) if normalization == "log" else images
 
 
 def match_moments(images: Tensor, reference: Tensor) -> Tensor:

@@ -93,9 +93,9 @@ def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> R
     `facts` are those of `segexp.checkpoint.load_model`, with ``reading`` and ``pixel_size``; `channels` and `classes`
     the model's. Raises `InputError` where the file says what cannot be.
     """
-    said = facts.get("reading") or {}
-    page, channel, masks, ignore = (said.get(key) for key in ("page", "channel", "masks", "ignore"))
-    cut = said.get("mask_threshold")
+    stored = facts.get("reading") or {}
+    page, channel, masks, ignore = (stored.get(key) for key in ("page", "channel", "masks", "ignore"))
+    cut = stored.get("mask_threshold")
     size = facts.get("pixel_size")
     numbers = channel if isinstance(channel, list) else [channel]
     fine = (
@@ -107,7 +107,7 @@ def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> R
         and (size is None or (isinstance(size, int | float) and 0 < size < math.inf))
     )
     if not fine:
-        raise InputError(f"the model file says reading={said}, pixel_size={size}; damaged, or not written by segexp")
+        raise InputError(f"the model file says reading={stored}, pixel_size={size}; damaged, or not written by segexp")
     return Reading(channels, classes, page, channel, masks or "auto", ignore, size, mask_threshold=cut)
 
 

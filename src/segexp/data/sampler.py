@@ -53,10 +53,10 @@ class Crops(NamedTuple):
     corners: NDArray[np.int64]
 
 
-def crop_size(samples: Sequence[Sample], wanted: int, multiple: int = 16) -> int:
+def crop_size(samples: Sequence[Sample], crop: int, multiple: int = 16) -> int:
     """The side of the square crop: as wanted, or smaller where no image is that large."""
     largest = max(max(sample.shape[1:]) for sample in samples)
-    return min(wanted, -(-largest // multiple) * multiple)
+    return min(crop, -(-largest // multiple) * multiple)
 
 
 class CropPlan:
@@ -111,11 +111,11 @@ class CropPlan:
     def order(self, epoch: int) -> NDArray:
         """Image of each crop of an epoch: (steps * batch_size,), filled up from the next epoch's permutation."""
         if self._order[0] != epoch:
-            wanted = self.steps * self.batch_size
+            count = self.steps * self.batch_size
             images = np.repeat(np.arange(len(self.samples)), self.crops_per_image)
             rng = np.random.default_rng((self.seed, epoch))
-            shuffled = [rng.permutation(images) for _ in range(-(-wanted // len(images)))]
-            self._order = epoch, np.concatenate(shuffled)[:wanted]
+            shuffled = [rng.permutation(images) for _ in range(-(-count // len(images)))]
+            self._order = epoch, np.concatenate(shuffled)[:count]
         return self._order[1]
 
     def images(self, position: Position) -> NDArray[np.int64]:

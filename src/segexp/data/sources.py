@@ -87,10 +87,10 @@ def read_folders(
         faults += wrong + unreadable
     faults += settle_doubts([sample for samples in parts.values() for sample in samples])
     if split is not None:
-        held = set(split.val)
+        val_names = set(split.val)
         whole = parts.pop("train")
-        for part, wanted in (("train", False), ("val", True)):
-            parts[part] = [sample for sample in whole if (_stem(sample) in held) == wanted]
+        for part, in_val in (("train", False), ("val", True)):
+            parts[part] = [sample for sample in whole if (_stem(sample) in val_names) == in_val]
     for part, samples in parts.items():
         place = folders.get(f"{part}_mask_dir", f"{folders['train_mask_dir']} ({part})")
         faults += empty_faults(samples, place) if part == "train" else []  # validated by the false positives then
@@ -128,16 +128,16 @@ def describe(samples: list[Sample]) -> str:
     """One line: how many images, their sizes, dtypes and share of foreground."""
     sizes = sorted({f"{sample.shape[1]}x{sample.shape[2]}" for sample in samples})
     dtypes = ", ".join(sorted({str(sample.dtype) for sample in samples}))
-    shown = ", ".join(sizes[:3]) + (f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else "")
-    return f"{len(samples)} images, {shown}, {dtypes}, foreground {100 * sum(foreground_share(samples)):.2g} %"
+    listed = ", ".join(sizes[:3]) + (f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else "")
+    return f"{len(samples)} images, {listed}, {dtypes}, foreground {100 * sum(foreground_share(samples)):.2g} %"
 
 
 def describe_masks(samples: Sequence[Sample], classes: Sequence[str]) -> str:
     """One line: what the masks of a set were found to hold, and what that is read as."""
     kinds = Counter("instance ids" if sample.has_instances else sample.mask_kind for sample in samples)
     empty = kinds.pop("empty", 0)
-    found = [f"{kind} in {count} files" for kind, count in kinds.most_common()]
-    found += [f"no foreground in {empty}"] if empty else []
+    parts = [f"{kind} in {count} files" for kind, count in kinds.most_common()]
+    parts += [f"no foreground in {empty}"] if empty else []
     reading = samples[0].reading
     cut = (reading and reading.mask_threshold) or 0.0
     meaning = {
@@ -145,7 +145,7 @@ def describe_masks(samples: Sequence[Sample], classes: Sequence[str]) -> str:
         "probabilities": f"from 0.5 on read as {classes[0]}",
         "soft": f"from {cut:g} on read as {classes[0]} (task.mask_threshold)",
     }.get(next(iter(kinds), ""), f"read as background and {_listed(classes)}")
-    line = f"masks: {', '.join(found)}; {meaning}"
+    line = f"masks: {', '.join(parts)}; {meaning}"
     if reading is None or reading.ignore is None:
         return line
     pixels = sum(sample.shape[1] * sample.shape[2] for sample in samples)
@@ -153,19 +153,19 @@ def describe_masks(samples: Sequence[Sample], classes: Sequence[str]) -> str:
     return f"{line}; {reading.ignore} is not annotated ({100 * (1 - known / pixels):.3g} % of the pixels)"
 
 
-def describe_scale(samples: Sequence[Sample], wanted: float | None) -> list[str]:
+def describe_scale(samples: Sequence[Sample], target: float | None) -> list[str]:
     """What is known of the images' pixel sizes where the task has one; a warning where it is not known of some."""
-    if wanted is None:
+    if target is None:
         return []
     unknown = [sample.name for sample in samples if sample.pixel_size is None]
     lines = []
     if len(unknown) < len(samples):
-        lines.append(f"scale: {len(samples) - len(unknown)} images at {wanted:g} micrometres a pixel (task.pixel_size)")
+        lines.append(f"scale: {len(samples) - len(unknown)} images at {target:g} micrometres a pixel (task.pixel_size)")
     if unknown:
-        shown = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        listed = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
         lines.append(
-            f"warning: {len(unknown)} images do not say their pixel size ({shown}) and are taken as they are, though "
-            f"task.pixel_size={wanted:g}; if all have one size, say it with data.pixel_size"
+            f"warning: {len(unknown)} images do not say their pixel size ({listed}) and are taken as they are, though "
+            f"task.pixel_size={target:g}; if all have one size, say it with data.pixel_size"
         )
     return lines
 

@@ -41,16 +41,16 @@ def group_names(names: Iterable[str], pattern: str | None) -> dict[str, list[str
         return {name: [name] for name in names}
     expression = compile_group(pattern)
     groups: dict[str, list[str]] = {}
-    strangers = []
+    unmatched = []
     for name in names:
         match = expression.search(name)
         if match is None or match[1] is None:
-            strangers.append(name)
+            unmatched.append(name)
         else:
             groups.setdefault(match[1], []).append(name)
-    if strangers:
-        shown = ", ".join(strangers[:5]) + (", ..." if len(strangers) > 5 else "")
-        raise InputError(f"data.group={pattern}: finds no group in {len(strangers)} of {len(names)} names: {shown}")
+    if unmatched:
+        listed = ", ".join(unmatched[:5]) + (", ..." if len(unmatched) > 5 else "")
+        raise InputError(f"data.group={pattern}: finds no group in {len(unmatched)} of {len(names)} names: {listed}")
     return groups
 
 
@@ -72,13 +72,13 @@ def split_fraction(names: Iterable[str], fraction: float, group: str | None, see
     total = sum(map(len, groups.values()))
     target = fraction * total
     chosen: list[str] = []
-    held = 0
+    size_val = 0
     order = _shuffled(groups, seed)
     for name in order:
         size = len(groups[name])
-        if abs(held + size - target) < abs(held - target) and len(chosen) < len(groups) - 1:
+        if abs(size_val + size - target) < abs(size_val - target) and len(chosen) < len(groups) - 1:
             chosen.append(name)
-            held += size
+            size_val += size
     chosen = chosen or [min(order, key=lambda name: len(groups[name]))]
     return _split(groups, chosen, {"val_fraction": fraction, "group": group, "seed": seed})
 
@@ -148,9 +148,9 @@ def _shuffled(groups: Iterable[str], seed: int) -> list[str]:
     return sorted(groups, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode(errors="surrogatepass")).digest())
 
 
-def _enough(groups: dict[str, list[str]], wanted: int, setting: str) -> None:
-    if len(groups) < wanted:
-        raise InputError(f"{setting}: {len(groups)} group{'s' if len(groups) != 1 else ''} of images; needs {wanted}")
+def _enough(groups: dict[str, list[str]], needed: int, setting: str) -> None:
+    if len(groups) < needed:
+        raise InputError(f"{setting}: {len(groups)} group{'s' if len(groups) != 1 else ''} of images; needs {needed}")
 
 
 def _split(groups: dict[str, list[str]], chosen: Sequence[str], facts: dict[str, Any]) -> Split:
@@ -160,5 +160,5 @@ def _split(groups: dict[str, list[str]], chosen: Sequence[str], facts: dict[str,
 
 
 def _listed(what: str, names: set[str]) -> str:
-    shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
-    return f"{len(names)} {what} ({shown})" if names else ""
+    listed = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} {what} ({listed})" if names else ""

@@ -55,9 +55,9 @@ def judge_mask(mask: MaskFile, reading: Reading) -> Values:
     def bands() -> Iterator[NDArray]:
         return (mask.read(top, 0, rows, mask.shape[1]) for top, rows in band_steps(*mask.shape))
 
-    found = set().union(*map(distinct, bands()))
+    values = set().union(*map(distinct, bands()))
     settings = reading.masks, reading.ignore, reading.mask_threshold
-    return judge_values(found, reading.classes, mask.path, *settings, lambda: uneven(bands(), reading.ignore))
+    return judge_values(values, reading.classes, mask.path, *settings, lambda: uneven(bands(), reading.ignore))
 
 
 class Survey:
@@ -115,13 +115,13 @@ class Survey:
     def _spread(self, mask: MaskFile, reading: Reading, points: int) -> NDArray[np.int32]:
         """The same foreground pixels that are chosen of an image in memory: their ranks are known from the counts."""
         total = int(self.class_pixels[1:].sum())
-        wanted = np.arange(total) if total <= points else np.linspace(0, total - 1, points).astype(np.int64)
+        targets = np.arange(total) if total <= points else np.linspace(0, total - 1, points).astype(np.int64)
         chosen: list[NDArray] = []
-        seen = 0
+        counted = 0
         for top, labels in self._labels(mask, reading):
             inside = np.flatnonzero((labels > 0) & (labels != IGNORE))
-            ranks = wanted[(wanted >= seen) & (wanted < seen + len(inside))] - seen
+            ranks = targets[(targets >= counted) & (targets < counted + len(inside))] - counted
             rows, columns = np.unravel_index(inside[ranks], labels.shape)
             chosen.append(np.stack([rows + top, columns], axis=1))
-            seen += len(inside)
+            counted += len(inside)
         return np.concatenate(chosen).astype(np.int32)

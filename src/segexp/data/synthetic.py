@@ -122,12 +122,12 @@ class Stream:
         """Begin to draw these images in the background, unless they are there or are being drawn."""
         if get_worker_info() is not None:
             return
-        wanted = list(dict.fromkeys(numbers))
+        unique = list(dict.fromkeys(numbers))
         with self._lock:
-            for number in wanted:
+            for number in unique:
                 if number in self._drawn:
                     self._drawn.move_to_end(number)
-            missing = [number for number in wanted if number not in self._drawn]
+            missing = [number for number in unique if number not in self._drawn]
             if self._threads is None and missing:
                 self._threads = ThreadPoolExecutor(max(1, min(4, (os.cpu_count() or 1) // 4)), "generate")
             each = 1 if self.device.type == "cpu" else max(1, len(missing))
@@ -137,7 +137,7 @@ class Stream:
                 future = self._threads.submit(self._draw, together, self.device)
                 for place, number in enumerate(together):
                     self._drawn[number] = future, place
-            while len(self._drawn) > 2 * (ROWS**2 + len(wanted)):
+            while len(self._drawn) > 2 * (ROWS**2 + len(unique)):
                 self._drawn.popitem(last=False)
 
     def __getitem__(self, number: int) -> Sample:

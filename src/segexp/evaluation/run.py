@@ -146,7 +146,7 @@ def find_samples(predictor: Predictor, data: Path) -> list[Sample]:
                 reading_of_model(predictor.facts, predictor.model.settings["in_channels"], len(predictor.classes)),
                 keep=False,
                 normalization=predictor.normalization,
-                say=print,
+                log=print,
             )
     raise InputError(f"{data}: holds neither val/img nor img; wanted a data set, or a folder with img/ and mask/")
 

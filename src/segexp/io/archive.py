@@ -53,20 +53,20 @@ class Outline(NamedTuple):
     stride: tuple[int, ...]
     offset: int
     item_bytes: int
-    held: int
+    available: int
 
     def fault(self) -> str:
         """What is wrong with it, in words; empty where each element of the tensor is an element of the storage."""
-        plain = all(type(number) is int and number >= 0 for number in (*self.size, *self.stride, self.offset))
-        if not plain or len(self.size) != len(self.stride):
+        valid = all(type(number) is int and number >= 0 for number in (*self.size, *self.stride, self.offset))
+        if not valid or len(self.size) != len(self.stride):
             return "a tensor whose sizes are no whole numbers"
         elements, expected = prod(self.size), 1
         for stride, size in sorted((stride, size) for stride, size in zip(self.stride, self.size, strict=True)):
             if size > 1 and elements and stride != expected:
                 return f"a tensor of {'x'.join(map(str, self.size))} elements that overlap or have gaps between them"
             expected *= max(size, 1)
-        if self.offset + elements > self.held:
-            return f"a tensor of {'x'.join(map(str, self.size))} elements, of which the file holds {self.held}"
+        if self.offset + elements > self.available:
+            return f"a tensor of {'x'.join(map(str, self.size))} elements, of which the file holds {self.available}"
         return ""
 
 
@@ -95,14 +95,14 @@ def _verified(file: BinaryIO) -> io.BytesIO:
         raise Refused("it is empty")
     try:
         with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            names = _names(members, length)
-            contents = {member.filename: archive.read(member) for member in members}
+            entries = archive.infolist()
+            names = _names(entries, length)
+            contents = {entry.filename: archive.read(entry) for entry in entries}
     except Refused:
         raise
     except zipfile.BadZipFile as error:
-        said = re.search(r"Bad CRC-32 for file '([^']*)'", str(error))
-        raise Refused(f"the checksum of its member {said[1]} differs" if said else _foreign(file)) from None
+        bad_entry = re.search(r"Bad CRC-32 for file '([^']*)'", str(error))
+        raise Refused(f"the checksum of its member {bad_entry[1]} differs" if bad_entry else _foreign(file)) from None
     # what the reader of the standard library raises for headers that cannot be
     except (ValueError, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, MemoryError) as error:
         raise Refused(str(error) or type(error).__name__) from None
@@ -127,25 +127,25 @@ def _foreign(file: BinaryIO) -> str:
     return "it is no archive"
 
 
-def _names(members: list[zipfile.ZipInfo], length: int) -> dict[str, str]:
+def _names(entries: list[zipfile.ZipInfo], length: int) -> dict[str, str]:
     """Names in the archive's one folder -> whole names; `Refused` where a member is not as ``torch.save`` writes it."""
-    if sum(member.file_size for member in members) > length:
+    if sum(entry.file_size for entry in entries) > length:
         raise Refused("its members unfold to more than the file holds")
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     folders = set()
-    for member in members:
-        match = _MEMBER.fullmatch(member.orig_filename)
-        if match is None or member.flag_bits & 1:
-            raise Refused(f"it has a member {member.orig_filename[:50]!a}, which no model file has")
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise Refused(f"its member {member.filename} is compressed, which no model file's is")
+    for entry in entries:
+        match = _MEMBER.fullmatch(entry.orig_filename)
+        if match is None or entry.flag_bits & 1:
+            raise Refused(f"it has a member {entry.orig_filename[:50]!a}, which no model file has")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise Refused(f"its member {entry.filename} is compressed, which no model file's is")
         folders.add(match["folder"])
-        found[match["name"]] = member.filename
-    if len({name.lower() for name in found}) != len(members) or len(folders) != 1 or DESCRIPTION not in found:
+        names[match["name"]] = entry.filename
+    if len({name.lower() for name in names}) != len(entries) or len(folders) != 1 or DESCRIPTION not in names:
         raise Refused(f"it wants one folder with {DESCRIPTION} and each member once")
-    if "constants.pkl" in found or any(name.startswith("code/") for name in found):
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
         raise Refused("it is TorchScript, which is code")
-    return found
+    return names
 
 
 def _check_description(data: bytes, storages: dict[str, int]) -> None:
@@ -155,7 +155,7 @@ def _check_description(data: bytes, storages: dict[str, int]) -> None:
     try:
         for code, argument, _ in pickletools.genops(data):
             if code.name == "GLOBAL" and not _known(*str(argument).split(" ", 1)):
-                raise Refused(f"it names {_shown(argument)}; a model file holds weights, no code")
+                raise Refused(f"it names {_described(argument)}; a model file holds weights, no code")
             if code.name not in _CODES or (code.name == "LONG_BINPUT" and int(str(argument)) > len(data)):
                 raise Refused(f"{DESCRIPTION} holds {code.name}, which no model file has")
         reader = _Description(data, storages)
@@ -168,7 +168,7 @@ def _check_description(data: bytes, storages: dict[str, int]) -> None:
         raise Refused("its tensors take more than the file holds")
 
 
-def _shown(argument: Any) -> str:
+def _described(argument: Any) -> str:
     return ascii(str(argument).replace(" ", "."))[1:-1][:100]
 
 

@@ -41,23 +41,23 @@ def to_channels(
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
     stack = pixels.reshape(*pixels.shape[:2], -1)
-    held = stack.shape[2]
-    if held == 2 and colour is None and channels != 2:
-        stack, held = stack[..., :1], 1
-    if held in (3, 4) and colour is not False and not (colour is None and channels == 4 == held):
-        stack, held, colour = stack[..., :3], 3, True
-    if held == channels:
+    count = stack.shape[2]
+    if count == 2 and colour is None and channels != 2:
+        stack, count = stack[..., :1], 1
+    if count in (3, 4) and colour is not False and not (colour is None and channels == 4 == count):
+        stack, count, colour = stack[..., :3], 3, True
+    if count == channels:
         pass
-    elif held == 1 and channels == 3:
+    elif count == 1 and channels == 3:
         stack = np.repeat(stack, 3, axis=2)
-    elif held == 3 and channels == 1 and colour:
+    elif count == 3 and channels == 1 and colour:
         hue = single_hue(lambda: [stack]) if hue is None else hue
         stack = _grey(stack) if hue == _ORDINARY else stack[..., hue : hue + 1]
     else:
-        one = f"data.channel=1 to data.channel={held} chooses one, " if held > 1 else ""
+        one = f"data.channel=1 to data.channel={count} chooses one, " if count > 1 else ""
         raise InputError(
-            f"{path}: {held} channel{'s' if held > 1 else ''} (shape {pixels.shape}), but data.channels={channels}; "
-            f"{one}data.channels={held} keeps {'them' if held > 1 else 'it'}"
+            f"{path}: {count} channel{'s' if count > 1 else ''} (shape {pixels.shape}), but data.channels={channels}; "
+            f"{one}data.channels={count} keeps {'them' if count > 1 else 'it'}"
         )
     return np.ascontiguousarray(np.moveaxis(stack, 2, 0))
 

@@ -98,11 +98,11 @@ class ImageFile(_Closing):
         self.pages, self.dtype, self.pixel_size = reader.pages, reader.dtype, reader.pixel_size
         self.orientation = reader.orientation
         self._page = _chosen_page(self.path, page, reader.pages)
-        held = reader.channels * (reader.pages if self._page == "channels" else 1)
-        self._channels = _chosen_channels(self.path, channel, held)
+        count = reader.channels * (reader.pages if self._page == "channels" else 1)
+        self._channels = _chosen_channels(self.path, channel, count)
         self._hue: int | None = None
-        self.colour = reader.colour and channel is None and held == reader.channels
-        kept = held if self._channels is None else len(self._channels)
+        self.colour = reader.colour and channel is None and count == reader.channels
+        kept = count if self._channels is None else len(self._channels)
         self.shape: tuple[int, ...] = (reader.height, reader.width)
         if kept > 1 or isinstance(channel, (list, tuple)):
             self.shape = (*self.shape, kept)
@@ -269,7 +269,7 @@ def _reader(path: Path, raw: bool) -> TiffReader | ArrayReader | PictureReader:
         raise InputError(f"{path}: {error.strerror or error}") from None
 
 
-def _check_file(path: Path, suffixes: tuple[str, ...], wanted: str) -> None:
+def _check_file(path: Path, suffixes: tuple[str, ...], expected: str) -> None:
     try:
         if path.is_dir():
             tiled = "; zarr is not read: save it as a tiled TIFF" if path.suffix.lower() == ".zarr" else ""
@@ -283,7 +283,7 @@ def _check_file(path: Path, suffixes: tuple[str, ...], wanted: str) -> None:
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InputError(f"{path}: {error}") from None
     if path.suffix.lower() not in suffixes:
-        raise InputError(f"{path}: {path.suffix or 'no suffix'}; {wanted.format(', '.join(suffixes))}")
+        raise InputError(f"{path}: {path.suffix or 'no suffix'}; {expected.format(', '.join(suffixes))}")
     if size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes)")
 
@@ -308,14 +308,14 @@ def _chosen_page(path: Path, page: Page, pages: int) -> int | str:
     return page - 1
 
 
-def _chosen_channels(path: Path, channel: Channel, held: int) -> list[int] | None:
+def _chosen_channels(path: Path, channel: Channel, count: int) -> list[int] | None:
     if channel is None:
         return None
-    wanted = [channel] if isinstance(channel, int) else list(channel)
-    wrong = [number for number in wanted if not 1 <= number <= held]
-    if wrong or not wanted:
-        raise InputError(f"{path}: no channel {', '.join(map(str, wrong))}; it has {held}, counted from 1")
-    return [number - 1 for number in wanted]
+    numbers = [channel] if isinstance(channel, int) else list(channel)
+    wrong = [number for number in numbers if not 1 <= number <= count]
+    if wrong or not numbers:
+        raise InputError(f"{path}: no channel {', '.join(map(str, wrong))}; it has {count}, counted from 1")
+    return [number - 1 for number in numbers]
 
 
 def _check_mask_array(path: Path) -> None:

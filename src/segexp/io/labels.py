@@ -63,9 +63,9 @@ def label_map(
     from which a pixel of a soft mask is foreground. Raises `InputError` with the values found where that is not clear:
     what they mean is a question for the person who drew them.
     """
-    found = mask_values(mask, classes, path, masks, ignore, threshold)
-    if found.doubt:
-        raise InputError(found.doubt)
+    values = mask_values(mask, classes, path, masks, ignore, threshold)
+    if values.doubt:
+        raise InputError(values.doubt)
     return to_labels(mask, classes, masks, ignore, threshold)
 
 
@@ -107,11 +107,11 @@ def judge_values(
     if threshold is not None:
         return _judge_soft(values, threshold, path)
     kind = masks if masks != "auto" else "binary" if classes == 1 else "classes"
-    found = _judge(values, kind, masks == "auto", classes, path)
-    if found.kind == "instance ids" and masks == "auto" and not found.doubt and _is_soft(values, unevenness):
+    judged = _judge(values, kind, masks == "auto", classes, path)
+    if judged.kind == "instance ids" and masks == "auto" and not judged.doubt and _is_soft(values, unevenness):
         why = "no object ids, for they change from pixel to pixel as after JPEG or smooth resizing"
-        raise InputError(f"{path}: values {_shown(values)}; {why}; wanted bool, 0/1 or 0/255; {_cut(values)}")
-    return found
+        raise InputError(f"{path}: values {_listed(values)}; {why}; wanted bool, 0/1 or 0/255; {_cut(values)}")
+    return judged
 
 
 def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> tuple[float, int]:
@@ -152,18 +152,18 @@ def _is_soft(values: set[float], unevenness: Callable[[], tuple[float, int]]) ->
 def _judge_soft(values: set[float], threshold: float, path: str | Path) -> Values:
     largest = max(values, default=0.0)
     if min(values, default=0.0) < 0:
-        raise InputError(f"{path}: values {_shown(values)}; wanted none below 0 (task.mask_threshold={threshold:g})")
+        raise InputError(f"{path}: values {_listed(values)}; wanted none below 0 (task.mask_threshold={threshold:g})")
     if values <= {0.0}:
         return Values("empty", 0.0)
     if largest >= threshold:
         return Values("soft", largest)
-    message = f"{path}: values {_shown(values)}; none reaches task.mask_threshold={threshold:g}"
+    message = f"{path}: values {_listed(values)}; none reaches task.mask_threshold={threshold:g}"
     if largest == 1 and values <= {0.0, 1.0}:  # not a faint object among soft masks: another way to say foreground
         raise InputError(f"{message}; wanted masks of one kind: save this one as 0/255")
     return Values("soft", largest, doubt=f"{message} in any mask; {_cut(values)}")
 
 
-def _shown(values: set[float]) -> str:
+def _listed(values: set[float]) -> str:
     """The values in a message: the first six, and the largest."""
     ordered = sorted(values)
     if len(ordered) <= 7:
@@ -181,7 +181,7 @@ def _cut(values: set[float]) -> str:
 
 def _judge(values: set[float], kind: str, guess: bool, classes: int, path: str | Path) -> Values:
     largest = max(values, default=0.0)
-    start = f"{path}: values {_shown(values)}; wanted"
+    start = f"{path}: values {_listed(values)}; wanted"
     if kind == "probabilities":
         if values and not (min(values) >= 0 and largest <= 1):
             raise InputError(f"{start} probabilities from 0 to 1 (task.masks=probabilities)")
@@ -215,20 +215,20 @@ def _wanted(kind: str, classes: int) -> str:
 
 def _remedies(values: set[float], kind: str, classes: int) -> str:
     """The settings that would settle it."""
-    found = []
+    remedies = []
     if 255 in values:
-        found.append("task.ignore=255 if 255 was not annotated")
-    rest = max(values - {255.0}, default=0.0)
-    if kind == "binary" and 1 < rest < 10:
-        names = ",".join(f"class{n}" for n in range(1, int(rest) + 1))
-        found.append(f"'task.classes=[{names}]' if they are classes")
+        remedies.append("task.ignore=255 if 255 was not annotated")
+    largest = max(values - {255.0}, default=0.0)
+    if kind == "binary" and 1 < largest < 10:
+        names = ",".join(f"class{n}" for n in range(1, int(largest) + 1))
+        remedies.append(f"'task.classes=[{names}]' if they are classes")
     if kind == "binary" and max(values) >= 100:
-        found.append(f"{_cut(values)} if its edges are soft")
+        remedies.append(f"{_cut(values)} if its edges are soft")
     if kind == "binary" or classes == 1:
-        found.append("task.masks=instances if every value is an object")
-    elif rest > classes:
-        found.append("object ids go with a single class: 'task.classes=[name]' task.masks=instances")
-    return "; " + ", ".join(found) if found else ""
+        remedies.append("task.masks=instances if every value is an object")
+    elif largest > classes:
+        remedies.append("object ids go with a single class: 'task.classes=[name]' task.masks=instances")
+    return "; " + ", ".join(remedies) if remedies else ""
 
 
 def to_labels(

@@ -84,9 +84,9 @@ class OwnedFolder:
                 self._learn(entry)
 
     def _learn(self, entry: dict[str, Any]) -> None:
-        name, found = entry.get("path"), entry.get("sha256")
-        if isinstance(name, str) and isinstance(found, str) and _inside(name):
-            self._known.setdefault(name, set()).add(found)
+        name, sha256 = entry.get("path"), entry.get("sha256")
+        if isinstance(name, str) and isinstance(sha256, str) and _inside(name):
+            self._known.setdefault(name, set()).add(sha256)
 
     def names(self) -> list[str]:
         """Paths inside the folder, with ``/``, of all files that are there and segexp's own."""
@@ -124,9 +124,9 @@ class OwnedFolder:
         Raises:
             InputError: names all files that are there and not segexp's own, and says what to do.
         """
-        found = self.foreign(dict.fromkeys(names))
-        edited = [name for name in found if self.knows(name)]
-        others = [name for name in found if not self.knows(name)]
+        not_ours = self.foreign(dict.fromkeys(names))
+        edited = [name for name in not_ours if self.knows(name)]
+        others = [name for name in not_ours if not self.knows(name)]
         faults = []
         for few, why, whys in (
             (others, "was not written by segexp", "were not written by segexp"),
@@ -137,7 +137,7 @@ class OwnedFolder:
                 names = ", ".join(str(self.folder / name) for name in few[:SHOWN])
                 faults.append(f"{names}{more} {f'exists and {why}' if len(few) == 1 else f'exist and {whys}'}")
         if faults:
-            it = "it is not replaced. Move it away" if len(found) == 1 else "they are not replaced. Move them away"
+            it = "it is not replaced. Move it away" if len(not_ours) == 1 else "they are not replaced. Move them away"
             raise InputError(f"{flag} {self.folder}: {'; '.join(faults)}, so {it}, or choose another folder")
 
     def note(self, name: str, path: Path | None = None, **facts: Any) -> None:
@@ -248,13 +248,13 @@ def _regular(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def hold(folder: Path, patience: float = 0.0, say: Callable[[str], None] = print) -> Iterator[None]:
+def hold(folder: Path, patience: float = 0.0, log: Callable[[str], None] = print) -> Iterator[None]:
     """Keep other segexp commands out of a folder that exists; the lock ends with the process, also when it is killed.
 
     Args:
         folder: its lock is the file ``.segexp.lock`` in it, which stays.
         patience: seconds to wait for a command that is ending.
-        say: prints one line where there is something to wait for.
+        log: called with one line where there is something to wait for.
 
     Raises:
         InputError: where another command holds the folder.
@@ -269,7 +269,7 @@ def hold(folder: Path, patience: float = 0.0, say: Callable[[str], None] = print
             lock.acquire(timeout=0)
         except filelock.Timeout:
             if patience:
-                say(f"waiting for another segexp command to leave {folder}")
+                log(f"waiting for another segexp command to leave {folder}")
             lock.acquire(timeout=patience)
     except filelock.Timeout:
         raise InputError(

@@ -90,8 +90,8 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise InputError(f"{path}: row {number}: wanted {len(names)} cells, as in the heading; was it cut short?")
-    plain = [{plain_cell(name): plain_cell(cell) for name, cell in row.items()} for row in rows]
-    return list(map(plain_cell, names)), plain
+    table = [{plain_cell(name): plain_cell(cell) for name, cell in row.items()} for row in rows]
+    return list(map(plain_cell, names)), table
 
 
 def safe_cell(value: Any) -> Any:

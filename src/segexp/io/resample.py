@@ -24,27 +24,27 @@ Size = tuple[float, float]
 
 
 def scaled_shape(
-    shape: tuple[int, int], pixel_size: Size | None, wanted: float | None, name: str = "image"
+    shape: tuple[int, int], pixel_size: Size | None, target: float | None, name: str = "image"
 ) -> tuple[int, int]:
-    """Height and width that an image of `shape` has at `wanted` micrometres a pixel.
+    """Height and width that an image of `shape` has at `target` micrometres a pixel.
 
     Args:
         shape: (H, W) as the file holds it.
         pixel_size: micrometres (y, x) of its pixels; None where unknown, and the shape stays.
-        wanted: micrometres a pixel that the model is for; None where it has no scale, and the shape stays.
+        target: micrometres a pixel of the model; None where it has no scale, and the shape stays.
         name: for the message.
 
     Raises:
         InputError: where the two differ by more than `LARGEST_FACTOR`.
     """
-    if pixel_size is None or wanted is None:
+    if pixel_size is None or target is None:
         return shape
-    factors = tuple(size / wanted for size in pixel_size)
+    factors = tuple(size / target for size in pixel_size)
     if all(abs(factor - 1) < SAME for factor in factors):
         return shape
     if any(not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR for factor in factors):
         raise InputError(
-            f"{name}: its pixels are {pixel_size[0]:g} by {pixel_size[1]:g} micrometres, the task's {wanted:g}; "
+            f"{name}: its pixels are {pixel_size[0]:g} by {pixel_size[1]:g} micrometres, the task's {target:g}; "
             f"more than {LARGEST_FACTOR} times apart. If the file is wrong, say the size with data.pixel_size"
         )
     return max(1, round(shape[0] * factors[0])), max(1, round(shape[1] * factors[1]))
@@ -116,7 +116,7 @@ def _nearest(source: int, length: int, first: int, count: int) -> NDArray[np.int
     return np.minimum(centres.astype(np.int64), source - 1)
 
 
-def _weights(source: int, length: int, first: int, count: int, offset: int, held: int) -> "csr_array":
+def _weights(source: int, length: int, first: int, count: int, offset: int, width: int) -> "csr_array":
     """(count, held) matrix from source pixels `offset` on to the result's pixels `first` on, along one axis."""
     factor = source / length
     result = np.arange(first, first + count)
@@ -135,4 +135,4 @@ def _weights(source: int, length: int, first: int, count: int, offset: int, held
     rows = np.broadcast_to(np.arange(count)[:, None], near.shape)
     from scipy.sparse import csr_array  # here, since it takes half a second to import
 
-    return csr_array((weights[used], (rows[used], near[used] - offset)), shape=(count, held))
+    return csr_array((weights[used], (rows[used], near[used] - offset)), shape=(count, width))

@@ -66,7 +66,7 @@ class RunFolder(OwnedFolder):
     """
 
     def __init__(self, folder: Path, command: str | None = None, job: bool = False):
-        self.job, self.begun, self._held = job, False, False
+        self.job, self.begun, self._locked = job, False, False
         self._state: tuple[int, ...] | None = None
         self._waiting: dict[str, str] = {}
         self._grown: dict[str, tuple[int, Any]] = {}
@@ -95,20 +95,20 @@ class RunFolder(OwnedFolder):
         for line in lines:
             try:
                 entry = json.loads(line.decode("utf-8", errors="surrogateescape"))
-                name, size, found = entry["path"], entry["size"], entry["sha256"]
+                name, size, sha256 = entry["path"], entry["size"], entry["sha256"]
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
-            if isinstance(name, str) and isinstance(size, int) and isinstance(found, str):
+            if isinstance(name, str) and isinstance(size, int) and isinstance(sha256, str):
                 self._open.pop(name, None)
                 if entry.get("open") is True:
-                    self._open[name] = (size, found)
+                    self._open[name] = (size, sha256)
 
     def owns(self, name: str, of: str | None = None) -> bool:
         """Whether the file is segexp's own: unchanged, or one that was growing and begins as it did when noted."""
         if name in self._open and of is None:
-            size, found = self._open[name]
+            size, sha256 = self._open[name]
             path = self.folder / name
-            return path.is_file() and not path.is_symlink() and start_digest(path, size) == found
+            return path.is_file() and not path.is_symlink() and start_digest(path, size) == sha256
         return super().owns(name, of)
 
     def note_grown(self, closed: bool = False) -> None:
@@ -136,14 +136,14 @@ class RunFolder(OwnedFolder):
             self._grown[name] = (known, sums)
             self.note_open(name, known, sums.hexdigest())
 
-    def note_open(self, name: str, size: int, found: str) -> None:
+    def note_open(self, name: str, size: int, sha256: str) -> None:
         """Record that the file `name` is the run's where its first `size` bytes have this SHA-256."""
-        entry = {"path": name, "size": size, "sha256": found, "open": True, "time": round(time.time(), 3)}
+        entry = {"path": name, "size": size, "sha256": sha256, "open": True, "time": round(time.time(), 3)}
         torn = "\n" if self._torn else ""
         with (self.folder / RECORD).open("a", encoding="ascii") as file:
             file.write(torn + json.dumps(entry | {"command": self.command}) + "\n")
         self._torn = False
-        self._open[name] = (size, found)
+        self._open[name] = (size, sha256)
 
     def note_beginning(self, name: str) -> None:
         """Record a file that others append to, as far as it has come."""
@@ -175,14 +175,14 @@ class RunFolder(OwnedFolder):
             entries = sorted(entry.name for entry in os.scandir(self.folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
-        found = [name for name in entries if any(fnmatch.fnmatchcase(name, pattern) for pattern in files)]
+        names = [name for name in entries if any(fnmatch.fnmatchcase(name, pattern) for pattern in files)]
         for name in FOLDERS if folders is None else folders:
             path = self.folder / name
             if path.is_symlink() or (path.exists() and not path.is_dir()):
-                found.append(name)
+                names.append(name)
             elif path.is_dir():
-                found += sorted(f"{name}/{entry.name}" for entry in os.scandir(path))
-        return [name for name in found if not (self.job and name in JOB_FILES)]
+                names += sorted(f"{name}/{entry.name}" for entry in os.scandir(path))
+        return [name for name in names if not (self.job and name in JOB_FILES)]
 
     def holds_run(self) -> bool:
         """Whether a run of segexp lies here that was saved at least once."""
@@ -312,10 +312,10 @@ class RunFolder(OwnedFolder):
         with tempfile.TemporaryDirectory(prefix=".draft.", dir=self.folder) as name:
             place = Path(name)
             yield place
-            found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
-            found.sort(key=lambda name: (name == "summary.json", name))
-            self.require_free(found, "output_dir")
-            for name in found:
+            names = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+            names.sort(key=lambda name: (name == "summary.json", name))
+            self.require_free(names, "output_dir")
+            for name in names:
                 (self.folder / name).parent.mkdir(exist_ok=True)
                 self.adopt(place / name, name)
 
@@ -326,9 +326,9 @@ class RunFolder(OwnedFolder):
 
     def hold(self) -> None:
         """Keep other commands out; a job waits two minutes for one that was told to end and is still saving."""
-        if not self._held:
+        if not self._locked:
             self._stack.enter_context(ownership.hold(self.folder, 120.0 if self.job else 0.0))
-            self._held = True
+            self._locked = True
         OwnedFolder.__init__(self, self.folder, self.command)  # it may have waited for another command to end
 
     def begin(self, resume: bool, overwrite: bool = False) -> str:
@@ -343,20 +343,20 @@ class RunFolder(OwnedFolder):
         self.require(resume, overwrite)
         if resume and before is not None and self._state != before:
             raise InputError(f"resume={self.folder}: another command went on with this run meanwhile; try again")
-        said = ""
+        message = ""
         if resume and self.unrecorded_run():
             for name in self.present():
                 if "/" not in name or _written(name):
                     self.note(name)
         elif not resume and (names := [name for name in self.present() if self.owns(name)]):
-            said = f"the earlier run is kept in {self.set_aside(names)}"
+            message = f"the earlier run is kept in {self.set_aside(names)}"
         elif resume and (changed := self._keep_changed_models()):
-            said = f"warning: the best model was changed since segexp wrote it; it is kept as {', '.join(changed)}"
+            message = f"warning: the best model was changed since segexp wrote it; it is kept as {', '.join(changed)}"
         self.begun = True
         self.note_grown()
         for name, text in self._waiting.items():
             self.write(name, text)
-        return said
+        return message
 
     def set_aside(self, names: Iterable[str], target: Path | None = None) -> Path:
         """Move files that are segexp's own to a new folder, with a record of its own; nothing else is moved."""
@@ -377,8 +377,8 @@ class RunFolder(OwnedFolder):
 
 def _written(name: str) -> bool:
     """Whether a run writes a file of this name into one of its folders."""
-    folder, _, rest = name.partition("/")
-    return any(fnmatch.fnmatchcase(rest, pattern) for pattern in FOLDERS[folder])
+    folder, _, inside = name.partition("/")
+    return any(fnmatch.fnmatchcase(inside, pattern) for pattern in FOLDERS[folder])
 
 
 def _is_plain_file(path: Path) -> bool:

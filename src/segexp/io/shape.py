@@ -67,13 +67,13 @@ WORDS = {
 def misfit(value: Any, shape: Shape, where: str = "") -> str:
     """The first part of `value` that does not fit, in words: "best.dice is 'x'; wanted a number"; empty where none."""
     if isinstance(shape, Number | Text):
-        return "" if shape.fits(value) else _said(where, value, shape)
+        return "" if shape.fits(value) else _describe(where, value, shape)
     if isinstance(shape, tuple):
         faults = [misfit(value, each, where) for each in shape]
         inner = [fault for fault, each in zip(faults, shape, strict=True) if _kind(value, each)]
-        return "" if not all(faults) else (inner or [_said(where, value, shape)])[0]
+        return "" if not all(faults) else (inner or [_describe(where, value, shape)])[0]
     if not _kind(value, shape):
-        return _said(where, value, shape)
+        return _describe(where, value, shape)
     if isinstance(shape, list) and len(shape) > 1 and len(shape) != len(value):
         return f"{where or 'it'} has {len(value)} entries; wanted {len(shape)}"
     if isinstance(shape, list) and len(shape) > 1:
@@ -112,13 +112,13 @@ def _inside(where: str, key: Any) -> str:
     return f"{where}.{name}" if where else name
 
 
-def _said(where: str, value: Any, shape: Shape) -> str:
+def _describe(where: str, value: Any, shape: Shape) -> str:
     try:
-        shown = ascii(value)
+        text = ascii(value)
     except (ValueError, RecursionError):  # a number of thousands of digits, a list in itself
-        shown = type(value).__name__
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return f"{where or 'it'} is {shown}; wanted {_in_words(shape)}"
+        text = type(value).__name__
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{where or 'it'} is {text}; wanted {_in_words(shape)}"
 
 
 def _in_words(shape: Shape) -> str:

@@ -19,7 +19,7 @@ from segexp.errors import InputError
 from segexp.io.channels import lookup_direction
 from segexp.io.headers import declared_size
 from segexp.io.limits import PIECES, check_declared, check_pieces, check_scans
-from segexp.io.tiff_metadata import Planes, pixel_size, planes
+from segexp.io.tiff_metadata import PageTable, pixel_size, planes
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its remarks on damaged files are told by InputError
 
@@ -100,20 +100,20 @@ class TiffReader:
             self._planes = self._planes._replace(table=self._planes.table.reshape(-1, 1))
         self.pages = len(self._planes.table)
         self.channels = self._planes.table.shape[1] * self._samples
-        self.pixel_size = pixel_size(self._page(0) if self._planes.told else first)
+        self.pixel_size = pixel_size(self._page(0) if self._planes.described else first)
         turn = first.tags.valueof(274, 1)
         self.lossy = first.compression == _JPEG
         self.orientation = turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
-    def _arrange(self) -> tuple[Any, Planes]:
+    def _arrange(self) -> tuple[Any, PageTable]:
         """The page that all others are like, and which page of the file holds which channel of which slice."""
         offsets, first = self._directories(), self._page(0)
         check_pieces(self.path, len(offsets), len(offsets) * int(first.size), "pages")
         behind = self._file.filehandle.size - first.dataoffsets[0] if first.is_memmappable else 0
         description = planes(first, len(offsets), behind // max(first.nbytes, 1), self.path)
-        if len(offsets) > 1 and not description.told:
+        if len(offsets) > 1 and not description.described:
             first, alike = self._alike(len(offsets))
-            description = Planes(np.array(alike, np.int64)[:, None])
+            description = PageTable(np.array(alike, np.int64)[:, None])
         elif not description.contiguous:
             first = self._page(int(description.table.flat[0]))
         larger = self._larger_within(first)
@@ -124,7 +124,7 @@ class TiffReader:
                 f"{self.path}: each page of {first.imagelength}x{first.imagewidth} pixels hides a larger one (SubIFD) "
                 f"of {larger.imagelength}x{larger.imagewidth}; save the larger ones as an ordinary stack"
             )
-        return larger, Planes(np.zeros((1, 1), np.int64))
+        return larger, PageTable(np.zeros((1, 1), np.int64))
 
     def _alike(self, count: int) -> tuple[Any, list[int]]:
         """The first page of full resolution, and the numbers of all pages like it; thumbnails and levels are left out.
@@ -138,18 +138,19 @@ class TiffReader:
             facts.append((page.imagelength, page.imagewidth, page.shape, page.dtype, int(page.subfiletype)))
             if number > PIECES["pages"] and page.shape != facts[0][2]:
                 raise InputError(f"{self.path}: {count} pages of several sizes; wanted pages of one size")
-        shown = [number for number in range(count) if not facts[number][4] & 5] or list(range(count))  # no mask either
-        largest = max(shown, key=lambda number: (facts[number][0] * facts[number][1], -number))
+        full = [number for number in range(count) if not facts[number][4] & 5] or list(range(count))  # no mask either
+        largest = max(full, key=lambda number: (facts[number][0] * facts[number][1], -number))
         tall, wide = facts[largest][:2]
-        alike = [number for number in shown if facts[number][2:4] == facts[largest][2:4]]
-        others = [number for number in shown if number not in alike]
+        alike = [number for number in full if facts[number][2:4] == facts[largest][2:4]]
+        others = [number for number in full if number not in alike]
         sizes = [facts[number][:2] for number in others]
         smaller = all(h <= 0.75 * tall and abs(h * wide - w * tall) <= tall + wide for h, w in sizes)
         if others and not (smaller and len(set(sizes)) == len(sizes) and len(alike) == 1):
-            odd = others[0]
+            differing = others[0]
             raise InputError(
-                f"{self.path}: page {odd + 1} is {_shown(*facts[odd][2:4])}, page {largest + 1} "
-                f"{_shown(*facts[largest][2:4])}; wanted pages of one size and type: save those you mean by themselves"
+                f"{self.path}: page {differing + 1} is {_describe_type(*facts[differing][2:4])}, page {largest + 1} "
+                f"{_describe_type(*facts[largest][2:4])}; wanted pages of one size and type; save the pages "
+                "you need as a stack of their own"
             )
         return self._page(largest), alike
 
@@ -170,10 +171,10 @@ class TiffReader:
     def _directories(self) -> list[int]:
         """Offsets of all image directories; tifffile itself does not notice every chain that bites its tail."""
         file, tiff = self._file.filehandle, self._file.tiff
-        offset, offsets, seen = self._page(0).offset, [], set()
-        while offset and offset not in seen and offset < file.size:
+        offset, offsets, visited = self._page(0).offset, [], set()
+        while offset and offset not in visited and offset < file.size:
             offsets.append(offset)
-            seen.add(offset)
+            visited.add(offset)
             try:
                 file.seek(offset)
                 (tags,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
@@ -221,8 +222,8 @@ class TiffReader:
         page = first if self._planes.contiguous or self._planes.table.size == 1 else self._page(plane)
         if not self._like(first, page):
             raise InputError(
-                f"{self.path}: page {plane + 1} is {_shown(page.shape, page.dtype)}, the first "
-                f"{_shown(first.shape, first.dtype)}; wanted pages of one size and type"
+                f"{self.path}: page {plane + 1} is {_describe_type(page.shape, page.dtype)}, the first "
+                f"{_describe_type(first.shape, first.dtype)}; wanted pages of one size and type"
             )
         if page.is_memmappable:
             check_declared(self.path, (height, width, page.samplesperpixel), page.dtype.itemsize)
@@ -244,22 +245,22 @@ class TiffReader:
         separate = page.shaped[0]  # planes of samples, one after the other
         if len(page.dataoffsets) < separate * down * across or len(page.databytecounts) < separate * down * across:
             raise InputError(f"{self.path}: truncated; {len(page.dataoffsets)} of {separate * down * across} segments")
-        wanted = [
+        strips = [
             (plane * down + row) * across + column
             for plane in range(separate)
             for row in range(top // tall, ceil((top + height) / tall))
             for column in range(left // wide, ceil((left + width) / wide))
         ]
         end, spread = self._file.filehandle.size, max(1, 8 * page.dtype.itemsize // int(page.bitspersample))
-        for index in wanted:
+        for index in strips:
             start, stored = page.dataoffsets[index], page.databytecounts[index]
             if stored <= 0 or start <= 0 or start + stored > end:
                 raise InputError(f"{self.path}: truncated; segment {index} lies outside the {end} bytes of the file")
             check_declared(self.path, (tall, wide, page.shaped[4]), page.dtype.itemsize, stored * spread)
-        stored = spread * sum(page.databytecounts[index] for index in wanted)
+        stored = spread * sum(page.databytecounts[index] for index in strips)
         check_declared(self.path, (height, width, page.samplesperpixel), page.dtype.itemsize, stored)
         result = np.empty((separate, height, width, page.shaped[4]), page.dtype.newbyteorder("="))
-        for index in wanted:
+        for index in strips:
             segment, plane, y, x = self._segment(page, index, tall, wide)
             y0, x0 = max(y, top), max(x, left)
             y1, x1 = min(y + segment.shape[0], top + height), min(x + segment.shape[1], left + width)
@@ -293,5 +294,5 @@ def _checked(page: Any, path: Path, name: str) -> Any:
     return page
 
 
-def _shown(shape: tuple[int, ...], dtype: Any) -> str:
+def _describe_type(shape: tuple[int, ...], dtype: Any) -> str:
     return f"{'x'.join(map(str, shape))} {dtype}"

@@ -41,21 +41,21 @@ PRINTED = 20.0
 """Micrometres from which a plain resolution tag is a printer's or a screen's (72 to 1200 dots an inch), not a scale."""
 
 
-class Planes(NamedTuple):
+class PageTable(NamedTuple):
     """Which page of the file holds what.
 
     Attributes:
         table: (images, channels) page numbers from 0.
-        told: whether the description says so.
+        described: whether the file's description states this arrangement.
         contiguous: whether the planes follow each other behind a single directory.
     """
 
     table: NDArray[np.int64]
-    told: bool = False
+    described: bool = False
     contiguous: bool = False
 
 
-def planes(page: Any, count: int, room: int, path: Path) -> Planes:
+def planes(page: Any, count: int, room: int, path: Path) -> PageTable:
     """Arrange the `count` pages of a file whose first `page` carries the description.
 
     `room`: planes that find room in the file behind the first page's data. ImageJ writes a single directory for stacks
@@ -81,7 +81,7 @@ def planes(page: Any, count: int, room: int, path: Path) -> Planes:
         order, sizes = _json_axes(text, page)
     if order is not None and sorted(order) == sorted(sizes) and math.prod(sizes.values()) == count:
         return _by_channel(np.arange(count).reshape([sizes[axis] for axis in order]), order)
-    return Planes(np.arange(count)[:, None], told=count == 1)
+    return PageTable(np.arange(count)[:, None], described=count == 1)
 
 
 def pixel_size(page: Any) -> tuple[float, float] | None:
@@ -102,8 +102,8 @@ def pixel_size(page: Any) -> tuple[float, float] | None:
             sizes.append(size * unit if size is not None and unit is not None else None)
         return _believed(*sizes)
     unit = {2: 25400.0, 3: 1e4}.get(int(page.tags.valueof(296, 2)))
-    found = _believed(*(_per_unit(page, tag, unit) for tag in (283, 282)))
-    return found if found is not None and max(found) < PRINTED else None
+    believed = _believed(*(_per_unit(page, tag, unit) for tag in (283, 282)))
+    return believed if believed is not None and max(believed) < PRINTED else None
 
 
 def ome(text: str, path: Path | None) -> ElementTree.Element | None:
@@ -121,24 +121,24 @@ def ome(text: str, path: Path | None) -> ElementTree.Element | None:
         return None
 
 
-def _imagej_planes(text: str, count: int, room: int) -> Planes:
+def _imagej_planes(text: str, count: int, room: int) -> PageTable:
     facts = dict(_lines(text))
     channels, slices, frames = (max(1, _whole(facts.get(key))) for key in ("channels", "slices", "frames"))
     images = max(_whole(facts.get("images")), 1)
     if channels * slices * frames != images:
         channels = 1
     if images != count and (count > 1 or images > room):
-        return Planes(np.arange(count)[:, None], told=count == 1)
+        return PageTable(np.arange(count)[:, None], described=count == 1)
     # channels run fastest
-    return Planes(np.arange(images).reshape(-1, channels), told=True, contiguous=images != count)
+    return PageTable(np.arange(images).reshape(-1, channels), described=True, contiguous=images != count)
 
 
-def _by_channel(table: NDArray[np.int64], order: str) -> Planes:
+def _by_channel(table: NDArray[np.int64], order: str) -> PageTable:
     """From page numbers along the axes of `order` to (images, channels)."""
     if "C" not in order:
-        return Planes(table.reshape(-1, 1), told=True)
+        return PageTable(table.reshape(-1, 1), described=True)
     channels = table.shape[order.index("C")]
-    return Planes(np.moveaxis(table, order.index("C"), -1).reshape(-1, channels), told=True)
+    return PageTable(np.moveaxis(table, order.index("C"), -1).reshape(-1, channels), described=True)
 
 
 def _tiff_data(
@@ -156,16 +156,16 @@ def _tiff_data(
         return None
     table = np.full(total, -1)
     for block in blocks:
-        page, held = _whole(block.get("IFD")), 1 if "IFD" in block.attrib else count
-        held = _whole(block.get("PlaneCount", block.get("NumPlanes"))) or held
+        page, pages = _whole(block.get("IFD")), 1 if "IFD" in block.attrib else count
+        pages = _whole(block.get("PlaneCount", block.get("NumPlanes"))) or pages
         place = 0
         for axis in order:
             first = _whole(block.get(f"First{axis}"))
             if first >= sizes[axis]:
                 return None
             place = place * sizes[axis] + first
-        held = min(held, total - place, count - page)
-        table[place : place + max(held, 0)] = np.arange(page, page + max(held, 0))
+        pages = min(pages, total - place, count - page)
+        table[place : place + max(pages, 0)] = np.arange(page, page + max(pages, 0))
     if (table < 0).any() or len(np.unique(table)) < total:
         return None
     return table.reshape([sizes[axis] for axis in order])

@@ -131,16 +131,16 @@ class TiffStream:
     def _tiles(self) -> Iterator[NDArray]:
         """Rows cut into tiles, from left to right and top to bottom, a page after the other; edge tiles padded."""
         _, height, width = self.shape
-        held: list[NDArray] = []
+        kept: list[NDArray] = []
         count, left = 0, height  # rows held, rows of this page to come
         for rows in self._bands():
             while len(rows):
                 take = min(len(rows), TILE - count, left)
-                held.append(rows[:take])
+                kept.append(rows[:take])
                 rows, count, left = rows[take:], count + take, left - take
                 if count == TILE or left == 0:
-                    yield from _cut(np.concatenate(held), width)
-                    held, count = [], 0
+                    yield from _cut(np.concatenate(kept), width)
+                    kept, count = [], 0
                 if left == 0:
                     left = height
 
