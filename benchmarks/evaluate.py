@@ -65,7 +65,7 @@ def main() -> None:
             return maps[index]
 
         def full(samples=samples, families=families, probabilities=predict_and_take):
-            evaluate_fully(predictor, samples, families, look=lambda i, s, _: None, probabilities=probabilities)
+            evaluate_fully(predictor, samples, families, on_image=lambda i, s, _: None, probabilities=probabilities)
 
         jobs = {
             "bare forward": forward,

@@ -82,8 +82,8 @@ def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any]) -> UNet:
         raise InputError(f"{path}: {str(error)[:200]}") from None
     except Exception as error:  # settings that the network does not take
         raise InputError(f"{path}: model.settings: {str(error)[:200]}") from None
-    wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    if {key: tensor.shape for key, tensor in weights.items()} != wanted:
+    expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    if {key: tensor.shape for key, tensor in weights.items()} != expected:
         raise InputError(f"{unfit}; wanted the file as it was saved")
     wrong = [key for key, tensor in weights.items() if not torch.isfinite(tensor).all()]
     wrong += [key for key, tensor in weights.items() if key.endswith("running_var") and bool((tensor < 0).any())]

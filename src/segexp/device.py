@@ -27,8 +27,10 @@ def choose_device(name: str) -> tuple[torch.device, str]:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= count:
-            found = f"{count} CUDA device(s)" if count else "no CUDA device"
-            raise InputError(f"trainer.device={name}: PyTorch {torch.__version__} finds {found} here; use cpu or auto")
+            available = f"{count} CUDA device(s)" if count else "no CUDA device"
+            raise InputError(
+                f"trainer.device={name}: PyTorch {torch.__version__} finds {available} here; use cpu or auto"
+            )
         return device, torch.cuda.get_device_name(device)
     if device.type == "mps":
         if not torch.backends.mps.is_available():

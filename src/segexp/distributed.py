@@ -90,9 +90,9 @@ def agree(ranks: Ranks, *numbers: float) -> list[float]:
     """The largest of each number over all processes (clocks, wishes to stop), so that all take the same turn."""
     if ranks.world == 1:
         return list(numbers)
-    held = torch.tensor(numbers, dtype=torch.float64)
-    dist.all_reduce(held, dist.ReduceOp.MAX, group=ranks.control)
-    return held.tolist()
+    summed = torch.tensor(numbers, dtype=torch.float64)
+    dist.all_reduce(summed, dist.ReduceOp.MAX, group=ranks.control)
+    return summed.tolist()
 
 
 def total(ranks: Ranks, sums: Tensor) -> Tensor:

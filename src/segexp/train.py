@@ -39,8 +39,8 @@ from segexp.io.run_folder import RunFolder
 from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.entry import enter, restarted, settle
 from segexp.sweep.job_store import FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Teller, read_job
-from segexp.sweep.search.command import job_verdict
-from segexp.sweep.summary import held, remove_new_folders
+from segexp.sweep.search.command import job_pruning
+from segexp.sweep.summary import locks, remove_new_folders
 from segexp.terminal import open_streams, streams
 from segexp.training.stop import Pruned, Stopped, pass_on
 from segexp.viz.overlay import Picture
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> float | None:
         with shown:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(scored)()
     finally:
-        held.close()
+        locks.close()
         leave()
     return scores[-1] if scores else None
 
@@ -126,7 +126,7 @@ def job(cfg: DictConfig) -> float:
     folder = Path(runtime["output_dir"])  # type: ignore[index,call-overload]
     if settings.mode == RunMode.MULTIRUN:
         return sweep_job(cfg, folder, ranks)
-    resume, overwrite = bool(cfg.get("resume")) or goes_on(settings, folder), bool(cfg.get("overwrite"))
+    resume, overwrite = bool(cfg.get("resume")) or is_resumed(settings, folder), bool(cfg.get("overwrite"))
     files = RunFolder(folder)
     try:
         checked = read(cfg)
@@ -159,7 +159,7 @@ def resume_command(folder: Path) -> str:
     return shlex.join(["python", "train.py", f"resume={folder}"])
 
 
-def goes_on(settings: HydraConf, folder: Path) -> bool:
+def is_resumed(settings: HydraConf, folder: Path) -> bool:
     """Whether a run finds its own earlier state: a cluster starts the same command again in the same folder."""
     if not restarted(settings):
         return False
@@ -176,7 +176,7 @@ def store(cfg: DictConfig, files: RunFolder) -> None:
         files.put(f".hydra/{name}.yaml", OmegaConf.to_yaml(content))
 
 
-def sweep_job(cfg: DictConfig, wanted: Path, ranks: Ranks) -> float:
+def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
     """One job of a sweep, whichever launcher runs it: passed by, gone on with, or begun, as its folder's record says.
 
     What goes wrong is written to the folder, and the answer is NaN: Hydra would end the sweep and show one error only.
@@ -185,7 +185,7 @@ def sweep_job(cfg: DictConfig, wanted: Path, ranks: Ranks) -> float:
     sweep = Path(str(settings.sweep.dir)).absolute()
     entry = share(
         ranks,
-        enter(cfg, settings, sweep, wanted) if ranks.first else None,
+        enter(cfg, settings, sweep, target) if ranks.first else None,
     )
     assert entry is not None
     record, resume = entry.record, entry.resumes
@@ -208,8 +208,8 @@ def sweep_job(cfg: DictConfig, wanted: Path, ranks: Ranks) -> float:
             store(cfg, files)
             tell = Teller(folder, checked.task.monitor, files) if ranks.first else None
             typed = list(settings.overrides.task)
-            verdict = job_verdict(settings) if ranks.first else None
-            score = run(checked, folder, resume, tell, verdict, typed, axes(), files)
+            should_prune = job_pruning(settings) if ranks.first else None
+            score = run(checked, folder, resume, tell, should_prune, typed, axes(), files)
             if ranks.first:
                 settle(record, score)
             return score

@@ -12,7 +12,7 @@ import torch
 from hydra.conf import HydraConf
 from omegaconf import OmegaConf
 
-from segexp.train import goes_on
+from segexp.train import is_resumed
 from segexp.training.stop import StopRequest, pass_on
 from tests.cluster import fake
 from tests.test_scripts import ROOT, TINY, first_on_path, script
@@ -78,7 +78,7 @@ def test_a_sweep_on_slurm_survives_preemption_and_a_node_that_fails(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_run_in_a_batch_script_goes_on_when_slurm_starts_it_again(tmp_path):
+def test_one_run_in_a_batch_script_is_resumed_when_slurm_starts_it_again(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(FATES)
     environment = fake.install(tmp_path / "slurm") | {"FATES": "mine:SIGTERM", "PYTHONPATH": first_on_path(tmp_path)}
     command = f"{sys.executable} {ROOT / 'train.py'} {' '.join(ARGUMENTS)} output_dir={tmp_path / 'mine'}"
@@ -117,7 +117,7 @@ def test_signals_that_nobody_waits_for_are_not_passed_on():
     ("count", "stored", "expected"),
     [("1", ["a=1"], True), ("0", ["a=1"], False), (None, ["a=1"], False), ("2", ["a=2"], False), ("1", None, False)],
 )
-def test_a_job_goes_on_only_where_slurm_started_the_same_one_again(tmp_path, monkeypatch, count, stored, expected):
+def test_a_job_is_resumed_only_where_slurm_started_the_same_one_again(tmp_path, monkeypatch, count, stored, expected):
     settings = OmegaConf.structured(HydraConf)
     settings.overrides.task = ["a=1"]
     settings.mode = "RUN"
@@ -128,4 +128,4 @@ def test_a_job_goes_on_only_where_slurm_started_the_same_one_again(tmp_path, mon
         (tmp_path / ".hydra").mkdir()
         OmegaConf.save(stored, tmp_path / ".hydra" / "overrides.yaml")
         (tmp_path / "last.pth").touch()
-    assert goes_on(settings, tmp_path) == expected
+    assert is_resumed(settings, tmp_path) == expected

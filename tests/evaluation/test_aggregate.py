@@ -15,7 +15,7 @@ def jobs(*settings):
 def test_seeds_are_taken_together():
     values = jobs(("1", "", "0"), ("1", "", "1"), ("2", "", "0"), ("2", "", "1"))
     better, worse = group(values, [0.6, 0.8, 0.9, 0.7])
-    assert (better.name, better.mean, better.members, better.units) == ("lr=2", pytest.approx(0.8), [2, 3], "2 seeds")
+    assert (better.name, better.mean, better.indices, better.units) == ("lr=2", pytest.approx(0.8), [2, 3], "2 seeds")
     assert worse.spread == pytest.approx(np.std([0.6, 0.8], ddof=1))
     assert worse.interval == pytest.approx(stats.t.interval(0.95, 1, 0.7, stats.sem([0.6, 0.8])))
 

@@ -279,7 +279,7 @@ def test_outputs_are_checked(wrong):
 
 def test_a_picture_of_a_large_image_is_small():
     pixels = np.zeros((2, 5000, 3), np.uint8)
-    png = outputs.picture(outputs.Page(pixels, np.zeros((2, 5000), np.uint8)), 1)
+    png = outputs.picture(outputs.PredictedImage(pixels, np.zeros((2, 5000), np.uint8)), 1)
     assert len(png) < 20000
 
 

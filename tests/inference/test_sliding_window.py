@@ -109,7 +109,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on():
         return x
 
     image = np.random.default_rng(0).random((1, 64, 500), np.float32)
-    bands = predict_bands(forward, ArrayRows(image), 1, Tiling(64, 16, 8, batch=8), say=said.append)
+    bands = predict_bands(forward, ArrayRows(image), 1, Tiling(64, 16, 8, batch=8), log=said.append)
     np.testing.assert_allclose(assemble(bands, (1, 64, 500)), image, atol=1e-6)
     assert sizes[:3] == [8, 4, 2]
     assert said == [

@@ -46,12 +46,12 @@ def put(folder, name, kind, text):
     return True
 
 
-def small_sweep(folder, goes_on=False, overwrite=False, jobs=2):
+def small_sweep(folder, resume=False, overwrite=False, jobs=2):
     """What a sweep writes, without its jobs' training."""
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        begin_sweep(folder, goes_on, False, overwrite, stack)
+        begin_sweep(folder, resume, False, overwrite, stack)
         top = OwnedFolder(folder, "test")
         top.write("multirun.yaml", "a: 1\n")
         for number in range(jobs):
@@ -69,7 +69,7 @@ COMMANDS = {
     "train resume=": lambda folder: small_run(folder, resume=True),
     "train -m": lambda folder: small_sweep(folder),
     "train -m overwrite=true": lambda folder: small_sweep(folder, overwrite=True),
-    "train -m sweep.resume=": lambda folder: small_sweep(folder, goes_on=True),
+    "train -m sweep.resume=": lambda folder: small_sweep(folder, resume=True),
     "report": lambda folder: OwnedFolder(folder, "test").write("report.html", "page"),
 }
 

@@ -104,5 +104,5 @@ def test_descriptions_that_lie_leave_the_pages_as_they_are(tmp_path, text):
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         found = planes(file.pages[0], 2, 2, tmp_path / "a.tif")
     assert found.table.tolist() == [[0], [1]]
-    assert not found.told
+    assert not found.described
     assert not found.contiguous

@@ -6,7 +6,7 @@ import pytest
 from segexp.errors import InputError
 from segexp.inference.predictor import Predictor
 from segexp.models import UNet
-from segexp.plugin.pages import Found, segment
+from segexp.plugin.pages import Segmentation, segment
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def image(*corners):
 
 def run(*arguments, **more):
     *steps, found = segment(*arguments, **more)
-    assert isinstance(found, Found)
+    assert isinstance(found, Segmentation)
     assert steps == sorted(steps)
     assert steps[-1] == 1
     return found

@@ -40,7 +40,7 @@ def write_run(folder, images=4, size=96, names=None, warnings=(), make=None, **f
         pictures.append(make_picture(sample.name, *sample.load(), labels, ["vesicle"], budget(len(names))))
 
     found = evaluate_fully(
-        predictor, samples, ["probability", "object"], look=keep, probabilities=lambda index, _: maps[index]
+        predictor, samples, ["probability", "object"], on_image=keep, probabilities=lambda index, _: maps[index]
     )
     record = evaluation_record(
         found,

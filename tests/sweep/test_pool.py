@@ -28,8 +28,8 @@ COMMAND = [sys.executable, "-S", "-E", "-c", CHILD]
 class Notes:
     """Writes down who was started and ended."""
 
-    def __init__(self, look=lambda: None):
-        self.starts, self.ends, self.look, self.most, self.now = [], [], look, 0, 0
+    def __init__(self, refresh=lambda: None):
+        self.starts, self.ends, self.refresh, self.most, self.now = [], [], refresh, 0, 0
 
     def started(self, record):
         self.starts.append(record.number)
@@ -94,11 +94,11 @@ def test_a_signal_is_passed_on_and_nothing_is_begun_after_it(tmp_path):
     jobs = works(tmp_path, WAITS, f"{hears}done(); time.sleep(60)", "done()")
     stop, begun = StopRequest(), time.monotonic()
 
-    def look():
+    def refresh():
         if (tmp_path / "0" / "ready").exists():
             stop.number = signal.SIGINT
 
-    run_pool(jobs, COMMAND, places(2, 1, []), Notes(look), stop)
+    run_pool(jobs, COMMAND, places(2, 1, []), Notes(refresh), stop)
     assert time.monotonic() - begun < 30
     assert [job.record.status for job in jobs] == [INTERRUPTED, DONE, WAITING]
 

@@ -64,7 +64,7 @@ def test_without_a_terminal_there_are_plain_lines_and_a_failure_shows_its_last_o
         (jobs[1].folder / "failed.txt").write_text("Traceback\n  line 3\nValueError: [b]a bug[/b]\n")
         board.ended(jobs[1])
         jobs[2].save(status=DONE, score=0.5, seconds=5.0)
-        board.look()
+        board.refresh()
         board.ended(jobs[2])
     assert out.getvalue().splitlines() == [
         "job 0 (trainer.lr=0): already done, score 0.7500",

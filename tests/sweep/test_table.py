@@ -6,7 +6,7 @@ import io
 from rich.console import Console
 
 from segexp.sweep.job_store import DONE, FAILED, INTERRUPTED, Identity, Record
-from segexp.sweep.summary import conclude, go_on
+from segexp.sweep.summary import conclude, resume_command
 from segexp.sweep.table import closing_line, group_lines, print_jobs, write_summary
 
 
@@ -70,7 +70,7 @@ def test_what_is_not_done_is_said_with_the_command(tmp_path, capsys):
     assert (tmp_path / "report.html").is_file()
     other = [job(tmp_path / "b", 0, status=INTERRUPTED), job(tmp_path / "b", 1, score=0.5)]
     assert closing_line(other) == "1 of 2 jobs are not finished"
-    assert go_on(tmp_path / "b", other) == f"sweep.resume={tmp_path / 'b'}"
+    assert resume_command(tmp_path / "b", other) == f"sweep.resume={tmp_path / 'b'}"
     assert closing_line(other[1:]) == ""
 
 

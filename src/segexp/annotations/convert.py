@@ -45,15 +45,15 @@ class _Job:
     make: Callable[[], NDArray]
 
 
-def convert(source: Path, images: Path | None, output: Path, how: Conversion, say: Callable[[str], None]) -> int:
+def convert(source: Path, images: Path | None, output: Path, how: Conversion, log: Callable[[str], None]) -> int:
     """Write ``OUTPUT/<name of the image>.npy`` for each annotated image; the number of masks.
 
     Ids are uint16, or uint32 beyond 65535; class ids uint8. Raises `InputError` before anything is written where a
     file cannot be read, belongs to no image, or a mask is there already.
     """
-    found, pictures = _find(source)
+    annotations, pictures = _find(source)
     named = _images(images)
-    jobs = _drawn_jobs(found, named, how, say) if found else _picture_jobs(pictures, named, how, say)
+    jobs = _drawn_jobs(annotations, named, how, log) if annotations else _picture_jobs(pictures, named, how, log)
     counts = Counter(job.name for job in jobs)
     twice = [str(job.source) for job in jobs if counts[job.name] > 1]
     if twice:
@@ -74,7 +74,7 @@ def convert(source: Path, images: Path | None, output: Path, how: Conversion, sa
     lacking = sorted(path.name for stem, path in named.items() if stem not in counts)
     if lacking:
         shown = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
-        say(f"no annotation of {len(lacking)} image{'s' if len(lacking) > 1 else ''}: {shown}")
+        log(f"no annotation of {len(lacking)} image{'s' if len(lacking) > 1 else ''}: {shown}")
     return len(jobs)
 
 
@@ -83,11 +83,11 @@ def _find(source: Path) -> tuple[dict[Path, str], list[Path]]:
     if not source.exists():
         raise InputError(f"--input {source}: no such file or folder")
     files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name[0] != "." and p.is_file())
-    found = {path: kind for path in files if (kind := annotation_kind(path)) is not None}
-    pictures = [path for path in files if path.suffix.lower() in (*PICTURES, ".npy") and path not in found]
-    if not found and not pictures:
+    annotations = {path: kind for path in files if (kind := annotation_kind(path)) is not None}
+    pictures = [path for path in files if path.suffix.lower() in (*PICTURES, ".npy") and path not in annotations]
+    if not annotations and not pictures:
         raise InputError(f"--input {source}: nothing to convert; wanted {', '.join(KINDS.values())}, or pictures")
-    return found, pictures
+    return annotations, pictures
 
 
 def _images(folder: Path | None) -> dict[str, Path]:
@@ -102,16 +102,16 @@ def _images(folder: Path | None) -> dict[str, Path]:
 
 
 def _drawn_jobs(
-    found: dict[Path, str], images: dict[str, Path], how: Conversion, say: Callable[[str], None]
+    annotations: dict[Path, str], images: dict[str, Path], how: Conversion, log: Callable[[str], None]
 ) -> list[_Job]:
     jobs: list[_Job] = []
     drawings: dict[str, tuple[Path, Drawing]] = {}
-    strangers: list[str] = []
-    for path, kind in found.items():
+    unrelated: list[str] = []
+    for path, kind in annotations.items():
         if kind == "cellpose":
             name = _name_of(path, "", images)
             if name is None:
-                strangers.append(path.name)
+                unrelated.append(path.name)
             elif how.classes:
                 raise InputError(f"{path}: Cellpose's objects have no classes; leave --classes out")
             else:
@@ -120,22 +120,22 @@ def _drawn_jobs(
         for drawing in [read_rois(path)] if kind == "roi" else read_json(path):
             name = _name_of(path, drawing.image, images)
             if name is None:
-                strangers.append(drawing.image or path.name)
+                unrelated.append(drawing.image or path.name)
             elif path.suffix.lower() == ".roi" and name in drawings and drawings[name][0].suffix.lower() == ".roi":
                 drawings[name][1].outlines.extend(drawing.outlines)
             else:
                 if name in drawings:
                     raise InputError(f"{path}, {drawings[name][0]}: two annotations of image {name}; wanted one")
                 drawings[name] = (path, drawing)
-    if strangers:
-        shown = ", ".join(strangers[:5]) + (f" and {len(strangers) - 5} more" if len(strangers) > 5 else "")
+    if unrelated:
+        shown = ", ".join(unrelated[:5]) + (f" and {len(unrelated) - 5} more" if len(unrelated) > 5 else "")
         raise InputError(f"{shown}: no image of that name in --images; wanted names that begin with an image's")
     labels = labels_of(drawing for _, drawing in drawings.values())
     unknown = [label for label in labels if label not in how.classes]
     if how.classes and unknown:
         raise InputError(f"--classes {','.join(how.classes)}: there are others: {', '.join(map(repr, unknown[:10]))}")
-    if labels and labels != [""] and not how.classes and not any(kind == "roi" for kind in found.values()):
-        say(f"labels: {', '.join(labels[:10])}; every object gets an id of its own (--classes gives class ids)")
+    if labels and labels != [""] and not how.classes and not any(kind == "roi" for kind in annotations.values()):
+        log(f"labels: {', '.join(labels[:10])}; every object gets an id of its own (--classes gives class ids)")
     for name, (path, drawing) in drawings.items():
         jobs.append(_Job(name, path, _drawing_maker(path, drawing, images.get(name), how)))
     return jobs
@@ -213,19 +213,19 @@ def _smallest(ids: NDArray) -> NDArray:
 
 
 def _picture_jobs(
-    paths: Sequence[Path], images: dict[str, Path], how: Conversion, say: Callable[[str], None]
+    paths: Sequence[Path], images: dict[str, Path], how: Conversion, log: Callable[[str], None]
 ) -> list[_Job]:
     names = {path: _name_of(path, "", images) for path in paths}
-    strangers = [path.name for path, name in names.items() if name is None]
-    if strangers:
-        raise InputError(f"{', '.join(strangers[:5])}: no image of that name in --images")
+    unrelated = [path.name for path, name in names.items() if name is None]
+    if unrelated:
+        raise InputError(f"{', '.join(unrelated[:5])}: no image of that name in --images")
     layered = [path for path in paths if path.suffix.lower() == ".npy"]
     colours = colours_of([path for path in paths if path not in layered], how.background)
     if how.classes and colours and len(how.classes) != len(colours):
         raise InputError(f"--classes {','.join(how.classes)}: {len(how.classes)}, but there are {len(colours)} colours")
     for number, colour in enumerate(colours, 1):
         shown = ",".join(map(str, colour))
-        say(f"colour {shown} is class {number}" + (f" ({how.classes[number - 1]})" if how.classes else ""))
+        log(f"colour {shown} is class {number}" + (f" ({how.classes[number - 1]})" if how.classes else ""))
 
     def maker(path: Path, name: str) -> Callable[[], NDArray]:
         def make() -> NDArray:

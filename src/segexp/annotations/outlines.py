@@ -91,8 +91,8 @@ def read_rois(path: Path) -> Drawing:
         rois = read if isinstance(read, list) else [read]
         places = {(roi.position, roi.z_position, roi.t_position) for roi in rois} - {(0, 0, 0)}
         if len(places) > 1:
-            wanted = "wanted the ROIs of one slice: in the ROI Manager, save each slice's for itself"
-            raise InputError(f"{path}: ROIs of {len(places)} slices; {wanted}")
+            expected = "wanted the ROIs of one slice: in the ROI Manager, save each slice's for itself"
+            raise InputError(f"{path}: ROIs of {len(places)} slices; {expected}")
         return Drawing([_roi(roi) for roi in rois])
     except InputError:
         raise
@@ -146,7 +146,7 @@ def _geojson(content: Any) -> Drawing:
     features = content if isinstance(content, list) else content.get("features", [content])
     kinds = [str((feature.get("properties") or {}).get("objectType", "")) for feature in features]
     inner = {"detection", "cell"} & set(kinds)  # then annotations are the regions in which they were searched
-    found, planes = [], set()
+    drawings, planes = [], set()
     for feature, kind in zip(features, kinds, strict=True):
         label = str(((feature.get("properties") or {}).get("classification") or {}).get("name", ""))
         geometry = feature.get("geometry", feature)
@@ -170,10 +170,10 @@ def _geojson(content: Any) -> Drawing:
                 lines.append(_ring([places]))
             else:
                 raise InputError(f"a geometry of type {part['type']}; wanted polygons, lines or points")
-        found.append(Outline(label, tuple(polygons), tuple(lines)))
+        drawings.append(Outline(label, tuple(polygons), tuple(lines)))
     if len(planes) > 1:
         raise InputError(f"objects of {len(planes)} planes (z, t); wanted those of one: export each for itself")
-    return Drawing(found)
+    return Drawing(drawings)
 
 
 def _parts(geometry: dict[str, Any]) -> list[dict[str, Any]]:
@@ -188,17 +188,17 @@ def _labelme(content: dict[str, Any]) -> Drawing:
         group = shape.get("group_id")
         key = (shape["label"], group) if group is not None else number
         objects.setdefault(key, []).append(_labelme_shape(shape))
-    found = []
+    drawings = []
     for parts in objects.values():  # parts with one group_id are one object
         bitmaps = [part.bitmap for part in parts if part.bitmap is not None]
         if len(bitmaps) > 1:
             raise InputError("several masks with one group_id; wanted one mask an object")
         polygons = tuple(polygon for part in parts for polygon in part.polygons)
         lines = tuple(line for part in parts for line in part.lines)
-        found.append(Outline(parts[0].label, polygons, lines, bitmaps[0] if bitmaps else None))
+        drawings.append(Outline(parts[0].label, polygons, lines, bitmaps[0] if bitmaps else None))
     height, width = content.get("imageHeight"), content.get("imageWidth")
     name = str(content.get("imagePath") or "").replace("\\", "/").rpartition("/")[2]
-    return Drawing(found, name, (int(height), int(width)) if height and width else None)
+    return Drawing(drawings, name, (int(height), int(width)) if height and width else None)
 
 
 def _labelme_shape(shape: dict[str, Any]) -> Outline:

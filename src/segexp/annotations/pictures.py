@@ -26,7 +26,7 @@ def read_picture(path: Path) -> NDArray:
 
 def colours_of(paths: Iterable[Path], background: Colour | None) -> list[Colour]:
     """The colours of all files but the background, sorted: the first is class 1; transparent pixels are background."""
-    found: set[Colour] = set()
+    colours: set[Colour] = set()
     for path in paths:
         opaque, shades = _opaque(read_picture(path)), _shades(read_picture(path))
         mine = {tuple(int(value) for value in colour) for colour in np.unique(shades[opaque], axis=0)}
@@ -37,8 +37,8 @@ def colours_of(paths: Iterable[Path], background: Colour | None) -> list[Colour]
         if background is None and not transparent and black not in mine:
             shown = " or ".join(",".join(map(str, colour)) for colour in sorted(mine)[:4])
             raise InputError(f"{path}: neither black nor transparent pixels; say the background: --background {shown}")
-        found |= mine - {background if background is not None else None if transparent else black}
-    return sorted(found)
+        colours |= mine - {background if background is not None else None if transparent else black}
+    return sorted(colours)
 
 
 def class_map(path: Path, colours: list[Colour]) -> NDArray[np.uint8]:

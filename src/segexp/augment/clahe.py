@@ -208,9 +208,9 @@ def _interpolate(
                 if not spread:
                     yield entries.index_select(0, entry.view(-1)).view_as(levels)
                     continue
-                found = entries.index_select(0, entry.view(-1)).view_as(levels)
+                mapped_levels = entries.index_select(0, entry.view(-1)).view_as(levels)
                 share, more, steps = (part.index_select(1, row).index_select(2, column) for part in spread)
-                yield _new_levels(found, levels, share, more, steps, bins, tile[0] * tile[1])
+                yield _new_levels(mapped_levels, levels, share, more, steps, bins, tile[0] * tile[1])
 
     corners = mapped()
 

@@ -156,14 +156,14 @@ class RandomWarp(AugmentationBase2D):
             return [self._warp_batch(given, is_mask, params, maps) for given, is_mask in targets]
         chosen = params["warped"].tolist()
         rows = [row for row, is_warped in enumerate(chosen) if is_warped]
-        rest = [row for row, is_warped in enumerate(chosen) if not is_warped]
-        if not rest:
+        unwarped = [row for row, is_warped in enumerate(chosen) if not is_warped]
+        if not unwarped:
             return [self._sample(given, is_mask, params, maps) for given, is_mask in targets]
-        drawn, still = _pick(params, rows), _pick(params, rest)
+        drawn, still = _pick(params, rows), _pick(params, unwarped)
         results = []
         for given, is_mask in targets:
             result = torch.empty_like(given)
-            result[rest] = _move(given[rest], still)
+            result[unwarped] = _move(given[unwarped], still)
             if rows:
                 result[rows] = self._sample(given[rows], is_mask, drawn, maps)
             results.append(result)

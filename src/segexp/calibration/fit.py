@@ -23,7 +23,7 @@ from cmaes import CMA
 from numpy.typing import NDArray
 
 from segexp import synthesis
-from segexp.calibration.look import distance, groups_of, look
+from segexp.calibration.features import describe, distance, groups_of
 from segexp.calibration.regression import regress
 from segexp.synthesis.ranges import Range
 
@@ -61,8 +61,8 @@ class Calibration:
     ranges: dict[str, Any]
     before: dict[str, float]
     after: dict[str, float]
-    found_by: str
-    told: list[str]
+    method: str
+    identified: list[str]
     evaluations: int = 0
     history: list[float] = field(default_factory=list)
 
@@ -88,41 +88,41 @@ def calibrate(
         seed: of scenes and searches.
         progress: told how far it is.
     """
-    size, theirs = images[0].shape[0], np.array([look(image, task) for image in images])
+    size, theirs = images[0].shape[0], np.array([describe(image, task) for image in images])
     workshop = _Workshop(task, size, seed)
     rows, count = workshop.wide, max(2 * LEAST, draws // 2)
     drawn = workshop.search(range(count), workshop.choices(), lambda share: progress(0.2 * share, "random search"))
-    scale = np.maximum(np.std([one.look for one in drawn], axis=0), 1e-3)
+    scale = np.maximum(np.std([one.features for one in drawn], axis=0), 1e-3)
     near = _near(drawn, theirs, scale, task)
     style = _styles(near)
-    held = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
-    around = [_ranges(rows, held, [name], 1.3) for name in style]
+    fixed = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
+    around = [_ranges(rows, fixed, [name], 1.3) for name in style]
     drawn += workshop.search(range(count, 2 * count), around, lambda share: progress(0.2 + 0.2 * share, "closer"))
     near = _near(drawn, theirs, scale, task)
-    held = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
-    told = _read_off(rows, drawn, theirs, scale)
+    fixed = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
+    identified = _read_off(rows, drawn, theirs, scale)
 
     def judge(ranges: dict[str, Any], scenes: range) -> dict[str, float]:
-        return distance(theirs, workshop.looks(ranges, scenes), scale, task)
+        return distance(theirs, workshop.features(ranges, scenes), scale, task)
 
-    results = {"random search": _ranges(rows, held, style)}
-    held |= told
-    results["regression"] = _ranges(rows, held, style)
-    fitted = _Evolution(rows, held, list(told), style, lambda ranges: judge(ranges, range(SCENES))["all"])
+    results = {"random search": _ranges(rows, fixed, style)}
+    fixed |= identified
+    results["regression"] = _ranges(rows, fixed, style)
+    fitted = _Evolution(rows, fixed, list(identified), style, lambda ranges: judge(ranges, range(SCENES))["all"])
     history = fitted.run(generations, seconds, seed, lambda share: progress(0.4 + 0.5 * share, "CMA-ES"))
     if history:
         results["CMA-ES"] = fitted.best()
     progress(0.9, "comparing")
     trial, final = range(UNSEEN, UNSEEN + 2 * SCENES), range(UNSEEN + 2 * SCENES, UNSEEN + 4 * SCENES)
-    found_by = min(results, key=lambda name: judge(results[name], trial)["all"])
-    before, after = judge({}, final), judge(results[found_by], final)
+    method = min(results, key=lambda name: judge(results[name], trial)["all"])
+    before, after = judge({}, final), judge(results[method], final)
     progress(1.0, "done")
-    return Calibration(results[found_by], before, after, found_by, list(told), fitted.evaluations, history)
+    return Calibration(results[method], before, after, method, list(identified), fitted.evaluations, history)
 
 
 @dataclass
 class _Drawn:
-    look: NDArray
+    features: NDArray
     style: str
     parameters: dict[str, float]
 
@@ -138,11 +138,11 @@ class _Workshop:
 
     def one(self, number: int, ranges: dict[str, Any]) -> _Drawn:
         (scene,) = synthesis.generate_scenes(self.task, 1, self.size, self.seed, first=number, **ranges)
-        return _Drawn(look(scene.image, self.task), scene.style, scene.parameters)
+        return _Drawn(describe(scene.image, self.task), scene.style, scene.parameters)
 
-    def looks(self, ranges: dict[str, Any], numbers: Sequence[int]) -> NDArray:
+    def features(self, ranges: dict[str, Any], numbers: Sequence[int]) -> NDArray:
         with self._threads() as pool:
-            return np.array([one.look for one in pool.map(lambda number: self.one(number, ranges), numbers)])
+            return np.array([one.features for one in pool.map(lambda number: self.one(number, ranges), numbers)])
 
     def choices(self) -> list[dict[str, Any]]:
         """Every style as it is, and with the widest ranges."""
@@ -151,12 +151,12 @@ class _Workshop:
 
     def search(self, numbers: range, choices: list[dict[str, Any]], progress: Callable[[float], None]) -> list[_Drawn]:
         """One image a number, from the choices in turn."""
-        found = []
+        drawn = []
         with self._threads() as pool:
             for one in pool.map(lambda k: self.one(k, choices[k % len(choices)]), numbers):
-                found.append(one)
-                progress(len(found) / len(numbers))
-        return found
+                drawn.append(one)
+                progress(len(drawn) / len(numbers))
+        return drawn
 
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(max(1, torch.get_num_threads()))
@@ -172,14 +172,14 @@ def _widest(name: str, row: Range, task: str) -> Range:
 
 def _near(drawn: list[_Drawn], theirs: NDArray, scale: NDArray, task: str) -> list[_Drawn]:
     """The drawn images nearest to each of the user's, one after another."""
-    count, numbers = max(LEAST, round(NEAR * len(drawn))), np.array([one.look for one in drawn])
+    count, numbers = max(LEAST, round(NEAR * len(drawn))), np.array([one.features for one in drawn])
     parts = groups_of(task).values()
-    found = []
+    nearest = []
     for one in theirs:
         gap = np.abs(numbers - one) / scale
         order = np.argsort(np.mean([gap[:, part].mean(1) for part in parts], axis=0), kind="stable")
-        found += [drawn[place] for place in order[:count]]
-    return found
+        nearest += [drawn[place] for place in order[:count]]
+    return nearest
 
 
 def _read_off(
@@ -188,7 +188,7 @@ def _read_off(
     """Centre and half width, as shares, of the rows that a regression can tell from an image, the surest first."""
     names = list(rows)
     shares = np.array([[_share(rows[name], one.parameters[name]) for name in names] for one in drawn]).clip(0, 1)
-    read, error, explained = regress(np.array([one.look for one in drawn]) / scale, shares, theirs / scale)
+    read, error, explained = regress(np.array([one.features for one in drawn]) / scale, shares, theirs / scale)
     low, high = np.quantile(read, KEPT, axis=0)
     low, high = (low - error / 2).clip(0, 1), (high + error / 2).clip(0, 1)
     order = [k for k in np.argsort(-explained) if explained[k] >= TOLD]
@@ -222,9 +222,9 @@ def _limits(row: Range, centre: float, half: float) -> tuple[float, float]:
 
 
 def _ranges(
-    rows: dict[str, Range], held: dict[str, tuple[float, float]], style: list[str], factor: float = 1.0
+    rows: dict[str, Range], fixed: dict[str, tuple[float, float]], style: list[str], factor: float = 1.0
 ) -> dict[str, Any]:
-    limits = {name: _limits(row, held[name][0], held[name][1] * factor) for name, row in rows.items()}
+    limits = {name: _limits(row, fixed[name][0], fixed[name][1] * factor) for name, row in rows.items()}
     return {"style": style, **limits}
 
 
@@ -234,22 +234,22 @@ class _Evolution:
     def __init__(
         self,
         rows: dict[str, Range],
-        held: dict[str, tuple[float, float]],
-        told: list[str],
+        fixed: dict[str, tuple[float, float]],
+        identified: list[str],
         style: list[str],
         judge: Callable[[dict[str, Any]], float],
     ):
-        self.rows, self.held, self.style, self.judge, self.moved = rows, held, style, judge, told[:MOVED]
+        self.rows, self.fixed, self.style, self.judge, self.moved = rows, fixed, style, judge, identified[:MOVED]
         self.evaluations = 0
         self.mean: NDArray = np.zeros(len(self.moved) + 1)
 
     def ranges(self, point: NDArray) -> dict[str, Any]:
         """A point in units of the half widths, and the logarithm of the factor for them last."""
-        held = dict(self.held)
+        fixed = dict(self.fixed)
         for name, step in zip(self.moved, point, strict=False):
-            centre, half = held[name]
-            held[name] = float(np.clip(centre + half * step, 0, 1)), min(half * float(np.exp(point[-1])), 0.5)
-        return _ranges(self.rows, held, self.style)
+            centre, half = fixed[name]
+            fixed[name] = float(np.clip(centre + half * step, 0, 1)), min(half * float(np.exp(point[-1])), 0.5)
+        return _ranges(self.rows, fixed, self.style)
 
     def run(self, generations: int, seconds: float, seed: int, progress: Callable[[float], None]) -> list[float]:
         """Best distance of each generation; none where there is nothing to move or no time."""
@@ -260,10 +260,10 @@ class _Evolution:
             if time.monotonic() - started >= seconds or search.should_stop():
                 break
             asked = [search.ask() for _ in range(search.population_size)]
-            told = [(point, self.judge(self.ranges(point))) for point in asked]
-            search.tell(told)
-            self.evaluations += len(told)
-            history.append(min(value for _, value in told))
+            identified = [(point, self.judge(self.ranges(point))) for point in asked]
+            search.tell(identified)
+            self.evaluations += len(identified)
+            history.append(min(value for _, value in identified))
             self.mean = search.mean
             spent = (time.monotonic() - started) / max(seconds, 1e-9)
             progress(min(1.0, max((generation + 1) / generations, spent)))

@@ -35,9 +35,9 @@ def regress(inputs: NDArray, outputs: NDArray, asked: NDArray) -> tuple[NDArray,
             shrunk = 1.0 / (np.maximum(values, 0) + ridge)
             weights = vectors @ (shrunk[:, None] * turned)
             left_out = weights / (vectors**2 @ shrunk)[:, None]
-            found = np.sqrt((left_out**2).mean(0))
-            better = found < error
-            error = np.where(better, found, error)
+            deviation = np.sqrt((left_out**2).mean(0))
+            better = deviation < error
+            error = np.where(better, deviation, error)
             read[:, better] = (centre + between @ (shrunk[:, None] * turned))[:, better]
     variance = np.maximum(outputs.var(0), 1e-12)
     return read, error, 1 - error**2 / variance
@@ -45,5 +45,5 @@ def regress(inputs: NDArray, outputs: NDArray, asked: NDArray) -> tuple[NDArray,
 
 def _squares(one: NDArray, other: NDArray) -> NDArray:
     """Squared distances between rows, (N, F) and (M, F) to (N, M)."""
-    found = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-    return np.maximum(found, 0)
+    squares = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
+    return np.maximum(squares, 0)

@@ -51,7 +51,7 @@ def calibrate(
     with bar:
         track = bar.add_task("random search", total=1.0)
         generations = 1000 if minutes else 0
-        found = fit(
+        fitted = fit(
             task,
             parts,
             draws=draws,
@@ -60,16 +60,16 @@ def calibrate(
             seed=seed,
             progress=lambda share, text: bar.update(track, completed=share, description=text),
         )
-    rows = [f"{name:12s}{found.before[name]:8.3f}{found.after[name]:8.3f}" for name in (*GROUPS, "all")]
+    rows = [f"{name:12s}{fitted.before[name]:8.3f}{fitted.after[name]:8.3f}" for name in (*GROUPS, "all")]
     table = [f"{'distance':12s}{'before':>8s}{'after':>8s}", *rows]
     print("\n".join(table))
     comments = [
         f"Written by segexp calibrate {task} from {len(parts)} parts of {len(files)} images.",
-        f"Found by {found.found_by}; {found.evaluations} candidates of CMA-ES.",
-        f"Rows that the images tell, the surest first: {', '.join(found.told) or 'none'}.",
+        f"Found by {fitted.method}; {fitted.evaluations} candidates of CMA-ES.",
+        f"Rows that the images tell, the surest first: {', '.join(fitted.identified) or 'none'}.",
         *table,
     ]
-    drawn = encode_png(side_by_side(task, parts, found.ranges, seed))
-    write_file(output, ranges_text(task, found.ranges, comments))
+    drawn = encode_png(side_by_side(task, parts, fitted.ranges, seed))
+    write_file(output, ranges_text(task, fitted.ranges, comments))
     write_file(picture, drawn)
     print(f"{output}\n{picture}\ntrain with: segexp train task={task} data.synthetic.ranges={output}")

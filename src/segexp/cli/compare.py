@@ -23,7 +23,7 @@ def compare(
     best. Example: segexp compare runs/a runs/b
     """
     from segexp.evaluation import comparison
-    from segexp.evaluation.io import plain
+    from segexp.evaluation.io import to_json
     from segexp.evaluation.ranking import rank
     from segexp.evaluation.tables import print_comparison, print_ranking, print_seeds
     from segexp.sweep.selection import is_sweep, settings
@@ -33,27 +33,27 @@ def compare(
     if any(is_sweep(folder) for folder in runs):
         if len(runs) > 1:
             raise InputError("wanted one sweep alone, or run folders: name the folders of the sweep's jobs")
-        found = [
+        candidates_found = [
             comparison.Candidate([comparison.read_run(record.folder) for record in records], group.name)
             for group, records in settings(runs[0])
         ]
-        if len(found) < 2:
+        if len(candidates_found) < 2:
             raise InputError(f"{runs[0]}: one setting is finished; wanted two or more to compare")
-        ranking = rank(found)
+        ranking = rank(candidates_found)
         print_ranking(ranking)
         if output is not None:
-            write_file(output, _text(plain(ranking)))
+            write_file(output, _text(to_json(ranking)))
         return
     if len(runs) < 2:
         raise InputError("one run: wanted two or more to compare, or a sweep")
-    found = comparison.candidates([comparison.read_run(folder) for folder in runs])
-    for candidate in found:
+    candidates_found = comparison.candidates([comparison.read_run(folder) for folder in runs])
+    for candidate in candidates_found:
         print_seeds(candidate)
-    results = [comparison.compare(found[0], other) for other in found[1:]]
+    results = [comparison.compare(candidates_found[0], other) for other in candidates_found[1:]]
     for result in results:
         print_comparison(result)
     if output is not None:
-        write_file(output, _text({"comparisons": plain(results)}))
+        write_file(output, _text({"comparisons": to_json(results)}))
 
 
 def _text(content: dict[str, Any]) -> str:

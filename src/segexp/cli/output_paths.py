@@ -43,12 +43,12 @@ def held_folder(path: Path, prepare: Callable[[OwnedFolder], Ready], flag: str =
     """
     folder_to_write(path, flag)
     with ExitStack() as stack:
-        held = (path / LOCK).is_file()
-        if held:  # taking this lock changes nothing
+        locked = (path / LOCK).is_file()
+        if locked:  # taking this lock changes nothing
             stack.enter_context(hold(path))
         before = _stamp(path / RECORD)
         ready = prepare(OwnedFolder(path))
-        if not held:
+        if not locked:
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(hold(path))
             if _stamp(path / RECORD) != before:  # another command wrote in between

@@ -51,7 +51,7 @@ def predict(
 
     Example: segexp predict --model runs/first/best_vesicle_model.pth --input images --output masks
     """
-    from segexp.inference.files import Found, find_images
+    from segexp.inference.files import ImageList, find_images
     from segexp.inference.manifest import Manifest, open_manifest
     from segexp.inference.outputs import SAVE, Outputs
     from segexp.inference.predictor import load_model
@@ -71,7 +71,7 @@ def predict(
     outputs = Outputs(SAVE if names == ("all",) else names, prob_dtype, Settings.of(predictor.facts), pixel_size)
     tiling = predictor.tiling(tile, None, batch)
 
-    def prepare(folder: OwnedFolder) -> tuple[Found, Manifest]:
+    def prepare(folder: OwnedFolder) -> tuple[ImageList, Manifest]:
         images = find_images([*input, *(more or [])], folder)
         manifest = open_manifest(folder, predictor, model, outputs, tiling, overwrite)
         manifest.require_room(images.files)
@@ -91,11 +91,11 @@ def _run(
     tiling: "Tiling",
     manifest: "Manifest",
 ) -> None:
-    from segexp.cli.progress import Report
+    from segexp.cli.progress import PredictionProgress
     from segexp.inference.files import predict_files, write_tables
 
-    with Report(len(files)) as report:
-        predictor.say = report.say
+    with PredictionProgress(len(files)) as report:
+        predictor.say = report.log
         results = []
         for result in predict_files(predictor, files, output, outputs, tiling, manifest, report.progress):
             report.result(result)

@@ -11,7 +11,7 @@ from segexp.errors import printable
 from segexp.inference.job import Result
 
 
-class Report:
+class PredictionProgress:
     """A bar over `files` files that moves within each; use it in a ``with`` statement."""
 
     def __init__(self, files: int):
@@ -25,7 +25,7 @@ class Report:
         self._bar = Progress(*columns, console=Console(file=sys.stdout), disable=not sys.stdout.isatty())
         self._track = self._bar.add_task("predicting", total=files)
 
-    def __enter__(self) -> "Report":
+    def __enter__(self) -> "PredictionProgress":
         self._bar.start()
         return self
 
@@ -38,7 +38,7 @@ class Report:
         """So many files are predicted, with the share of the next behind the point."""
         self._bar.update(self._track, completed=files)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line above the bar."""
         self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
@@ -47,8 +47,8 @@ class Report:
         if result.error is not None:
             print(f"error: {in_options(result.error)}", file=sys.stderr, flush=True)
         elif result.skipped:
-            self.say(
+            self.log(
                 f"{result.path.name}: there already, by the same model and settings (--overwrite predicts it again)"
             )
         else:
-            self.say(f"{result.path.name}: {100 * result.foreground:.2f} % foreground")
+            self.log(f"{result.path.name}: {100 * result.foreground:.2f} % foreground")

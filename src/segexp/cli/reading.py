@@ -36,19 +36,19 @@ def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> No
     """Let a predictor read channels and pages as the options say, where they say something; `InputError` if unfit."""
     from segexp.io.images import PAGES
 
-    said = dict(predictor.facts.get("reading") or {})
+    stored = dict(predictor.facts.get("reading") or {})
     if channel is not None:
         numbers = channel.strip().removeprefix("[").removesuffix("]").split(",")
         if not all(re.fullmatch(r"\s*[1-9]\d{0,8}\s*", number, re.ASCII) for number in numbers):
             raise InputError(f"--channel {channel}: wanted a number from 1, or several: 1,3")
         chosen = [int(number) for number in numbers]
-        said["channel"] = chosen if len(chosen) > 1 else chosen[0]
+        stored["channel"] = chosen if len(chosen) > 1 else chosen[0]
     if page is not None:
         if page not in (*PAGES, "each") and not re.fullmatch(r"[1-9]\d{0,8}", page, re.ASCII):
             raise InputError(f"--page {page}: wanted {', '.join(PAGES)}, each, or a number from 1")
-        said["page"] = int(page) if page.isdigit() else page
-    if said:
-        predictor.facts["reading"] = said
+        stored["page"] = int(page) if page.isdigit() else page
+    if stored:
+        predictor.facts["reading"] = stored
 
 
 def in_options(text: str) -> str:

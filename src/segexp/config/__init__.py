@@ -76,17 +76,17 @@ def _fields(schema: type) -> dict[str, Any]:
 
 
 def _unknown_keys(section: str, node: Any, schema: type) -> list[str]:
-    found = []
+    unknown = []
     fields = _fields(schema)
     for key in node:
         path = f"{section}.{key}" if section else str(key)
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"; did you mean {section + '.' if section else ''}{near[0]}?" if near else ""
-            found.append(f"{path}: no part of segexp takes this setting{hint}")
+            unknown.append(f"{path}: no part of segexp takes this setting{hint}")
         elif dataclasses.is_dataclass(fields[key]) and isinstance(node[key], DictConfig):
-            found += _unknown_keys(path, node[key], fields[key])
-    return found
+            unknown += _unknown_keys(path, node[key], fields[key])
+    return unknown
 
 
 def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T | None:
@@ -113,11 +113,11 @@ def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T |
         try:
             holder[key] = value
         except OmegaConfBaseException:
-            shown = list(value) if isinstance(value, ListConfig) else "null" if value is None else value
-            problems.append(f"{path}={shown}: wanted {_in_words(kind)}")
+            text = list(value) if isinstance(value, ListConfig) else "null" if value is None else value
+            problems.append(f"{path}={text}: wanted {_in_words(kind)}")
             continue
-        plain = holder[key]
-        values[key] = OmegaConf.to_container(plain) if isinstance(plain, ListConfig) else plain
+        typed = holder[key]
+        values[key] = OmegaConf.to_container(typed) if isinstance(typed, ListConfig) else typed
     if len(problems) > before:
         return None
     try:

@@ -27,17 +27,17 @@ class SyntheticConfig(Checked):
     ranges: str | None = MISSING
 
     def problems(self) -> list[str]:
-        found: list[str] = []
-        require(found, self.train >= 1, f"data.synthetic.train={self.train}: wanted 1 or more images")
-        require(found, self.val >= 1, f"data.synthetic.val={self.val}: wanted 1 or more images")
-        require(found, 32 <= self.size <= 8192, f"data.synthetic.size={self.size}: wanted 32 to 8192 pixels")
-        require(found, 1 <= self.crops <= 1000, f"data.synthetic.crops={self.crops}: wanted 1 to 1000 of each image")
+        faults: list[str] = []
+        require(faults, self.train >= 1, f"data.synthetic.train={self.train}: wanted 1 or more images")
+        require(faults, self.val >= 1, f"data.synthetic.val={self.val}: wanted 1 or more images")
+        require(faults, 32 <= self.size <= 8192, f"data.synthetic.size={self.size}: wanted 32 to 8192 pixels")
+        require(faults, 1 <= self.crops <= 1000, f"data.synthetic.crops={self.crops}: wanted 1 to 1000 of each image")
         require(
-            found,
+            faults,
             self.fraction is None or 0 <= self.fraction < 1,
             f"data.synthetic.fraction={self.fraction}: wanted a share of the crops, from 0 to below 1, such as 0.5",
         )
-        return found
+        return faults
 
 
 _PAGES = "first, max, mean, channels, each or a number from 1"
@@ -65,41 +65,41 @@ class DataConfig(Checked):
     synthetic: SyntheticConfig = MISSING
 
     def problems(self) -> list[str]:
-        found: list[str] = []
+        faults: list[str] = []
         require(
-            found,
+            faults,
             1 <= self.channels <= 64,
             f"data.channels={self.channels}: wanted 1 (grey) or 3 (colour), or how many channels the files have",
         )
         numbered = self.page is not None and re.fullmatch(r"[1-9]\d*", self.page)
         pages = (None, "each", *PAGES)
-        require(found, self.page in pages or bool(numbered), f"data.page={self.page}: wanted {_PAGES}")
-        require_positive(found, "data.pixel_size", self.pixel_size)
+        require(faults, self.page in pages or bool(numbered), f"data.page={self.page}: wanted {_PAGES}")
+        require_positive(faults, "data.pixel_size", self.pixel_size)
         for part in (self.channel_numbers, self._split_problems):
             try:
                 part()
             except InputError as error:
-                found += str(error).splitlines()
+                faults += str(error).splitlines()
         caches = ("auto", "device", "ram", "disk")
-        require(found, self.cache in caches, f"data.cache={self.cache}: wanted one of {', '.join(caches)}")
+        require(faults, self.cache in caches, f"data.cache={self.cache}: wanted one of {', '.join(caches)}")
         needed = FOLDERS[:2] if self.splits else FOLDERS
         given = [name for name in FOLDERS if getattr(self, name) is not None]
         if given and self.root is None and not set(needed) <= set(given):
             missing = ", ".join(f"data.{name}" for name in needed if name not in given)
-            found.append(f"missing: {missing} (give data.root, or all four folders, or the first two and a split)")
+            faults.append(f"missing: {missing} (give data.root, or all four folders, or the first two and a split)")
         own, synthetic = bool(given) or self.root is not None, self.synthetic
         require(
-            found,
+            faults,
             own or not synthetic.fraction,
             f"data.synthetic.fraction={synthetic.fraction}: goes with images of your own (data.root=DIR); without them "
             "every image is generated",
         )
         require(
-            found,
+            faults,
             not own or bool(synthetic.fraction) or not synthetic.online,
             "data.synthetic.online: with images of your own, say which share is generated: data.synthetic.fraction=0.5",
         )
-        return found
+        return faults
 
     @property
     def splits(self) -> bool:
@@ -144,19 +144,19 @@ class DataConfig(Checked):
         root = existing(self.root or ".")
         flat = not (root / "train").exists() and all((root / kind).is_dir() for kind in ("img", "mask"))
         tails = ("img", "mask", "val/img", "val/mask") if flat else ("train/img", "train/mask", "val/img", "val/mask")
-        found = {
+        given = {
             name: existing(value) if (value := getattr(self, name)) is not None else root / tail
             for name, tail in zip(FOLDERS, tails, strict=True)
         }
         if not self.splits:
-            return found
-        if not flat and found["val_img_dir"].is_dir():
+            return given
+        if not flat and given["val_img_dir"].is_dir():
             raise InputError(
-                f"{found['val_img_dir']}: exists, but data.val_fraction, data.fold and data.split divide the training "
+                f"{given['val_img_dir']}: exists, but data.val_fraction, data.fold and data.split divide the training "
                 "images; remove that setting, or name the two training folders alone: data.train_img_dir and "
                 "data.train_mask_dir"
             )
-        return {name: found[name] for name in FOLDERS[:2]}
+        return {name: given[name] for name in FOLDERS[:2]}
 
 
 def existing(path: str) -> Path:

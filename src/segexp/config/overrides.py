@@ -98,18 +98,18 @@ def _require_sources(folder: Path, arguments: Sequence[str]) -> None:
     try:
         stored = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]
         sources, name = stored["runtime"]["config_sources"], stored["job"]["config_name"]
-        found = {source["provider"]: source["path"] for source in sources}
+        paths = {source["provider"]: source["path"] for source in sources}
     except (OSError, ValueError, KeyError, TypeError):
         return
-    wanted = []
-    if "command-line" in found and not any(word.startswith("--config-dir=") for word in arguments):
-        wanted += ["--config-dir", str(found["command-line"])]
+    needed = []
+    if "command-line" in paths and not any(word.startswith("--config-dir=") for word in arguments):
+        needed += ["--config-dir", str(paths["command-line"])]
     if name not in (None, "config") and not any(word.startswith("--config-name=") for word in arguments):
-        wanted += ["--config-name", str(name)]
-    if wanted:
-        command = shlex.join(["segexp", "train", *wanted, f"resume={folder}"])
+        needed += ["--config-name", str(name)]
+    if needed:
+        command = shlex.join(["segexp", "train", *needed, f"resume={folder}"])
         raise InputError(
-            f"resume={folder}: this run was started with {shlex.join(wanted)}; if you know the files there, type",
+            f"resume={folder}: this run was started with {shlex.join(needed)}; if you know the files there, type",
             f"  {command}",
         )
 

@@ -40,21 +40,21 @@ class LossConfig(Checked):
     cldice_iterations: int = MISSING
 
     def problems(self) -> list[str]:
-        found: list[str] = []
+        faults: list[str] = []
         for name in ("bce", "dice", "cldice"):
             value = getattr(self, name)
-            require(found, 0 <= value < math.inf, f"task.loss.{name}={value}: wanted 0 or more")
+            require(faults, 0 <= value < math.inf, f"task.loss.{name}={value}: wanted 0 or more")
         require(
-            found,
+            faults,
             self.bce + self.dice + self.cldice > 0,
             "task.loss: every weight is 0; nothing to learn from",
         )
         require(
-            found,
+            faults,
             1 <= self.cldice_iterations <= 50,
             f"task.loss.cldice_iterations={self.cldice_iterations}: wanted 1 to 50",
         )
-        return found
+        return faults
 
 
 @dataclass
@@ -68,13 +68,13 @@ class MeasureConfig(Checked):
     ring: float = MISSING
 
     def problems(self) -> list[str]:
-        found: list[str] = []
-        require(found, self.kind in KINDS, f"task.measure.kind={self.kind}: wanted one of {', '.join(KINDS)}")
+        faults: list[str] = []
+        require(faults, self.kind in KINDS, f"task.measure.kind={self.kind}: wanted one of {', '.join(KINDS)}")
         for name in ("split", "spur", "gap"):
             value = getattr(self, name)
-            require(found, 0 <= value < 100, f"task.measure.{name}={value}: wanted 0 to 100 pixels")
-        require(found, 0 < self.ring < 100, f"task.measure.ring={self.ring}: wanted more than 0, to 100 pixels")
-        return found
+            require(faults, 0 <= value < 100, f"task.measure.{name}={value}: wanted 0 to 100 pixels")
+        require(faults, 0 < self.ring < 100, f"task.measure.ring={self.ring}: wanted more than 0, to 100 pixels")
+        return faults
 
 
 @dataclass
@@ -99,75 +99,75 @@ class TaskConfig(Checked):
     measure: MeasureConfig = MISSING
 
     def problems(self) -> list[str]:
-        found: list[str] = []
+        faults: list[str] = []
         require(
-            found,
+            faults,
             re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name) is not None,
             f"task.name={self.name}: wanted letters, digits, _ and - (it becomes part of a file name)",
         )
         distinct = len(set(self.classes)) == len(self.classes)
         require(
-            found,
+            faults,
             1 <= len(self.classes) <= 254 and distinct,
             f"task.classes={self.classes}: wanted 1 to 254 names",
         )
-        odd = [name for name in self.classes if not is_class_name(name)]
-        require(found, not odd, f"task.classes={self.classes}: wanted {CLASS_NAME} for each")
+        invalid = [name for name in self.classes if not is_class_name(name)]
+        require(faults, not invalid, f"task.classes={self.classes}: wanted {CLASS_NAME} for each")
         same = len({name.casefold() for name in self.classes}) < len(self.classes)
         require(
-            found, not distinct or not same, f"task.classes={self.classes}: wanted names that differ in more than case"
+            faults, not distinct or not same, f"task.classes={self.classes}: wanted names that differ in more than case"
         )
         named = [
             name for name in self.classes if name.strip().lower().replace("-", "_").replace(" ", "_") in BACKGROUND
         ]
-        rest = [name for name in self.classes if name not in named] or ["vesicle"]
+        unnamed = [name for name in self.classes if name not in named] or ["vesicle"]
         require(
-            found,
+            faults,
             not named,
             f"task.classes={self.classes}: {' and '.join(named)} is background, which is not listed: it is what no "
-            f"class covers, 0 in the masks; wanted 'task.classes=[{','.join(rest)}]'",
+            f"class covers, 0 in the masks; wanted 'task.classes=[{','.join(unnamed)}]'",
         )
         cut = self.mask_threshold
         require(
-            found,
+            faults,
             cut is None or (0 < cut < math.inf and len(self.classes) == 1 and self.masks in ("auto", "binary")),
             f"task.mask_threshold={cut}: wanted more than 0, with one class and task.masks=auto; or null",
         )
-        require(found, self.masks in MASKS, f"task.masks={self.masks}: wanted one of {', '.join(MASKS)}")
+        require(faults, self.masks in MASKS, f"task.masks={self.masks}: wanted one of {', '.join(MASKS)}")
         single = self.masks in ("auto", "classes") or len(self.classes) == 1
-        require(found, single, f"task.masks={self.masks}: goes with one class, task.classes has {len(self.classes)}")
-        require_positive(found, "task.pixel_size", self.pixel_size)
+        require(faults, single, f"task.masks={self.masks}: goes with one class, task.classes has {len(self.classes)}")
+        require_positive(faults, "task.pixel_size", self.pixel_size)
         require(
-            found,
+            faults,
             self.normalization in NORMALIZATIONS,
             f"task.normalization={self.normalization}: wanted one of {', '.join(NORMALIZATIONS)}",
         )
-        require(found, 16 <= self.crop <= 8192, f"task.crop={self.crop}: wanted 16 to 8192 pixels")
-        require(found, 0 <= self.foreground <= 1, f"task.foreground={self.foreground}: wanted a share from 0 to 1")
+        require(faults, 16 <= self.crop <= 8192, f"task.crop={self.crop}: wanted 16 to 8192 pixels")
+        require(faults, 0 <= self.foreground <= 1, f"task.foreground={self.foreground}: wanted a share from 0 to 1")
         require(
-            found,
+            faults,
             self.threshold == "auto" or 0 < _number(self.threshold) < 1,
             f"task.threshold={self.threshold}: wanted more than 0 and less than 1, or auto",
         )
         require(
-            found,
+            faults,
             self.min_size == "auto"
             or (re.fullmatch(r"[0-9]{1,8}", self.min_size) is not None and int(self.min_size) <= LARGEST_OBJECT),
             f"task.min_size={self.min_size}: wanted a number of pixels, at most {LARGEST_OBJECT}, or auto",
         )
-        strange = [name for name in self.scores if name not in FAMILIES]
-        require(found, not strange, f"task.scores={self.scores}: wanted some of {', '.join(FAMILIES)}")
+        unknown = [name for name in self.scores if name not in FAMILIES]
+        require(faults, not unknown, f"task.scores={self.scores}: wanted some of {', '.join(FAMILIES)}")
         try:
             read_tolerance(self.tolerance)
         except InputError as error:
-            found.append(str(error).replace("tolerance ", "task.tolerance=", 1))
+            faults.append(str(error).replace("tolerance ", "task.tolerance=", 1))
         monitors = ("dice", "iou", "precision", "recall", "cldice")
         require(
-            found,
+            faults,
             self.monitor in monitors,
             f"task.monitor={self.monitor}: wanted one of {', '.join(monitors)}",
         )
-        return found
+        return faults
 
     def scoring(self) -> Scoring:
         """What the run's evaluation computes and chooses."""
@@ -219,60 +219,60 @@ class TrainerConfig(Checked):
     mlflow: bool | str = MISSING
 
     def problems(self) -> list[str]:
-        found: list[str] = []
+        faults: list[str] = []
 
         def at_least(name: str, least: int) -> None:
             value = getattr(self, name)
-            require(found, value is None or value >= least, f"trainer.{name}={value}: wanted {least} or more")
+            require(faults, value is None or value >= least, f"trainer.{name}={value}: wanted {least} or more")
 
         for name in ("epochs", "steps", "micro_batch", "patience", "log_every"):
             at_least(name, 1)
         for name, most in (("num_workers", MOST_WORKERS), ("pictures", 1000)):
             at_least(name, 0)
-            require(found, getattr(self, name) <= most, f"trainer.{name}={getattr(self, name)}: wanted at most {most}")
+            require(faults, getattr(self, name) <= most, f"trainer.{name}={getattr(self, name)}: wanted at most {most}")
         require(
-            found,
+            faults,
             0 < self.lr < 10,
             f"trainer.lr={self.lr}: wanted more than 0 and less than 10, such as 0.001",
         )
-        require(found, 0 <= self.weight_decay <= 1, f"trainer.weight_decay={self.weight_decay}: wanted 0 to 1")
-        require(found, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: wanted a share from 0 to below 1")
+        require(faults, 0 <= self.weight_decay <= 1, f"trainer.weight_decay={self.weight_decay}: wanted 0 to 1")
+        require(faults, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: wanted a share from 0 to below 1")
         if self.grad_clip is not None:
-            require(found, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: wanted more than 0, or null")
+            require(faults, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: wanted more than 0, or null")
         require(
-            found,
+            faults,
             self.seeds == 1,
             f"trainer.seeds={self.seeds}: wanted 1 here; more are repeats of the run, which only the command line of "
             "segexp train can ask for",
         )
-        require(found, 0 <= self.ema < 1, f"trainer.ema={self.ema}: wanted 0 (off) to below 1, such as 0.99")
+        require(faults, 0 <= self.ema < 1, f"trainer.ema={self.ema}: wanted 0 (off) to below 1, such as 0.99")
         for name in ("batch_size", "devices"):
             value = str(getattr(self, name))
             fine = value == "auto" or (value.isdigit() and int(value) >= 1)
-            require(found, fine, f"trainer.{name}={value}: wanted 1 or more, or auto")
+            require(faults, fine, f"trainer.{name}={value}: wanted 1 or more, or auto")
         for name, options in (("compile", COMPILE), ("start_method", START_METHODS)):
             value = getattr(self, name)
             known = ", ".join(option or "null" for option in options)
-            require(found, value in options, f"trainer.{name}={value}: wanted one of {known}")
+            require(faults, value in options, f"trainer.{name}={value}: wanted one of {known}")
         every = self.validate_every
         require(
-            found,
+            faults,
             every == "auto" or (every.isdigit() and int(every) >= 1),
             f"trainer.validate_every={every}: wanted a number of epochs, or auto",
         )
         require(
-            found,
+            faults,
             self.precision in PRECISIONS,
             f"trainer.precision={self.precision}: wanted one of {', '.join(PRECISIONS)}",
         )
         if self.epochs is None and self.steps is None and self.max_time is None:
-            found.append("trainer: no limit; set trainer.epochs, trainer.steps or trainer.max_time=00:05:00")
+            faults.append("trainer: no limit; set trainer.epochs, trainer.steps or trainer.max_time=00:05:00")
         for read in (self.seconds, self.save_seconds):
             try:
                 read()
             except InputError as error:
-                found += str(error).splitlines()
-        return found
+                faults += str(error).splitlines()
+        return faults
 
     def seconds(self) -> float | None:
         """`max_time` in seconds."""

@@ -36,16 +36,16 @@ def target_class(target: str, allowed: tuple[str, ...] = ()) -> type[torch.nn.Mo
         module = importlib.import_module(module_name)
     except ImportError:
         raise InputError(f"_target_ {target}: there is no module {module_name}") from None
-    found = getattr(module, name, None)
+    resolved = getattr(module, name, None)
     if not (
-        inspect.isclass(found)
-        and issubclass(found, torch.nn.Module)
-        and found.__module__.startswith(tuple(prefix.split(".")[0] for prefix in prefixes))
+        inspect.isclass(resolved)
+        and issubclass(resolved, torch.nn.Module)
+        and resolved.__module__.startswith(tuple(prefix.split(".")[0] for prefix in prefixes))
     ):
         near = difflib.get_close_matches(name, [n for n in dir(module) if n[0].isupper()], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"_target_ {target}: {module_name} holds no such module class{hint}")
-    return found
+    return resolved
 
 
 def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
@@ -62,17 +62,17 @@ def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
             raise InputError(f"{path}: holds no _target_")
         return
     try:
-        found = target_class(str(node["_target_"]), allowed)
+        resolved = target_class(str(node["_target_"]), allowed)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    parameters = inspect.signature(found).parameters
+    parameters = inspect.signature(resolved).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for key in node:
         if key != "_target_" and key not in parameters:
             near = difflib.get_close_matches(str(key), parameters, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise InputError(f"{path}.{key}: {found.__name__} takes {', '.join(parameters)}{hint}")
+            raise InputError(f"{path}.{key}: {resolved.__name__} takes {', '.join(parameters)}{hint}")
 
 
 def build(node: Any, allowed: tuple[str, ...] = (), **more: Any) -> Any:
@@ -84,9 +84,9 @@ def build(node: Any, allowed: tuple[str, ...] = (), **more: Any) -> Any:
     arguments = {key: build(value, allowed) for key, value in node.items() if key != "_target_"}
     if "_target_" not in node:
         return arguments
-    found = target_class(str(node["_target_"]), allowed)
+    resolved = target_class(str(node["_target_"]), allowed)
     try:
-        return found(**arguments, **more)
+        return resolved(**arguments, **more)
     except InputError:
         raise
     except (TypeError, ValueError) as error:

@@ -57,10 +57,10 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
         "--info=all" if word in ("-i", "--info") and follower not in _INFO else word
         for word, follower in zip(arguments, followers, strict=False)
     ]
-    found = vars(get_args_parser().parse_intermixed_args(words))
-    overrides = found.pop("overrides")
+    parsed = vars(get_args_parser().parse_intermixed_args(words))
+    overrides = parsed.pop("overrides")
     flags = []
-    for name, value in found.items():
+    for name, value in parsed.items():
         flag = "--" + name.replace("_", "-")
         flags += [flag] if value is True else [f"{flag}={value}"] if value else []
     return [*flags, *overrides]
@@ -160,8 +160,8 @@ def _text(value: str, path: bool = False, written: bool = False) -> str:
 def _quoted(text: str) -> str:
     """In quotes where Hydra would not read just this text without."""
     override = parsed(f"k={text}")
-    plain = override is not None and type(override.value()) is str and override.value() == text and "${" not in text
-    return text if plain and text else quote(text)
+    unquoted = override is not None and type(override.value()) is str and override.value() == text and "${" not in text
+    return text if unquoted and text else quote(text)
 
 
 def _unquoted(value: str) -> str | None:

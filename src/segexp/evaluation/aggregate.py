@@ -27,7 +27,7 @@ class Group:
     """
 
     settings: dict[str, str]
-    members: list[int]
+    indices: list[int]
     scores: list[float]
     units: str
 
@@ -66,33 +66,33 @@ def group(values: Sequence[Mapping[str, str]], scores: Sequence[float]) -> list[
         scores: each job's score, higher being better.
     """
     names = [name for name in varied(values) if name not in REPEATS]
-    found: dict[tuple[str, ...], list[int]] = {}
+    by_key: dict[tuple[str, ...], list[int]] = {}
     for index, job in enumerate(values):
-        found.setdefault(tuple(job.get(name, "") for name in names), []).append(index)
-    groups = [_group(dict(zip(names, key, strict=True)), members, values, scores) for key, members in found.items()]
+        by_key.setdefault(tuple(job.get(name, "") for name in names), []).append(index)
+    groups = [_group(dict(zip(names, key, strict=True)), indices, values, scores) for key, indices in by_key.items()]
     return sorted(groups, key=lambda each: -each.mean)
 
 
 def repeated(groups: Sequence[Group]) -> bool:
     """Whether any setting ran more than once."""
-    return any(len(each.members) > 1 for each in groups)
+    return any(len(each.indices) > 1 for each in groups)
 
 
 def best_group(groups: Sequence[Group]) -> Group:
     """The best mean among the settings with the most jobs: one that lost a fold has another mean for that alone."""
-    most = max(len(each.members) for each in groups)
-    return max((each for each in groups if len(each.members) == most), key=lambda each: each.mean)
+    most = max(len(each.indices) for each in groups)
+    return max((each for each in groups if len(each.indices) == most), key=lambda each: each.mean)
 
 
 def _group(
-    settings: dict[str, str], members: list[int], values: Sequence[Mapping[str, str]], scores: Sequence[float]
+    settings: dict[str, str], indices: list[int], values: Sequence[Mapping[str, str]], scores: Sequence[float]
 ) -> Group:
-    folds = list(dict.fromkeys(values[index].get(FOLD, "") for index in members))
-    seeds = list(dict.fromkeys(values[index].get(SEED, "") for index in members))
+    folds = list(dict.fromkeys(values[index].get(FOLD, "") for index in indices))
+    seeds = list(dict.fromkeys(values[index].get(SEED, "") for index in indices))
     unit = FOLD if len(folds) > 1 else SEED
     by_unit: dict[str, list[float]] = {}
-    for index in members:
+    for index in indices:
         by_unit.setdefault(values[index].get(unit, ""), []).append(scores[index])
     words = [f"{len(each)} {name}s" for each, name in ((folds, "fold"), (seeds, "seed")) if len(each) > 1]
-    units = " x ".join(words) or f"{len(members)} job{'s' * (len(members) != 1)}"
-    return Group(settings, members, [fmean(each) for each in by_unit.values()], units)
+    units = " x ".join(words) or f"{len(indices)} job{'s' * (len(indices) != 1)}"
+    return Group(settings, indices, [fmean(each) for each in by_unit.values()], units)

@@ -28,7 +28,7 @@ NOISE = "within noise"
 
 
 @dataclass
-class Run:
+class EvaluatedRun:
     """An evaluated run: folder, rows of ``scores.csv``, ``evaluation.json``, its seed and fold, the other settings."""
 
     folder: Path
@@ -53,7 +53,7 @@ class Run:
 class Candidate:
     """Runs that differ only in their seed and fold; `title` in place of their folders where they have a name."""
 
-    runs: list[Run] = field(default_factory=list)
+    runs: list[EvaluatedRun] = field(default_factory=list)
     title: str = ""
 
     @property
@@ -62,12 +62,12 @@ class Candidate:
         return self.title or ", ".join(str(run.folder) for run in self.runs)
 
     @property
-    def repeats(self) -> list[list[Run]]:
+    def repeats(self) -> list[list[EvaluatedRun]]:
         """The runs by seed, the folds of one seed together; without folds a run stands alone."""
-        found: dict[Any, list[Run]] = {}
+        by_repeat: dict[Any, list[EvaluatedRun]] = {}
         for index, run in enumerate(self.runs):
-            found.setdefault(f"run {index}" if run.fold is None else run.seed, []).append(run)
-        return list(found.values())
+            by_repeat.setdefault(f"run {index}" if run.fold is None else run.seed, []).append(run)
+        return list(by_repeat.values())
 
     def values(self, score: str) -> dict[str, float]:
         """The score of each image that all seeds have with the same truth, mean over the seeds."""
@@ -97,7 +97,7 @@ def known_mean(values: Iterable[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def _values(runs: Sequence[Run], score: str) -> dict[tuple[str, str], float]:
+def _values(runs: Sequence[EvaluatedRun], score: str) -> dict[tuple[str, str], float]:
     """(name, truth) of an image -> its score, of runs that validated different images."""
     return {
         key: value
@@ -106,7 +106,7 @@ def _values(runs: Sequence[Run], score: str) -> dict[tuple[str, str], float]:
     }
 
 
-def read_run(folder: str | Path) -> Run:
+def read_run(folder: str | Path) -> EvaluatedRun:
     """A run folder, or what ``segexp evaluate`` wrote; `InputError` where there are no scores in it."""
     folder = Path(folder)
     for table, details in (("val/scores.csv", "val/evaluation.json"), ("scores.csv", "scores.json")):
@@ -124,16 +124,16 @@ def read_run(folder: str | Path) -> Run:
             raise ValueError(f"{table} and {details} are of different images")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: {error}; score it again with segexp evaluate") from None
-    return Run(folder, rows, record, *_repeat_and_settings(folder))
+    return EvaluatedRun(folder, rows, record, *_repeat_and_settings(folder))
 
 
-def candidates(runs: Sequence[Run]) -> list[Candidate]:
+def candidates(runs: Sequence[EvaluatedRun]) -> list[Candidate]:
     """Runs grouped by settings, in the order of the first of each; a run of unknown settings stands alone."""
-    found: dict[str, Candidate] = {}
+    by_name: dict[str, Candidate] = {}
     for index, run in enumerate(runs):
         key = run.settings or f"run {index}"
-        found.setdefault(key, Candidate()).runs.append(run)
-    return list(found.values())
+        by_name.setdefault(key, Candidate()).runs.append(run)
+    return list(by_name.values())
 
 
 def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
@@ -181,17 +181,21 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
 
 def _difference(first: NDArray, second: NDArray, better: str, seed_error: float | None) -> dict[str, Any]:
     both = ~np.isnan(first - second)
-    found = paired_difference(first, second)
-    clear = found.p < 0.05 and found.interval is not None and not found.interval[0] <= 0 <= found.interval[1]
-    if seed_error is not None and abs(found.mean) <= 2 * seed_error:
+    difference = paired_difference(first, second)
+    clear = (
+        difference.p < 0.05
+        and difference.interval is not None
+        and not difference.interval[0] <= 0 <= difference.interval[1]
+    )
+    if seed_error is not None and abs(difference.mean) <= 2 * seed_error:
         clear = False
-    good = (found.mean > 0) == (better == "higher")
+    good = (difference.mean > 0) == (better == "higher")
     return {
         "baseline": float(second[both].mean()),
         "other": float(first[both].mean()),
-        "difference": found.mean,
-        "interval": found.interval,
-        "p": found.p,
+        "difference": difference.mean,
+        "interval": difference.interval,
+        "p": difference.p,
         "seed_error": seed_error,
         "verdict": NOISE if not clear else "better" if good else "worse",
     }
@@ -213,14 +217,14 @@ def _pair(baseline: Candidate, other: Candidate) -> tuple[list[str], list[str]]:
     for runs, table in zip(repeats, truths, strict=True):
         alone = [name for name in table if name not in everywhere]
         if alone:
-            unpaired.append(f"only in some runs, among them {runs[0].folder}: {_shown(alone)}")
+            unpaired.append(f"only in some runs, among them {runs[0].folder}: {_listed(alone)}")
     same = [name for name in everywhere if len({table[name] for table in truths}) == 1]
     if len(same) < len(everywhere):
-        unpaired.append(f"same name and another mask: {_shown([name for name in everywhere if name not in same])}")
+        unpaired.append(f"same name and another mask: {_listed([name for name in everywhere if name not in same])}")
     return same, unpaired
 
 
-def _shown(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 

@@ -15,7 +15,7 @@ from segexp.inference.predictor import Predictor
 from segexp.measurements.vesicles import split_touching
 from segexp.metrics.overlap import Counts, overlap_scores
 
-Look = Callable[[int, Sample, NDArray], None]
+OnImage = Callable[[int, Sample, NDArray], None]
 """Is shown the number of an image, the sample and its predicted labels (H, W)."""
 
 
@@ -42,7 +42,7 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Predictor, samples: Iterable[Sample], centreline: bool = False, look: Look | None = None
+    predictor: Predictor, samples: Iterable[Sample], centreline: bool = False, on_image: OnImage | None = None
 ) -> list[Row]:
     """Rows of overlap scores, all that validation during training needs; `centreline` adds clDice, which is slower."""
     rows: list[Row] = []
@@ -51,10 +51,10 @@ def evaluate(
         probabilities = predictor.probabilities(pixels)
         labels = predictor.labels(probabilities)
         families = ("centreline",) if centreline else ()
-        found = score_image(probabilities, labels, truth, predictor.classes, sample.name, families)
-        rows += [scores.row for scores in found]
-        if look is not None:
-            look(index, sample, labels)
+        scored = score_image(probabilities, labels, truth, predictor.classes, sample.name, families)
+        rows += [scores.row for scores in scored]
+        if on_image is not None:
+            on_image(index, sample, labels)
     return rows
 
 
@@ -64,7 +64,7 @@ def evaluate_fully(
     families: Collection[str],
     tolerance: Tolerance = TWO_PIXELS,
     pixel_size: float | None = None,
-    look: Look | None = None,
+    on_image: OnImage | None = None,
     probabilities: Callable[[int, NDArray], NDArray] | None = None,
     split: float = 0.0,
 ) -> Evaluation:
@@ -87,8 +87,8 @@ def evaluate_fully(
         reach = tolerance.of(side)
         ids = sample.instances() if "object" in families else None
         objects = None if ids is None else (split_touching(labels == 1, split), ids)
-        found = score_image(maps, labels, truth, predictor.classes, sample.name, families, group, reach, side, objects)
-        for name, scores in zip(predictor.classes, found, strict=True):
+        scored = score_image(maps, labels, truth, predictor.classes, sample.name, families, group, reach, side, objects)
+        for name, scores in zip(predictor.classes, scored, strict=True):
             result.rows.append(scores.row)
             if scores.histogram is not None:
                 result.histograms[name] = result.histograms.get(name, 0) + scores.histogram
@@ -107,8 +107,8 @@ def evaluate_fully(
                 "pixels": _digest(pixels),
             }
         )
-        if look is not None:
-            look(index, sample, labels)
+        if on_image is not None:
+            on_image(index, sample, labels)
     result.rows = without_absent_classes(result.rows)
     return result
 

@@ -109,13 +109,13 @@ def score_table(evaluation: Evaluation) -> dict[str, Any]:
 
 def scores_text(rows: Sequence[Row]) -> str:
     """The content of ``scores.csv``: a row an image and class."""
-    shown = ({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
-    return csv_text(shown, list(rows[0]))
+    cells = ({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
+    return csv_text(cells, list(rows[0]))
 
 
 def record_text(record: dict[str, Any]) -> str:
     """The content of ``evaluation.json`` (or ``scores.json``)."""
-    return json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(to_json(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_scores(rows: Sequence[Row], record: dict[str, Any], table: Path, details: Path) -> None:
@@ -213,14 +213,14 @@ def _items(record: dict[str, Any], key: str) -> list[tuple[str, Any]]:
     return list((record.get(key) or {}).items())
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """NumPy numbers and arrays, tuples and NaN to what JSON holds: numbers, lists and null."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_json(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
+        return to_json(value.tolist())
     return None if _undefined(value) else value
 
 
@@ -252,9 +252,9 @@ def _pooled(rows: Sequence[Row], name: str, evaluation: Evaluation | None, class
     total = {key: sum(float(row.get(key) or 0) for row in rows) for key in _TOTALS}
     if name in ("object_f1", "object_precision", "object_recall"):
         matched = sum(round(float(row["object_recall"]) * float(row["objects_truth"])) for row in rows)
-        found, wanted = total["objects_prediction"], total["objects_truth"]
-        whole = {"object_f1": (found + wanted) / 2, "object_precision": found, "object_recall": wanted}[name]
-        return matched / whole if whole else float(found == wanted)
+        predicted, true = total["objects_prediction"], total["objects_truth"]
+        whole = {"object_f1": (predicted + true) / 2, "object_precision": predicted, "object_recall": true}[name]
+        return matched / whole if whole else float(predicted == true)
     if name == "length_error" and total["length_truth"]:
         return abs(total["length_prediction"] / total["length_truth"] - 1)
     return None
@@ -276,9 +276,9 @@ def _diagram(histogram: NDArray[np.int64]) -> dict[str, Any]:
 
 def _histogram(true: list[NDArray], predicted: list[NDArray], unit: str) -> dict[str, Any]:
     """Counts in equal bins from 0 to the 99th percentile of both."""
-    wanted, found = (np.concatenate([*sizes, np.empty(0)]) for sizes in (true, predicted))
-    both = np.concatenate([wanted, found])
+    true_sizes, predicted_sizes = (np.concatenate([*sizes, np.empty(0)]) for sizes in (true, predicted))
+    both = np.concatenate([true_sizes, predicted_sizes])
     top = float(np.percentile(both, 99)) if len(both) else 1.0
     edges = np.linspace(0, top or 1.0, HISTOGRAM_BINS + 1)
-    counts = [np.histogram(np.minimum(sizes, edges[-1]), edges)[0] for sizes in (wanted, found)]
+    counts = [np.histogram(np.minimum(sizes, edges[-1]), edges)[0] for sizes in (true_sizes, predicted_sizes)]
     return {"unit": unit, "edges": edges, "truth": counts[0], "prediction": counts[1]}

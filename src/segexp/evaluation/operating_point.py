@@ -162,12 +162,12 @@ def cross_fitted(values: NDArray, groups: Sequence[str], grid: NDArray) -> float
         grid: the thresholds.
     """
     names = np.asarray(groups)
-    found = []
+    fitted = []
     for name in dict.fromkeys(groups):
         inside = names == name
         others = values[~inside] if not inside.all() else np.zeros((1, len(grid)))
-        found.append(values[inside, cautious(others, grid)])
-    return float(np.concatenate(found).mean())
+        fitted.append(values[inside, cautious(others, grid)])
+    return float(np.concatenate(fitted).mean())
 
 
 def cautious(values: NDArray, grid: NDArray) -> int:
@@ -213,7 +213,7 @@ def _min_size(
     """The size below which predicted objects do more harm than good to the F1 of all objects at IoU 0.5."""
     if scoring.min_size is not None:
         return scoring.min_size
-    hits, found, wanted, true_areas = [], [], [], []
+    hits, predicted_objects, true_objects, true_areas = [], [], [], []
     for index, sample in enumerate(samples):
         truth = sample.load()[1]
         labels = label_classes(maps(index), threshold)
@@ -227,17 +227,17 @@ def _min_size(
             row[2] += len(matching.true.areas)
             true_areas.append(matching.true.areas)
         hits.append(row[0])
-        found.append(row[1])
-        wanted.append(row[2])
+        predicted_objects.append(row[1])
+        true_objects.append(row[2])
     areas = np.concatenate([*true_areas, np.empty(0)])
     if len(samples) < FEWEST_IMAGES or len(areas) < FEWEST_OBJECTS:
         notes.append(f"smallest object 0: {len(samples)} images with {len(areas)} objects are too few to choose by")
         return 0
-    counts = np.stack([hits, found, wanted])  # (3, images, sizes)
+    counts = np.stack([hits, predicted_objects, true_objects])  # (3, images, sizes)
     allowed = np.percentile(areas, 1) >= SIZES  # never a size that true objects commonly have
     best = _best_size(counts, allowed)
     others = [counts[:, np.arange(len(samples)) != index] for index in range(len(samples))]
-    crossed = np.stack([counts[:, i, _best_size(rest, allowed)] for i, rest in enumerate(others)], axis=1)
+    crossed = np.stack([counts[:, i, _best_size(fold, allowed)] for i, fold in enumerate(others)], axis=1)
     if best and _f1(crossed.sum(axis=1)) <= _f1(counts[:, :, 0].sum(axis=1)):
         notes.append("smallest object 0: a size chosen on the other images does not help")
         best = 0
@@ -251,8 +251,8 @@ def _best_size(counts: NDArray, allowed: NDArray) -> int:
 
 
 def _f1(counts: NDArray) -> Any:
-    hits, found, wanted = counts
-    return 2 * hits / np.maximum(found + wanted, 1)
+    hits, predicted, true = counts
+    return 2 * hits / np.maximum(predicted + true, 1)
 
 
 def _too_few(samples: Sequence[Sample], total: NDArray) -> str:

@@ -55,14 +55,14 @@ def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
 def _monitored(comparison: dict[str, Any], monitor: str) -> dict[str, Any]:
     """The monitored score of a comparison; nothing is known of it where no image of both has it."""
     unknown = {"difference": float("nan"), "interval": None, "p": 1.0, "verdict": NOISE}
-    found: dict[str, Any] = comparison["scores"].get(monitor, unknown)
-    return found
+    scores: dict[str, Any] = comparison["scores"].get(monitor, unknown)
+    return scores
 
 
 def holm(values: Sequence[float]) -> list[float]:
     """p values corrected for their number by Holm's step-down rule, in their order."""
-    found, highest = [0.0] * len(values), 0.0
+    adjusted, highest = [0.0] * len(values), 0.0
     for place, index in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
         highest = max(highest, min(1.0, (len(values) - place) * values[index]))
-        found[index] = highest
-    return found
+        adjusted[index] = highest
+    return adjusted

@@ -105,6 +105,6 @@ def _score(
         size = (truth.shape[1], truth.shape[0])
         maps = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in maps])
     families = ("centreline",) if monitor == "cldice" else ()
-    found = score_image(maps, predictor.labels(maps), truth, predictor.classes, "", families)
-    chosen = [float(scores.row[monitor]) for number, scores in enumerate(found, 1) if number in present or not present]
+    scored = score_image(maps, predictor.labels(maps), truth, predictor.classes, "", families)
+    chosen = [float(scores.row[monitor]) for number, scores in enumerate(scored, 1) if number in present or not present]
     return float(np.mean(chosen))

@@ -13,7 +13,7 @@ from segexp.data.reading import reading_of_model
 from segexp.data.sources import set_groups
 from segexp.errors import InputError
 from segexp.evaluation.images import Evaluation, evaluate_fully
-from segexp.evaluation.io import evaluation_record, plain, record_text, scores_text
+from segexp.evaluation.io import evaluation_record, record_text, scores_text, to_json
 from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Tolerance, monitor_for, read_tolerance
@@ -64,10 +64,10 @@ def evaluate_folder(
     folder.require_free(FILES)
     samples = chosen_samples(predictor, data, images, group) if samples is None else samples
     reach = tolerance or read_tolerance(str(predictor.facts.get("tolerance", "2")))
-    found, curves, pictures = _score(predictor, samples, chosen, reach, pixel_size, robustness, progress)
+    evaluation, curves, pictures = _score(predictor, samples, chosen, reach, pixel_size, robustness, progress)
     facts = predictor.facts
     record = evaluation_record(
-        found,
+        evaluation,
         task=facts.get("task", ""),
         model=str(model),
         classes=predictor.classes,
@@ -81,11 +81,11 @@ def evaluate_folder(
         robustness=curves,
     )
     known = {"model": str(model.absolute()), "model_sha256": digest(model), "data": str(data.absolute())}
-    contents = (scores_text(found.rows), pictures_text(pictures), record_text(record))
+    contents = (scores_text(evaluation.rows), pictures_text(pictures), record_text(record))
     folder.remove("scores.json")  # written last: what is there belongs to the other files
     for name, content in zip(("scores.csv", "pictures.json", "scores.json"), contents, strict=True):
         folder.write(name, content, **known)
-    return plain(record)
+    return to_json(record)
 
 
 def chosen_samples(predictor: Predictor, data: Path, images: int | None, group: str | None) -> list[Sample]:
@@ -118,21 +118,21 @@ def _score(
             bar.advance(track)
 
         split = Settings.of(predictor.facts).split
-        found = evaluate_fully(predictor, samples, families, tolerance, pixel_size, keep, split=split)
+        evaluation = evaluate_fully(predictor, samples, families, tolerance, pixel_size, keep, split=split)
         curves = None
         if robustness:
             track = bar.add_task("changed images", total=len(samples))
             monitor = predictor.facts.get("monitor", "dice")
             curves = robustness_curves(predictor, samples, monitor, done=lambda: bar.advance(track))
-    return found, curves, pictures
+    return evaluation, curves, pictures
 
 
 def chosen_families(predictor: Predictor, families: Sequence[str] | None) -> tuple[str, ...]:
     """The families of scores asked for, or the model file's; raises `InputError` on one that does not exist."""
     chosen = tuple(predictor.facts.get("scores", ("probability",)) if families is None else families)
-    strange = [name for name in chosen if name not in (*FAMILIES, "centreline")]
-    if strange:
-        raise InputError(f"--scores {','.join(strange)}: wanted some of {', '.join(FAMILIES)}")
+    unknown = [name for name in chosen if name not in (*FAMILIES, "centreline")]
+    if unknown:
+        raise InputError(f"--scores {','.join(unknown)}: wanted some of {', '.join(FAMILIES)}")
     return chosen
 
 

@@ -159,14 +159,14 @@ def score_image(
     """
     known = truth != IGNORE
     some = None if known.all() else known
-    found = []
+    rows = []
     for index, name in enumerate(classes, 1):
         predicted, true = labels == index, truth == index
         ids = objects if index == 1 else None
         scores = score_class(probabilities[index - 1], predicted, true, some, families, tolerance, spacing, ids)
         row: Row = {"image": image, "class": name, "group": group, **scores.row}
-        found.append(scores._replace(row=row))
-    return found
+        rows.append(scores._replace(row=row))
+    return rows
 
 
 def cross_entropy(probability: NDArray, true: NDArray, known: NDArray | None = None) -> float:

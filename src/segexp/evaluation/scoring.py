@@ -54,9 +54,9 @@ def present_classes(samples: Sequence[Sample]) -> list[int]:
     return [int(index) + 1 for index in np.flatnonzero(counts)]
 
 
-def monitor_for(samples: Sequence[Sample], wanted: str) -> str:
+def monitor_for(samples: Sequence[Sample], requested: str) -> str:
     """The score to judge by: the `wanted` one, or specificity where no image holds any foreground to be found."""
-    return wanted if present_classes(samples) else "specificity"
+    return requested if present_classes(samples) else "specificity"
 
 
 def read_tolerance(text: str) -> Tolerance:

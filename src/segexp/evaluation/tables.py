@@ -37,11 +37,11 @@ def print_robustness(curves: dict[str, Any], monitor: str, console: Console | No
     for name in ("change", "tried", "holds (within 0.02)", "worst", "mean " + monitor):
         table.add_column(name, justify="left" if name == "change" else "right")
     for entry in curves.values():
-        tried, held = entry["parameter"], entry["range"]
+        tried, limits = entry["parameter"], entry["range"]
         table.add_row(
             f"{entry['words']}, {entry['unit']}",
             f"{tried[0]:g} to {tried[-1]:g}",
-            f"{held[0]:g} to {held[1]:g}",
+            f"{limits[0]:g} to {limits[1]:g}",
             number(min(entry["score"])),
             number(entry["number"]),
         )
@@ -55,11 +55,11 @@ def print_seeds(candidate: Candidate, console: Console | None = None) -> None:
     console = console or Console(highlight=False, soft_wrap=True)
     seeds = ", ".join(str(runs[0].seed) for runs in candidate.repeats)
     monitor = candidate.monitor
-    shown = [
+    cells = [
         f"{SCORES[name].words} {candidate.means(name).mean():.4f} ± {candidate.spread(name):.4f}"
         for name in dict.fromkeys([monitor, "dice"])
     ]
-    console.print(f"{candidate.name}: seeds {seeds}: {', '.join(shown)} (mean and standard deviation)", markup=False)
+    console.print(f"{candidate.name}: seeds {seeds}: {', '.join(cells)} (mean and standard deviation)", markup=False)
 
 
 def print_ranking(result: dict[str, Any], console: Console | None = None) -> None:

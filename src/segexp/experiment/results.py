@@ -11,7 +11,7 @@ from rich.table import Table
 from segexp import checkpoint
 from segexp.data.dataset import Sample
 from segexp.evaluation import Row, evaluate_fully, summarize
-from segexp.evaluation.images import Look
+from segexp.evaluation.images import OnImage
 from segexp.evaluation.io import evaluation_record, write_scores
 from segexp.evaluation.operating_point import OperatingPoint, choose_operating_point
 from segexp.evaluation.scoring import Scoring
@@ -83,7 +83,7 @@ def write_results(
 
 
 def score_best(
-    best_path: Path, predictor: Predictor, samples: list[Sample], scoring: Scoring, look: Look
+    best_path: Path, predictor: Predictor, samples: list[Sample], scoring: Scoring, look: OnImage
 ) -> tuple[OperatingPoint, list[Row], dict[str, Any]]:
     """Choose how the model is used, put that into its file, and score it: the choice, rows, ``evaluation.json``."""
     content = checkpoint.load(best_path)

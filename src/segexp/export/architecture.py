@@ -52,24 +52,24 @@ def _refuse_what_cannot_stand_alone(text: str, name: str) -> None:
     tree = ast.parse(text)
     inner = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) and _own(node)]
     defined = Counter(node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef))
-    twice = [found for found, count in defined.items() if count > 1]
+    twice = [defined_name for defined_name, count in defined.items() if count > 1]
     if inner or twice:
         reason = f"defines {', '.join(twice)} twice" if twice else "imports segexp inside a function"
         raise InputError(f"{name}: its source {reason} and cannot stand alone; please report this")
 
 
-def _closure(module: ModuleType, seen: list[ModuleType]) -> list[ModuleType]:
+def _closure(module: ModuleType, visited: list[ModuleType]) -> list[ModuleType]:
     """`module` behind all of segexp that it imports, each once."""
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("segexp"):
             for alias in node.names:
                 whole = sys.modules.get(f"{node.module}.{alias.name}")
                 other = whole or _home(sys.modules[str(node.module)], alias.name)
-                if other not in seen and other is not module:
-                    _closure(other, seen)
-    if module not in seen:
-        seen.append(module)
-    return seen
+                if other not in visited and other is not module:
+                    _closure(other, visited)
+    if module not in visited:
+        visited.append(module)
+    return visited
 
 
 def _home(module: ModuleType, name: str) -> ModuleType:

@@ -30,7 +30,7 @@ from segexp.export import card, formats
 from segexp.export.architecture import standalone_source
 from segexp.export.graph import Graph
 from segexp.export.packaged import LOWER, UPPER
-from segexp.export.samples import annotated, plain
+from segexp.export.samples import annotated, patterned
 from segexp.inference.predictor import Predictor
 from segexp.viz.overlay import overlay, write_png
 
@@ -106,7 +106,7 @@ def _sample(predictor: Predictor, data: Path | None) -> tuple[NDArray[np.float32
     side = sizes(predictor).sample
     if data is None:
         known = predictor.facts.get("metrics") or {}
-        return plain(predictor, side, side), {key: value for key, value in known.items() if key != "epoch"}
+        return patterned(predictor, side, side), {key: value for key, value in known.items() if key != "epoch"}
     samples = annotated(predictor, data)
     scores = summarize(evaluate(predictor, samples))
     pixels = samples[0].load()[0]

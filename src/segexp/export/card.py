@@ -71,13 +71,13 @@ def read_citation(text: str) -> Citation:
 
 def read_authors(text: str) -> list[Author]:
     """Names separated by commas, each with its affiliation in brackets: ``Ada Roe (Univ. of X, Dept. Y), Bo Lee``."""
-    found = []
+    authors = []
     for part in re.split(r",(?![^(]*\))", text):
         match = re.fullmatch(r"\s*([^()]+?)\s*(?:\(([^()]+)\))?\s*", part)
         if match is None:
             raise InputError(f"--authors {text!r}: wanted 'Ada Roe (University of X), Bo Lee'")
-        found.append(Author(match[1], match[2]))
-    return found
+        authors.append(Author(match[1], match[2]))
+    return authors
 
 
 def structure(predictor: Predictor) -> str:

@@ -19,7 +19,7 @@ from segexp import __version__
 from segexp.data.normalization import image_statistics
 from segexp.errors import InputError
 from segexp.export.graph import Graph
-from segexp.export.samples import plain
+from segexp.export.samples import patterned
 from segexp.inference.predictor import Predictor
 
 OPSET = 18
@@ -28,7 +28,7 @@ TOLERANCE = 1e-4
 
 WHOLE = 1 << 20  # a tile that every image fits in
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+RunModel = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(B, C, H, W) float32 to (B, K, H, W) float32."""
 
 
@@ -115,7 +115,7 @@ def _multiples(graph: Graph) -> dict[int, Any]:
     return {0: torch.export.Dim("batch"), 2: graph.multiple * rows, 3: graph.multiple * columns}
 
 
-def run_onnx(path: Path, threads: int = 0) -> Run:
+def run_onnx(path: Path, threads: int = 0) -> RunModel:
     """Open an ONNX file in onnxruntime on the CPU; `threads` 0 means all."""
     onnxruntime = need("onnxruntime", "export")
     options = onnxruntime.SessionOptions()
@@ -124,20 +124,20 @@ def run_onnx(path: Path, threads: int = 0) -> Run:
     return lambda images: session.run(None, {"image": images})[0]
 
 
-def run_torchscript(path: Path) -> Run:
+def run_torchscript(path: Path) -> RunModel:
     """Open a TorchScript file."""
     with _quiet():
         module = torch.jit.load(str(path))
     return _run_module(module)
 
 
-def run_pt2(path: Path) -> Run:
+def run_pt2(path: Path) -> RunModel:
     """Open a torch.export archive."""
     with _quiet():
         return _run_module(torch.export.load(path).module())
 
 
-def _run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Run:
+def _run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> RunModel:
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
             return module(torch.from_numpy(images)).numpy()
@@ -151,7 +151,7 @@ def prepared(pixels: NDArray, normalization: str) -> NDArray[np.float32]:
     return ((pixels - offset[:, None, None]) / scale[:, None, None]).astype(np.float32)
 
 
-def compare(run: Run, graph: Graph, predictor: Predictor) -> list[tuple[tuple[int, ...], float]]:
+def compare(run: RunModel, graph: Graph, predictor: Predictor) -> list[tuple[tuple[int, ...], float]]:
     """Largest difference in probability from `predictor` for three sizes, one of them as a batch of two.
 
     Raises `InputError` where one exceeds `TOLERANCE`: the file must not be used then.
@@ -162,7 +162,7 @@ def compare(run: Run, graph: Graph, predictor: Predictor) -> list[tuple[tuple[in
         sizes = [(height + 3 * index, width + index) for index, (height, width) in enumerate(sizes)]
     rows = []
     for number, (height, width) in enumerate(sizes):
-        pixels = plain(predictor, max(height, 16), max(width, 16))
+        pixels = patterned(predictor, max(height, 16), max(width, 16))
         images = [pixels, 3 * pixels[:, ::-1] + 7][: 1 + (number == 1)]
         batch = np.stack([image if graph.takes == "raw" else prepared(image, graph.normalization) for image in images])
         expected = np.stack([predictor.probabilities(image, tile=WHOLE) for image in images])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.evaluation import evaluate, summarize
-from segexp.export.formats import Run, need, prepared, run_onnx
+from segexp.export.formats import RunModel, need, prepared, run_onnx
 from segexp.export.graph import Graph
 from segexp.export.samples import annotated
 from segexp.inference.predictor import Predictor
@@ -28,7 +28,7 @@ _OPERATIONS = ["Conv", "ConvTranspose", "MaxPool", "Concat"]  # what carries the
 class Runner(Predictor):
     """A `Predictor` whose probabilities come from an exported file, so that it is scored by the same code."""
 
-    def __init__(self, run: Run, graph: Graph, predictor: Predictor):
+    def __init__(self, run: RunModel, graph: Graph, predictor: Predictor):
         self.run, self.graph = run, graph
         self.model, self.classes = predictor.model, predictor.classes
         self.threshold, self.min_size = predictor.threshold, predictor.min_size
@@ -113,7 +113,7 @@ def _with_metadata(quantized: Path, original: Path, mode: str) -> bytes:
     return model.SerializeToString()
 
 
-def _interleaved(runs: list[Run], image: NDArray[np.float32], rounds: int = 5) -> list[float]:
+def _interleaved(runs: list[RunModel], image: NDArray[np.float32], rounds: int = 5) -> list[float]:
     """Shortest time of each in seconds; in turn, so that a busy machine slows both."""
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):

@@ -32,7 +32,7 @@ def annotated(predictor: Predictor, data: Path | None, count: int = 16, size: in
     ]
 
 
-def plain(predictor: Predictor, height: int, width: int) -> NDArray[np.float32]:
+def patterned(predictor: Predictor, height: int, width: int) -> NDArray[np.float32]:
     """An image (C, height, width) like those of the model's task, or of blurred noise for any other task."""
     channels, task = predictor.model.settings["in_channels"], predictor.facts.get("task")
     if task in synthesis.TASKS:

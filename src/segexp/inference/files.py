@@ -28,7 +28,7 @@ MOST_FOLDERS = 1000
 """Sub-folders that are looked into for images that are not taken."""
 
 
-class Found(NamedTuple):
+class ImageList(NamedTuple):
     """The images of a prediction.
 
     Attributes:
@@ -40,7 +40,7 @@ class Found(NamedTuple):
     remarks: list[str]
 
 
-def find_images(sources: Iterable[Path], output: OwnedFolder) -> Found:
+def find_images(sources: Iterable[Path], output: OwnedFolder) -> ImageList:
     """Files, the image files of folders sorted by name, and what patterns such as ``in/*.tif`` match.
 
     Not taken are files that a prediction wrote, as the records of `output` and of the images' folders say, and images
@@ -67,14 +67,14 @@ def find_images(sources: Iterable[Path], output: OwnedFolder) -> Found:
     files, written = _without_predictions(files, output)
     if written:
         one = len(written) == 1
-        shown = ", ".join(path.name for path in written[:3]) + (", ..." if len(written) > 3 else "")
+        listed = ", ".join(path.name for path in written[:3]) + (", ..." if len(written) > 3 else "")
         what = "file that segexp predict wrote is" if one else "files that segexp predict wrote are"
-        remarks.append(f"{len(written)} {what} not taken as {'an image' if one else 'images'}: {shown}")
+        remarks.append(f"{len(written)} {what} not taken as {'an image' if one else 'images'}: {listed}")
     if not files:
-        wanted = f"no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}"
-        raise InputError(wanted, *remarks)
+        expected = f"no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}"
+        raise InputError(expected, *remarks)
     _require_own_names(files)
-    return Found(files, remarks)
+    return ImageList(files, remarks)
 
 
 def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
@@ -165,8 +165,8 @@ def predict_files(
                 else:
                     assert ahead is not None
                     job, ahead = ahead, open_next()
-                    heard = None if progress is None else _after(progress, number)
-                    finish = _start(predictor, job, path, output, outputs, tiling, heard)
+                    on_progress = None if progress is None else _after(progress, number)
+                    finish = _start(predictor, job, path, output, outputs, tiling, on_progress)
                     now = finisher.submit(_finish, finish, manifest)
                 if progress is not None:
                     progress(number + 1)

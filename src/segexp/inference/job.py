@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from segexp.data.reading import locate, read_pixels, reading_of_model
 from segexp.errors import InputError
 from segexp.inference.manifest import content_of
-from segexp.inference.outputs import Outputs, Page, require_memory, write_objects
+from segexp.inference.outputs import Outputs, PredictedImage, require_memory, write_objects
 from segexp.inference.postprocess import labelled_bands
 from segexp.inference.predictor import Predictor
 from segexp.inference.row_reader import ArrayRows, FileRows, rescaled_bands
-from segexp.inference.sliding_window import Progress, Rows, Tiling
+from segexp.inference.sliding_window import Progress, RowSource, Tiling
 from segexp.inference.writers import Sinks
 from segexp.io.images import ImageFile, open_image
 from segexp.io.memory import free_memory
@@ -76,7 +76,7 @@ class Job:
     def _open(self, page: int | None) -> ImageFile:
         return open_image(self.path, self.reading.page_of(page), self.reading.channel)
 
-    def rows(self, file: ImageFile) -> Rows:
+    def rows(self, file: ImageFile) -> RowSource:
         """The image that the network sees, in memory where that is cheap."""
         place = locate(file, self.reading)
         if place.shape[0] * place.shape[1] < TILED:
@@ -84,7 +84,7 @@ class Job:
         return FileRows(file, self.reading, place)
 
     @contextlib.contextmanager
-    def page(self, number: int) -> Iterator[tuple[ImageFile, Rows]]:
+    def page(self, number: int) -> Iterator[tuple[ImageFile, RowSource]]:
         """Page `number`, from 0."""
         if number == 0:
             yield self.file, self.first
@@ -106,7 +106,7 @@ def predict_job(
     progress: Progress | None,
 ) -> Finish:
     """Run the network over all pages of a file; what is left to do is given back, to be done beside the next file."""
-    kept: list[Page] = []
+    kept: list[PredictedImage] = []
     with contextlib.closing(job.file):
         if outputs.whole:
             require_memory(job.shape, free_memory(), str(job.path))
@@ -114,10 +114,12 @@ def predict_job(
         try:
             for number in range(job.shape[0]):
                 with job.page(number) as (file, rows):
-                    heard = None if progress is None else _paged(progress, number, job.shape[0])
-                    labels = list(_label_page(predictor, rows, job.shape[1:], sinks, tiling, heard, outputs.whole))
+                    on_progress = None if progress is None else _paged(progress, number, job.shape[0])
+                    labels = list(
+                        _label_page(predictor, rows, job.shape[1:], sinks, tiling, on_progress, outputs.whole)
+                    )
                     if outputs.whole:
-                        kept.append(Page(file.read(), np.concatenate(labels)))
+                        kept.append(PredictedImage(file.read(), np.concatenate(labels)))
         except BaseException:
             sinks.abandon()
             raise
@@ -133,16 +135,16 @@ def predict_job(
                 files |= more
         except (InputError, OSError) as error:
             return Result(job.path, str(error))
-        share = sinks.foreground / sinks.seen
-        record = {"foreground": share, "pixels": sinks.seen, "summary": summaries}
-        return Result(job.path, foreground=share, pixels=sinks.seen, record=record, files=files, content=job.content)
+        share = sinks.foreground / sinks.total
+        record = {"foreground": share, "pixels": sinks.total, "summary": summaries}
+        return Result(job.path, foreground=share, pixels=sinks.total, record=record, files=files, content=job.content)
 
     return finish
 
 
 def _label_page(
     predictor: Predictor,
-    rows: Rows,
+    rows: RowSource,
     shape: tuple[int, int],
     sinks: Sinks,
     tiling: Tiling | None,

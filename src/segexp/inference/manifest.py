@@ -93,12 +93,12 @@ class Manifest:
         self.folder.require_free(names)
 
     def _numbered_overlays(self, stems: set[str]) -> list[str]:
-        found = []
+        overlays = []
         for path in self.folder.folder.iterdir() if self.folder.folder.is_dir() else ():
             parts = re.fullmatch(r"(.+)_overlay_\d{4,}\.png", path.name, re.DOTALL)
             if parts is not None and parts[1] in stems:
-                found.append(path.name)
-        return found
+                overlays.append(path.name)
+        return overlays
 
     def _require_same_images(self, images: Iterable[Path]) -> None:
         """Refuse to replace what was made from another image of the same name."""
@@ -120,14 +120,14 @@ class Manifest:
     def _others(self, images: Iterable[Path]) -> dict[str, dict[str, Any]]:
         """The newest line with measurements of every image that is not among `images`, by the image's stem."""
         here = {image.stem for image in images}
-        found = {}
+        others = {}
         for stem, lines in self._lines.items():
             table = f"{stem}_measurements.csv"
             measured = [line for line in lines if table in line["outputs"]]
             if measured and stem not in here and (self.folder.folder / table).exists():
                 owned = [line for line in measured if self.folder.owns(*_pair(line, table))]
-                found[stem] = (owned or measured)[-1]
-        return found
+                others[stem] = (owned or measured)[-1]
+        return others
 
     def _require_one_table(self, others: Mapping[str, dict[str, Any]]) -> None:
         for line in others.values():
@@ -184,15 +184,15 @@ class Manifest:
 
     def outdated(self, images: Iterable[Path]) -> list[str]:
         """Names of files beside the present results of images that are of earlier ones with other settings."""
-        found = []
+        outdated_files = []
         for image in images:
             lines = self._lines.get(image.stem, [])
             newest: dict[str, dict[str, Any]] = {name: line for line in lines for name in line["outputs"]}
             for name, line in newest.items():
                 kept = {key: value for key, value in line["settings"].items() if key not in ("save", "prob_dtype")}
                 if kept != self.settings and self.folder.owns(*_pair(line, name)):
-                    found.append(name)
-        return found
+                    outdated_files.append(name)
+        return outdated_files
 
 
 def content_of(image: Path) -> dict[str, Any]:
@@ -221,14 +221,14 @@ def open_manifest(
         "tiling": asdict(tiling) | {"batch": 0},  # the batch changes nothing in the result
         **{name: how[name] for name in how if name not in ("save", "prob_dtype")},
     }
-    return Manifest(folder, plain(settings), outputs, forget)
+    return Manifest(folder, to_json(settings), outputs, forget)
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Values as JSON gives them back: tuples are lists."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {str(key): to_json(item) for key, item in value.items()}
+    return [to_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _pair(line: Mapping[str, Any], name: str) -> tuple[str, str]:

@@ -74,7 +74,7 @@ def stored(probabilities: NDArray[np.float32], dtype: str) -> NDArray:
 
 
 @dataclass
-class Page:
+class PredictedImage:
     """One image that was predicted: pixels (H, W) or (H, W, C) as in the file, labels (H, W) of its classes."""
 
     pixels: NDArray
@@ -84,7 +84,7 @@ class Page:
 def write_objects(
     path: Path,
     output: Path,
-    pages: list[Page],
+    pages: list[PredictedImage],
     classes: list[str],
     outputs: Outputs,
     pixel_size: Size | None,
@@ -150,7 +150,7 @@ def tables(image: str, pages: list[dict[str, Measurement]]) -> tuple[list[Row], 
     return rows, summaries
 
 
-def picture(page: Page, classes: int) -> bytes:
+def picture(page: PredictedImage, classes: int) -> bytes:
     """PNG of the image beside itself with outlines of the classes; every n-th pixel where it is over 2048 wide."""
     step = -(-max(page.labels.shape) // LARGEST_PICTURE)
     pixels = page.pixels[::step, ::step]
@@ -176,7 +176,7 @@ def require_memory(shape: tuple[int, int, int], free: int, name: str) -> None:
 
 
 def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, ...]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     numbered = [(number if len(pages) > 1 else None, page) for number, page in enumerate(pages, 1)]
     if "rois" in save:
         from segexp.measurements.rois import rois, zip_bytes
@@ -185,7 +185,7 @@ def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, .
         for number, page in numbered:
             for name, measurement in page.items():
                 regions |= rois(measurement, name if number is None else f"{number:04}_{name}", number)
-        found[f"{stem}_rois.zip"] = zip_bytes(regions)
+        files[f"{stem}_rois.zip"] = zip_bytes(regions)
     if "geojson" in save:
         from segexp.measurements.geojson import collection, features
 
@@ -195,8 +195,8 @@ def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, .
             for name, measurement in page.items()
             for f in features(measurement, name, number)
         ]
-        found[f"{stem}.geojson"] = collection(shapes).encode()
-    return found
+        files[f"{stem}.geojson"] = collection(shapes).encode()
+    return files
 
 
 def _write_labels(path: Path, pages: list[NDArray[np.int32]], pixel_size: Size | None) -> Path:

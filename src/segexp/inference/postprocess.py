@@ -20,18 +20,18 @@ def labelled_bands(
     small piece.
     """
     around = max(min_size - 1, 0) if min_size > 1 else 0
-    held: Probabilities | None = None
+    pending: Probabilities | None = None
     labels: NDArray[np.uint8] | None = None
     above = 0  # rows held of those already given
     for first, band in bands:
         fresh = label_classes(band, threshold)
-        held = band if held is None else np.concatenate([held, band], axis=1)
+        pending = band if pending is None else np.concatenate([pending, band], axis=1)
         labels = fresh if labels is None else np.concatenate([labels, fresh])
         last = first + band.shape[1] == height
         end = len(labels) - (0 if last else around)
         if end <= above:
             continue
         clean = drop_small(labels.copy(), len(band), min_size)
-        yield held[:, above:end], clean[above:end]
+        yield pending[:, above:end], clean[above:end]
         keep = max(end - around, 0)
-        held, labels, above = held[:, keep:], labels[keep:], end - keep
+        pending, labels, above = pending[:, keep:], labels[keep:], end - keep

@@ -15,7 +15,7 @@ from segexp.data.normalization import compress, standardize
 from segexp.device import autocast, choose_device, choose_precision
 from segexp.errors import InputError
 from segexp.inference.row_reader import ArrayRows, checked
-from segexp.inference.sliding_window import Forward, Progress, Rows, Tiling, assemble, predict_bands
+from segexp.inference.sliding_window import Forward, Progress, RowSource, Tiling, assemble, predict_bands
 from segexp.inference.statistics import row_statistics
 from segexp.inference.tta import average_symmetries
 from segexp.io.images import to_channels
@@ -59,7 +59,7 @@ class Predictor:
         self.tta = False
         self.say: Callable[[str], None] = print
 
-    def forward(self, *images: Rows) -> Forward:
+    def forward(self, *images: RowSource) -> Forward:
         """Raw tiles of an image to probabilities, normalised with the statistics of the whole image.
 
         Of several images, tiles come and go stacked along their channels, (B, images * C, h, w), and are one batch.
@@ -77,8 +77,8 @@ class Predictor:
         def normalize_and_answer(raw: Tensor) -> Tensor:
             tiles = raw.unflatten(1, (len(images), -1)).flatten(0, 1)
             times = len(raw)
-            plain = standardize(tiles, offset.repeat(times, 1), scale.repeat(times, 1))
-            probabilities = answer(compress(plain, self.normalization))
+            standardized = standardize(tiles, offset.repeat(times, 1), scale.repeat(times, 1))
+            probabilities = answer(compress(standardized, self.normalization))
             return probabilities.unflatten(0, (times, -1)).flatten(1, 2)
 
         return normalize_and_answer
@@ -91,30 +91,34 @@ class Predictor:
         reflection around the image takes a quarter to a half off the error in its outermost 16 px (LOG.md, 2026-11-25);
         wider ones take off no more.
         """
-        members = [self, *self.others]
-        multiple = max(member.model.multiple for member in members)
-        reach = max(member.model.settings.get("kernel_size", 3) // 2 for member in members)
-        width = max(member.model.settings["widths"][0] for member in members)
+        predictors = [self, *self.others]
+        multiple = max(predictor.model.multiple for predictor in predictors)
+        reach = max(predictor.model.settings.get("kernel_size", 3) // 2 for predictor in predictors)
+        width = max(predictor.model.settings["widths"][0] for predictor in predictors)
         overlap = 16 * multiple * max(1, reach) if overlap is None else overlap
         tile = max(4 * overlap, 1024 if width <= 16 else 768 if width <= 32 else 512) if tile is None else tile
         batch = (1 if self.device.type == "cpu" else 8) if batch is None else batch
         return Tiling(tile, overlap, multiple, margin=multiple, batch=batch)
 
     def bands(
-        self, image: Rows, tiling: Tiling | None = None, progress: Progress | None = None
+        self, image: RowSource, tiling: Tiling | None = None, progress: Progress | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Probabilities of an image of any size from top to bottom: first row and (K, rows, W) float32."""
         yield from self._bands([image], image, tiling, progress)
 
     def _bands(
-        self, images: Sequence[Rows], stacked: Rows, tiling: Tiling | None = None, progress: Progress | None = None
+        self,
+        images: Sequence[RowSource],
+        stacked: RowSource,
+        tiling: Tiling | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        members = [self, *self.others]
-        for member in members:
-            member.model.eval()
-            member.tta = self.tta
+        predictors = [self, *self.others]
+        for predictor in predictors:
+            predictor.model.eval()
+            predictor.tta = self.tta
         with torch.inference_mode():
-            parts = [member.forward(*images) for member in members]
+            parts = [predictor.forward(*images) for predictor in predictors]
 
         def mean(raw: Tensor) -> Tensor:
             with torch.inference_mode():  # here and not around the generator: it is not left between two bands
@@ -216,16 +220,16 @@ def load_model(
     if not paths:
         raise InputError("no model file given")
     chosen, _ = choose_device(device)
-    members = [_open(one, chosen, choose_precision(precision, chosen)[0]) for one in paths]
-    first = members[0]
-    for one, member in zip(paths[1:], members[1:], strict=True):
+    predictors = [_open(one, chosen, choose_precision(precision, chosen)[0]) for one in paths]
+    first = predictors[0]
+    for one, predictor in zip(paths[1:], predictors[1:], strict=True):
         for what in ("classes", "in_channels"):
-            ours, its = (m.classes if what == "classes" else m.model.settings[what] for m in (first, member))
+            ours, its = (m.classes if what == "classes" else m.model.settings[what] for m in (first, predictor))
             if ours != its:
                 raise InputError(f"{one}: {what} {its}, but {paths[0]} has {ours}; an ensemble needs the same")
-    first.others = members[1:]
-    first.threshold = float(np.mean([member.threshold for member in members]))
-    first.min_size = max(member.min_size for member in members)
+    first.others = predictors[1:]
+    first.threshold = float(np.mean([predictor.threshold for predictor in predictors]))
+    first.min_size = max(predictor.min_size for predictor in predictors)
     first.tta = tta
     return first
 

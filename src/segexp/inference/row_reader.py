@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from segexp.data.normalization import casts, check_finite, check_float32
 from segexp.data.reading import Place, Reading, read_pixels
-from segexp.inference.sliding_window import Rows
+from segexp.inference.sliding_window import RowSource
 from segexp.io.images import ImageFile
 from segexp.io.resample import rescale_window, source_window
 
@@ -19,7 +19,7 @@ class ArrayRows:
     """Pixels (C, H, W) in memory."""
 
     def __init__(self, pixels: NDArray):
-        self.pixels = plain(pixels)
+        self.pixels = pixels_of(pixels)
         self.shape: tuple[int, int, int] = (pixels.shape[0], pixels.shape[1], pixels.shape[2])
 
     def rows(self, top: int, bottom: int) -> NDArray:
@@ -38,13 +38,13 @@ class FileRows:
 
     def rows(self, top: int, bottom: int) -> NDArray:
         """Rows `top` to `bottom` - 1 as (C, bottom - top, W); `InputError` where they hold NaN."""
-        return plain(self._stored(top, bottom))
+        return pixels_of(self._stored(top, bottom))
 
     def _stored(self, top: int, bottom: int) -> NDArray:
         return read_pixels(self.file, self.reading, self.place, (top, 0, bottom - top, self.shape[2]))
 
 
-def plain(pixels: NDArray) -> NDArray:
+def pixels_of(pixels: NDArray) -> NDArray:
     """The same values in one of the dtypes that every device takes: uint8, uint16 or float32."""
     return pixels if pixels.dtype in (np.uint8, np.uint16, np.float32) else pixels.astype(np.float32)
 
@@ -56,7 +56,7 @@ def checked(pixels: NDArray, name: str = "image") -> NDArray:
     return pixels
 
 
-def pass_over(image: Rows) -> Iterator[tuple[int, NDArray]]:
+def pass_over(image: RowSource) -> Iterator[tuple[int, NDArray]]:
     """First row and pixels (C, rows, W) of bands from top to bottom, each of about `BAND` values."""
     for top, bottom in band_edges(image.shape):
         yield top, image.rows(top, bottom)
@@ -70,10 +70,10 @@ def band_edges(shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
 
 
 def rescaled_bands(
-    bands: Iterable[tuple[int, NDArray[np.float32]]], held: tuple[int, int], wanted: tuple[int, int]
+    bands: Iterable[tuple[int, NDArray[np.float32]]], available: tuple[int, int], requested: tuple[int, int]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Bands (K, rows, W) of an image of `held` (H, W), brought to `wanted` (H, W) on their way."""
-    if held == wanted:
+    if available == requested:
         yield from bands
         return
     kept: NDArray[np.float32] | None = None
@@ -81,20 +81,20 @@ def rescaled_bands(
     for first, band in bands:
         kept = band if kept is None else np.concatenate([kept, band], axis=1)
         ready = first + band.shape[1]
-        end = wanted[0] if ready == held[0] else done
-        while end < wanted[0] and _source_rows(held, wanted, end, 1)[1] <= ready:
+        end = requested[0] if ready == available[0] else done
+        while end < requested[0] and _source_rows(available, requested, end, 1)[1] <= ready:
             end += 1
         if end > done:
-            low, high = _source_rows(held, wanted, done, end - done)
+            low, high = _source_rows(available, requested, done, end - done)
             part = kept[:, low - offset : high - offset]
-            size = (end - done, wanted[1])
-            yield done, rescale_window(part, wanted, (low, 0), held, (done, 0), size)
+            size = (end - done, requested[1])
+            yield done, rescale_window(part, requested, (low, 0), available, (done, 0), size)
             done = end
-            if done < wanted[0]:
-                low = _source_rows(held, wanted, done, 1)[0]
+            if done < requested[0]:
+                low = _source_rows(available, requested, done, 1)[0]
                 kept, offset = kept[:, low - offset :], low
 
 
-def _source_rows(held: tuple[int, int], wanted: tuple[int, int], first: int, count: int) -> tuple[int, int]:
-    (low, _), (height, _) = source_window(held, wanted, (first, 0), (count, wanted[1]))
+def _source_rows(available: tuple[int, int], requested: tuple[int, int], first: int, count: int) -> tuple[int, int]:
+    (low, _), (height, _) = source_window(available, requested, (first, 0), (count, requested[1]))
     return low, low + height

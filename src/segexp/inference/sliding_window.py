@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 """Told how many pixels of how many are done."""
 
 
-class Rows(Protocol):
+class RowSource(Protocol):
     """An image that is read by whole rows: `shape` is (C, H, W)."""
 
     @property
@@ -113,11 +113,11 @@ def reflected(first: int, last: int, length: int) -> NDArray[np.intp]:
 
 def predict_bands(
     forward: Forward,
-    image: Rows,
+    image: RowSource,
     classes: int,
     tiling: Tiling,
     device: torch.device | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Probabilities of an image from top to bottom, as pairs of first row and (K, rows, W) float32 in [0, 1].
@@ -137,7 +137,7 @@ def predict_bands(
     with ThreadPoolExecutor(1) as reader:
         bands = _bands(image, down, across, reader)
         for number, (start, band) in enumerate(zip(down.starts, bands, strict=True)):
-            batch = _add_row(forward, torch.from_numpy(band).to(device), blended, weight, across, batch, say)
+            batch = _add_row(forward, torch.from_numpy(band).to(device), blended, weight, across, batch, log)
             end = down.starts[number + 1] if number + 1 < len(down.starts) else down.extended
             first, last = (min(max(y - down.before, 0), height) for y in (start, end))
             if last > first:
@@ -152,7 +152,7 @@ def predict_bands(
             blended[:, down.tile - step :] = 0
 
 
-def _bands(image: Rows, down: Axis, across: Axis, reader: ThreadPoolExecutor) -> Iterator[NDArray]:
+def _bands(image: RowSource, down: Axis, across: Axis, reader: ThreadPoolExecutor) -> Iterator[NDArray]:
     """The raw rows of each row of tiles, (C, tile, extended width), reflected at the borders, read one ahead."""
     sideways = reflected(-across.before, across.extended - across.before, image.shape[2])
 
@@ -184,7 +184,7 @@ def _add_row(
     weight: Tensor,
     across: Axis,
     batch: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> int:
     """Add the weighted probabilities of one row of tiles to `blended`; returns the batch that fitted in memory."""
     waiting = list(across.starts)
@@ -197,7 +197,7 @@ def _add_row(
             if not out_of_memory(error) or len(group) == 1:
                 raise
             batch = len(group) // 2
-            say(f"out of memory with {len(group)} tiles at once; going on with {batch}")
+            log(f"out of memory with {len(group)} tiles at once; going on with {batch}")
             continue
         for x, probability in zip(group, probabilities, strict=True):
             blended[:, :, x : x + across.tile].addcmul_(probability, weight)

@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from segexp.data.normalization import PERCENTILE_PIXELS, band_statistics, image_statistics
 from segexp.inference.row_reader import ArrayRows, pass_over
-from segexp.inference.sliding_window import Rows
+from segexp.inference.sliding_window import RowSource
 
 
-def row_statistics(image: Rows, normalization: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def row_statistics(image: RowSource, normalization: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What `image_statistics` gives for the same pixels: offset and scale of each channel, float32 (C,)."""
     if isinstance(image, ArrayRows) and image.pixels[0].size <= PERCENTILE_PIXELS:
         return image_statistics(image.pixels, normalization)

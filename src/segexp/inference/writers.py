@@ -22,7 +22,7 @@ class Sinks:
         self, output: Path, stem: str, outputs: Outputs, shape: tuple[int, int, int], classes: int, size: Size | None
     ):
         self.shape, self.classes, self.dtype = shape, classes, outputs.prob_dtype
-        self.seen = self.foreground = 0
+        self.total = self.foreground = 0
         self._mask = self._prob = None
         self._png: list[NDArray[np.uint8]] | None = None
         self._mask_path = output / f"{stem}_mask.tif"
@@ -43,7 +43,7 @@ class Sinks:
 
     def add(self, probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:
         """Append rows: (K, rows, W) and (rows, W)."""
-        self.seen += labels.size
+        self.total += labels.size
         self.foreground += int(np.count_nonzero(labels))
         mask = labels * np.uint8(255) if self.classes == 1 else labels
         if self._png is not None:

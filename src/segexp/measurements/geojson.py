@@ -15,7 +15,7 @@ def features(measurement: Measurement, name: str, page: int | None = None) -> li
 
     `name` becomes the classification. `page` is the slice, from 1, of a stack; QuPath counts planes from 0.
     """
-    found = []
+    features_list = []
     shapes = _lines(measurement) if measurement.lines is not None else _polygons(measurement)
     for number, (row, shape) in enumerate(zip(measurement.objects, shapes, strict=True), 1):
         if page is not None:
@@ -27,13 +27,13 @@ def features(measurement: Measurement, name: str, page: int | None = None) -> li
             "classification": {"name": name, "color": MAGENTA},
             "measurements": values,
         }
-        found.append({"type": "Feature", "geometry": shape, "properties": properties})
-    return found
+        features_list.append({"type": "Feature", "geometry": shape, "properties": properties})
+    return features_list
 
 
-def collection(found: list[dict[str, Any]]) -> str:
+def collection(items: list[dict[str, Any]]) -> str:
     """GeoJSON text."""
-    return json.dumps({"type": "FeatureCollection", "features": found}, allow_nan=False)
+    return json.dumps({"type": "FeatureCollection", "features": items}, allow_nan=False)
 
 
 def _polygons(measurement: Measurement) -> list[dict[str, Any]]:

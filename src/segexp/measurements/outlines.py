@@ -21,14 +21,14 @@ def outlines(labels: NDArray[np.integer], joined: bool = False) -> dict[int, lis
         joined: whether pixels that touch at a corner only lie within one ring, which then touches itself there; else
             in two.
     """
-    found: dict[int, list[Ring]] = {}
+    rings: dict[int, list[Ring]] = {}
     for number, place in enumerate(ndimage.find_objects(labels), 1):
         if place is None:
             continue
         inside = labels[place] == number
         corner = np.array([place[1].start, place[0].start])
-        found[number] = [ring + corner for ring in mask_rings(inside, joined)]
-    return found
+        rings[number] = [ring + corner for ring in mask_rings(inside, joined)]
+    return rings
 
 
 def mask_rings(mask: NDArray[np.bool_], joined: bool = False) -> list[Ring]:

@@ -15,7 +15,7 @@ def rois(measurement: Measurement, prefix: str, page: int | None = None) -> dict
 
     Holes are filled, as a polygon in ImageJ has none. `page` is the slice, from 1, of a stack that they lie on.
     """
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
 
     def add(number: int, points: np.ndarray, kind: ROI_TYPE) -> None:
         name = f"{prefix}_{number:05}"
@@ -23,15 +23,15 @@ def rois(measurement: Measurement, prefix: str, page: int | None = None) -> dict
         roi.roitype = kind
         if page is not None:
             roi.position = page
-        found[f"{name}.roi"] = roi.tobytes()
+        files[f"{name}.roi"] = roi.tobytes()
 
     if measurement.lines is not None:
         for number, line in enumerate(measurement.lines, 1):
             add(number, (line[:, ::-1] + 0.5).astype(np.float32), ROI_TYPE.POLYLINE)
-        return found
+        return files
     for number, rings in outlines(measurement.labels, joined=True).items():
         add(number, max(rings, key=ring_area).astype(np.int32), ROI_TYPE.POLYGON)
-    return found
+    return files
 
 
 def zip_bytes(files: dict[str, bytes]) -> bytes:

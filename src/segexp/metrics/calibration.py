@@ -102,8 +102,8 @@ def fit_temperature(histogram: NDArray[np.int64]) -> tuple[float, float, float]:
 
     from scipy import optimize  # here, since it takes half a second to import
 
-    found = optimize.minimize_scalar(loss, bounds=(math.log(0.2), math.log(5)), method="bounded")
-    return math.exp(found.x), loss(0.0), float(found.fun)
+    optimum = optimize.minimize_scalar(loss, bounds=(math.log(0.2), math.log(5)), method="bounded")
+    return math.exp(optimum.x), loss(0.0), float(optimum.fun)
 
 
 _REACH = 16.0  # float32 holds no probability below 1 by less than that of a logit of about 16

@@ -48,21 +48,21 @@ def match_objects(prediction: NDArray, truth: NDArray, known: NDArray | None = N
         inside = np.bincount(predicted.labels[known], minlength=len(predicted.areas) + 1)[1:]
         keep = np.concatenate([[False], 2 * inside >= predicted.areas])
         predicted = _objects(np.where(keep[predicted.labels] & known, predicted.labels, 0))
-    found, wanted, shared = shared_pixels(predicted.labels, true.labels)
-    iou = shared / (predicted.areas[found - 1] + true.areas[wanted - 1] - shared)
+    predicted_sizes, true_sizes, shared = shared_pixels(predicted.labels, true.labels)
+    iou = shared / (predicted.areas[predicted_sizes - 1] + true.areas[true_sizes - 1] - shared)
     order = np.argsort(-iou, kind="stable")
     order = order[iou[order] >= 0.5]
-    taken_found: set[int] = set()
+    taken_predicted: set[int] = set()
     taken_true: set[int] = set()
     chosen = []
     for index in order:
-        pair = int(found[index]), int(wanted[index])
-        if pair[0] not in taken_found and pair[1] not in taken_true:
-            taken_found.add(pair[0])
+        pair = int(predicted_sizes[index]), int(true_sizes[index])
+        if pair[0] not in taken_predicted and pair[1] not in taken_true:
+            taken_predicted.add(pair[0])
             taken_true.add(pair[1])
             chosen.append(index)
     rows = np.array(chosen, np.int64)
-    pairs = np.stack([found[rows], wanted[rows]], axis=1) - 1 if len(rows) else np.empty((0, 2), np.int64)
+    pairs = np.stack([predicted_sizes[rows], true_sizes[rows]], axis=1) - 1 if len(rows) else np.empty((0, 2), np.int64)
     return Matching(predicted, true, pairs, iou[rows])
 
 
@@ -83,9 +83,11 @@ def object_scores(matching: Matching, spacing: float = 1.0) -> dict[str, float]:
     def share(part: float, whole: float) -> float:
         return part / whole if whole else empty
 
-    found, wanted = matching.pairs.T
-    apart = matching.predicted.centres[found] - matching.true.centres[wanted]
-    wider = equivalent_radius(matching.predicted.areas[found]) - equivalent_radius(matching.true.areas[wanted])
+    predicted_ids, true_ids = matching.pairs.T
+    apart = matching.predicted.centres[predicted_ids] - matching.true.centres[true_ids]
+    wider = equivalent_radius(matching.predicted.areas[predicted_ids]) - equivalent_radius(
+        matching.true.areas[true_ids]
+    )
     return {
         "object_f1": share(2 * matched[0], predicted + true),
         "object_precision": share(matched[0], predicted),
@@ -94,8 +96,8 @@ def object_scores(matching: Matching, spacing: float = 1.0) -> dict[str, float]:
         "object_ap": float(np.mean([share(hits, predicted + true - hits) for hits in matched])),
         "panoptic_quality": share(2 * float(matching.iou.sum()), predicted + true),
         "count_error": float(abs(predicted - true)),
-        "centre_error": float(np.hypot(*apart.T).mean()) * spacing if len(found) else math.nan,
-        "radius_error": float(np.abs(wider).mean()) * spacing if len(found) else math.nan,
+        "centre_error": float(np.hypot(*apart.T).mean()) * spacing if len(predicted_ids) else math.nan,
+        "radius_error": float(np.abs(wider).mean()) * spacing if len(predicted_ids) else math.nan,
         "objects_truth": float(true),
         "objects_prediction": float(predicted),
     }

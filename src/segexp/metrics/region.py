@@ -50,8 +50,8 @@ def shared_pixels(first: NDArray, second: NDArray) -> tuple[NDArray, NDArray, ND
     """
     both = (first > 0) & (second > 0)
     keys = first[both].astype(np.int64) * (int(second.max(initial=0)) + 1) + second[both]
-    found, counts = np.unique(keys, return_counts=True)
-    rows, columns = np.divmod(found, int(second.max(initial=0)) + 1)
+    pairs, counts = np.unique(keys, return_counts=True)
+    rows, columns = np.divmod(pairs, int(second.max(initial=0)) + 1)
     return rows, columns, counts
 
 

@@ -97,14 +97,14 @@ def skeleton_scores(
     radius = tolerance / spacing
     precision = _share(predicted_line, _widen(true_line, radius), true_line)
     recall = _share(true_line, _widen(predicted_line, radius), predicted_line)
-    length, wanted = skeleton_length(predicted_line, spacing), skeleton_length(true_line, spacing)
+    length, true_length = skeleton_length(predicted_line, spacing), skeleton_length(true_line, spacing)
     return {
         "cldice": centreline_dice(prediction, truth, predicted_line, true_line),
         "skeleton_precision": precision,
         "skeleton_recall": recall,
         "skeleton_f1": _harmonic(precision, recall),
-        "length_error": abs(length - wanted) / wanted if wanted else float(length > 0),
-        "length_truth": wanted,
+        "length_error": abs(length - true_length) / true_length if true_length else float(length > 0),
+        "length_truth": true_length,
         "length_prediction": length,
     }
 

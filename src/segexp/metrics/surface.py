@@ -46,12 +46,12 @@ def outline_distances(
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
     sides = spacing if isinstance(spacing, tuple) else (spacing, spacing)
     diagonal = math.hypot(prediction.shape[0] * sides[0], prediction.shape[1] * sides[1])
-    found, wanted = outline(prediction, known), outline(truth, known)
-    box = bounding_box(found | wanted)  # every outline pixel is in it, so distances are those of the whole image
-    found, wanted = found[box], wanted[box]
-    if not found.any() or not wanted.any():
-        return tuple(np.full(np.count_nonzero(line), diagonal) for line in (found, wanted))  # type: ignore[return-value]
-    return _distance_to(wanted, sides)[found], _distance_to(found, sides)[wanted]
+    predicted, true = outline(prediction, known), outline(truth, known)
+    box = bounding_box(predicted | true)  # every outline pixel is in it, so distances are those of the whole image
+    predicted, true = predicted[box], true[box]
+    if not predicted.any() or not true.any():
+        return tuple(np.full(np.count_nonzero(line), diagonal) for line in (predicted, true))  # type: ignore[return-value]
+    return _distance_to(true, sides)[predicted], _distance_to(predicted, sides)[true]
 
 
 def surface_scores(

@@ -33,11 +33,11 @@ def topology_scores(prediction: NDArray, truth: NDArray, known: NDArray | None =
     prediction, truth = prediction[box], truth[box]
     if not prediction.size:
         return {"betti0_error": 0.0, "betti1_error": 0.0, "breaks": 0.0, "merges": 0.0}
-    found, found_labels = cv2.connectedComponents(prediction.view(np.uint8), connectivity=8)
-    wanted, wanted_labels = cv2.connectedComponents(truth.view(np.uint8), connectivity=8)
-    predicted_pieces, true_pieces, _ = shared_pixels(np.asarray(found_labels), np.asarray(wanted_labels))
+    predicted, predicted_labels = cv2.connectedComponents(prediction.view(np.uint8), connectivity=8)
+    true, true_labels = cv2.connectedComponents(truth.view(np.uint8), connectivity=8)
+    predicted_pieces, true_pieces, _ = shared_pixels(np.asarray(predicted_labels), np.asarray(true_labels))
     return {
-        "betti0_error": float(abs(found - wanted)),
+        "betti0_error": float(abs(predicted - true)),
         "betti1_error": float(abs(_holes(prediction) - _holes(truth))),
         "breaks": float(len(true_pieces) - len(np.unique(true_pieces))),
         "merges": float(len(predicted_pieces) - len(np.unique(predicted_pieces))),

@@ -15,7 +15,7 @@ from segexp.measurements import Row, Settings, measure
 
 
 @dataclass
-class Found:
+class Segmentation:
     """What was found in a layer.
 
     Attributes:
@@ -32,7 +32,7 @@ class Found:
 
 def segment(
     predictor: Predictor, data: Any, colour: bool = False, pixel_size: float | None = None
-) -> Iterator[float | Found]:
+) -> Iterator[float | Segmentation]:
     """Yields the share that is done, in [0, 1], after each row of tiles, and what was found at the end.
 
     Args:
@@ -45,23 +45,23 @@ def segment(
     if len(shape) < 2 or 0 in shape:
         raise InputError(f"a layer of shape {tuple(data.shape)}: wanted an image or a stack of images")
     classes, pages = len(predictor.classes), list(np.ndindex(shape[:-2]))
-    found = Found(np.zeros(shape, np.int32), np.zeros((classes, *shape), np.float32))
+    result = Segmentation(np.zeros(shape, np.int32), np.zeros((classes, *shape), np.float32))
     for number, page in enumerate(pages):
         image = np.asarray(data[page])
         pixels = checked(to_channels(image, predictor.model.settings["in_channels"], f"page {number}"))
-        maps = found.probabilities[(slice(None), *page)]
+        maps = result.probabilities[(slice(None), *page)]
         for first, band in predictor.bands(ArrayRows(pixels)):
             maps[:, first : first + band.shape[1]] = band
             yield (number + (first + band.shape[1]) / shape[-2]) / len(pages)
-        _measure(predictor, found, page, image, maps, number if len(pages) > 1 else None, pixel_size)
+        _measure(predictor, result, page, image, maps, number if len(pages) > 1 else None, pixel_size)
     if classes == 1:
-        found.probabilities = found.probabilities[0]
-    yield found
+        result.probabilities = result.probabilities[0]
+    yield result
 
 
 def _measure(
     predictor: Predictor,
-    found: Found,
+    result: Segmentation,
     page: tuple[int, ...],
     image: NDArray,
     maps: NDArray[np.float32],
@@ -73,8 +73,8 @@ def _measure(
     settings = Settings.of(predictor.facts)
     for index, name in enumerate(predictor.classes, 1):
         measured = measure(classified == index, image, settings, pixel_size)
-        drawn, offset = measured.labels > 0, len(found.rows)
-        found.labels[page][drawn] = measured.labels[drawn] + offset
+        drawn, offset = measured.labels > 0, len(result.rows)
+        result.labels[page][drawn] = measured.labels[drawn] + offset
         for place, row in enumerate(measured.objects, 1):
             front: Row = {"label": offset + place}
             if number is not None:
@@ -82,4 +82,4 @@ def _measure(
             if len(predictor.classes) > 1:
                 front["class"] = name
             # "object" counts within the page and the class; "label" counts throughout
-            found.rows.append(front | {key: value for key, value in row.items() if key != "object"})
+            result.rows.append(front | {key: value for key, value in row.items() if key != "object"})

@@ -28,7 +28,7 @@ from segexp.errors import InputError
 from segexp.inference.predictor import Predictor, load_model
 from segexp.io import atomic
 from segexp.measurements import Row, write_rows
-from segexp.plugin.pages import Found, segment
+from segexp.plugin.pages import Segmentation, segment
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -134,28 +134,28 @@ class SegmentWidget(Container):
         self.progress.value = round(share * _STEPS)
         self.status.value = "segmenting"
 
-    def _end(self, result: Found | str | None, layer: Image) -> None:
+    def _end(self, result: Segmentation | str | None, layer: Image) -> None:
         if isinstance(result, str):
             self.status.value = result
             show_error(result)
         elif result is not None:
             self._show(result, layer)
 
-    def _show(self, found: Found, layer: Image) -> None:
-        features = pd.DataFrame(found.rows)
+    def _show(self, segmented: Segmentation, layer: Image) -> None:
+        features = pd.DataFrame(segmented.rows)
         if len(features):
             features = features.rename(columns={"label": "index"})  # what napari looks a label's row up by
         placed = placement(layer)
-        self.viewer.add_labels(found.labels, name=f"{layer.name} objects", features=features, **placed)
+        self.viewer.add_labels(segmented.labels, name=f"{layer.name} objects", features=features, **placed)
         if self.probability.value:
-            maps = found.probabilities
-            extra = {name: (*_front(name, maps.ndim - found.labels.ndim), *value) for name, value in placed.items()}
+            maps = segmented.probabilities
+            extra = {name: (*_front(name, maps.ndim - segmented.labels.ndim), *value) for name, value in placed.items()}
             self.viewer.add_image(maps, name=f"{layer.name} probability", contrast_limits=(0, 1), **extra)
-        self.rows = found.rows
-        self._fill_table(found.rows[:SHOWN])
-        self.save_as.enabled = bool(found.rows)
-        more = f" (the table shows {SHOWN})" if len(found.rows) > SHOWN else ""
-        self.status.value = f"{len(found.rows)} objects{more}"
+        self.rows = segmented.rows
+        self._fill_table(segmented.rows[:SHOWN])
+        self.save_as.enabled = bool(segmented.rows)
+        more = f" (the table shows {SHOWN})" if len(segmented.rows) > SHOWN else ""
+        self.status.value = f"{len(segmented.rows)} objects{more}"
         self.progress.value = _STEPS
 
     def _fill_table(self, rows: list[Row]) -> None:
@@ -177,14 +177,14 @@ class SegmentWidget(Container):
 @thread_worker
 def _segment_in_thread(
     predictor: Callable[[], Predictor], layer: Image, size: float | None, threshold: float
-) -> Generator[float, None, Found | str | None]:
+) -> Generator[float, None, Segmentation | str | None]:
     """What is yielded and returned reaches the main thread: what was found, or in words what the user must mend."""
     try:
         model = copy.copy(predictor())  # shares the network; the threshold is this call's own
         model.threshold = threshold or model.threshold
         data = layer.data[0] if layer.multiscale else layer.data
         for step in segment(model, data, layer.rgb, size):
-            if isinstance(step, Found):
+            if isinstance(step, Segmentation):
                 return step
             yield step
     except InputError as error:

@@ -37,7 +37,7 @@ def write_report(folder: str | Path) -> Path:
     elif not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     else:
-        wanted = "summary.json (a finished run), summary.csv (a sweep) or scores.json (segexp evaluate)"
-        raise InputError(f"{folder}: holds no {wanted}")
+        expected = "summary.json (a finished run), summary.csv (a sweep) or scores.json (segexp evaluate)"
+        raise InputError(f"{folder}: holds no {expected}")
     OwnedFolder(folder).write(PAGE, html)
     return folder / PAGE

@@ -13,7 +13,7 @@ def commands(records: Records, measure: bool = True) -> list[tuple[str, str]]:
     place = records.facts.get("cwd")
     where = f"; typed in {place}" if place else ""
     again = f"Train it again, into a new folder, with the same data and seed{where}:"
-    found = [
+    lines = [
         (
             "Masks of your own images; put their folder for IMAGES:",
             f"segexp predict --model {model} --input IMAGES --output MASKS",
@@ -24,8 +24,8 @@ def commands(records: Records, measure: bool = True) -> list[tuple[str, str]]:
         data, output = shlex.quote(data_folder(records.facts)), shlex.quote(f"{folder}/{ROBUSTNESS}")
         evaluate = f"segexp evaluate --model {model} --data {data} --robustness --output {output}"
         text = "Measure its robustness against brightness, noise, blur and more, and show it on this page:"
-        found.append((text, f"{evaluate} && segexp report {shlex.quote(folder)}"))
-    return found
+        lines.append((text, f"{evaluate} && segexp report {shlex.quote(folder)}"))
+    return lines
 
 
 def command(facts: dict[str, Any]) -> str:

@@ -83,8 +83,8 @@ def read_evaluation(folder: Path) -> Records:
     """What ``segexp evaluate`` left in its output folder."""
     pictures = folder / "pictures.json"
     evaluation = read_json(folder / "scores.json", EVALUATION)
-    shown = read_pictures(pictures) if pictures.is_file() else []
-    return Records(folder, {}, {}, evaluation, [], read_table(folder / "scores.csv", ("image",)), shown, [])
+    pictures_read = read_pictures(pictures) if pictures.is_file() else []
+    return Records(folder, {}, {}, evaluation, [], read_table(folder / "scores.csv", ("image",)), pictures_read, [])
 
 
 def read_json(path: Path, shape: Any) -> dict[str, Any]:

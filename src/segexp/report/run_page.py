@@ -22,19 +22,19 @@ def render_run(folder: Path) -> str:
     """The page of the run in `folder`, as HTML."""
     records = read_records(folder)
     facts, summary = records.facts, records.summary
-    shown = shared(records)
-    monitor, gallery = shown["monitor"], shown["gallery"]
+    shared_values = shared(records)
+    monitor, gallery = shared_values["monitor"], shared_values["gallery"]
     worst = (gallery[0]["name"], gallery[0]["scores"][monitor]) if gallery and monitor in gallery[0]["scores"] else None
     return fill(
         "run.html",
-        **shown,
+        **shared_values,
         title=f"{summary['task']} · {folder.resolve().name}",
         sentence=sentence(summary, facts, interval(records.evaluation)),
         next_step=next_step(summary, worst, len(records.warnings), monitor),
         warnings=records.warnings,
         curves=curves(records.curves),
         changed=facts.get("changed", {}),
-        commands=commands(records, measure=not shown["robustness"]),
+        commands=commands(records, measure=not shared_values["robustness"]),
         environment=environment(facts, records),
     )
 
@@ -80,9 +80,9 @@ def shared(records: Records) -> dict[str, Any]:
 
 def _monitor(records: Records) -> str:
     """The score that images are sorted by at first: the one the best model was chosen by, where rows have it."""
-    found = score_names(records.scores)
-    wanted = records.evaluation.get("monitor") or records.facts.get("monitor", "dice")
-    return wanted if wanted in found else next(iter(found), "dice")
+    available = score_names(records.scores)
+    monitor = records.evaluation.get("monitor") or records.facts.get("monitor", "dice")
+    return monitor if monitor in available else next(iter(available), "dice")
 
 
 def interval(evaluation: dict[str, Any]) -> tuple[float, float] | None:
@@ -93,8 +93,8 @@ def interval(evaluation: dict[str, Any]) -> tuple[float, float] | None:
 
 def sortable(gallery: Sequence[dict[str, Any]]) -> list[str]:
     """Scores that images can be sorted by: those of which one end is better."""
-    found = dict.fromkeys(key for item in gallery for key in item["scores"])
-    return [name for name in found if metric_labels.score(name).better]
+    columns = dict.fromkeys(key for item in gallery for key in item["scores"])
+    return [name for name in columns if metric_labels.score(name).better]
 
 
 def curves(rows: Sequence[Row]) -> list[Chart]:
@@ -134,11 +134,11 @@ def gather(records: Records, monitor: str) -> list[dict[str, Any]]:
     for row in records.scores:
         rows.setdefault(str(row["image"]), []).append(row)
     pictures: dict[str, Picture] = {picture["name"]: picture for picture in records.pictures}
-    found = score_names(records.scores)
+    available = score_names(records.scores)
     images: list[dict[str, Any]] = []
     for name in dict.fromkeys([*rows, *pictures]):
         own = rows.get(name, [])
-        values = {key: [float(row[key]) for row in own if key in row] for key in found}
+        values = {key: [float(row[key]) for row in own if key in row] for key in available}
         finite = {key: [value for value in numbers if isfinite(value)] for key, numbers in values.items()}
         scores = {key: fmean(numbers) for key, numbers in finite.items() if numbers}
         images.append({"name": name, "scores": scores, "picture": pictures.get(name)})

@@ -11,9 +11,9 @@ PASSES = 30
 
 def duration(seconds: float) -> str:
     """Seconds in words: 83 -> "1 min 23 s"."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds_left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "min"), (rest if not hours else 0, "s")]
+    parts = [(hours, "h"), (minutes, "min"), (seconds_left if not hours else 0, "s")]
     return " ".join(f"{value} {unit}" for value, unit in parts if value) or "0 s"
 
 

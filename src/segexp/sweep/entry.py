@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     words: str = ""
 
 
-def enter(cfg: DictConfig, hydra: Any, sweep: Path, wanted: Path, taken: Container[Path] = ()) -> Entry:
+def enter(cfg: DictConfig, hydra: Any, sweep: Path, target: Path, taken: Container[Path] = ()) -> Entry:
     """Find a job's place in its sweep.
 
     Args:
@@ -36,9 +36,9 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, wanted: Path, taken: Contain
         wanted: the job's folder as Hydra would have it; a sweep that goes on may have begun the job in another one.
         taken: folders of other jobs.
     """
-    identity, keep, folder, words = identify(cfg), bool(cfg.sweep.resume), wanted, ""
+    identity, keep, folder, words = identify(cfg), bool(cfg.sweep.resume), target, ""
     if keep:
-        folder, words = claim(wanted, sweep, identity, taken)
+        folder, words = claim(target, sweep, identity, taken)
     # Ray starts a job whose process is lost again; what an earlier sweep noted was cleared when this one began
     retried = str(hydra.launcher.get("_target_")).endswith("RayLauncher")
     known, again = read_job(folder) if is_job(sweep, folder) else None, keep or retried or restarted(hydra)

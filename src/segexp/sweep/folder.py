@@ -45,16 +45,16 @@ def _append(sweep: Path, facts: dict[str, Any]) -> None:
 
 def jobs(sweep: Path) -> list[Path]:
     """Folders of the jobs that the sweep made, in that order."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     begun = False
     for entry in _lines(sweep):
         if "sweep" in entry:
-            found, begun = {}, True
+            names, begun = {}, True
         elif isinstance(entry.get("job"), str):
-            found[entry["job"]] = None
+            names[entry["job"]] = None
     if not begun:
-        found |= dict.fromkeys(path.parent.name for path in sorted(sweep.glob("*/job.json")) if _is_jobs(path))
-    inside = (name for name in found if not os.path.isabs(name) and ".." not in Path(name).parts)
+        names |= dict.fromkeys(path.parent.name for path in sorted(sweep.glob("*/job.json")) if _is_jobs(path))
+    inside = (name for name in names if not os.path.isabs(name) and ".." not in Path(name).parts)
     return [sweep / name for name in inside]
 
 
@@ -74,7 +74,7 @@ def add_job(sweep: Path, folder: Path) -> None:
         _append(sweep, {"job": _name(sweep, folder)})
 
 
-def begin_sweep(sweep: Path, goes_on: bool, again: bool, overwrite: bool, stack: ExitStack) -> str:
+def begin_sweep(sweep: Path, resume: bool, again: bool, overwrite: bool, stack: ExitStack) -> str:
     """Claim a sweep's folder and keep other commands out until `stack` closes; a line on what was moved aside.
 
     Args:
@@ -88,22 +88,22 @@ def begin_sweep(sweep: Path, goes_on: bool, again: bool, overwrite: bool, stack:
     """
     if os.path.lexists(sweep / LOCK):
         stack.enter_context(ownership.hold(sweep))
-        held = True
+        locked = True
     else:
-        held = False
-    require(sweep, goes_on, again, overwrite)
+        locked = False
+    require(sweep, resume, again, overwrite)
     sweep.mkdir(parents=True, exist_ok=True)
-    if not held:
+    if not locked:
         stack.enter_context(ownership.hold(sweep))
-        require(sweep, goes_on, again, overwrite)
-    said = ""
-    if overwrite and not goes_on and holds_sweep(sweep):
-        said = f"the earlier sweep is kept in {set_aside(sweep)}"
-    if (goes_on or again) and (holds_sweep(sweep) or unrecorded(sweep)):
+        require(sweep, resume, again, overwrite)
+    message = ""
+    if overwrite and not resume and holds_sweep(sweep):
+        message = f"the earlier sweep is kept in {set_aside(sweep)}"
+    if (resume or again) and (holds_sweep(sweep) or unrecorded(sweep)):
         adopt(sweep)
     else:
         _append(sweep, {"sweep": "begun"})
-    return said
+    return message
 
 
 def holds_sweep(sweep: Path) -> bool:
@@ -133,7 +133,7 @@ def _is_jobs(path: Path) -> bool:
     return isinstance(content, dict) and {"format", "identity", "overrides", "status"} <= content.keys()
 
 
-def require(sweep: Path, goes_on: bool, again: bool, overwrite: bool) -> None:
+def require(sweep: Path, resume: bool, again: bool, overwrite: bool) -> None:
     """Make sure that a sweep may begin here, or go on; looks and changes nothing.
 
     Raises:
@@ -144,11 +144,11 @@ def require(sweep: Path, goes_on: bool, again: bool, overwrite: bool) -> None:
     run = folder.present((STATE, "best_*_model.pth", *JOB_FILES), {})
     if run:
         raise InputError(f"{place}: holds {', '.join(run)} of a run or another program; choose another output_dir")
-    if goes_on or again:
-        if unrecorded(sweep) and (goes_on or (sweep / "search.journal").is_file()):
+    if resume or again:
+        if unrecorded(sweep) and (resume or (sweep / "search.journal").is_file()):
             return
-        if holds_sweep(sweep) or goes_on:
-            folder.require_free(NAMES, "sweep.resume" if goes_on else "output_dir")
+        if holds_sweep(sweep) or resume:
+            folder.require_free(NAMES, "sweep.resume" if resume else "output_dir")
             return
     foreign = folder.foreign(NAMES)
     if unrecorded(sweep):

@@ -19,11 +19,11 @@ def identify(cfg: DictConfig) -> Identity:
 
     Settings that cannot be read have no data yet: the job itself says what is wrong with them.
     """
-    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_SETTINGS])
+    kept = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_SETTINGS])
     try:
-        settings = OmegaConf.to_container(plain, resolve=True)
+        settings = OmegaConf.to_container(kept, resolve=True)
     except OmegaConfBaseException:
-        settings = OmegaConf.to_container(plain, resolve=False)
+        settings = OmegaConf.to_container(kept, resolve=False)
     assert isinstance(settings, dict)
     try:
         whole = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
@@ -36,9 +36,9 @@ def identify(cfg: DictConfig) -> Identity:
 
 def data_of(cfg: RunConfig) -> str:
     """Fingerprint of the data set, and of the content of the files that ``data.split`` and ``ranges`` name."""
-    found = data_fingerprint(cfg.data.folders())
+    digest = data_fingerprint(cfg.data.folders())
     named = [existing(path) for path in (cfg.data.split, cfg.data.synthetic.ranges) if path]
     files = [path / splits.FILE if path.is_dir() else path for path in named]
     for path in files:
-        found = hashlib.sha256(f"{found} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode()).hexdigest()
-    return found
+        digest = hashlib.sha256(f"{digest} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode()).hexdigest()
+    return digest

@@ -122,15 +122,15 @@ SHAPE = {
 
 def read_jobs(sweep: Path) -> list[Record]:
     """The jobs of a sweep, by number; of several with the same settings (of older data or code) the latest alone."""
-    found = []
+    records = []
     for folder in jobs(sweep):
         record, path = read_job(folder), folder / FILE
         if record is not None:
-            found.append(record)
+            records.append(record)
         elif path.is_file() and path.stat().st_size:
             _warn_of(path)
     latest: dict[str, Record] = {}
-    for record in sorted(found, key=lambda record: record.changed):
+    for record in sorted(records, key=lambda record: record.changed):
         alike = latest.get(record.identity.settings)
         if alike is not None and not alike.identity.differs(record.identity):
             latest[f"{record.folder}"] = record  # the same job twice, as `seed=0,0` asks
@@ -162,21 +162,21 @@ def data_fingerprint(folders: Mapping[str, Path] | None) -> str:
     return digest.hexdigest() if folders else "generated"
 
 
-def claim(wanted: Path, sweep: Path, identity: Identity, taken: Container[Path] = ()) -> tuple[Path, str]:
+def claim(target: Path, sweep: Path, identity: Identity, taken: Container[Path] = ()) -> tuple[Path, str]:
     """The folder for a job of a sweep that goes on, and a word on an earlier result that it does not take over.
 
     The folder in which the same job was begun, else `wanted`, else (where that holds another job) the next free number,
     or name. `taken` are folders given to other jobs. The folder is there when this returns, and no other claim gets it.
     """
     known = [record for folder in jobs(sweep) if (record := read_job(folder)) is not None]
-    known.sort(key=lambda record: record.folder != wanted)
+    known.sort(key=lambda record: record.folder != target)
     alike = [record for record in known if record.identity.settings == identity.settings]
     for record in alike:
         same = record.status == WAITING or not record.identity.differs(identity)
         if same and record.folder not in taken:
             return record.folder, ""
     words = f"{alike[0].folder} was made with other {alike[0].identity.differs(identity)}" if alike else ""
-    folder = wanted
+    folder = target
     while folder in taken or not _reserve(folder):
         folder = _next(folder)
     add_job(sweep, folder)

@@ -21,10 +21,10 @@ from segexp.training.stop import StopRequest
 
 def check_settings(jobs: object, threads: object) -> None:
     """Exit with what was wanted where the launcher's settings are no counts."""
-    for name, value, wanted in (("jobs", jobs, "1 or more"), ("threads", threads, "1 or more, or null")):
+    for name, value, expected in (("jobs", jobs, "1 or more"), ("threads", threads, "1 or more, or null")):
         fine = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not fine and not (name == "threads" and value is None):
-            sys.exit(f"error: hydra.launcher.{name}={value}: wanted {wanted}")
+            sys.exit(f"error: hydra.launcher.{name}={value}: wanted {expected}")
 
 
 def environments(jobs: int, threads: int | None, gpus: Sequence[str | int] | None) -> list[dict[str, str]]:
@@ -58,9 +58,9 @@ def run_jobs(
     works: list[Work] = []
     for config in configs:
         hydra = config.hydra
-        wanted, others = sweep / str(hydra.sweep.subdir), {record.folder for record in records}
+        pattern, others = sweep / str(hydra.sweep.subdir), {record.folder for record in records}
         try:
-            entry = enter(config, hydra, sweep, wanted, others)
+            entry = enter(config, hydra, sweep, pattern, others)
         except InputError as error:
             sys.exit(f"error: {error}")
         record = entry.record

@@ -145,7 +145,7 @@ def plan_sweep(
     startup = import_seconds() if own_process else 0.0
     threads = torch.get_num_threads()
     kinds: dict[tuple[str, ...], Cost] = {}
-    found: dict[tuple[str, ...], list[float]] = {}
+    by_kind: dict[tuple[str, ...], list[float]] = {}
     every: list[float] = []
     try:
         torch.set_num_threads(max(1, min(threads, (os.cpu_count() or 1) // at_once)))
@@ -156,13 +156,13 @@ def plan_sweep(
                 kinds[kind] = replace(cost, start=cost.start + startup)
             seconds = _seconds(cfg, kinds[kind])
             every.append(seconds)
-            found.setdefault(kind, []).append(seconds)
+            by_kind.setdefault(kind, []).append(seconds)
     finally:
         torch.set_num_threads(threads)
     share = count / len(batches)
     varied = {word for kind in kinds for word in kind if any(word not in other for other in kinds)}
     table = [
-        Kind(tuple(w for w in kind if w in varied), share * len(found[kind]), statistics.mean(found[kind]), cost)
+        Kind(tuple(w for w in kind if w in varied), share * len(by_kind[kind]), statistics.mean(by_kind[kind]), cost)
         for kind, cost in kinds.items()
     ]
     jobs = list(itertools.islice(itertools.cycle(every), count))
@@ -206,8 +206,8 @@ def _ends(key: str, override: Override) -> list[str]:
 
 def _first(overrides: list[Override]) -> list[str]:
     """The overrides of any one job."""
-    rest = [override for override in overrides if not is_hydras(override)]
-    return [f"{one.get_key_element()}={_ends(one.get_key_element(), one)[0]}" for one in rest]
+    kept = [override for override in overrides if not is_hydras(override)]
+    return [f"{one.get_key_element()}={_ends(one.get_key_element(), one)[0]}" for one in kept]
 
 
 def _places(hydra: DictConfig) -> int:
@@ -252,16 +252,16 @@ def _finish_seconds(
     cfg: RunConfig, folder: Path, run: TrainingRun, state: TrainState, log: RunLog, whole: list[Sample]
 ) -> float:
     """What comes after training, for `whole`: the page's charts once, scores and pictures image by image."""
-    found = []
+    seconds_of = []
     for count in (1, 1, 3):  # the first also imports what is imported late
         run.val_samples = whole[:count]
         tick = time.monotonic()
         finish(cfg, folder, run, state, log)
-        found.append(time.monotonic() - tick)
+        seconds_of.append(time.monotonic() - tick)
     pixels = [sample.shape[1] * sample.shape[2] for sample in whole]
     more = sum(pixels[1:3])
-    each = max(0.0, found[2] - found[1]) / more if more else 0.0
-    return max(found[1] + each * sum(pixels[1:]), found[2] if more else 0.0)
+    each = max(0.0, seconds_of[2] - seconds_of[1]) / more if more else 0.0
+    return max(seconds_of[1] + each * sum(pixels[1:]), seconds_of[2] if more else 0.0)
 
 
 def measure(cfg: RunConfig, steps: int, images: int = 2) -> Cost:

@@ -44,7 +44,7 @@ class Watcher(Protocol):
     def ended(self, record: Record) -> None:
         """A job is done, failed or interrupted."""
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Some time has passed."""
 
 
@@ -88,7 +88,7 @@ def run_pool(
 
     The records of the works say in the end what became of them. `settled` is called after each.
     """
-    waiting, told = deque(works), 0
+    waiting, signal_received = deque(works), 0
     busy: list[_Busy] = []
     free = list(range(len(environments)))
     try:
@@ -97,17 +97,17 @@ def run_pool(
                 place = free.pop(0)
                 busy.append(_start(waiting.popleft(), command, environments[place], place))
                 watcher.started(busy[-1].record)
-            if stop.number and not told:
-                told = stop.number
+            if stop.number and not signal_received:
+                signal_received = stop.number
                 for one in busy:
-                    one.process.send_signal(told)
+                    one.process.send_signal(signal_received)
             for one in [one for one in busy if one.process.poll() is not None]:
                 busy.remove(one)
                 free.append(one.place)
-                _settle(one, bool(told))
+                _settle(one, bool(signal_received))
                 settled()
                 watcher.ended(one.record)
-            watcher.look()
+            watcher.refresh()
             time.sleep(_LOOK)
     finally:
         for one in busy:  # only where something above went wrong

@@ -41,59 +41,61 @@ class Board:
             for record, each in zip(records, values, strict=True)
         }
         self._began: dict[int, float] = {}
-        self._said: dict[int, tuple[float, int]] = {}
+        self._printed: dict[int, tuple[float, int]] = {}
         self._took: list[float] = []
         self._left = {id(record) for record in again}
-        self._live: Live | None = None
+        self._display: Live | None = None
 
     def __enter__(self) -> "Board":
         for record in self.records:
             if id(record) not in self._left:
-                self._say(record, self._outcome(record, "already "))
+                self._print(record, self._outcome(record, "already "))
         if self.console.is_terminal:
-            self._live = Live(console=self.console, get_renderable=self.render, refresh_per_second=2, transient=True)
-            self._live.start()
+            self._display = Live(console=self.console, get_renderable=self.render, refresh_per_second=2, transient=True)
+            self._display.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        if self._display is not None:
+            self._display.stop()
 
     def started(self, record: Record) -> None:
         """Note when."""
         self._began[id(record)] = time.monotonic()
-        self._said[id(record)] = (time.monotonic(), -1)
-        if self._live is None:
-            self._say(record, "starts")
+        self._printed[id(record)] = (time.monotonic(), -1)
+        if self._display is None:
+            self._print(record, "starts")
 
     def ended(self, record: Record) -> None:
         """Say how; of a failed job the last lines of its log, too."""
         self._left.discard(id(record))
         if record.status == DONE:
             self._took.append(time.monotonic() - self._began[id(record)])
-        self._say(record, self._outcome(record))
+        self._print(record, self._outcome(record))
         if record.status == FAILED:
             lines = tail(record.folder, FAILURE)
             for line in lines[: -1 if lines[-1:] == [record.message] else None]:
                 self.console.print(f"    {line}", markup=False, soft_wrap=True)
             self.console.print(f"    ({record.folder / LOG})", markup=False, soft_wrap=True)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Where there is no terminal, say now and then how far the running jobs are."""
-        if self._live is not None:
+        if self._display is not None:
             return
         now = time.monotonic()
         for record in self.records:
-            last, epoch = self._said.get(id(record), (now, -1))
+            last, epoch = self._printed.get(id(record), (now, -1))
             if record.status != RUNNING or now - last < _EVERY:
                 continue
             progress = read_progress(record.folder)
             if progress.get("epoch", epoch) != epoch:
-                self._said[id(record)] = (now, progress["epoch"])
+                self._printed[id(record)] = (now, progress["epoch"])
                 epochs, score, left = _progress_words(progress)
-                self._say(record, f"{epochs} epochs{', score ' + score if score else ''}{', ' + left if left else ''}")
+                self._print(
+                    record, f"{epochs} epochs{', score ' + score if score else ''}{', ' + left if left else ''}"
+                )
 
     def render(self) -> RenderableType:
         """The table of all jobs, as much of it as fits the terminal, and a line on the whole."""
@@ -133,7 +135,7 @@ class Board:
             return already + record.message
         return f"{already}{record.status}{': ' if record.message else ''}{record.message}"
 
-    def _say(self, record: Record, text: str) -> None:
+    def _print(self, record: Record, text: str) -> None:
         title = self._titles[id(record)]
         self.console.print(
             f"job {record.number}{' (' + title + ')' if title else ''}: {text}", markup=False, soft_wrap=True

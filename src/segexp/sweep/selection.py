@@ -24,30 +24,30 @@ def settings(sweep: Path) -> list[tuple[Group, list[Record]]]:
     if not done:
         raise InputError(f"{sweep}: no job of this sweep is finished")
     groups = group([settings_of(record.overrides) for record in done], [record.score or 0.0 for record in done])
-    return [(each, [done[index] for index in each.members]) for each in groups]
+    return [(each, [done[index] for index in each.indices]) for each in groups]
 
 
-def find_models(paths: Sequence[Path], say: Callable[[str], None] = print) -> list[Path]:
+def find_models(paths: Sequence[Path], log: Callable[[str], None] = print) -> list[Path]:
     """Model files as they are; for a run's folder its best model; for a sweep's those of all folds and seeds of the
     setting with the best mean, which `say` is told; for the name of a shipped model its file, where no model here is
     called so.
     """
-    found: list[Path] = []
+    models: list[Path] = []
     for path in paths:
         if located(path) != path and not (is_sweep(path) or any(path.glob("best_*_model.pth"))):
-            found.append(located(path))
+            models.append(located(path))
         elif is_sweep(path):
             groups = settings(path)
             best = best_group([each for each, _ in groups])
-            members = next(records for each, records in groups if each is best)
-            say(
+            chosen = next(records for each, records in groups if each is best)
+            log(
                 f"{path}: best of {len(groups)} settings is {best.name}, {best.mean:.4f} over {best.units}: "
-                f"jobs {', '.join(str(record.number) for record in members)}"
+                f"jobs {', '.join(str(record.number) for record in chosen)}"
             )
-            found += [best_model(record.folder) for record in members]
+            models += [best_model(record.folder) for record in chosen]
         else:
-            found.append(best_model(path) if path.is_dir() else path)
-    return found
+            models.append(best_model(path) if path.is_dir() else path)
+    return models
 
 
 def best_model(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from segexp.sweep.folder import begin_sweep, note_text
 from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record
 from segexp.sweep.table import FILE, closing_line, print_jobs, write_summary
 
-held = ExitStack()
+locks = ExitStack()
 """Keeps other commands out of the folder of the sweep that runs; closed by `segexp.train.main`."""
 new_folders: list[Path] = []
 """The run folder, and parents of it, that Hydra makes before a single run is asked whether it can begin."""
@@ -56,15 +56,15 @@ class SweepSummary(Callback):
         sweep = Path(str(config.hydra.sweep.dir))
         try:
             again, overwrite = restarted(config.hydra), bool(config.overwrite)
-            said = begin_sweep(sweep, bool(config.sweep.resume), again, overwrite, held)
+            message = begin_sweep(sweep, bool(config.sweep.resume), again, overwrite, locks)
         except InputError as error:
             sys.exit(f"error: {error}")
         except OSError as error:
             sys.exit(f"error: output_dir={sweep}: {error.strerror}; wanted a folder you may write to")
         except ValueError as error:
             sys.exit(f"error: output_dir={str(sweep)!r}: {error}; wanted a folder you may write to")
-        if said:
-            print(said, flush=True)
+        if message:
+            print(message, flush=True)
         text = OmegaConf.to_yaml(config).encode("utf-8", errors="surrogateescape")
         note_text(sweep, "multirun.yaml", text)  # the sweeper writes it
 
@@ -104,12 +104,12 @@ def conclude(sweep: Path) -> bool:
     undone = closing_line(records)
     if undone:
         console.print(
-            f"{undone}. Go on with the same command and: {go_on(sweep, records)}", markup=False, soft_wrap=True
+            f"{undone}. Go on with the same command and: {resume_command(sweep, records)}", markup=False, soft_wrap=True
         )
     return all(record.status in (DONE, GIVEN_UP) for record in records)
 
 
-def go_on(sweep: Path, records: Sequence[Record]) -> str:
+def resume_command(sweep: Path, records: Sequence[Record]) -> str:
     """The settings to add to the command."""
     retry = " sweep.retry=true" if any(record.status == FAILED for record in records) else ""
     return f"sweep.resume={shlex.quote(str(sweep))}{retry}"

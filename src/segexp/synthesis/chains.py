@@ -128,16 +128,16 @@ def branched(
     The angle is that of Arp2/3 branches (Mullins et al., PNAS 1998), +- 7 degrees. A daughter reaches 0.15 to 0.6 of
     its mother's length.
     """
-    held = courses.keep.sum(1)
-    mother = np.repeat(np.arange(len(courses)), rng.poisson(each * held * STEP / 100.0))
+    kept = courses.keep.sum(1)
+    mother = np.repeat(np.arange(len(courses)), rng.poisson(each * kept * STEP / 100.0))
     first = courses.keep.argmax(1)[mother]
-    node = first + (rng.random(len(mother)) * (held[mother] - 1)).astype(int)
+    node = first + (rng.random(len(mother)) * (kept[mother] - 1)).astype(int)
     node = np.minimum(node, courses.y.shape[1] - 2)
     dy = courses.y[mother, node + 1] - courses.y[mother, node]
     dx = courses.x[mother, node + 1] - courses.x[mother, node]
     side = rng.choice([-1.0, 1.0], len(mother))
     direction = np.arctan2(dy, dx) + side * np.radians(70.0 + 7.0 * rng.standard_normal(len(mother)))
-    nodes = np.maximum(5, (held[mother] * rng.uniform(0.15, 0.6, len(mother))).astype(int))
+    nodes = np.maximum(5, (kept[mother] * rng.uniform(0.15, 0.6, len(mother))).astype(int))
     origin = courses.start[mother]
     daughters = Starts(
         courses.y[mother, node], courses.x[mother, node], direction, nodes, np.zeros(len(mother), int),

@@ -82,12 +82,12 @@ def patches(
     group = np.searchsorted(np.array(_SIZES[:-1]), reach)
     height, width = shape
     for g in np.unique(group):
-        members = np.flatnonzero(group == g)
+        group_discs = np.flatnonzero(group == g)
         half = _SIZES[g]
         y0, x0, radius, brightness, rim, lumen, flat, elongation, angle = (
-            torch.from_numpy(table[:, members].astype(np.float32)).to(device).unbind(0)
+            torch.from_numpy(table[:, group_discs].astype(np.float32)).to(device).unbind(0)
         )
-        image = torch.from_numpy(owner[members]).to(device)
+        image = torch.from_numpy(owner[group_discs]).to(device)
         offset = torch.arange(-half, half + 1, device=device)[:, None]
         top, left = y0.round(), x0.round()
         iy, ix = offset + top.long(), offset + left.long()  # (2 half + 1, N) each
@@ -118,11 +118,11 @@ def patches(
         # An edge that fades over e px adds e^2 / 12 to the radius squared: matters below 2 px
         fade = 0.5 if half <= _FINE else 1.0
         light = cover * (brightness * radius**2 / (radius**2 + fade**2 / 12.0))
-        if bool((table[4, members] > 0).any()):
+        if bool((table[4, group_discs] > 0).any()):
             light *= 1.0 - ((1.0 - lumen) * (rim > 0)) * (radius - rim + 0.5 - distance).clamp_(0.0, 1.0)
-        if bool((table[6, members] < 1).any()):
+        if bool((table[6, group_discs] < 1).any()):
             light *= flat + (1.0 - flat) * (1.0 - (distance / (radius + 0.5)) ** 2).clamp_min_(0.0).sqrt_()
-        yield Patch(torch.from_numpy(members).to(device), pixel, distance, light)
+        yield Patch(torch.from_numpy(group_discs).to(device), pixel, distance, light)
 
 
 def splat(canvas: Tensor, patch: Patch) -> None:

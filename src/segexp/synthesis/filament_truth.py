@@ -99,7 +99,7 @@ def _label(labels: Tensor, s: Steps, columns: Columns, chosen: Tensor, shape: tu
     """Write the chains' numbers into flat labels (B*H*W + 1,) around the chosen steps (bool, on the device)."""
     device = labels.device
     reach = torch.where(chosen, 0.25 * s.extent**2, -1.0)
-    seen = chosen.numpy() if device.type == "cpu" else np.bool_(True)  # elsewhere asking costs more than drawing all
+    drawn = chosen.numpy() if device.type == "cpu" else np.bool_(True)  # elsewhere asking costs more than drawing all
     extents, length = columns["extent"], np.hypot(columns["dy"], columns["dx"])
     runs_steep = np.abs(columns["dy"]) > np.abs(columns["dx"])
     turn = np.zeros(len(extents), bool)  # looked at both ways, or the outside of the bend is missed
@@ -107,7 +107,7 @@ def _label(labels: Tensor, s: Steps, columns: Columns, chosen: Tensor, shape: tu
     turn[:-1] |= turn[1:]
     narrow = (extents <= WIDEST_THIN) & (length < 0.99 * POINTS)  # steps at the outside of a bundle's bend are longer
     for low, high in zip((0.0, *THIN), THIN, strict=False):
-        thin = narrow & (extents > low) & (extents <= high) & seen
+        thin = narrow & (extents > low) & (extents <= high) & drawn
         order = np.concatenate([np.flatnonzero(thin), np.flatnonzero(thin & turn)])
         if len(order):
             steep = runs_steep[order] ^ (np.arange(len(order)) >= np.count_nonzero(thin))
@@ -115,8 +115,8 @@ def _label(labels: Tensor, s: Steps, columns: Columns, chosen: Tensor, shape: tu
             half = int(0.5 * high * 2**0.5 + 0.501)  # no pixel farther than this from the rounded place is covered
             _label_thin(labels, s, pick, torch.from_numpy(steep).to(device), reach[pick], half, shape)
     reaches = (0.5 * (length + extents) + 0.501).astype(int)
-    for half in np.unique(reaches[~narrow & seen]):
-        wide = np.flatnonzero(~narrow & seen & (reaches == half))
+    for half in np.unique(reaches[~narrow & drawn]):
+        wide = np.flatnonzero(~narrow & drawn & (reaches == half))
         most = max(1, AT_ONCE // (2 * int(half) + 1) ** 2)
         for begin in range(0, len(wide), most):
             pick = torch.from_numpy(wide[begin : begin + most]).to(device)

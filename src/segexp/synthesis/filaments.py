@@ -106,13 +106,13 @@ def _starts(
     radial, cortex, spike = np.zeros((3, count), bool)
     if len(cells):
         cy, cx, owner = cells.place(rng, count)
-        held = rng.random(count) < p["in_cells"]
-        y, x = np.where(held, cy, y), np.where(held, cx, x)
-        axis = np.where(held, cells.angle[owner], axis)
-        gain = np.where(held, cells.gain[owner], gain)
-        confined = held & (rng.random(count) >= p["leaving"])
+        inside = rng.random(count) < p["in_cells"]
+        y, x = np.where(inside, cy, y), np.where(inside, cx, x)
+        axis = np.where(inside, cells.angle[owner], axis)
+        gain = np.where(inside, cells.gain[owner], gain)
+        confined = inside & (rng.random(count) >= p["leaving"])
         edges = np.array([p["radial"], p["cortex"], p["spikes"]]).cumsum()
-        radial, cortex, spike = (held & (np.searchsorted(edges, kind, "right") == k) for k in range(3))
+        radial, cortex, spike = (inside & (np.searchsorted(edges, kind, "right") == k) for k in range(3))
     if p["spacing"] > 0:
         across = np.cos(axis) * y - np.sin(axis) * x
         moved = (np.round(across / p["spacing"]) + 0.12 * rng.standard_normal(count)) * p["spacing"] - across

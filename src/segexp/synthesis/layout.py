@@ -70,7 +70,7 @@ def layout(
         ],
         1,
     )
-    held = cell.sample(cell_rng, p, size)
-    objects, blurred, blobs = _SAMPLE[task](object_rng, p, size, held)
+    placed = cell.sample(cell_rng, p, size)
+    objects, blurred, blobs = _SAMPLE[task](object_rng, p, size, placed)
     key = int(sequence.generate_state(1, np.uint64)[0].astype(np.int64))
-    return Layout(key, style, p, held, objects, blurred, blobs, field, angles, hot)  # type: ignore[arg-type]
+    return Layout(key, style, p, placed, objects, blurred, blobs, field, angles, hot)  # type: ignore[arg-type]

@@ -123,9 +123,9 @@ def _surroundings(b: _Batch, sharp: Tensor, unfocused: Tensor) -> tuple[Tensor, 
     if any(len(one.cells) for one in b.layouts):
         level, haze = cell.draw([one.cells for one in b.layouts], b.p, coarse, texture)
         fields += [level, haze * grain]
-    smooth, lit, *held = optics.refined(torch.stack(fields, 1), height, width).unbind(1)
-    if held:
-        level, haze = held
+    smooth, lit, *others = optics.refined(torch.stack(fields, 1), height, width).unbind(1)
+    if others:
+        level, haze = others
         smooth = smooth + haze * (level / b.over_pixels("cell_edge") + 0.5).clamp_(0.0, 1.0)
     return smooth, lit
 

@@ -8,7 +8,7 @@ from segexp.synthesis.filaments import Filaments
 from segexp.synthesis.scene import Scene
 from segexp.synthesis.vesicles import Vesicles
 
-Row = dict[str, str | int | float]
+ObjectRow = dict[str, str | int | float]
 
 
 _VESICLE = (
@@ -31,7 +31,7 @@ def columns(scene: Scene) -> tuple[str, ...]:
     return _FILAMENT if has_centrelines(scene) else _VESICLE
 
 
-def object_rows(scene: Scene) -> list[Row]:
+def object_rows(scene: Scene) -> list[ObjectRow]:
     """Give a row for each object in focus, in the order of its label; the invisible ones too.
 
     `visible` is 1 or 0 for a vesicle, for a filament the share of its length that is foreground.
@@ -42,7 +42,7 @@ def object_rows(scene: Scene) -> list[Row]:
     return _vesicles(objects) if isinstance(objects, Vesicles) else _filaments(objects)
 
 
-def _vesicles(objects: Vesicles) -> list[Row]:
+def _vesicles(objects: Vesicles) -> list[ObjectRow]:
     d = objects.discs
     turn = np.degrees(-d.angle) % 180.0
     values = (d.y, d.x, d.radius, objects.extent, d.elongation, turn, d.rim, objects.peak)
@@ -50,12 +50,12 @@ def _vesicles(objects: Vesicles) -> list[Row]:
     return [dict(zip(_VESICLE, (k + 1, int(objects.visible[k]), *row), strict=True)) for k, row in enumerate(table)]
 
 
-def _filaments(objects: Filaments) -> list[Row]:
+def _filaments(objects: Filaments) -> list[ObjectRow]:
     if not len(objects):
         return []
-    seen = np.append(0, objects.visible.cumsum())  # of the steps before each node
+    cumulative = np.append(0, objects.visible.cumsum())  # of the steps before each node
     first, last = objects.start[:-1], objects.start[1:] - 1
-    share = (seen[last] - seen[first]) / np.maximum(1, last - first)
+    share = (cumulative[last] - cumulative[first]) / np.maximum(1, last - first)
     ends = (objects.y[first], objects.x[first], objects.y[last], objects.x[last])
     values = (share, objects.lengths, objects.width, objects.extent, objects.period, objects.peak, *ends)
     table = np.stack(values, 1).astype(float).tolist()

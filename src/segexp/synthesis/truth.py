@@ -45,10 +45,10 @@ class View:
         added = torch.minimum(sign * signal * self.scale[pixel], total)
         around = total - added
         empty, full = optics.floor(self.p)[image], optics.ceiling(self.p)[image]
-        seen = (torch.clamp(total, empty, full) - torch.clamp(around, empty, full)).abs()
+        share = (torch.clamp(total, empty, full) - torch.clamp(around, empty, full)).abs()
         noise = (total + self.p["read_noise"][image] ** 2).sqrt()
         return (
-            (seen * area.sqrt() >= ROSE * noise)
-            & (seen >= CONTRAST * around)
-            & (seen * optics.levels(self.p)[image] >= 1.0)
+            (share * area.sqrt() >= ROSE * noise)
+            & (share >= CONTRAST * around)
+            & (share * optics.levels(self.p)[image] >= 1.0)
         )

@@ -108,14 +108,14 @@ def _sample_discs(
     response = np.where(ring, np.maximum(bar_peak(rim, p["psf"]), lumen), disc_peak(radius, p["psf"]))
     elongation = 1.0 + (p["elongation"] - 1.0) * rng.random(count)
     angle = rng.uniform(0, np.pi, count)
-    rest: dict[str, np.ndarray | float] = {
+    parameters: dict[str, np.ndarray | float] = {
         "rim": rim,
         "lumen": lumen,
         "flatness": p["flatness"],
         "elongation": elongation,
         "angle": angle,
     }
-    return discs.make(y, x, radius, peak / response, **rest), peak
+    return discs.make(y, x, radius, peak / response, **parameters), peak
 
 
 def _sample_streaks(

@@ -28,8 +28,8 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
     """
     weight = 1 - min(decay, (1 + step) / (10 + step))
     mine, theirs = _tensors(average), _tensors(model)
-    held = [pair for pair in zip(mine, theirs, strict=True) if pair[0].is_floating_point()]
-    torch._foreach_lerp_([one for one, _ in held], [other for _, other in held], weight)
+    floating = [pair for pair in zip(mine, theirs, strict=True) if pair[0].is_floating_point()]
+    torch._foreach_lerp_([one for one, _ in floating], [other for _, other in floating], weight)
     for one, other in zip(mine, theirs, strict=True):
         if not one.is_floating_point():
             one.copy_(other)

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
 
 from segexp.errors import InputError
-from segexp.sweep.search.pruning import open_verdict
+from segexp.sweep.search.pruning import open_pruning
 from segexp.sweep.search.space import split_space
 from segexp.sweep.search.study import make_pruner, make_sampler, open_study
 from segexp.sweep.search.sweeper import Plan, best_trial, search
@@ -144,7 +144,7 @@ def test_hopeless_jobs_end_early_and_the_best_does_not(tmp_path, pruner):
 
     class Trained(Bench):
         def one(self, number, words):
-            hopeless = open_verdict(str(tmp_path / "search.journal"), make_pruner(pruner, 10, 3, 5), number)
+            hopeless = open_pruning(str(tmp_path / "search.journal"), make_pruner(pruner, 10, 3, 5), number)
             height = hill(dict(word.split("=", 1) for word in words))
             for done in range(1, 11):
                 used[number] = done
@@ -168,7 +168,7 @@ def test_a_verdict_waits_for_its_first_percent_and_fills_the_marks_passed(tmp_pa
     study = open_search(tmp_path, pruner="halving")
     for height in (0.9, 0.1):
         trial = study.ask(plan(1).space)
-        hopeless = open_verdict(str(tmp_path / "search.journal"), make_pruner("halving", 30, 3, 5), trial.number)
+        hopeless = open_pruning(str(tmp_path / "search.journal"), make_pruner("halving", 30, 3, 5), trial.number)
         assert not hopeless(0.29, height)
         assert hopeless(0.47, height) == (height == 0.1)
         assert study.trials[trial.number].intermediate_values == dict.fromkeys(
@@ -180,8 +180,8 @@ def test_a_verdict_waits_for_its_first_percent_and_fills_the_marks_passed(tmp_pa
 def test_a_trial_that_is_told_or_unknown_has_no_verdict(tmp_path):
     study = open_search(tmp_path)
     study.tell(study.ask(), 0.5)
-    assert open_verdict(str(tmp_path / "search.journal"), optuna.pruners.NopPruner(), 0) is None
-    assert open_verdict(str(tmp_path / "search.journal"), optuna.pruners.NopPruner(), 5) is None
+    assert open_pruning(str(tmp_path / "search.journal"), optuna.pruners.NopPruner(), 0) is None
+    assert open_pruning(str(tmp_path / "search.journal"), optuna.pruners.NopPruner(), 5) is None
 
 
 def test_sqlite_holds_a_search_too(tmp_path):

@@ -87,8 +87,8 @@ def _write_result(study: Any, folder: Path) -> None:
     content: dict[str, Any] = {"jobs": len(trials), "states": dict(states)}
     if best is not None:
         content["best"] = {"job": best.number, "score": best.value, "overrides": to_overrides(best.params, {})}
-        found = " ".join(content["best"]["overrides"])
-        print(f"search: best of {len(trials)} jobs is {best.number} with {best.value:.4f}: {found}", flush=True)
+        command = " ".join(content["best"]["overrides"])
+        print(f"search: best of {len(trials)} jobs is {best.number} with {best.value:.4f}: {command}", flush=True)
     OwnedFolder(folder).write(RESULT, json.dumps(content, indent=2) + "\n")
 
 
@@ -97,7 +97,7 @@ def is_search(hydra: Any) -> bool:
     return hydra.mode == RunMode.MULTIRUN and hydra.sweeper.get("_target_") == TARGET
 
 
-def job_verdict(hydra: Any) -> Callable[[float, float], bool] | None:
+def job_pruning(hydra: Any) -> Callable[[float, float], bool] | None:
     """Whether a job of a search is hopeless, given its progress and best score; None for any other job.
 
     Args:
@@ -105,12 +105,12 @@ def job_verdict(hydra: Any) -> Callable[[float, float], bool] | None:
     """
     if not is_search(hydra) or hydra.sweeper.pruner == "none":
         return None
-    from segexp.sweep.search.pruning import open_verdict
+    from segexp.sweep.search.pruning import open_pruning
     from segexp.sweep.search.study import make_pruner
 
     settings = hydra.sweeper
     pruner = make_pruner(settings.pruner, settings.first, settings.factor, settings.startup)
-    return open_verdict(_storage(hydra), pruner, hydra.job.num)
+    return open_pruning(_storage(hydra), pruner, hydra.job.num)
 
 
 def _storage(hydra: Any) -> str:

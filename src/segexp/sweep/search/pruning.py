@@ -13,7 +13,7 @@ MARKS = 20
 """Places at which jobs are compared: every 100 / MARKS percent of their budget."""
 
 
-def open_verdict(storage: str, pruner: BasePruner, number: int) -> Callable[[float, float], bool] | None:
+def open_pruning(storage: str, pruner: BasePruner, number: int) -> Callable[[float, float], bool] | None:
     """``hopeless(progress, score)`` for trial `number` of the study; None where the study has no such running trial.
 
     `progress` is the share of the job's own budget that lies behind, whether that is time, steps or epochs; `score` the
@@ -21,13 +21,13 @@ def open_verdict(storage: str, pruner: BasePruner, number: int) -> Callable[[flo
     at or after it.
     """
     study = open_study(storage, RandomSampler(), pruner)
-    found = [trial for trial in study.get_trials(deepcopy=False) if trial.number == number]
-    if not found or found[0].state != optuna.trial.TrialState.RUNNING:
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == number]
+    if not trials or trials[0].state != optuna.trial.TrialState.RUNNING:
         return None
-    trial = optuna.trial.Trial(study, found[0]._trial_id)
-    reported = set(found[0].intermediate_values)
+    trial = optuna.trial.Trial(study, trials[0]._trial_id)
+    reported = set(trials[0].intermediate_values)
 
-    def hopeless(progress: float, score: float) -> bool:
+    def prune(progress: float, score: float) -> bool:
         for mark in range(1, math.floor(progress * MARKS + 1e-9) + 1):
             percent = mark * 100 // MARKS
             if percent not in reported:
@@ -38,4 +38,4 @@ def open_verdict(storage: str, pruner: BasePruner, number: int) -> Callable[[flo
         trial.set_user_attr("pruned", progress)
         return True
 
-    return hopeless
+    return prune

@@ -49,9 +49,9 @@ def _interval(sweep: IntervalSweep, key: str) -> BaseDistribution:
     low, high, log = sweep.start, sweep.end, "log" in sweep.tags
     assert low is not None
     assert high is not None
-    strange = [tag for tag in sweep.tags if tag != "log"]
-    if strange:
-        raise InputError(f"{key}: tag {', '.join(sorted(strange))} means nothing here; wanted log, or none")
+    unknown = [tag for tag in sweep.tags if tag != "log"]
+    if unknown:
+        raise InputError(f"{key}: tag {', '.join(sorted(unknown))} means nothing here; wanted log, or none")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"{key}=interval({low},{high}): wanted a lower and a higher number")
     if log and low <= 0:

@@ -53,14 +53,14 @@ def search(study: optuna.Study, plan: Plan, launch: Launch, check: Callable[[lis
     returned: list[Any] = []
     for batch in _interrupted(study, plan):
         results = launch([to_overrides(trial.params, plan.fixed) for trial in batch], batch[0].number)
-        _tell(study, [trial.number for trial in batch], results)
+        _tell_results(study, [trial.number for trial in batch], results)
         returned += results
     while (missing := plan.jobs - len(study.get_trials(deepcopy=False))) > 0:
         trials = [study.ask(plan.space) for _ in range(min(missing, plan.at_once))]
         overrides = [to_overrides(trial.params, plan.fixed) for trial in trials]
         check(overrides)
         results = launch(overrides, trials[0].number)
-        _tell(study, [trial.number for trial in trials], results)
+        _tell_results(study, [trial.number for trial in trials], results)
         returned += results
         ended = study.get_trials(deepcopy=False)
         if len(ended) >= GIVE_UP and all(trial.state == TrialState.FAIL for trial in ended):
@@ -104,7 +104,7 @@ def _interrupted(study: optuna.Study, plan: Plan) -> list[list[FrozenTrial]]:
     return groups
 
 
-def _tell(study: optuna.Study, numbers: list[int], results: Sequence[Any]) -> None:
+def _tell_results(study: optuna.Study, numbers: list[int], results: Sequence[Any]) -> None:
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     for number, result in zip(numbers, results, strict=True):
         if "pruned" in trials[number].user_attrs:

@@ -27,15 +27,15 @@ def start(settings: Mapping[str, Any], metrics: Sequence[str], varied: Collectio
 
     TensorBoard shows five settings until more are ticked, first those marked as different: `varied`.
     """
-    plain = {
+    values = {
         name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in settings.items()
     }
-    _, session, _ = hparams(plain, {})
+    _, session, _ = hparams(values, {})
     content = HParamsPluginData(
         experiment=Experiment(
             hparam_infos=[
-                HParamInfo(name=name, type=_type(plain[name]), differs=name in varied)
-                for name in sorted(plain, key=lambda name: name not in varied)
+                HParamInfo(name=name, type=_type(values[name]), differs=name in varied)
+                for name in sorted(values, key=lambda name: name not in varied)
             ],
             metric_infos=[MetricInfo(name=MetricName(tag=tag)) for tag in metrics],
         ),

@@ -37,7 +37,7 @@ class MlflowLog:
         say: prints a line.
     """
 
-    def __init__(self, folder: Path, uri: str, experiment: str, say: Callable[[str], None]):
+    def __init__(self, folder: Path, uri: str, experiment: str, log: Callable[[str], None]):
         if importlib.util.find_spec("mlflow") is None:
             raise InputError("trainer.mlflow: needs MLflow; pip install 'segexp[mlflow]'")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would call home
@@ -46,7 +46,7 @@ class MlflowLog:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        self.uri, self.say, self.errors = uri, say, (MlflowException, OSError)
+        self.uri, self.log, self.errors = uri, log, (MlflowException, OSError)
         try:
             with _alone(uri):
                 self.client = MlflowClient(tracking_uri=uri)
@@ -111,7 +111,7 @@ class MlflowLog:
             do(*values)
         except self.errors as error:
             self.lost = True
-            self.say(f"warning: MLflow gets no more of this run ({str(error).splitlines()[0]})")
+            self.log(f"warning: MLflow gets no more of this run ({str(error).splitlines()[0]})")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from segexp.calibration.look import BANDS, BINS, GROUPS, SCALES, distance, groups_of, look, noise, spectrum, structures
+from segexp.calibration.features import (
+    BANDS,
+    BINS,
+    GROUPS,
+    SCALES,
+    describe,
+    distance,
+    groups_of,
+    noise,
+    spectrum,
+    structures,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -18,12 +29,12 @@ def discs(radius, cell=48):
 def test_neither_gain_nor_offset_matters(task):
     image = RNG.gamma(2.0, 100.0, (80, 96))
     for other in (3 * image + 500, (image * 20).astype(np.uint16)):
-        np.testing.assert_allclose(look(other, task), look(image, task), atol=0.02)
+        np.testing.assert_allclose(describe(other, task), describe(image, task), atol=0.02)
 
 
 @pytest.mark.parametrize("task", ["vesicle", "cytoskeleton"])
 def test_the_groups_cover_all_numbers_and_a_constant_image_has_finite_ones(task):
-    numbers, parts = look(np.full((64, 64), 7, np.uint8), task), groups_of(task)
+    numbers, parts = describe(np.full((64, 64), 7, np.uint8), task), groups_of(task)
     assert np.isfinite(numbers).all()
     assert tuple(parts) == GROUPS
     assert [k for part in parts.values() for k in range(part.start, part.stop)] == list(range(len(numbers)))
@@ -74,7 +85,7 @@ def test_bright_ridges_and_dark_ones_are_told_apart():
 
 
 def test_distance_is_zero_to_itself_and_counts_in_scales():
-    numbers = RNG.normal(size=(6, len(look(discs(5), "vesicle"))))
+    numbers = RNG.normal(size=(6, len(describe(discs(5), "vesicle"))))
     scale = np.full(numbers.shape[1], 2.0)
     assert distance(numbers, numbers, scale, "vesicle")["all"] == 0
     moved = numbers.copy()

@@ -27,12 +27,12 @@ SHARES = np.linspace(0.1, 0.9, 9)
 GROUPS = ("histogram", "spectrum", "noise", "structures")
 
 
-def look(image: ArrayLike, task: str) -> NDArray[np.float64]:
+def describe(image: ArrayLike, task: str) -> NDArray[np.float64]:
     """The numbers of one image (H, W) of any dtype, 32 px a side or more: (F,), in the order of `GROUPS`."""
     pixels = np.asarray(image, np.float32)
     black, deviation = np.percentile(pixels, 1), max(float(pixels.std()), 1e-6)
-    plain = (pixels - np.float32(black)) / np.float32(deviation)
-    return np.concatenate([histogram(plain), spectrum(plain), noise(plain), structures(plain, task)])
+    scaled = (pixels - np.float32(black)) / np.float32(deviation)
+    return np.concatenate([histogram(scaled), spectrum(scaled), noise(scaled), structures(scaled, task)])
 
 
 def groups_of(task: str) -> dict[str, slice]:
@@ -42,18 +42,18 @@ def groups_of(task: str) -> dict[str, slice]:
     return {name: slice(int(end - n), int(end)) for name, n, end in zip(GROUPS, lengths, ends, strict=True)}
 
 
-def histogram(plain: NDArray) -> NDArray:
+def histogram(scaled: NDArray) -> NDArray:
     """Percentiles, linear about black and logarithmic far from it, and the share of saturated pixels."""
-    values = np.percentile(plain.ravel()[::STRIDE], LEVELS)
-    saturated = float((plain >= plain.max()).mean())
+    values = np.percentile(scaled.ravel()[::STRIDE], LEVELS)
+    saturated = float((scaled >= scaled.max()).mean())
     return np.append(np.arcsinh(values), np.log10(saturated + 1e-4))
 
 
-def spectrum(plain: NDArray) -> NDArray:
+def spectrum(scaled: NDArray) -> NDArray:
     """Mean power in rings of frequency from 2 periods an image to the highest, log10; the window hides the borders."""
-    height, width = plain.shape
+    height, width = scaled.shape
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
-    power = np.abs(np.fft.rfft2((plain - plain.mean()) * window)) ** 2 / (window**2).sum()
+    power = np.abs(np.fft.rfft2((scaled - scaled.mean()) * window)) ** 2 / (window**2).sum()
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     edges = np.geomspace(2.0 / 256, 0.5, BANDS + 1)
     ring = np.digitize(radius.ravel(), edges)
@@ -62,25 +62,25 @@ def spectrum(plain: NDArray) -> NDArray:
     return np.log10(sums / np.maximum(counts, 1) + 1e-6)
 
 
-def noise(plain: NDArray) -> NDArray:
+def noise(scaled: NDArray) -> NDArray:
     """Noise against mean: log10 of the noise's deviation where the image is darkest to where it is brightest.
 
     Noise is what Immerkaer's operator leaves (Computer Vision and Image Understanding 64, 1996), its deviation the
     scaled median of the magnitude, which structures hardly touch.
     """
     mask = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6.0
-    rest = np.abs(cv2.filter2D(plain, -1, mask))
-    mean = cv2.blur(plain, (5, 5))
-    mean, rest = mean.ravel()[::STRIDE], rest.ravel()[::STRIDE]
+    residual = np.abs(cv2.filter2D(scaled, -1, mask))
+    mean = cv2.blur(scaled, (5, 5))
+    mean, residual = mean.ravel()[::STRIDE], residual.ravel()[::STRIDE]
     order = np.argsort(mean, kind="stable")
-    return np.array([np.log10(1.4826 * np.median(part) + 1e-4) for part in np.array_split(rest[order], BINS)])
+    return np.array([np.log10(1.4826 * np.median(part) + 1e-4) for part in np.array_split(residual[order], BINS)])
 
 
-def structures(plain: NDArray, task: str) -> NDArray:
+def structures(scaled: NDArray, task: str) -> NDArray:
     """Blobs of vesicles, ridges of filaments: strength at several scales, and how many or how straight they are."""
-    found: list[float] = []
+    responses: list[float] = []
     for sigma in SCALES[task]:
-        smooth = cv2.GaussianBlur(plain, (0, 0), sigma)
+        smooth = cv2.GaussianBlur(scaled, (0, 0), sigma)
         dyy, dxx = (cv2.Sobel(smooth, -1, dx, 2 - dx, ksize=3) * (sigma**2 / 4) for dx in (0, 2))
         if task == "vesicle":
             strength = -(dxx + dyy)
@@ -92,15 +92,15 @@ def structures(plain: NDArray, task: str) -> NDArray:
             half, turn = (dxx + dyy) / 2, np.hypot((dxx - dyy) / 2, dxy)
             strength = turn - half  # minus the lower eigenvalue: a bright ridge
             last = np.arcsinh(10 * float(np.percentile((half + turn).ravel()[::STRIDE], 99)))  # a dark one
-        found += [*np.arcsinh(10 * np.percentile(strength.ravel()[::STRIDE], PEAKS)), last]
+        responses += [*np.arcsinh(10 * np.percentile(strength.ravel()[::STRIDE], PEAKS)), last]
     if task == "cytoskeleton":
-        found.append(_straightness(plain))
-    return np.array(found)
+        responses.append(_straightness(scaled))
+    return np.array(responses)
 
 
-def _straightness(plain: NDArray) -> float:
+def _straightness(scaled: NDArray) -> float:
     """Mean coherence of the structure tensor over 8 px, weighed by its energy: 0 for noise, 1 for parallel lines."""
-    smooth = cv2.GaussianBlur(plain, (0, 0), 1.5)
+    smooth = cv2.GaussianBlur(scaled, (0, 0), 1.5)
     gy, gx = (ndimage.sobel(smooth, axis) for axis in (0, 1))
     yy, xx, xy = (cv2.GaussianBlur(part, (0, 0), 8.0) for part in (gy * gy, gx * gx, gx * gy))
     return float(np.hypot(yy - xx, 2 * xy).sum() / max(float((yy + xx).sum()), 1e-12))
