@@ -114,3 +114,37 @@ def test_nor_where_the_command_ends_half_way(house, tmp_path, monkeypatch, name,
     assert (output / "notes.txt").read_text() == "mine"
     if name == "torchscript":
         assert whole == first
+
+
+SINGLE = {
+    "calibrate": ("mine.yaml", lambda house: ["calibrate", "vesicle", "--images", house / "data" / "val" / "img"]),
+    "calibrate's picture": (
+        "mine.png",
+        lambda house: ["calibrate", "vesicle", "--images", house / "data" / "val" / "img"],
+    ),
+    "onnx": ("m.onnx", lambda house: ["export", "onnx", "--model", house / "m.pth"]),
+    "torch.export": ("m.pt2", lambda house: ["export", "pt2", "--model", house / "m.pth"]),
+    "bioimage.io": (
+        "m.zip",
+        lambda house: ["export", "bioimageio", "--authors", "A", "--license", "MIT", "--model", house / "m.pth"],
+    ),
+    "report": ("report.html", None),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_file_of_somebody_else_under_the_name_asked_for_is_refused(house, tmp_path, monkeypatch, name):
+    file, command = SINGLE[name]
+    if command is None:
+        write_run(tmp_path / "o")
+        words = ["report", tmp_path / "o"]
+    else:
+        (tmp_path / "o").mkdir()
+        asked = file.replace(".png", ".yaml")
+        words = [*command(house), "--output", tmp_path / "o" / asked]
+    (tmp_path / "o" / file).write_text("mine")
+    before = foreign(tmp_path / "o")
+    code = run(monkeypatch, *words)
+    assert file in str(code)
+    assert "was not written by segexp" in str(code), code
+    assert foreign(tmp_path / "o") == before

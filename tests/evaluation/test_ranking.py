@@ -35,6 +35,15 @@ def test_the_best_comes_first_and_the_others_are_worse_or_level(tmp_path):
     assert "1 runs and 12 images each" in text
 
 
+def test_control_characters_of_settings_are_spelt_out_on_a_terminal(tmp_path):
+    both = settings(tmp_path, BASE, BASE - 0.1)
+    result = rank([Candidate(each.runs, f"{each.name}\x1b[2J") for each in both])
+    out = io.StringIO()
+    print_ranking(result, Console(file=out, width=140, force_terminal=True, color_system=None))
+    assert "\x1b[2J" not in out.getvalue()
+    assert "lr=0\\x1b[2J" in out.getvalue()
+
+
 def test_many_comparisons_are_reckoned_with(tmp_path):
     """A difference whose p is 0.02 alone is noise among eight such."""
     gaps = np.array([1, 1, 1, 1, 1, 1, 1, -0.35, -0.3, -0.4]) * 0.01

@@ -11,6 +11,7 @@ from PIL import Image
 
 from segexp.errors import InputError
 from segexp.io.images import read_image, read_mask
+from segexp.io.labels import IGNORE, label_map
 
 RNG = np.random.default_rng(0)
 
@@ -42,6 +43,13 @@ def test_ids_in_few_bits_are_the_ids(tmp_path, depth):
     png(tmp_path / "b.png", ids, depth, palette)
     np.testing.assert_array_equal(read_mask(tmp_path / "b.png"), ids)
     np.testing.assert_array_equal(read_image(tmp_path / "b.png"), palette[ids])
+
+
+def test_one_bit_is_foreground_where_another_value_means_not_annotated(tmp_path):
+    png(tmp_path / "a.png", np.array([[0, 1, 1]], np.uint8), 1)
+    png(tmp_path / "b.png", np.array([[0, 255, 1]], np.uint8), 8)
+    for name, labels in (("a.png", [[0, 1, 1]]), ("b.png", [[0, IGNORE, 1]])):
+        np.testing.assert_array_equal(label_map(read_mask(tmp_path / name), 1, ignore=255), labels)
 
 
 @pytest.mark.parametrize("kind", ["png", "webp"])

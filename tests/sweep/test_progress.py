@@ -86,3 +86,15 @@ def test_the_time_left_of_all_is_guessed_from_those_done(tmp_path):
     jobs[0].save(status=DONE, score=0.5)
     board.ended(jobs[0])
     assert board.sentence() == "1 done, 3 waiting; about 1:30 left"
+
+
+def test_control_characters_of_settings_are_spelt_out(tmp_path):
+    jobs = records(tmp_path)
+    for record in jobs:
+        record.overrides.append(f"data.root=a{record.number}\x1b]0;title\x07")
+    console, out = screen()
+    board = Board(jobs, jobs, 1, console)
+    console.print(board.render())
+    board.started(jobs[0])
+    assert "\x1b]0;" not in out.getvalue()
+    assert "a0\\x1b]0;title\\x07" in out.getvalue()

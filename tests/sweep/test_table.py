@@ -77,3 +77,12 @@ def test_what_is_not_done_is_said_with_the_command(tmp_path, capsys):
 def test_an_empty_sweep_has_no_table(tmp_path, capsys):
     assert conclude(tmp_path)
     assert capsys.readouterr().out == ""
+
+
+def test_control_characters_of_settings_are_spelt_out_on_a_terminal(tmp_path):
+    job(tmp_path, 0, "data.root=a\x1b[31mb", score=0.5)
+    job(tmp_path, 1, "data.root=c\x07", score=0.4)
+    out = io.StringIO()
+    print_jobs(write_summary(tmp_path), Console(file=out, width=120, force_terminal=True, color_system=None))
+    assert "a\\x1b[31mb" in out.getvalue()
+    assert "\x1b[31m" not in out.getvalue()

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segexp.errors import printable
 from segexp.evaluation.comparison import Candidate
 from segexp.evaluation.scores import SCORES
 
@@ -77,7 +78,7 @@ def print_ranking(result: dict[str, Any], console: Console | None = None) -> Non
         if "verdict" in row:
             cells = [f"{row['difference']:+.4f}", interval(row["interval"], "+.4f"), f"{row['p_corrected']:.2g}"]
         size = f" ({row['runs']} runs, {row['images']} images)" if len(sizes) > 1 else ""
-        table.add_row(mean, *cells, row.get("verdict", "best"), escape(row["name"] + size))
+        table.add_row(mean, *cells, row.get("verdict", "best"), escape(printable(row["name"]) + size))
     console.print(table)
     repeated = any(row["spread"] is not None for row in rows)
     line = "mean over images" + (" ± standard deviation over seeds" if repeated else "")
@@ -85,12 +86,12 @@ def print_ranking(result: dict[str, Any], console: Console | None = None) -> Non
         line += f"; {rows[0]['runs']} runs and {rows[0]['images']} images each"
     console.print(line, markup=False)
     for line in result["notes"]:
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)
     worse = [row["name"] for row in rows if row.get("verdict") == "worse"]
     level = [row["name"] for row in rows if row.get("verdict") not in (None, "worse")]
     for names, text in ((worse, "really worse than the best"), (level, "cannot be told from the best")):
         if names:
-            console.print(f"{text}: {'; '.join(names)}", markup=False)
+            console.print(f"{text}: {printable('; '.join(names))}", markup=False)
 
 
 def print_comparison(result: dict[str, Any], console: Console | None = None) -> None:
@@ -98,13 +99,14 @@ def print_comparison(result: dict[str, Any], console: Console | None = None) -> 
     console = console or Console(highlight=False, soft_wrap=True)
     monitored = result["scores"][result["monitor"]]
     console.print(
-        f"{', '.join(result['other'])} against {', '.join(result['baseline'])} on {result['images']} images: "
+        f"{printable(', '.join(result['other']))} against {printable(', '.join(result['baseline']))} "
+        f"on {result['images']} images: "
         f"{SCORES[result['monitor']].words} {monitored['difference']:+.4f} "
         f"({interval(monitored['interval'], '+.4f')}, p = {monitored['p']:.2g}): {monitored['verdict']}",
         markup=False,
     )
     for line in (*(f"not compared: {line}" for line in result["unpaired"]), *result["notes"]):
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)
     table = Table(box=None, header_style="bold")
     table.add_column("score")
     for name in ("baseline", "other", "difference", "95 % interval", "p", ""):

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from segexp.config.fingerprint import settings_of
+from segexp.errors import printable
 from segexp.evaluation.aggregate import varied
 from segexp.sweep import FAILURE, LOG
 from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, INTERRUPTED, RUNNING, WAITING, Record, read_progress
@@ -37,7 +38,7 @@ class Board:
         values = [settings_of(record.overrides) for record in records]
         names = varied(values)
         self._titles = {
-            id(record): " ".join(f"{name}={each[name]}" for name in names if name in each)
+            id(record): printable(" ".join(f"{name}={each[name]}" for name in names if name in each))
             for record, each in zip(records, values, strict=True)
         }
         self._began: dict[int, float] = {}
@@ -138,7 +139,7 @@ class Board:
     def _print(self, record: Record, text: str) -> None:
         title = self._titles[id(record)]
         self.console.print(
-            f"job {record.number}{' (' + title + ')' if title else ''}: {text}", markup=False, soft_wrap=True
+            f"job {record.number}{' (' + title + ')' if title else ''}: {printable(text)}", markup=False, soft_wrap=True
         )
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from segexp.config.fingerprint import settings_of
+from segexp.errors import printable
 from segexp.evaluation.aggregate import REPEATS, group, repeated, varied
 from segexp.io.ownership import OwnedFolder
 from segexp.io.records import csv_text
@@ -59,10 +60,10 @@ def print_jobs(records: Sequence[Record], console: Console) -> None:
         seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
         status = record.status + (f": {record.message}" if record.message else "")
         cells = [str(record.number), score, seconds, *(values[index].get(name, "") for name in names), status]
-        table.add_row(*map(escape, cells))
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     console.print(table)
     for line in group_lines(records):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(printable(line), markup=False, soft_wrap=True)
 
 
 def group_lines(records: Sequence[Record]) -> list[str]:
