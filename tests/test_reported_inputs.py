@@ -278,7 +278,7 @@ def test_h27_annotation_of_other_programs_is_named(case):
 
 def test_h28_an_experiment_with_a_plus(case):
     works(
-        "train", "+experiment=vesicle_generated", "trainer=smoke", "trainer.steps=2", *TINY, "data.synthetic.train=2",
+        "train", "+experiment=vesicle_quick", "trainer=smoke", "trainer.steps=2", *TINY, "data.synthetic.train=2",
         "data.synthetic.val=1", f"output_dir={case / 'run'}",
     )  # fmt: skip
 

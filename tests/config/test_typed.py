@@ -160,3 +160,11 @@ def test_an_unknown_flag_ends_with_a_line(capsys):
         flags_first(["task=vesicle", "--epochs", "3"])
     assert ended.value.code == 2
     assert "unrecognized arguments: --epochs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["experiment", "+experiment"])
+def test_an_earlier_name_of_an_experiment_is_answered_with_its_new_name(key):
+    with pytest.raises(InputError, match="type experiment=vesicle_quick$"):
+        as_typed([f"{key}=vesicle_generated"])
+    with pytest.raises(InputError, match="type experiment=cytoskeleton_pretrained$"):
+        as_typed([f"{key}=cytoskeleton_synthetic"], sweep=True)

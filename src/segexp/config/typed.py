@@ -19,7 +19,15 @@ from omegaconf.errors import OmegaConfBaseException
 from segexp.errors import InputError
 
 GROUPS = {"task", "data", "model", "augment", "trainer", "experiment"}
-"""Settings whose value is an option: a file of ``conf/``."""
+"""Settings whose value names an option: a file of ``conf/``."""
+
+RENAMED = {
+    "vesicle_generated": "vesicle_quick",
+    "cytoskeleton_generated": "cytoskeleton_quick",
+    "vesicle_synthetic": "vesicle_pretrained",
+    "cytoskeleton_synthetic": "cytoskeleton_pretrained",
+}
+"""Earlier names of experiments; the error about one names its successor."""
 
 READ = (
     "data.root",
@@ -82,7 +90,7 @@ def as_typed(arguments: Sequence[str], sweep: bool = False) -> list[str]:
         sweep: whether commas may stand between values.
 
     Raises:
-        InputError: a word is no override, or a path is empty.
+        InputError: a word is not an override, a path is empty, or an experiment has a new name.
     """
     return [argument if is_flag(argument) else _as_typed(argument, sweep) for argument in arguments]
 
@@ -97,6 +105,8 @@ def _as_typed(word: str, sweep: bool) -> str:
             "'data.root=My data'"
         )
     name = key.lstrip("+")
+    if name == "experiment" and value in RENAMED:
+        raise InputError(f"{word}: this experiment is now called {RENAMED[value]}; type experiment={RENAMED[value]}")
     if name in GROUPS and re.fullmatch(r"[\w./,-]+", value):
         return f"{name}={value}"
     if name in (*READ, *PLACES):
