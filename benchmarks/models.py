@@ -20,7 +20,7 @@ from torch import nn
 from segexp.config import build, conf_dir, read
 from segexp.device import autocast, choose_precision
 from segexp.losses import SegmentationLoss
-from segexp.training.loop import to_targets
+from segexp.training.prepare import to_targets
 
 REFERENCE = "unet_small"
 

@@ -16,14 +16,14 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from segexp.config import conf_dir, read
-from segexp.data.loader import open_feed
-from segexp.data.sampler import CropBatches, CropPlan
+from segexp.data.loader import CropBatches, open_feed
+from segexp.data.sampler import CropPlan
 from segexp.data.sources import foreground_share
 from segexp.data.synthetic import Stream
 from segexp.device import choose_device, choose_precision
 from segexp.distributed import ALONE
 from segexp.experiment.build import build_augment, build_learner, build_mix, build_model, recipe
-from segexp.training.loop import prepare
+from segexp.training.prepare import prepare
 
 
 def seconds(work) -> tuple[float, float]:

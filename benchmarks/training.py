@@ -21,14 +21,15 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from segexp.config import conf_dir, read
-from segexp.data.loader import open_feed
-from segexp.data.sampler import Batch, Position
+from segexp.data.loader import Batch, open_feed
+from segexp.data.sampler import Position
 from segexp.data.sources import foreground_share
 from segexp.device import autocast, choose_precision, set_arithmetic
 from segexp.distributed import ALONE
 from segexp.experiment.build import build_augment, build_learner, build_model, build_schedule, build_source, read_data
 from segexp.training.loggers.run_log import RunLog
-from segexp.training.loop import fit, prepare
+from segexp.training.loop import fit
+from segexp.training.prepare import prepare
 from segexp.training.state import Scores, TrainState
 
 WARM_UP = 5
@@ -64,6 +65,7 @@ class Trained:
 
     def __init__(self, source, augment, normalization: str, device: torch.device = CPU, workers: int = 0):
         self.source, self.augment, self.normalization = source, augment, normalization
+        self.classes = ["foreground"]
         self.device, self.workers = device, workers
 
     def batches(self, first: Position) -> Iterator[Batch]:

@@ -80,6 +80,19 @@ def set_arithmetic(precision: str, deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of PyTorch, on a GPU or on the CPU, or of NumPy says that memory ran out.
+
+    PyTorch has `torch.OutOfMemoryError` for GPUs only; the CPU allocator and some libraries of CUDA raise a plain
+    `RuntimeError` whose text tells.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = str(error)
+    told = any(part in words for part in ("DefaultCPUAllocator", "can't allocate memory", "out of memory"))
+    return isinstance(error, RuntimeError) and told
+
+
 def _cpu_multiplies_bf16() -> bool:
     if not hasattr(torch.cpu, "get_capabilities"):  # before PyTorch 2.10
         return torch.cpu._is_avx512_bf16_supported()

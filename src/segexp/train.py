@@ -1,4 +1,4 @@
-"""The composition root: a checked configuration becomes parts, the parts are trained, the result is written down.
+"""The entry point of training: Hydra composes the settings, `segexp.experiment.run` does the run or the sweep's job.
 
 ``python train.py task=vesicle`` and ``segexp train task=vesicle`` both end in `main`.
 """

@@ -13,8 +13,8 @@ import torch
 
 from segexp.data import loader, sampler
 from segexp.data.dataset import read_folder
-from segexp.data.loader import Positions, open_feed
-from segexp.data.sampler import CropBatches, CropPlan, DeviceBatches
+from segexp.data.loader import CropBatches, DeviceBatches, Positions, open_feed
+from segexp.data.sampler import CropPlan
 from segexp.errors import InputError
 from tests.data.test_dataset import dataset
 

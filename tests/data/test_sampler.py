@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segexp.data.dataset import make_sample
-from segexp.data.sampler import CropBatches, CropPlan, DeviceBatches, crop_size, extend, mirrored, pixel_memory
+from segexp.data.loader import CropBatches, DeviceBatches, extend, mirrored, pixel_memory
+from segexp.data.sampler import CropPlan, crop_size
 
 
 def coordinates(height, width, foreground=()):

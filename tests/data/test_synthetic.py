@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from segexp import synthesis
 from segexp.data.dataset import make_sample, read_folder
-from segexp.data.loader import open_feed
-from segexp.data.sampler import AHEAD, CropBatches, CropPlan, DeviceBatches, held
+from segexp.data.loader import CropBatches, DeviceBatches, held, open_feed
+from segexp.data.sampler import AHEAD, CropPlan
 from segexp.data.synthetic import ROWS, Mix, Pool, Recipe, Stream
 from tests.data.test_dataset import dataset
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from segexp.device import out_of_memory
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
-from segexp.training.learner import Learner, out_of_memory
+from segexp.training.learner import Learner
 
 
 def learner(norm="batch", **changes):

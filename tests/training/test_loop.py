@@ -9,13 +9,14 @@ import torch
 
 from segexp.augment import Augmentation, RandomFlip
 from segexp.data.dataset import make_sample
-from segexp.data.loader import open_feed
-from segexp.data.sampler import Batch, CropBatches, CropPlan
+from segexp.data.loader import Batch, CropBatches, open_feed
+from segexp.data.sampler import CropPlan
 from segexp.errors import InputError
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
 from segexp.training.learner import Learner
-from segexp.training.loop import IN_A_ROW, fit, prepare, to_targets
+from segexp.training.loop import IN_A_ROW, fit
+from segexp.training.prepare import prepare, to_targets
 from segexp.training.schedule import Budget, Schedule
 from segexp.training.state import TrainState
 from segexp.training.stop import Stopped, StopRequest
@@ -56,6 +57,8 @@ class Bench:
         torch.manual_seed(0)
         self.learner = Learner(UNet(1, 1, widths=(4, 8)), SegmentationLoss(), 0.01, 0.01, "fp32", 1.0, ema)
         self.source = CropBatches(CropPlan(blobs(), 16, 4, 0.5, 0))
+        self.device, self.normalization, self.classes = CPU, "standard", ["blob"]
+        self.augment = Augmentation([RandomFlip()])
         self.scores = scores or itertools.repeat({"dice": 0.5})
         self.poison, self.drawn, self.saved, self.kept = set(poison), [], [], None
 
@@ -63,6 +66,8 @@ class Bench:
         position = list(first)
         for batch in open_feed(self.source, first, CPU):
             self.drawn.append(tuple(position))
+            if self.drawn[-1] in self.poison:
+                batch = batch._replace(scale=torch.zeros_like(batch.scale))
             position[1] += 1
             if position[1] == self.source.plan.steps:
                 position[:] = [position[0] + 1, 0]
@@ -70,12 +75,6 @@ class Bench:
 
     def names(self, position):
         return self.source.plan.names(position)
-
-    def prepare(self, batch):
-        images, targets = prepare(batch, CPU, Augmentation([RandomFlip()]), "standard", 1)
-        if self.drawn[-1] in self.poison:
-            images = images / 0
-        return images, targets
 
     def validate(self):
         return next(self.scores)
@@ -204,13 +203,13 @@ def test_every_step_augments_differently_and_the_same_again_in_another_run():
     draws = []
     for _ in range(2):
         bench = Bench()
-        plain, numbers = bench.prepare, []
+        numbers = []
 
-        def prepare(batch, plain=plain, numbers=numbers):
+        def augment(images, labels, numbers=numbers):
             numbers.append(float(torch.rand(())))
-            return plain(batch)
+            return images, labels
 
-        bench.prepare = prepare
+        bench.augment = augment
         train(Budget(steps=8), bench=bench)
         draws.append(numbers)
     assert draws[0] == draws[1]

@@ -14,11 +14,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segexp.augment import Augmentation, RandomBrightnessContrast, RandomCLAHE, RandomFlip
-from segexp.data.sampler import Batch
+from segexp.data.loader import Batch
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
 from segexp.training.learner import Learner
-from segexp.training.loop import fit, prepare
+from segexp.training.loop import fit
 from segexp.training.schedule import Budget, Schedule
 from segexp.training.state import TrainState
 
@@ -70,6 +70,7 @@ class Endless:
         model = UNet(1, 1, widths=(4, 8), **unet).to(device).to(memory_format=torch.channels_last)
         loss = SegmentationLoss(cldice=0.2)
         self.learner = Learner(model, loss, 0.01, 0.01, "fp32", 1.0, ema, micro_batch=2)
+        self.normalization, self.classes = "log", ["vesicle"]
         self.augment = Augmentation([RandomFlip(), RandomCLAHE(), RandomBrightnessContrast()])
 
     def batches(self, first):
@@ -78,9 +79,6 @@ class Endless:
         offset, scale = torch.zeros(4, 1, device=self.device), torch.ones(4, 1, device=self.device)
         while True:
             yield Batch(pixels, labels, offset, scale)
-
-    def prepare(self, batch):
-        return prepare(batch, self.device, self.augment, "log", 1)
 
     def save(self, state, improved):
         pass

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from segexp.augment import Augmentation, RandomExtremeScale, RandomFlip
-from segexp.data.sampler import CropBatches, CropPlan
+from segexp.augment import Augmentation, RandomExtremeScale, RandomFlip, RandomWarp
+from segexp.data.loader import CropBatches
+from segexp.data.sampler import CropPlan
 from segexp.viz.preview import preview
 from tests.test_cli import run
 from tests.training.test_loop import blobs
@@ -22,6 +23,15 @@ def test_a_row_a_sample_and_a_column_an_operation():
     never = preview(Augmentation([RandomExtremeScale(p=0.0)]), batch, "log", side=64)
     np.testing.assert_array_equal(never[22:, :64], never[22:, 68:132])
     np.testing.assert_array_equal(preview(augment, batch, "log", side=64), picture)
+
+
+def test_each_probability_that_an_operation_names_is_1_in_its_own_column():
+    batch = CropBatches(CropPlan(blobs(), 32, 3, 0.5, 0))[0, 0]
+    still = {"p_flip": 0.0, "p_turn": 0.0}
+    for part, other in (("p_affine", "p_elastic"), ("p_elastic", "p_affine")):
+        picture = preview(Augmentation([RandomWarp(**still, **{part: 0.001, other: 0.0})]), batch, "log", side=64)
+        assert not np.array_equal(picture[22:86, :64], picture[22:86, 68:132])
+        assert np.array_equal(picture[22:86, :64], picture[22:86, 136:200])
 
 
 def test_the_command_writes_it(tmp_path, monkeypatch, capsys):

@@ -77,7 +77,12 @@ class IntensityOperation(IntensityAugmentationBase2D):
 
     A subclass overrides ``generate_parameters(batch_shape)``, which returns tensors of shape (B, ...) drawn on the CPU,
     and ``apply_transform(images, params, flags)``, which gets float32 (B, C, H, W) and the same parameters.
+
+    Attributes:
+        probabilities: names of the attributes whose value is the probability that a sample is changed.
     """
+
+    probabilities = ("p",)
 
     def __init__(self, p: float) -> None:
         super().__init__(p=checked_probability("p", p), p_batch=1.0, same_on_batch=False, keepdim=False)

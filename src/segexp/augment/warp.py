@@ -54,7 +54,12 @@ class RandomWarp(AugmentationBase2D):
 
     Raises:
         ValueError: for a range that is none, and for a magnitude at which the deformation could fold.
+
+    Attributes:
+        probabilities: the two that decide whether a sample is interpolated, flips and turns apart.
     """
+
+    probabilities = ("p_affine", "p_elastic")
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ def target_class(target: str, allowed: tuple[str, ...] = ()) -> type[torch.nn.Mo
     if not target.startswith(prefixes):
         raise InputError(
             f"_target_ {target}: wanted a class under {', '.join(p.rstrip('.') for p in prefixes)} "
-            "(extend the list with allow_targets=[your.package])"
+            "(allow_targets=[your.package] extends it for the augmentation; a model must be one of segexp.models)"
         )
     module_name, _, name = target.rpartition(".")
     try:

@@ -19,8 +19,9 @@ from segexp.config.folders import DataConfig, SyntheticConfig, existing
 from segexp.config.schema import LossConfig, TaskConfig, TrainerConfig
 from segexp.data import sources, splits
 from segexp.data.dataset import Sample
+from segexp.data.loader import CropBatches, DeviceBatches, held, pixel_memory
 from segexp.data.ranges_file import read_ranges
-from segexp.data.sampler import CropBatches, CropPlan, DeviceBatches, crop_size, held, pixel_memory
+from segexp.data.sampler import CropPlan, crop_size
 from segexp.data.synthetic import Mix, Pool, Recipe, Stream
 from segexp.distributed import Ranks, total, wrap
 from segexp.errors import InputError

@@ -195,6 +195,9 @@ def assemble(
             log.image(f"val/{index}_{sample.name}", image, log.epochs)
 
     return TrainingRun(
+        device=device,
+        normalization=task.normalization,
+        classes=task.classes,
         learner=learner,
         predictor=predictor,
         source=source,

@@ -5,20 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from segexp import checkpoint
 from segexp.augment import Augmentation
 from segexp.data.dataset import Sample
-from segexp.data.loader import open_feed
-from segexp.data.sampler import Batch, CropBatches, DeviceBatches, Position
+from segexp.data.loader import Batch, CropBatches, DeviceBatches, open_feed
+from segexp.data.sampler import Position
 from segexp.distributed import Ranks, gather, share
 from segexp.errors import InputError
 from segexp.evaluation import Row, evaluate, summarize
 from segexp.inference.predictor import Predictor
 from segexp.training.learner import Learner
-from segexp.training.loop import prepare
 from segexp.training.state import Scores, TrainState
 from segexp.training.stop import Stopped, StopRequest
 
@@ -28,8 +27,11 @@ class TrainingRun:
     """The parts of a run; implements `segexp.training.loop.Run`.
 
     Attributes:
+        device: where the model is and batches go.
+        normalization: one of `segexp.data.normalization.NORMALIZATIONS`.
+        classes: their names, in the order of the output channels.
         learner: the model and its optimiser.
-        predictor: scores and pictures are made with it; its model is the one that is saved as the best.
+        predictor: validation and pictures are made with it; its model is the one that is saved as the best.
         source: training images.
         augment: what their crops go through.
         val_samples: validation images.
@@ -45,6 +47,9 @@ class TrainingRun:
         records: names in the run folder that were there when the run began and have to be there when it ends.
     """
 
+    device: torch.device
+    normalization: str
+    classes: list[str]
     learner: Learner
     predictor: Predictor
     source: CropBatches | DeviceBatches
@@ -72,17 +77,11 @@ class TrainingRun:
 
     def batches(self, first: Position) -> Iterator[Batch]:
         """Batches without end from an epoch and a step in it."""
-        return open_feed(self.source, first, self.predictor.device, self.workers, self.start_method, self.say)
+        return open_feed(self.source, first, self.device, self.workers, self.start_method, self.say)
 
     def names(self, position: Position) -> list[str]:
         """Files that a batch was cut from."""
         return self.source.plan.names(position)
-
-    def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """A raw batch to (images, targets) on the device."""
-        predictor = self.predictor
-        classes = len(predictor.classes)
-        return prepare(batch, predictor.device, self.augment, predictor.normalization, classes, self.ranks)
 
     def validate(self) -> Scores:
         """Scores of the model as it stands, each process predicting its share of the images."""
@@ -94,7 +93,7 @@ class TrainingRun:
 
         own = self.val_samples[self.ranks.rank :: self.ranks.world]
         rows = evaluate(self.predictor, own, self.monitor == "cldice", look)
-        per_image = len(self.predictor.classes)
+        per_image = len(self.classes)
         images = [rows[first : first + per_image] for first in range(0, len(rows), per_image)]
         together: list[Row] = [row for image in gather(self.ranks, images) for row in image]
         return summarize(together)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segexp.data.foreign import describe_vendor_files, vendor_files
+from segexp.device import out_of_memory
 from segexp.errors import InputError
 from segexp.inference.job import Finish, Job, Result, predict_job
 from segexp.inference.manifest import TABLES, Manifest
 from segexp.inference.outputs import Outputs, csv_bytes
 from segexp.inference.predictor import Predictor
-from segexp.inference.sliding_window import Progress, Tiling, out_of_memory
+from segexp.inference.sliding_window import Progress, Tiling
 from segexp.io.images import IMAGE_SUFFIXES
 from segexp.io.ownership import OwnedFolder
 from segexp.io.records import read_table

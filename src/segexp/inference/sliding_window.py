@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segexp.device import out_of_memory
+
 Forward = Callable[[Tensor], Tensor]
 """Raw pixels (B, C, h, w) of any dtype to probabilities (B, K, h, w) float32 on the same device."""
 Progress = Callable[[int, int], None]
@@ -203,13 +205,6 @@ def _add_row(
             blended[:, :, x : x + across.tile].addcmul_(probability, weight)
         waiting = waiting[len(group) :]
     return batch
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch, on a GPU or on the CPU, or NumPy meant by this that memory ran out."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def assemble(bands: Iterable[tuple[int, NDArray[np.float32]]], shape: tuple[int, int, int]) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """Filaments: the mask's centrelines as a graph of segments between ends and branch points, and what each is like.
 
-The skeleton is scikit-image's (Zhang and Suen 1984), the graph skan's (Nunez-Iglesias et al. 2018,
-doi:10.7717/peerj.4312). Pixel chains are staircases, up to 8 % longer than the line they stand for and bent at every
-step; so each is smoothed before its length, direction and curvature are taken.
+The skeleton is scikit-image's, by the method of Lee, Kashyap and Chu (1994, doi:10.1006/cgip.1994.1042); the graph is
+skan's (Nunez-Iglesias et al. 2018, doi:10.7717/peerj.4312). Pixel chains are staircases, up to 8 % longer than the line
+they stand for and bent at every step; so each is smoothed before its length, direction and curvature are taken.
 """
 
 import warnings

@@ -6,8 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from segexp.device import autocast
-from segexp.training.learner import out_of_memory
+from segexp.device import autocast, out_of_memory
 
 SMALLEST, LARGEST = 8, 64
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segexp.device import autocast
+from segexp.device import autocast, out_of_memory
 from segexp.models import UNet
 from segexp.training.ema import averaged_copy, update_average
 
@@ -144,9 +144,3 @@ def _restore(buffers: list[Tensor], kept: Tensor, where: Tensor) -> None:
     now = torch.cat([buffer.flatten() for buffer in buffers])
     chosen = torch.where(where > 0, kept, now).split([buffer.numel() for buffer in buffers])
     torch._foreach_copy_(buffers, [part.view_as(buffer) for part, buffer in zip(chosen, buffers, strict=True)])
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
-    words = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in words or "out of memory" in words

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from segexp.augment import Augmentation
-from segexp.data.normalization import finish, standardize
-from segexp.data.sampler import Batch, Position
+from segexp.data.loader import Batch
+from segexp.data.sampler import Position
 from segexp.distributed import ALONE, Ranks, agree
 from segexp.errors import InputError
-from segexp.io.images import IGNORE
-from segexp.losses import IGNORED
 from segexp.training.diagnostics import Look, watch
 from segexp.training.learner import Learner
+from segexp.training.prepare import prepare
 from segexp.training.schedule import Budget, Schedule, learning_rate_factor
 from segexp.training.state import Scores, TrainState
 from segexp.training.stop import Pruned, Stopped, StopRequest
@@ -44,16 +43,25 @@ class Listener(Protocol):
 
 
 class Run(Protocol):
-    """What the loop leaves to the one that owns files and images: see `segexp.experiment.trainer`."""
+    """What the loop takes from the one that owns files and images: see `segexp.experiment.trainer`.
+
+    Attributes:
+        device: where the model is.
+        augment: what crops go through, on the device.
+        normalization: one of `segexp.data.normalization.NORMALIZATIONS`.
+        classes: their names.
+    """
+
+    device: torch.device
+    augment: Augmentation
+    normalization: str
+    classes: list[str]
 
     def batches(self, first: Position) -> Iterator[Batch]:
         """Batches without end from an epoch and a step in it."""
 
     def names(self, position: Position) -> list[str]:
         """Files that a batch was cut from."""
-
-    def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """A raw batch to (images, targets) on the device; may draw from torch's global generators."""
 
     def validate(self) -> Scores:
         """Scores of the model as it stands; raises `Stopped` where it is asked to end."""
@@ -63,31 +71,6 @@ class Run(Protocol):
 
     def restore(self) -> TrainState:
         """Put the learner back to the state saved last."""
-
-
-def to_targets(labels: Tensor, classes: int) -> Tensor:
-    """Labels (B, 1, H, W) uint8 to targets (B, classes, H, W) float32: 0 or 1, and -1 where nobody annotated."""
-    ids = torch.arange(1, classes + 1, device=labels.device, dtype=torch.uint8)[:, None, None]
-    return (labels == ids).float().masked_fill(labels == IGNORE, IGNORED)
-
-
-def prepare(
-    batch: Batch, device: torch.device, augment: Augmentation, normalization: str, classes: int, ranks: Ranks = ALONE
-) -> tuple[Tensor, Tensor]:
-    """Raw crops to the network's input (B, C, H, W) float32 and targets (B, K, H, W), all on the device.
-
-    With several processes the augmentation is drawn for the whole batch, of which each applies its own part.
-    """
-    raw, labels, offset, scale = batch.to(device)
-    plain = standardize(raw, offset, scale)
-    if ranks.world == 1:
-        augmented, labels = augment(plain, labels)
-    else:
-        drawn = augment.sample((len(plain) * ranks.world, *plain.shape[1:]))
-        own = range(ranks.rank, len(plain) * ranks.world, ranks.world)
-        augmented, labels = augment(plain, labels, params=augment.select(drawn, own))
-    images = finish(augmented, plain, normalization)
-    return images.contiguous(memory_format=torch.channels_last), to_targets(labels, classes)
 
 
 class _Pulse:
@@ -269,7 +252,8 @@ class _Loop:
         # every draw of a step follows from its number: nothing to save, and a resumed run repeats it exactly. After
         # the batch, since a DataLoader that starts draws a number too
         torch.manual_seed(schedule.seed * 1_000_003 + state.step)
-        images, targets = self.run.prepare(batch)
+        run = self.run
+        images, targets = prepare(batch, run.device, run.augment, run.normalization, len(run.classes), self.ranks)
         parts = self.learner.micro_batch
         loss, skipped = self.learner.step(images, targets, rate)
         self.pulse.add(loss, skipped, targets, (state.epoch, state.position))

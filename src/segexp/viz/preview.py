@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segexp.augment import Augmentation
+from segexp.data.loader import Batch
 from segexp.data.normalization import finish, standardize
-from segexp.data.sampler import Batch
 from segexp.io.images import IGNORE
 from segexp.viz.overlay import TRUTH, Picture, outline
 
@@ -37,11 +37,15 @@ def preview(augment: Augmentation, batch: Batch, normalization: str, seed: int =
 
 
 def _always(operation: torch.nn.Module) -> torch.nn.Module:
-    """A copy that acts on every sample: each probability of it that is not 0 becomes 1, flips and turns apart."""
+    """A copy that acts on every sample: each probability of it that is not 0 becomes 1.
+
+    An operation names them in its class attribute `probabilities`; in others, Kornia's own, it is `p`.
+    """
     copy = deepcopy(operation)
     for module in copy.modules():
-        for name, value in vars(module).items():
-            if name in ("p", "p_affine", "p_elastic") and isinstance(value, float) and value > 0:
+        for name in getattr(module, "probabilities", ("p",)):
+            value = getattr(module, name, None)
+            if isinstance(value, float) and value > 0:
                 setattr(module, name, 1.0)
     return copy
 

@@ -1,0 +1,36 @@
+"""From a raw batch to what the network and the loss take: copied, normalised and augmented on the device."""
+
+import torch
+from torch import Tensor
+
+from segexp.augment import Augmentation
+from segexp.data.loader import Batch
+from segexp.data.normalization import finish, standardize
+from segexp.distributed import ALONE, Ranks
+from segexp.io.images import IGNORE
+from segexp.losses import IGNORED
+
+
+def to_targets(labels: Tensor, classes: int) -> Tensor:
+    """Labels (B, 1, H, W) uint8 to targets (B, classes, H, W) float32: 0 or 1, and -1 where nobody annotated."""
+    ids = torch.arange(1, classes + 1, device=labels.device, dtype=torch.uint8)[:, None, None]
+    return (labels == ids).float().masked_fill(labels == IGNORE, IGNORED)
+
+
+def prepare(
+    batch: Batch, device: torch.device, augment: Augmentation, normalization: str, classes: int, ranks: Ranks = ALONE
+) -> tuple[Tensor, Tensor]:
+    """Raw crops to the network's input (B, C, H, W) float32 and targets (B, K, H, W), all on the device.
+
+    With several processes the augmentation is drawn for the whole batch, of which each applies its own part.
+    """
+    raw, labels, offset, scale = batch.to(device)
+    plain = standardize(raw, offset, scale)
+    if ranks.world == 1:
+        augmented, labels = augment(plain, labels)
+    else:
+        drawn = augment.sample((len(plain) * ranks.world, *plain.shape[1:]))
+        own = range(ranks.rank, len(plain) * ranks.world, ranks.world)
+        augmented, labels = augment(plain, labels, params=augment.select(drawn, own))
+    images = finish(augmented, plain, normalization)
+    return images.contiguous(memory_format=torch.channels_last), to_targets(labels, classes)
