@@ -3,4 +3,4 @@
 from segexp.train import main
 
 if __name__ == "__main__":
-    main()
+    main(script=__file__)

@@ -3,4 +3,4 @@
 from segexp.legacy_cli import train_with_flags
 
 if __name__ == "__main__":
-    train_with_flags("vesicle")
+    train_with_flags("vesicle", __file__)

@@ -1,6 +1,7 @@
 """The built wheel, unpacked away from the checkout, holds the configuration and runs."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -48,3 +49,19 @@ def test_the_command_trains_from_any_folder(wheel, tmp_path):
     assert result.stdout.startswith(str(site))
     assert (tmp_path / "run" / "best_cytoskeleton_model.pth").is_file()
     assert "</html>" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_wheel_beside_a_checkout_reads_the_conf_of_the_checkout(wheel, tmp_path):
+    site, checkout = tmp_path / "site", tmp_path / "checkout"
+    zipfile.ZipFile(wheel).extractall(site)
+    shutil.copytree(ROOT / "conf", checkout / "conf")
+    (checkout / "conf" / "task" / "mine.yaml").write_text("defaults: [vesicle]\nname: mine\n")
+    shutil.copy(ROOT / "train.py", checkout)
+    environment = os.environ | {"PYTHONPATH": str(site)}
+
+    def shown(*command):
+        command = [sys.executable, *map(str, command), "task=mine", "--cfg", "job"]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert "name: mine" in shown(checkout / "train.py").stdout
+    assert "task/mine" in shown("-m", "segexp.cli", "train").stderr

@@ -64,6 +64,6 @@ def overrides(task: str, arguments: list[str]) -> list[str]:
     return [f"task={task}", *(f"{k}={v}" for k, v in keys.items()), *rest]
 
 
-def train_with_flags(task: str) -> None:
-    """Run `segexp.train.main` on the command line's flags."""
-    main(overrides(task, sys.argv[1:]))
+def train_with_flags(task: str, script: str | None = None) -> None:
+    """Run `segexp.train.main` on the command line's flags, with the settings in ``conf/`` beside `script`."""
+    main(overrides(task, sys.argv[1:]), script)

@@ -22,8 +22,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from segexp import __version__
-from segexp.config import conf_dir, read
-from segexp.config.compose import composed
+from segexp.config import conf_dir, package_conf_dir, read, use_conf_beside
+from segexp.config.compose import add_lab, composed, lab_folders
 from segexp.config.overrides import command_line, one_job
 from segexp.distributed import Ranks, join, launched, leave, share
 from segexp.errors import InputError
@@ -46,8 +46,11 @@ from segexp.training.stop import Pruned, Stopped, pass_on
 from segexp.viz.overlay import Picture
 
 
-def main(arguments: list[str] | None = None) -> float | None:
+def main(arguments: list[str] | None = None, script: str | None = None) -> float | None:
     """Run Hydra on `arguments` (default: the command line); returns the monitored score of the last job.
+
+    The settings come from ``conf/`` beside `script` where there is one (``train.py`` of a checkout), else from the
+    package. The folder that holds a ``--config-dir`` is searched for modules, after all others.
 
     Flags and overrides may come in any order. Exits with 1 where the settings or files do not fit, with 128 + its
     number where a signal stopped the run. Under ``torchrun`` this is one of several processes that train one model.
@@ -57,8 +60,12 @@ def main(arguments: list[str] | None = None) -> float | None:
     if "--version" in arguments:
         print(f"segexp {__version__}")
         return None
+    if script is not None:
+        use_conf_beside(script)
     try:
         arguments = command_line(arguments)
+        for folder in lab_folders(arguments):
+            add_lab(folder)
     except InputError as error:
         sys.exit(f"error: {error}")
     flags = {argument.partition("=")[0] for argument in arguments}
@@ -129,6 +136,7 @@ def job(cfg: DictConfig) -> float:
     resume, overwrite = bool(cfg.get("resume")) or is_resumed(settings, folder), bool(cfg.get("overwrite"))
     files = RunFolder(folder)
     try:
+        say_sources(settings, ranks)
         checked = read(cfg)
         store(cfg, files)
         typed = list(settings.overrides.task)
@@ -152,6 +160,15 @@ def job(cfg: DictConfig) -> float:
     finally:
         if ranks.first and not files.begun:
             remove_new_folders()
+
+
+def say_sources(settings: HydraConf, ranks: Ranks) -> None:
+    """Print which folders the settings come from, where these are not the package's own alone."""
+    own = str(package_conf_dir())
+    folders = [str(source.path) for source in settings.runtime.config_sources if source.schema == "file"]
+    if ranks.first and folders != [own]:
+        places = [f"{folder} (of the package)" if folder == own else folder for folder in folders]
+        print(f"settings: {', then '.join(places)}", flush=True)
 
 
 def resume_command(folder: Path) -> str:
@@ -204,6 +221,7 @@ def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
         try:
             if ranks.first:
                 record.save(status=RUNNING, message="", sittings=record.sittings + 1)
+            say_sources(settings, ranks)
             checked = read(cfg)
             store(cfg, files)
             tell = Teller(folder, checked.task.monitor, files) if ranks.first else None

@@ -6,6 +6,7 @@ all that is wrong with it. Nothing below `segexp.train` sees these classes.
 
 import dataclasses
 import difflib
+import os
 import re
 from pathlib import Path
 from types import UnionType
@@ -20,7 +21,16 @@ from segexp.config.targets import build, check_node
 from segexp.errors import InputError
 from segexp.io.records import read_yaml, texts
 
-__all__ = ["RunConfig", "build", "check_node", "conf_dir", "load_augment", "read"]
+__all__ = [
+    "RunConfig",
+    "build",
+    "check_node",
+    "conf_dir",
+    "load_augment",
+    "package_conf_dir",
+    "read",
+    "use_conf_beside",
+]
 
 T = TypeVar("T")
 
@@ -28,8 +38,24 @@ _RESOLVER = re.compile(r"\$\{[^{}]*:")
 """A value that a function of OmegaConf gives: a variable of the environment, the time, a file."""
 
 
+CONF = "SEGEXP_CONF"
+"""Environment variable with the folder of YAML files of this process and of the processes it starts."""
+
+
 def conf_dir() -> Path:
-    """The folder of YAML files: inside the installed package, or at the root of the checkout."""
+    """The folder of YAML files: the one beside ``train.py`` where that script was started, else the package's."""
+    return Path(os.environ[CONF]) if os.environ.get(CONF) else package_conf_dir()
+
+
+def use_conf_beside(script: str | Path) -> None:
+    """Read ``conf/`` beside `script` where it holds a ``config.yaml``, wherever segexp was installed from."""
+    beside = Path(script).resolve().parent / "conf"
+    if (beside / "config.yaml").is_file() and beside != package_conf_dir():
+        os.environ[CONF] = str(beside)
+
+
+def package_conf_dir() -> Path:
+    """The folder of YAML files inside the installed package, or at the root of the checkout it is imported from."""
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "conf", package.parent.parent / "conf"):
         if (folder / "config.yaml").is_file():

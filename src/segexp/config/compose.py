@@ -1,8 +1,11 @@
 """Settings composed outside of a run, for the commands that look at what a run would do."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
@@ -13,6 +16,32 @@ from hydra.errors import HydraException
 
 from segexp.config import RunConfig, conf_dir, read
 from segexp.errors import InputError
+from segexp.io.records import read_yaml
+
+MOST_FILES = 1000
+"""YAML files of a lab's folder that are looked at before Hydra reads them."""
+
+
+def lab_folders(arguments: Sequence[str]) -> list[str]:
+    """The folders given with ``--config-dir`` on a command line whose flags are single words."""
+    return [word.partition("=")[2] for word in arguments if word.startswith("--config-dir=")]
+
+
+def add_lab(config_dir: str) -> None:
+    """Check a folder given with ``--config-dir``, and let the modules that lie beside it be imported, after all others.
+
+    Nothing is imported here: a ``_target_`` may name such a module only where ``allow_targets`` has its name. Raises
+    `InputError` where a YAML file in the folder is damaged or holds more than values: Hydra answers with a traceback.
+    """
+    if not os.path.isdir(config_dir):
+        raise InputError(f"--config-dir {config_dir}: no such folder")
+    for path in islice(Path(config_dir).rglob("*.yaml"), MOST_FILES):
+        content = read_yaml(path)
+        if content is not None and not isinstance(content, dict):
+            raise InputError(f"{path}: holds no settings; wanted lines such as name: nucleus")
+    beside = str(Path(config_dir).resolve().parent)
+    if beside not in sys.path:
+        sys.path.append(beside)
 
 
 @contextmanager
@@ -21,8 +50,8 @@ def sources(config_dir: str | None = None) -> Iterator[None]:
 
     What Hydra refuses is raised as `InputError`.
     """
-    if config_dir is not None and not os.path.isdir(config_dir):
-        raise InputError(f"--config-dir {config_dir}: no such folder")
+    if config_dir is not None:
+        add_lab(config_dir)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             if config_dir is not None:

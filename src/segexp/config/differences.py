@@ -13,11 +13,15 @@ from segexp.config.schema import RunConfig
 def differences(cfg: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Setting -> (default, here), for each that differs; None where one side has no such setting.
 
-    The defaults are what ``task=NAME`` alone gives; a task that `conf/` does not have is compared with ``vesicle``.
+    The defaults are what ``task=NAME`` alone gives; a task that no folder of settings has is compared with ``vesicle``.
     """
-    known = (conf_dir() / "task" / f"{cfg.task.name}.yaml").is_file()
+    started = GlobalHydra.instance().is_initialized()  # within a run, which Hydra started with the folders typed for it
+    if started:
+        known = cfg.task.name in GlobalHydra.instance().config_loader().get_group_options("task")
+    else:
+        known = (conf_dir() / "task" / f"{cfg.task.name}.yaml").is_file()
     overrides = [f"task={cfg.task.name if known else 'vesicle'}", "output_dir=none"]
-    if GlobalHydra.instance().is_initialized():  # within a run, which Hydra started
+    if started:
         default = compose("config", overrides)
     else:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -93,17 +93,24 @@ def _require_sources(folder: Path, arguments: Sequence[str]) -> None:
     """Refuse to resume a run that was made with files of another folder unless that folder is named again.
 
     It is not taken from the run folder itself: that may come from somebody else, and a folder of settings may name
-    code to run.
+    code to run. What ``hydra.searchpath`` named on the command line counts as such a folder.
     """
     try:
         stored = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]
         sources, name = stored["runtime"]["config_sources"], stored["job"]["config_name"]
         paths = {source["provider"]: source["path"] for source in sources}
+        searched = [
+            f"{source['schema']}://{source['path']}"
+            for source in sources
+            if source["provider"] == "hydra.searchpath in command-line"
+        ]
     except (OSError, ValueError, KeyError, TypeError):
         return
     needed = []
     if "command-line" in paths and not any(word.startswith("--config-dir=") for word in arguments):
         needed += ["--config-dir", str(paths["command-line"])]
+    if searched and not any(word.startswith("hydra.searchpath=") for word in arguments):
+        needed += [f"hydra.searchpath=[{','.join(searched)}]"]
     if name not in (None, "config") and not any(word.startswith("--config-name=") for word in arguments):
         needed += ["--config-name", str(name)]
     if needed:
