@@ -177,7 +177,7 @@ def load_augment(name_or_yaml: str | Path) -> torch.nn.Module:
 
     Args:
         name_or_yaml: an option of ``conf/augment`` (``vesicle``, ``cytoskeleton``, ``none``) or the path of such a
-        file.
+            file.
     """
     path = Path(name_or_yaml)
     if path.suffix not in (".yaml", ".yml"):
