@@ -33,6 +33,8 @@ def test_a_message_shows_the_names_of_files_in_its_line():
     assert str(error) == "evil\\n\\x1b[1mname: wanted\nanother line"
     assert str(InputError(str(error.args[0]))) == "evil\\n\\x1b[1mname: wanted"
     assert printable("\N{NO-BREAK SPACE}é細") == "\N{NO-BREAK SPACE}é細"
+    assert printable("a\nb\r") == "a\nb\\r"
+    assert printable("a\nb\r", multiline=False) == "a\\nb\\r"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

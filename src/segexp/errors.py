@@ -10,12 +10,15 @@ class InputError(ValueError):
     """
 
     def __str__(self) -> str:
-        return "\n".join(printable(str(line)).replace("\n", "\\n") for line in self.args)
+        return "\n".join(printable(str(line), multiline=False) for line in self.args)
 
 
-def printable(text: str) -> str:
-    """Text that a terminal or a page shows as it is: control characters and broken bytes are spelt out."""
+def printable(text: str, multiline: bool = True) -> str:
+    """Text that a terminal or a page shows as it is: control characters and broken bytes are spelt out.
+
+    Line breaks stay unless `multiline` is false, as in the name of a file.
+    """
     if text.isprintable():
         return text
-    fine = ("\n", "\N{NO-BREAK SPACE}", "\N{IDEOGRAPHIC SPACE}")
+    fine = "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}" + ("\n" if multiline else "")
     return "".join(c if c in fine or c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -44,11 +44,10 @@ class PredictionProgress:
 
     def result(self, result: Result) -> None:
         """Print what became of a file."""
+        name = printable(result.path.name, multiline=False)
         if result.error is not None:
             print(f"error: {in_options(result.error)}", file=sys.stderr, flush=True)
         elif result.skipped:
-            self.log(
-                f"{result.path.name}: there already, by the same model and settings (--overwrite predicts it again)"
-            )
+            self.log(f"{name}: there already, by the same model and settings (--overwrite predicts it again)")
         else:
-            self.log(f"{result.path.name}: {100 * result.foreground:.2f} % foreground")
+            self.log(f"{name}: {100 * result.foreground:.2f} % foreground")

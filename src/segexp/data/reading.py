@@ -38,8 +38,8 @@ class Pair(NamedTuple):
         Bytes that are no UTF-8, and control characters, are spelt out: tables, pages and pictures carry the name.
         """
         if self.page is None:
-            return printable(self.image.name)
-        return printable(f"{self.image.stem}_{self.page:04}{self.image.suffix}")
+            return printable(self.image.name, multiline=False)
+        return printable(f"{self.image.stem}_{self.page:04}{self.image.suffix}", multiline=False)
 
 
 @dataclass(frozen=True)

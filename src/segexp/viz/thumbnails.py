@@ -133,7 +133,7 @@ def read_pictures(path: Path) -> list[Picture]:
 
 
 def _checked(picture: Picture) -> Picture:
-    picture["name"] = printable(picture["name"])
+    picture["name"] = printable(picture["name"], multiline=False)
     image = picture["image"]
     if not (image.startswith(_PREFIX) and _BASE64.fullmatch(image, len(_PREFIX))):
         raise ValueError(f"{picture['name']}: image is not {_PREFIX}...")
