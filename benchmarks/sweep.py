@@ -1,6 +1,6 @@
 """Four one-thread jobs, one after the other and two at once: prints the ratio of the times, round by round.
 
-python benchmarks/sweep.py --rounds 3        about four minutes on two quiet cores; wanted: 0.7 or less
+python benchmarks/sweep.py --rounds 3        about four minutes on two quiet cores; expected: 0.7 or less
 
 Whole commands are timed, with the start of Python and PyTorch in every process; serial and parallel rounds take turns.
 """

@@ -104,7 +104,7 @@ def test_predict_goes_on_where_it_stopped_and_measures(tmp_path, monkeypatch, ca
     assert run(monkeypatch, *arguments, tmp_path / "a.png") == 0
     assert run(monkeypatch, *arguments, f"{tmp_path}/[ab].png") == 0
     captured = capsys.readouterr().out
-    assert captured.count("a.png: there already, by the same model and settings") == 1
+    assert captured.count("a.png: skipped, already predicted by the same model and settings") == 1
     assert "2 of 2 images" in captured
     assert read_image(out / "a_prob.tif").dtype == np.uint8
     names = [line.split(",")[0] for line in (out / "images.csv").read_text().splitlines()]
@@ -117,7 +117,7 @@ def test_predict_goes_on_where_it_stopped_and_measures(tmp_path, monkeypatch, ca
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--save", "maks"], "--save maks: wanted some of mask,prob"),
+        (["--save", "maks"], "--save maks: expected some of mask,prob"),
         (["--prob-dtype", "int8"], "--prob-dtype int8"),
         (["--pixel-size", "-1"], "--pixel-size"),
         (["--threshold", "1"], "--threshold"),

@@ -139,7 +139,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name):
     process.send_signal(getattr(signal, name))
     rest, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + getattr(signal, name), rest
-    assert f"stopped by {name}; the state is saved. Go on with: python train.py resume=" in rest
+    assert f"stopped by {name}; the state is saved. Resume with: python train.py resume=" in rest
     assert "Traceback" not in rest
     state = checkpoint.load(tmp_path / "part" / "last.pth")["state"]
     assert state["epoch"] < 40

@@ -96,7 +96,7 @@ def test_missing_parents_are_made(house, monkeypatch, name):
 def test_a_folder_called_like_the_file(house, monkeypatch, name):
     *arguments, output = commands(house, house / "out")[name]
     Path(output).mkdir(parents=True)
-    assert "a folder; wanted the name of a file" in str(run(monkeypatch, *arguments, output))
+    assert "a folder; expected the name of a file" in str(run(monkeypatch, *arguments, output))
 
 
 def test_wrong_endings_and_the_model_itself(house, monkeypatch):
@@ -107,10 +107,10 @@ def test_wrong_endings_and_the_model_itself(house, monkeypatch):
         ("compare", house / "run", house / "run", "--output", "c.txt"),
         ("preview", "task=vesicle", "--output", "m.pth"),
     ):
-        assert "wanted a name ending in" in str(run(monkeypatch, *command, house / ending))
+        assert "expected a name ending in" in str(run(monkeypatch, *command, house / ending))
     for kind in ("onnx", "torchscript"):
         said = str(run(monkeypatch, "export", kind, "--model", house / "m.pth", "--output", house / "m.pth"))
-        assert "would replace the file that is read" in said
+        assert "would overwrite the input file" in said
     assert snapshot(house) == before
 
 
@@ -160,7 +160,7 @@ def test_a_full_disk_is_said(house, monkeypatch):
 
     monkeypatch.setattr("tifffile.imwrite", full)
     said = str(run(monkeypatch, *commands(house, house / "out")["synthesize"]))
-    assert said == "error: out/x.tif: No space left on device; wanted a place you may write to, with room"
+    assert said == "error: out/x.tif: No space left on device; choose a place with write permission and free space"
 
 
 def test_the_command_that_a_generated_set_is_trained_with_can_be_typed(tmp_path, monkeypatch, capsys):

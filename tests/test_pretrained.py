@@ -80,5 +80,5 @@ def test_what_is_shipped_answers_like_the_run_it_came_from(tmp_path):
 def test_a_file_with_settings_of_no_use_is_refused(tmp_path, facts):
     write_model(tmp_path / "m.pth")
     checkpoint.save(tmp_path / "m.pth", checkpoint.load(tmp_path / "m.pth") | facts)
-    with pytest.raises(InputError, match=f"{next(iter(facts))} is .*; wanted"):
+    with pytest.raises(InputError, match=f"{next(iter(facts))} is .*; expected"):
         load_model(tmp_path / "m.pth")

@@ -109,7 +109,7 @@ def test_folds_validate_every_image_once(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["data.val_fraction=0.2", "data.fold=1/5"], "one at a time"),
+        (["data.val_fraction=0.2", "data.fold=1/5"], "cannot be combined"),
         (["data.val_fraction=1"], "more than 0 and less than 1"),
         (["data.fold=6/5"], "the second of five"),
         (["data.fold=5"], "the second of five"),
@@ -123,7 +123,7 @@ def test_folds_validate_every_image_once(tmp_path):
         (["data.pixel_size=0"], "micrometres a pixel"),
         (["task.pixel_size=-1"], "micrometres a pixel"),
         (["task.masks=ids"], "auto, binary, classes, instances"),
-        (["task.masks=instances", "task.classes=[a,b]"], "goes with one class"),
+        (["task.masks=instances", "task.classes=[a,b]"], "needs a single class"),
     ],
 )
 def test_wrong_settings(overrides, words):
@@ -165,7 +165,7 @@ def test_a_task_with_a_scale_brings_images_to_it_and_keeps_it_in_the_model(tmp_p
     shapes = {sample.name: sample.shape for sample in [*train, *val]}
     assert shapes.pop("plain.png") == (1, 64, 64)
     assert set(shapes.values()) == {(1, 32, 32)}
-    (warning,) = [line for line in said if "do not say their pixel size" in line]
+    (warning,) = [line for line in said if "do not state their pixel size" in line]
     assert "plain.png" in warning
     assert "data.pixel_size" in warning
     (train, val), said = lines(settings(*given, "task.pixel_size=0.4", "data.pixel_size=0.1"))
@@ -221,7 +221,7 @@ def test_a_training_checks_its_data_once_and_tells_the_command_that_tells_all(tm
     (data / "mask" / "s9_z9.npy").write_bytes((data / "mask" / "s0_z0.npy").read_bytes())
     cfg = settings(f"data.root='{data}'", "data.fold=1/2", "seed=3")
     _, said = lines(cfg)
-    (leak,) = [line for line in said if line.startswith("warning") and "in the training images too" in line]
+    (leak,) = [line for line in said if line.startswith("warning") and "also in the training images" in line]
     assert "s0_z0.tif" in leak or "s9_z9.tif" in leak
     assert [line for line in said if "without any foreground" in line and "s1_z1.npy" in line]
     assert [line for line in said if line.startswith("checking 11 images")]
@@ -234,7 +234,7 @@ def test_a_training_checks_its_data_once_and_tells_the_command_that_tells_all(tm
     words = shlex.split(see.removeprefix("see: "))
     assert cli(monkeypatch, *words[1:]) == 0
     out = capsys.readouterr().out
-    assert "in the training images too" in out
+    assert "also in the training images" in out
     assert "without any foreground" in out
 
 
@@ -259,7 +259,7 @@ def test_every_fault_is_told_before_a_training(tmp_path, split):
         lines(settings(f"data.root={data}", *split))
     said = str(error.value).splitlines()[1:]
     for name, words in (
-        ("s0_z0.npy", "wanted a mask of the image's height and width"),
+        ("s0_z0.npy", "expected a mask of the image's height and width"),
         ("s0_z1.npy", "task.masks=probabilities"),
         ("s0_z2.tif", "truncated|damaged|cannot be read"),
         ("extra.npy", "no image of that name"),

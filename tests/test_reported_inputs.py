@@ -295,7 +295,7 @@ def test_h30_an_output_below_a_file(case):
 def test_h31_a_shared_aperture_is_no_copy(case):
     code, text = run("check", case)
     assert code == 0, text
-    assert "in the training images too" not in text, text
+    assert "also in the training images" not in text, text
     assert "near-duplicate" not in text, text
     _, text = run("check", Path(f"{case}_copy"))
     assert "copy_0" in text, text
@@ -326,7 +326,7 @@ def test_p05_images_of_one_row(case):
 
 def test_p07_copies_and_swapped_masks_are_found(case):
     _, text = run("check", case / "copy")
-    assert "4 validation images in the training images too" in text, text
+    assert "4 validation images also in the training images" in text, text
     assert "swapped" in fails("check", case / "swapped")
 
 

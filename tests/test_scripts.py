@@ -87,7 +87,7 @@ def test_train_writes_the_run_folder_and_its_first_line_says_generated(tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["task=vesicle", "trainer.lr=fast"], "trainer.lr=fast: wanted a number"),
+        (["task=vesicle", "trainer.lr=fast"], "trainer.lr=fast: expected a number"),
         (["task=vesicle", "+trainer.epoch=3"], "did you mean trainer.epochs?"),
         (["task=vesicle", "trainer.epoch=3"], "Key 'epoch' is not in struct"),
         (["task=vesicel"], "Available options"),
@@ -95,11 +95,11 @@ def test_train_writes_the_run_folder_and_its_first_line_says_generated(tmp_path)
         (["task=vesicle", "data.root=nowhere"], "no such folder"),
         (["task=vesicle", "trainer.device=cuda:7"], "trainer.device=cuda:7"),
         (["resume=nowhere"], "last.pth"),
-        (["task=vesicle", "trainer.num_workers=100000"], "trainer.num_workers=100000: wanted"),
-        (["task=vesicle", "trainer.batch_size=4.0"], "trainer.batch_size=4.0: wanted a whole number or auto"),
-        (["task=vesicle", "data.root="], "nothing stands behind the ="),
-        (["task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; wanted a folder"),
-        (["-m", "task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; wanted a folder"),
+        (["task=vesicle", "trainer.num_workers=100000"], "trainer.num_workers=100000: expected"),
+        (["task=vesicle", "trainer.batch_size=4.0"], "trainer.batch_size=4.0: expected a whole number or auto"),
+        (["task=vesicle", "data.root="], "no value after ="),
+        (["task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; expected a folder"),
+        (["-m", "task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; expected a folder"),
     ],
 )
 def test_mistakes_end_with_one_message_and_no_traceback(tmp_path, arguments, words):

@@ -333,7 +333,7 @@ def test_a_strangers_run_does_not_learn_what_is_in_the_environment(tmp_path):
     hostile_run(tmp_path, ["task=vesicle", *TINY, "data.group='${oc.env:TOKEN}'", "trainer.mlflow=http://127.0.0.1:9"])
     result = script("train.py", "resume=run", cwd=tmp_path, TOKEN="s3cret")
     assert result.returncode == 1
-    assert "would look up a value" in result.stderr
+    assert "contains an interpolation" in result.stderr
     assert "Traceback" not in result.stderr
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"s3cret" not in written + result.stdout.encode() + result.stderr.encode()
@@ -343,7 +343,7 @@ def test_an_augmentation_of_a_stranger_looks_nothing_up(tmp_path, monkeypatch):
     monkeypatch.setenv("TOKEN", "s3cret")
     text = "_target_: segexp.augment.Augmentation\noperations: []\nx: ${oc.env:TOKEN}\n"
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"a\.yaml: holds a value to be looked up") as error:
+    with pytest.raises(InputError, match=r"a\.yaml: contains an interpolation") as error:
         load_augment(tmp_path / "a.yaml")
     assert "s3cret" not in str(error.value)
 

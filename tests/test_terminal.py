@@ -29,9 +29,9 @@ def test_control_characters_do_not_reach_a_log():
 
 
 def test_a_message_shows_the_names_of_files_in_its_line():
-    error = InputError("evil\n\x1b[1mname: wanted", "another line")
-    assert str(error) == "evil\\n\\x1b[1mname: wanted\nanother line"
-    assert str(InputError(str(error.args[0]))) == "evil\\n\\x1b[1mname: wanted"
+    error = InputError("evil\n\x1b[1mname: expected", "another line")
+    assert str(error) == "evil\\n\\x1b[1mname: expected\nanother line"
+    assert str(InputError(str(error.args[0]))) == "evil\\n\\x1b[1mname: expected"
     assert printable("\N{NO-BREAK SPACE}é細") == "\N{NO-BREAK SPACE}é細"
     assert printable("a\nb\r") == "a\nb\\r"
     assert printable("a\nb\r", multiline=False) == "a\\nb\\r"

@@ -90,7 +90,7 @@ def test_scores_are_given_by_group(tmp_path):
     model = tmp_path / "run" / "best_vesicle_model.pth"
     record = evaluate_folder(segexp.load_model(model, "cpu"), model, data, tmp_path / "scores", group="(dish.)_")
     assert list(record["scores"]["dice"]["groups"]) == ["dish0", "dish1"]
-    with pytest.raises(InputError, match="finds no group in 2 of 2 names"):
+    with pytest.raises(InputError, match="matches no group in 2 of 2 names"):
         evaluate_folder(segexp.load_model(model, "cpu"), model, data, tmp_path / "scores", group="(well.)_")
 
 

@@ -67,10 +67,10 @@ def test_ranges_reach_the_images(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (["data.synthetic.fraction=0.5"], "goes with images of your own"),
-        (["data.root=x", "data.synthetic.online=true"], "say which share is generated"),
+        (["data.synthetic.fraction=0.5"], "needs images of your own"),
+        (["data.root=x", "data.synthetic.online=true"], "set the share of generated"),
         (["data.root=x", "data.synthetic.fraction=1.0"], "from 0 to below 1"),
-        (["data.synthetic.crops=0"], "wanted 1 to 1000"),
+        (["data.synthetic.crops=0"], "expected 1 to 1000"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(overrides, reason):

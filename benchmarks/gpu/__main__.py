@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     names = options.only.split(",")
     if unknown := set(names) - set(STAGES):
-        parser.error(f"--only {', '.join(sorted(unknown))}: wanted any of {', '.join(STAGES)}")
+        parser.error(f"--only {', '.join(sorted(unknown))}: expected any of {', '.join(STAGES)}")
     options.out.mkdir(parents=True, exist_ok=True)
     run_all(names, options.device, options.out, options.minutes)
     results = json.loads((options.out / "results.json").read_text())

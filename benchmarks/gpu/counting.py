@@ -104,7 +104,7 @@ def pretended_cuda() -> Iterator[torch.device]:
     """Tensors on "cuda" that have shapes and no values, on any machine: any wait for a value raises.
 
     Fake ``grid_sample`` runs a decomposition that indexes with Python slices, which a CPU build of torch refuses for
-    CUDA tensors; only its shape is wanted here.
+    CUDA tensors; only its shape is expected here.
     """
 
     def sampled_shape(images: Tensor, grid: Tensor, *_: Any) -> Tensor:

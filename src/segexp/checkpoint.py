@@ -40,7 +40,9 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = located(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; wanted a model file, or one that is shipped: {', '.join(NAMES)}")
+        raise InputError(
+            f"{path}: no such file; expected a model file, or the name of a pretrained model: {', '.join(NAMES)}"
+        )
     try:
         content = torch.load(verified(path), map_location="cpu", weights_only=True)
     except InputError:
@@ -51,7 +53,9 @@ def load(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: a PyTorch file, but not written by segexp (no 'format' in it)")
     version = content["format"]
     if type(version) is not int or version < FORMAT:
-        raise InputError(f"{path}: a PyTorch file, but not written by segexp (its 'format' is no number from {FORMAT})")
+        raise InputError(
+            f"{path}: a PyTorch file, but not written by segexp (its 'format' is not a number from {FORMAT} on)"
+        )
     if version > FORMAT:
         raise InputError(f"{path}: format {version:.6g}; this segexp reads format {FORMAT}: upgrade segexp")
     return content
@@ -65,16 +69,16 @@ def load_model(path: str | Path) -> tuple[UNet, dict[str, Any]]:
     content = load(path)
     missing = [key for key in _NEEDED if key not in content]
     if missing:
-        raise InputError(f"{path}: holds no {', '.join(missing)}; wanted a best_<task>_model.pth")
+        raise InputError(f"{path}: holds no {', '.join(missing)}; expected a best_<task>_model.pth")
     check_facts(path, content)
     return _model(Path(path), content["model"], content.pop("weights")).eval(), content
 
 
 def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any]) -> UNet:
     """The network that a file names, with its weights: nothing is made room for that the file does not hold."""
-    unfit = f"{path}: the weights do not fit the model it names"
+    unfit = f"{path}: the weights do not fit the model that it names"
     if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise InputError(f"{unfit}; some are no tensors")
+        raise InputError(f"{unfit}; some are not tensors")
     try:
         with torch.device("meta"):  # shapes without memory: a file could ask for any width
             model = MODELS[named["name"]](**named["settings"])
@@ -84,7 +88,7 @@ def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any]) -> UNet:
         raise InputError(f"{path}: model.settings: {str(error)[:200]}") from None
     expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
     if {key: tensor.shape for key, tensor in weights.items()} != expected:
-        raise InputError(f"{unfit}; wanted the file as it was saved")
+        raise InputError(f"{unfit}; expected the file as it was saved")
     wrong = [key for key, tensor in weights.items() if not torch.isfinite(tensor).all()]
     wrong += [key for key, tensor in weights.items() if key.endswith("running_var") and bool((tensor < 0).any())]
     if wrong:
@@ -92,7 +96,7 @@ def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any]) -> UNet:
     model = MODELS[named["name"]](**named["settings"])
     model.load_state_dict(dict(weights))
     if not _answers(model.eval()):
-        raise InputError(f"{path}: its network answers with NaN; damaged, or training failed")
+        raise InputError(f"{path}: its network returns NaN; damaged, or training failed")
     return model
 
 

@@ -23,7 +23,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
-        raise InputError(f"trainer.device={name}: wanted auto, cpu, cuda or cuda:0") from None
+        raise InputError(f"trainer.device={name}: expected auto, cpu, cuda or cuda:0") from None
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= count:
@@ -37,7 +37,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
             raise InputError("trainer.device=mps: PyTorch finds no Metal device here; use cpu or auto")
         return device, "Apple Metal"
     if device.type != "cpu":
-        raise InputError(f"trainer.device={name}: wanted auto, cpu, cuda or cuda:0")
+        raise InputError(f"trainer.device={name}: expected auto, cpu, cuda or cuda:0")
     return device, f"{torch.get_num_threads()} threads"
 
 
@@ -49,7 +49,7 @@ def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
     keep 10 bits, on NVIDIA from Ampere on.
     """
     if name not in PRECISIONS:
-        raise InputError(f"trainer.precision={name}: wanted one of {', '.join(PRECISIONS)}")
+        raise InputError(f"trainer.precision={name}: expected one of {', '.join(PRECISIONS)}")
     if name != "auto":
         return name, "as asked"
     if device.type == "cuda":

@@ -145,7 +145,7 @@ def _steps(folder: Path, device: torch.device) -> list[tuple[str, Callable[[], N
     def predict() -> None:
         state["probabilities"] = load_model(folder / "model.pth", str(device)).predict(state["image"])
         if state["probabilities"].shape != (SIZE, SIZE):
-            raise ValueError(f"probabilities of shape {state['probabilities'].shape}, wanted {(SIZE, SIZE)}")
+            raise ValueError(f"probabilities of shape {state['probabilities'].shape}, expected {(SIZE, SIZE)}")
 
     def write() -> None:
         stream = TiffStream(folder / "prob.tif", (1, SIZE, SIZE), 1, np.dtype(np.float32), None)

@@ -4,7 +4,7 @@
 class InputError(ValueError):
     """Something the user gave (file, folder, setting) cannot be used.
 
-    The message says what came, what was wanted and, where possible, what to type. Any other exception that reaches an
+    The message says what came, what was expected and, where possible, what to type. Any other exception that reaches an
     entry point is a bug and keeps its traceback. Each argument is a line: a line break within one comes from the name
     of a file and is spelt out, as are other control characters.
     """

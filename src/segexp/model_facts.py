@@ -85,11 +85,11 @@ def check_facts(path: Any, content: dict[str, Any]) -> None:
     fault = misfit(content, SHAPE)
     classes = [] if fault else content["classes"]
     if not fault and not 1 <= len(classes) <= 254:
-        fault = f"classes has {len(classes)} names; wanted 1 to 254"
+        fault = f"classes has {len(classes)} names; expected 1 to 254"
     if not fault and len({name.casefold() for name in classes}) < len(classes):
-        fault = "classes has a name twice; wanted names that differ in more than upper and lower case"
+        fault = "classes has a name twice; expected names that differ in more than upper and lower case"
     if not fault and set(content.get("measure") or {}) - _MEASURE:
-        fault = f"measure has an entry of no meaning; wanted {', '.join(sorted(_MEASURE))}"
+        fault = f"measure has an entry of no meaning; expected {', '.join(sorted(_MEASURE))}"
     told = None if fault else content["model"]["settings"].get("classes", 1)
     if not fault and told != len(classes):
         fault = f"classes has {len(classes)} names; its network tells {str(told)[:50]}"

@@ -149,13 +149,13 @@ def job(cfg: DictConfig) -> float:
         sys.exit(f"error: {error}")
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
-            sys.exit(f"error: {error.filename or folder}: {error.strerror}; wanted a folder you may write to")
+            sys.exit(f"error: {error.filename or folder}: {error.strerror}; choose a folder with write permission")
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        sys.exit(f"error: {folder}: {error.strerror}. Make room, then: {resume_command(folder)}")
+        sys.exit(f"error: {folder}: {error.strerror}. Free some space, then: {resume_command(folder)}")
     except Stopped as stopped:
         if ranks.first:
-            print(f"{stopped}; the state is saved. Go on with: {resume_command(folder)}")
+            print(f"{stopped}; the state is saved. Resume with: {resume_command(folder)}")
         sys.exit(128 + stopped.number)
     finally:
         if ranks.first and not files.begun:

@@ -85,7 +85,7 @@ class Attack:
 def test_a_pickle_runs_nothing(folders, call):
     trace = folders[1] / "ran"
     np.save(folders[1] / "a_seg.npy", {"masks": IDS, "x": Attack(call, f"touch {trace}")}, allow_pickle=True)
-    with pytest.raises(InputError, match=r"a_seg\.npy: names .*not looked up; in Cellpose: File"):
+    with pytest.raises(InputError, match=r"a_seg\.npy: names .*not imported; in Cellpose: File"):
         run(folders)
     assert not trace.exists()
     assert not folders[2].exists()
@@ -182,7 +182,7 @@ def test_regions_around_detections_are_no_objects(folders):
 
 REFUSED = {
     "outside": (feature([[50, 50], [60, 50], [60, 60]]), "covers no pixel"),
-    "covered": ([feature(BOX), feature([[0, 0], [30, 0], [30, 20], [0, 20]])], "wholly under others"),
+    "covered": ([feature(BOX), feature([[0, 0], [30, 0], [30, 20], [0, 20]])], "completely hidden by"),
     "planes": (
         [feature(BOX), {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [BOX], "plane": {"z": 3}}}],
         "2 planes",
@@ -206,7 +206,7 @@ def test_what_exists_is_not_replaced_and_strangers_are_named(folders):
     (folders[1] / "a.geojson").write_text(json.dumps(feature(BOX)))
     folders[2].mkdir()
     (folders[2] / "a.npy").write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"a\.npy: exists already"):
+    with pytest.raises(InputError, match=r"a\.npy: already exists"):
         run(folders)
     assert (folders[2] / "a.npy").read_bytes() == b"mine"
     (folders[1] / "z.geojson").write_text(json.dumps(feature(BOX)))
@@ -272,4 +272,4 @@ def test_the_command(folders):
     assert first.returncode == 0, first.stderr
     assert f"1 mask in {folders[2]}" in first.stdout
     assert second.returncode == 1
-    assert "exists already" in second.stderr
+    assert "already exists" in second.stderr

@@ -13,7 +13,7 @@ def fake_cuda(monkeypatch):
     """A context in which ``device="cuda"`` tensors have shapes and no values: any wait for a value raises.
 
     Fake ``grid_sample`` runs a decomposition that indexes with Python slices, which a CPU build of torch refuses for
-    CUDA tensors; only its shape is wanted here.
+    CUDA tensors; only its shape is expected here.
     """
 
     def sampled_shape(images, grid, *_):

@@ -150,7 +150,7 @@ def test_errors_say_what_came():
     images, masks = batch()
     with pytest.raises(ValueError, match=r"\(8, 1, 32, 32\).*\(8, 1, 16, 32\)"):
         Augmentation([])(images, masks[:, :, :16])
-    with pytest.raises(ValueError, match="wanted two"):
+    with pytest.raises(ValueError, match="expected two"):
         Augmentation([])(images[0], masks[0])
     with pytest.raises(ValueError, match="changes the size"):
         Augmentation([K.RandomCrop((16, 16), p=1.0)])(images, masks)

@@ -31,7 +31,7 @@ def test_from_a_folder_to_a_data_set(tmp_path, monkeypatch, capsys):
 def test_mistakes_say_what_was_wanted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments, words in (
-        (("nuclei", "--images", ".", "--output", "a.yaml"), "wanted one of vesicle, cytoskeleton"),
+        (("nuclei", "--images", ".", "--output", "a.yaml"), "expected one of vesicle, cytoskeleton"),
         (("vesicle", "--images", ".", "--output", "a"), "ending in .yaml"),
         (("vesicle", "--images", ".", "--output", "a.yaml"), "no images"),
         (("vesicle", "--images", "no", "--output", "a.yaml"), "no: no such file or folder"),

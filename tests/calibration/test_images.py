@@ -47,8 +47,8 @@ def test_colour_and_stacks_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda folder: write(folder, (30, 200)), "wanted 64 px a side or more"),
-        (lambda folder: write(folder), "no images; wanted files ending in"),
+        (lambda folder: write(folder, (30, 200)), "expected 64 px a side or more"),
+        (lambda folder: write(folder), "no images; expected files ending in"),
         (lambda folder: tifffile.imwrite(write(folder) / "c.tif", np.ones((90, 90), np.uint8)), "is constant"),
         (lambda folder: None, "no such file or folder"),
     ],

@@ -46,5 +46,5 @@ def test_overrides_of_a_run(data, monkeypatch, capsys):
 
 def test_mistakes(tmp_path, monkeypatch):
     assert "no such folder" in str(run(monkeypatch, "check", tmp_path / "absent"))
-    assert "wanted a folder" in str(run(monkeypatch, "check"))
+    assert "expected a folder" in str(run(monkeypatch, "check"))
     assert "data.channels=0" in str(run(monkeypatch, "check", tmp_path, "data.channels=0"))

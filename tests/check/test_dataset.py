@@ -356,7 +356,7 @@ def test_images_that_ask_to_be_turned(data):
     report = run(data)
     warning = kinds(report)["orientation"]
     assert [file.file.rpartition("/")[2] for file in warning.files] == ["cell_0.png"]
-    assert "not turned" in warning.message
+    assert "not rotated" in warning.message
     assert report.ok
 
 

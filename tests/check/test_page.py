@@ -87,7 +87,7 @@ def test_headings_table_and_language_serve_a_screen_reader(data):
 def test_a_file_that_changed_in_between_is_said(data):
     report, entries = check("data", find_folders(data), CheckSettings())
     (data / "train" / "img" / "cell_0.tif").unlink()
-    assert "cannot be read any more" in render(report, entries, Reading())
+    assert "can no longer be read" in render(report, entries, Reading())
 
 
 def test_odd_shapes_and_float_images_have_pictures(data):

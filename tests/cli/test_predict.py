@@ -42,8 +42,8 @@ def test_refused_commands_change_nothing(house, monkeypatch):
         (predict(house, "day2"), "day1/img.tif"),
         (predict(house, "day2", "--overwrite"), "another --output"),
         (predict(house, "day1", output="mine"), "was not written by segexp"),
-        (predict(house, "day1", "--channel", "0", output="new/x"), "--channel 0: wanted"),
-        (predict(house, "day1", "--page", "all", output="new/x"), "--page all: wanted"),
+        (predict(house, "day1", "--channel", "0", output="new/x"), "--channel 0: expected"),
+        (predict(house, "day1", "--page", "all", output="new/x"), "--page all: expected"),
         (predict(house, "day1", "--save", "x", output="new/x"), "--save x"),
         (predict(house, "none", output="new/x"), "no such file"),
     ):

@@ -31,9 +31,9 @@ def test_what_is_accepted(channel, page, reading):
 @pytest.mark.parametrize("wrong", ["0", "-1", "red", "1.5", "", "1,,2", "٣", "9" * 12])
 def test_what_is_not(wrong):
     predictor = SimpleNamespace(facts={})
-    with pytest.raises(InputError, match=r"--channel .*wanted a number from 1"):
+    with pytest.raises(InputError, match=r"--channel .*expected a number from 1"):
         read_as(predictor, wrong, None)
-    with pytest.raises(InputError, match=r"--page .*wanted first, max, mean, channels, each"):
+    with pytest.raises(InputError, match=r"--page .*expected first, max, mean, channels, each"):
         read_as(predictor, None, wrong)
 
 

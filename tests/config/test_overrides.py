@@ -122,7 +122,7 @@ def test_folds_are_a_sweep_over_all_of_them():
     assert with_folds(["-m", "data.fold=range(2)", "seed=0,1"]) == ["-m", "data.fold=1/2,2/2", "seed=0,1"]
     assert with_folds(["data.fold=2/5"]) == ["data.fold=2/5"]
     for count in ("0", "1", "99999"):
-        with pytest.raises(InputError, match="wanted 2 or more folds"):
+        with pytest.raises(InputError, match="expected 2 or more folds"):
             with_folds([f"data.fold=range({count})"])
 
 
@@ -139,7 +139,7 @@ def test_a_sweep_goes_on_in_its_folder(tmp_path):
 
 
 def test_a_sweep_that_is_not_there_is_begun_only_where_that_is_its_place(tmp_path):
-    with pytest.raises(InputError, match="wanted the folder of a sweep"):
+    with pytest.raises(InputError, match="expected the folder of a sweep"):
         with_sweep(["-m", f"sweep.resume={tmp_path}"])
     with_sweep(["-m", f"sweep.resume={tmp_path}", f"output_dir={tmp_path}"])
     (tmp_path / "multirun.yaml").touch()  # killed before its first job

@@ -58,7 +58,7 @@ def test_every_fault_is_reported_at_once(tmp_path):
         "2.tif": "0 bytes",
         "3.npy": "swapped",
         "4.npy": "NumPy",
-        "5.tif": "another file of that name",
+        "5.tif": "another file has the same name",
         "5.png": "damaged",
     }.items():
         assert any(name in line and words in line for line in lines), (name, words, lines)
@@ -95,7 +95,7 @@ def test_masks_as_pictures_and_previews_beside_arrays(tmp_path):
     (img / "1.tif").unlink()
     faults = find_pairs(img, mask).faults
     assert len(faults) == 2
-    assert "2.tif: another file of that name" in faults[0]
+    assert "2.tif: another file has the same name" in faults[0]
     assert "1.png: no image" in faults[1]
 
 
@@ -306,7 +306,7 @@ def test_names_that_differ_by_one_rule_are_paired_and_the_rule_is_said(tmp_path)
     ("extra", "words"),
     [
         ("{}_1stHO {}_2ndHO", ["2 rules", "0.tif with 0_1stHO.npy or 0_2ndHO.npy"]),
-        ("field{}7", ["no mask belongs to an image", "0.tif, 1.tif, ...", "field07.npy, field17.npy, ..."]),
+        ("field{}7", ["no mask matches an image", "0.tif, 1.tif, ...", "field07.npy, field17.npy, ..."]),
     ],
 )
 def test_names_without_one_rule_are_one_fault(tmp_path, extra, words):
@@ -354,7 +354,7 @@ def test_microscopes_own_files_are_counted_and_named_beside_their_masks(tmp_path
     assert "0.npy: no image" in faults[0]
     assert "0.czi" in faults[0]
     assert "Bio-Formats" in faults[0]
-    assert "2 files in a microscope's own format passed over (1 .czi, 1 .nd2)" in notes[0]
+    assert "2 files in a vendor's microscope format skipped (1 .czi, 1 .nd2)" in notes[0]
     for path in img.glob("*.tif"):
         path.unlink()
     assert "(1 .czi, 1 .nd2)" in find_pairs(img, mask).faults[0]

@@ -71,7 +71,7 @@ def test_a_worker_that_dies_is_reported_with_its_files(tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(sampler, "extend", dies)  # the worker is a fork of this process
-    with pytest.raises(InputError, match="a reading process died") as error:
+    with pytest.raises(InputError, match="a worker process that reads images died") as error:
         next(open_feed(CropBatches(disk), (0, 0), CPU, 1, "fork"))
     assert all(name in str(error.value) for name in disk.names((0, 0)))
 

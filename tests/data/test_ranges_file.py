@@ -17,9 +17,9 @@ def test_what_is_written_is_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "wanted task: vesicle"),
+        ("", "expected task: vesicle"),
         ("a: [", "not YAML"),
-        ("task: vesicle", "wanted task: vesicle"),
+        ("task: vesicle", "expected task: vesicle"),
         ("task: cytoskeleton\nranges: {}", "ranges of another task; this is for vesicle"),
         ("task: vesicle\nranges: {psf: [2, 1]}", "psf must be"),
         ("task: vesicle\nranges: {colour: 1}", "unknown range colour"),

@@ -70,7 +70,7 @@ def test_too_few_groups_and_bad_patterns():
         split_fraction(["a_z1", "a_z2"], 0.2, PATTERN, 0)
     with pytest.raises(InputError, match=r"data\.fold=1/5: 3 groups"):
         split_fold(["a", "b", "c"], 1, 5, None, 0)
-    with pytest.raises(InputError, match=r"finds no group in 1 of 2 names: b"):
+    with pytest.raises(InputError, match=r"matches no group in 1 of 2 names: b"):
         group_names(["a_z1", "b"], PATTERN)
     with pytest.raises(InputError, match="parenthesis"):
         group_names(["a"], "a")

@@ -126,4 +126,4 @@ def test_images_without_foreground_are_judged_by_specificity(tmp_path):
     predictor = Predictor(UNet(1, 1, widths=(4, 8)), "standard", ["x"])
     point = choose_operating_point(predictor, samples, Scoring(threshold=None, min_size=None))
     assert (point.threshold, point.min_size, point.temperature) == (0.5, 0, 1.0)
-    assert "threshold 0.5: no image holds any foreground to choose by" in point.details["notes"]
+    assert "threshold 0.5: no image has foreground to choose a threshold by" in point.details["notes"]

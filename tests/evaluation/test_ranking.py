@@ -28,7 +28,7 @@ def test_the_best_comes_first_and_the_others_are_worse_or_level(tmp_path):
     out = io.StringIO()
     print_ranking(result, Console(file=out, width=140, highlight=False))
     text = out.getvalue()
-    assert "really worse than the best: lr=0" in text
+    assert "significantly worse than the best: lr=0" in text
     assert "cannot be told from the best: lr=2" in text
     assert text.splitlines()[1].split() == [f"{BASE.mean():.4f}", "best", "lr=1"]
     assert text.splitlines()[3].split()[-2:] == ["worse", "lr=0"]

@@ -197,7 +197,7 @@ def test_memory_that_is_not_there_is_asked_for_first(tmp_path, predictor, monkey
     tifffile.imwrite(tmp_path / "a.tif", image)
     monkeypatch.setattr(job, "free_memory", lambda: 90 * 120 * 50)
     (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o", outputs=Outputs(("labels",)))
-    assert "--save mask,prob needs little" in result.error
+    assert "use --save mask,prob, which needs little" in result.error
     (result,) = run(predictor, [tmp_path / "a.tif"], tmp_path / "o")
     assert result.error is None
 

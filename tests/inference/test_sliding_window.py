@@ -113,8 +113,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on():
     np.testing.assert_allclose(assemble(bands, (1, 64, 500)), image, atol=1e-6)
     assert sizes[:3] == [8, 4, 2]
     assert said == [
-        "out of memory with 8 tiles at once; going on with 4",
-        "out of memory with 4 tiles at once; going on with 2",
+        "out of memory with 8 tiles at once; continuing with 4",
+        "out of memory with 4 tiles at once; continuing with 2",
     ]
 
 

@@ -190,7 +190,7 @@ def test_class_ids():
     ("mask", "classes"), [([[0, 1, 2]], 1), ([[0, 1, 255]], 1), ([[0, 255]], 2), ([[0, -1]], 1), ([[0.5, 1]], 1)]
 )
 def test_ambiguous_masks_are_refused_with_their_values(mask, classes):
-    with pytest.raises(InputError, match=r"values .*wanted"):
+    with pytest.raises(InputError, match=r"values .*expected"):
         label_map(np.array(mask), classes, "m.npy")
 
 

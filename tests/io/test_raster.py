@@ -57,7 +57,7 @@ def test_animations_are_refused(tmp_path, kind):
     frames = [Image.fromarray(np.full((20, 30, 3), 50 * n, np.uint8)) for n in range(1, 4)]
     path = tmp_path / f"a.{kind}"
     frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
-    with pytest.raises(InputError, match=rf"a\.{kind}: an animation of 3 images; wanted one"):
+    with pytest.raises(InputError, match=rf"a\.{kind}: an animation of 3 images; expected one"):
         read_image(path)
     frames[0].save(path, lossless=True)
     assert read_image(path).shape == (20, 30, 3)

@@ -52,8 +52,8 @@ def test_every_table_is_written_so(tmp_path):
     ("data", "words"),
     [
         (b"a,b\n1,2\n\0\0\0", "NUL bytes"),
-        (b"a,b\n1,2\n3", "row 3: wanted 2 cells"),
-        (b"a,b\n1,2,3\n", "row 2: wanted 2 cells"),
+        (b"a,b\n1,2\n3", "row 3: expected 2 cells"),
+        (b"a,b\n1,2,3\n", "row 2: expected 2 cells"),
         (b"a,a\n1,2\n", "one name"),
         (b"a\n\xff\n", "UTF-8"),
         (b'a\n"x\n', "not CSV"),
@@ -83,7 +83,7 @@ def test_yaml_that_unfolds_without_end_is_refused(tmp_path):
 def test_what_is_too_large_is_not_read(tmp_path):
     with (tmp_path / "t.yaml").open("wb") as file:
         file.truncate(2**30)
-    with pytest.raises(InputError, match=r"t\.yaml: 1073741824 bytes; wanted at most"):
+    with pytest.raises(InputError, match=r"t\.yaml: 1073741824 bytes; expected at most"):
         records.read_yaml(tmp_path / "t.yaml")
 
 
@@ -91,12 +91,12 @@ def test_a_misfit_is_told_with_its_place():
     shape = {"a": [Number(0, 1)], "b?": (None, {str: str}), "c?": [str, int]}
     assert misfit({"a": [0.5]}, shape) == ""
     assert misfit({"a": [0.5], "b": {"x": "y"}, "c": ["x", 2], "more": 1}, shape) == ""
-    assert misfit({"a": [0, 2]}, shape) == "a[1] is 2; wanted a number from 0 to 1"
-    assert misfit({"a": [True]}, shape) == "a[0] is True; wanted a number from 0 to 1"
+    assert misfit({"a": [0, 2]}, shape) == "a[1] is 2; expected a number from 0 to 1"
+    assert misfit({"a": [True]}, shape) == "a[0] is True; expected a number from 0 to 1"
     assert misfit({}, shape) == "a is missing"
-    assert misfit({"a": [], "b": {"x": 1}}, shape) == "b.x is 1; wanted text"
-    assert misfit({"a": [], "b": 1}, shape) == "b is 1; wanted null or an object"
-    assert misfit({"a": [], "c": ["x"]}, shape) == "c has 1 entries; wanted 2"
+    assert misfit({"a": [], "b": {"x": 1}}, shape) == "b.x is 1; expected text"
+    assert misfit({"a": [], "b": 1}, shape) == "b is 1; expected null or an object"
+    assert misfit({"a": [], "c": ["x"]}, shape) == "c has 1 entries; expected 2"
     assert misfit({"a": json.loads("[NaN]")}, shape).startswith("a[0] is nan")
 
 

@@ -169,7 +169,7 @@ def test_a_run_of_before_the_records_can_be_resumed(tmp_path):
     (tmp_path / ".hydra").mkdir()
     for name in (".hydra/overrides.yaml", "last.pth", "metrics.csv", "notes.txt"):
         (tmp_path / name).write_text("old")
-    with pytest.raises(InputError, match=r"holds a run already\. Go on with it: resume="):
+    with pytest.raises(InputError, match=r"already contains a run\. Resume it: resume="):
         begin(tmp_path)
     small_run(tmp_path, resume=True)
     assert RunFolder(tmp_path).owns("metrics.csv")

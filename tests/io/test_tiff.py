@@ -296,7 +296,7 @@ def test_what_is_not_read_is_refused_in_words(tmp_path, kind):
         tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.complex64))
     else:
         tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.uint8), compression=kind)
-    with pytest.raises(InputError, match=r"a\.tif: .*(wanted integers or floats|save it uncompressed)"):
+    with pytest.raises(InputError, match=r"a\.tif: .*(expected integers or floats|save it uncompressed)"):
         read_image(tmp_path / "a.tif")
 
 
@@ -349,7 +349,7 @@ def test_full_resolution_in_a_subifd_is_read(tmp_path):
 @pytest.mark.parametrize("page", [None, "max", "first", 1])
 def test_pages_of_another_size_or_type_are_refused(tmp_path, pages, page):
     _pages(tmp_path / "a.tif", *pages)
-    with pytest.raises(InputError, match=r"a\.tif: page \d is .*wanted pages of one size and type"):
+    with pytest.raises(InputError, match=r"a\.tif: page \d is .*expected pages of one size and type"):
         read_image(tmp_path / "a.tif", page)
 
 

@@ -64,7 +64,7 @@ def test_no_end_of_one_job_harms_another(tmp_path):
     assert "ValueError: a bug" in tail(bug.folder)[-1]
     assert "ValueError: a bug" in (bug.folder / "failed.txt").read_text()
     assert "exit code 3" in left.message
-    assert "SIGKILL; often the system's answer to memory running out" in killed.message
+    assert "SIGKILL; the system often does this when memory runs out" in killed.message
     assert "exit code 0" in silent.message
     assert good.score == 0.5
     assert sorted(notes.ends) == notes.starts == [0, 1, 2, 3, 4]

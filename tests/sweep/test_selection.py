@@ -41,7 +41,7 @@ def test_runs_and_files(tmp_path):
     with pytest.raises(InputError, match=r"holds no best_<task>_model\.pth"):
         find_models([sweep / "4"])
     (sweep / "0" / "best_other_model.pth").touch()
-    with pytest.raises(InputError, match=r"best_other_model\.pth, best_vesicle_model\.pth; wanted a run with one"):
+    with pytest.raises(InputError, match=r"best_other_model\.pth, best_vesicle_model\.pth; expected a run with one"):
         find_models([sweep / "0"])
 
 
@@ -63,11 +63,11 @@ def test_compare_takes_a_sweep(tmp_path):
         (record.folder / "job.json").write_text(kept)
     result = CliRunner().invoke(app, ["compare", str(tmp_path / "s"), "--output", str(tmp_path / "c.json")])
     assert result.exit_code == 0, result.output
-    assert "really worse than the best: lr=1" in result.output
+    assert "significantly worse than the best: lr=1" in result.output
     content = json.loads((tmp_path / "c.json").read_text())
     assert [(row["name"], row["runs"]) for row in content["rows"]] == [("lr=2", 2), ("lr=1", 2)]
     twice = CliRunner().invoke(app, ["compare", str(tmp_path / "s"), str(tmp_path / "s")])
-    assert "wanted one sweep alone" in str(twice.exception)
+    assert "expected a single sweep" in str(twice.exception)
 
 
 def test_predict_averages_the_best_setting_and_needs_no_hydra(tmp_path):

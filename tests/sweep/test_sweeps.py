@@ -94,7 +94,7 @@ def test_a_sweep_goes_on_with_a_further_value_and_runs_nothing_twice(tmp_path):
     assert "threads" in (tmp_path / "sweep" / "1" / "run.json").read_text()
     nothing = script("train.py", "-m", "task=vesicle", "sweep.resume=elsewhere", cwd=tmp_path)
     assert nothing.returncode == 1
-    assert "sweep.resume=elsewhere: wanted the folder of a sweep" in nothing.stderr
+    assert "sweep.resume=elsewhere: expected the folder of a sweep" in nothing.stderr
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_a_signal_ends_all_jobs_with_their_state_saved(tmp_path, name):
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 128 + getattr(signal, name), out
     assert "Traceback" not in out
-    assert "3 of 3 jobs are not finished. Go on with the same command and: sweep.resume=sweep" in out
+    assert "3 of 3 jobs are not finished. Resume with the same command and: sweep.resume=sweep" in out
     for job in "01":
         assert read_job(tmp_path / "sweep" / job).status == INTERRUPTED
         assert (tmp_path / "sweep" / job / "last.pth").is_file()

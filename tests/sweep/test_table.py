@@ -66,7 +66,7 @@ def test_the_table_is_best_first_and_groups_over_folds(tmp_path):
 def test_what_is_not_done_is_said_with_the_command(tmp_path, capsys):
     assert not conclude(sweep_of(tmp_path))
     out = capsys.readouterr().out
-    assert f"1 of 4 jobs failed. Go on with the same command and: sweep.resume={tmp_path} sweep.retry=true" in out
+    assert f"1 of 4 jobs failed. Resume with the same command and: sweep.resume={tmp_path} sweep.retry=true" in out
     assert (tmp_path / "report.html").is_file()
     other = [job(tmp_path / "b", 0, status=INTERRUPTED), job(tmp_path / "b", 1, score=0.5)]
     assert closing_line(other) == "1 of 2 jobs are not finished"

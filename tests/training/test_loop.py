@@ -312,7 +312,7 @@ def test_the_state_is_saved_inside_long_epochs():
 def test_warnings_are_given_once():
     bench = Bench(scores=itertools.repeat({"dice": 0.0, "recall": 0.0}))
     _, state, recorder = train(Budget(steps=40), bench=bench)
-    assert sum("everything background" in line for line in recorder.lines) == 1
+    assert sum("only background" in line for line in recorder.lines) == 1
     assert state.warned == ["all background"]
 
 

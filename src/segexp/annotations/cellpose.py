@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segexp.errors import InputError
 
-EXPORT = "in Cellpose: File > Save masks as PNG/TIF, which segexp reads as it is"
+EXPORT = "in Cellpose: File > Save masks as PNG/TIF, a format that segexp reads directly"
 
 _ARRAYS = ("numpy.core.multiarray", "numpy._core.multiarray")
 
@@ -64,7 +64,7 @@ class _Reader(pickle._Unpickler):  # the one in Python: the C one makes room for
             return known[name]
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return _Array if name == "ndarray" else _Kind
-        raise InputError(f"names {module}.{name}, which is no array of NumPy and is not looked up")
+        raise InputError(f"names {module}.{name}, which is not a NumPy array; it is not imported")
 
 
 def read_cellpose(path: Path) -> NDArray:
@@ -90,5 +90,5 @@ def read_cellpose(path: Path) -> NDArray:
     ids = ids[0] if ids.ndim == 3 and len(ids) == 1 else ids
     if ids.ndim != 2 or ids.dtype.kind not in "bui":
         what = f"masks of shape {ids.shape}, {ids.dtype}"
-        raise InputError(f"{path}: {what}; wanted object ids (height, width): save planes one by one, {EXPORT}")
+        raise InputError(f"{path}: {what}; expected object ids (height, width): save planes one by one, {EXPORT}")
     return ids

@@ -58,12 +58,13 @@ def convert(source: Path, images: Path | None, output: Path, how: Conversion, lo
     twice = [str(job.source) for job in jobs if counts[job.name] > 1]
     if twice:
         raise InputError(
-            f"{', '.join(twice[:6])}: more than one annotation of one image; wanted one, or convert them apart"
+            f"{', '.join(twice[:6])}: more than one annotation of the same image; expected one for each image, "
+            "or convert them separately"
         )
     there = [str(path) for job in jobs if (path := output / f"{job.name}.npy").exists()]
     if there:
         shown = ", ".join(there[:6]) + (f" and {len(there) - 6} more" if len(there) > 6 else "")
-        raise InputError(f"{shown}: exists already and is not replaced; choose another --output, or move it away")
+        raise InputError(f"{shown}: already exists and is not replaced; choose another --output, or move it away")
     for job in jobs:  # once for the faults, so that a refusal writes nothing
         job.make()
     output.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def _find(source: Path) -> tuple[dict[Path, str], list[Path]]:
     annotations = {path: kind for path in files if (kind := annotation_kind(path)) is not None}
     pictures = [path for path in files if path.suffix.lower() in (*PICTURES, ".npy") and path not in annotations]
     if not annotations and not pictures:
-        raise InputError(f"--input {source}: nothing to convert; wanted {', '.join(KINDS.values())}, or pictures")
+        raise InputError(f"--input {source}: nothing to convert; expected {', '.join(KINDS.values())}, or pictures")
     return annotations, pictures
 
 
@@ -97,7 +98,7 @@ def _images(folder: Path | None) -> dict[str, Path]:
         raise InputError(f"--images {folder}: no such folder")
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
     if not files:
-        raise InputError(f"--images {folder}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(f"--images {folder}: no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return {path.stem: path for path in files}
 
 
@@ -125,11 +126,11 @@ def _drawn_jobs(
                 drawings[name][1].outlines.extend(drawing.outlines)
             else:
                 if name in drawings:
-                    raise InputError(f"{path}, {drawings[name][0]}: two annotations of image {name}; wanted one")
+                    raise InputError(f"{path}, {drawings[name][0]}: two annotations of image {name}; expected one")
                 drawings[name] = (path, drawing)
     if unrelated:
         shown = ", ".join(unrelated[:5]) + (f" and {len(unrelated) - 5} more" if len(unrelated) > 5 else "")
-        raise InputError(f"{shown}: no image of that name in --images; wanted names that begin with an image's")
+        raise InputError(f"{shown}: no image of that name in --images; expected names that begin with an image's")
     labels = labels_of(drawing for _, drawing in drawings.values())
     unknown = [label for label in labels if label not in how.classes]
     if how.classes and unknown:
@@ -156,7 +157,7 @@ def _name_of(path: Path, image: str, images: dict[str, Path]) -> str | None:
 def _shape(path: Path, drawn: tuple[int, int] | None, image: Path | None) -> tuple[int, int]:
     if image is None:
         if drawn is None:
-            raise InputError(f"{path}: does not say how large its image is; wanted the images too: --images FOLDER")
+            raise InputError(f"{path}: does not state the size of its image; give the images too: --images FOLDER")
         shape = drawn
     else:
         with open_image(image, "first") as file:
@@ -166,7 +167,7 @@ def _shape(path: Path, drawn: tuple[int, int] | None, image: Path | None) -> tup
                 f"{path}: drawn on {drawn[0]}x{drawn[1]} pixels, but {image.name} is {shape[0]}x{shape[1]}"
             )
     if not 0 < shape[0] * shape[1] <= 1 << 32:
-        raise InputError(f"{path}: drawn on {shape[0]}x{shape[1]} pixels; wanted the size of an image")
+        raise InputError(f"{path}: drawn on {shape[0]}x{shape[1]} pixels; expected the size of an image")
     return shape
 
 
@@ -190,7 +191,9 @@ def _drawing_maker(path: Path, drawing: Drawing, image: Path | None, how: Conver
             mask[pixels] = how.classes.index(outline.label) + 1 if how.classes else number
         hidden = len(drawing.outlines) - len(np.unique(mask[mask > 0]))
         if hidden and not how.classes:
-            raise InputError(f"{path}: {hidden} objects lie wholly under others, drawn later; remove one of each")
+            raise InputError(
+                f"{path}: {hidden} objects are completely hidden by objects drawn later; remove one of each"
+            )
         return mask if how.classes else _smallest(mask)
 
     return make

@@ -86,18 +86,18 @@ def read_rois(path: Path) -> Drawing:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
-                    raise InputError(f"{path}: more than {_LARGEST >> 30} GiB when unpacked; wanted ROIs")
+                    raise InputError(f"{path}: more than {_LARGEST >> 30} GiB when unpacked; expected ROIs")
         read = roifile.roiread(path)
         rois = read if isinstance(read, list) else [read]
         places = {(roi.position, roi.z_position, roi.t_position) for roi in rois} - {(0, 0, 0)}
         if len(places) > 1:
-            expected = "wanted the ROIs of one slice: in the ROI Manager, save each slice's for itself"
+            expected = "expected the ROIs of one slice: in the ROI Manager, save the ROIs of each slice separately"
             raise InputError(f"{path}: ROIs of {len(places)} slices; {expected}")
         return Drawing([_roi(roi) for roi in rois])
     except InputError:
         raise
     except Exception as error:  # roifile raises many kinds on damaged files
-        raise InputError(f"{path}: damaged, or no ROIs of ImageJ ({error!r}); save them again in Fiji") from None
+        raise InputError(f"{path}: damaged, or not an ImageJ ROI file ({error!r}); save them again in Fiji") from None
 
 
 def _roi(roi: Any) -> Outline:
@@ -132,13 +132,13 @@ def read_json(path: Path) -> list[Drawing]:
         raise InputError(f"{path}: {error}") from None
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
         raise InputError(f"{path}: damaged, or not as QuPath, LabelMe or COCO write it ({error!r})") from None
-    raise InputError(f"{path}: neither GeoJSON (QuPath), nor LabelMe's, nor COCO's JSON")
+    raise InputError(f"{path}: not GeoJSON (QuPath), LabelMe JSON or COCO JSON")
 
 
 def _ring(points: Sequence[Any]) -> NDArray:
     ring = np.array([[float(point[0]), float(point[1])] for point in points]).reshape(-1, 2)
     if not np.isfinite(ring).all():
-        raise ValueError("a coordinate that is no number")
+        raise ValueError("a coordinate that is not a number")
     return ring
 
 
@@ -169,10 +169,10 @@ def _geojson(content: Any) -> Drawing:
             elif part["type"] == "Point":
                 lines.append(_ring([places]))
             else:
-                raise InputError(f"a geometry of type {part['type']}; wanted polygons, lines or points")
+                raise InputError(f"a geometry of type {part['type']}; expected polygons, lines or points")
         drawings.append(Outline(label, tuple(polygons), tuple(lines)))
     if len(planes) > 1:
-        raise InputError(f"objects of {len(planes)} planes (z, t); wanted those of one: export each for itself")
+        raise InputError(f"objects of {len(planes)} planes (z, t); expected those of one: export each separately")
     return Drawing(drawings)
 
 
@@ -192,7 +192,7 @@ def _labelme(content: dict[str, Any]) -> Drawing:
     for parts in objects.values():  # parts with one group_id are one object
         bitmaps = [part.bitmap for part in parts if part.bitmap is not None]
         if len(bitmaps) > 1:
-            raise InputError("several masks with one group_id; wanted one mask an object")
+            raise InputError("several masks with one group_id; expected one mask for each object")
         polygons = tuple(polygon for part in parts for polygon in part.polygons)
         lines = tuple(line for part in parts for line in part.lines)
         drawings.append(Outline(parts[0].label, polygons, lines, bitmaps[0] if bitmaps else None))
@@ -219,9 +219,9 @@ def _labelme_shape(shape: dict[str, Any]) -> Outline:
     if kind == "mask":
         pixels = cv2.imdecode(np.frombuffer(base64.b64decode(shape["mask"]), np.uint8), cv2.IMREAD_GRAYSCALE)
         if pixels is None:
-            raise ValueError("a mask that is no PNG")
+            raise ValueError("a mask that is not a PNG")
         return Outline(label, bitmap=(int(points[0][0]), int(points[0][1]), pixels))
-    raise InputError(f"a shape of type {kind!r}; wanted polygon, rectangle, circle, line, linestrip, point or mask")
+    raise InputError(f"a shape of type {kind!r}; expected polygon, rectangle, circle, line, linestrip, point or mask")
 
 
 def _coco(content: dict[str, Any]) -> Iterator[Drawing]:
@@ -233,7 +233,7 @@ def _coco(content: dict[str, Any]) -> Iterator[Drawing]:
         shape = annotation.get("segmentation")
         label = names.get(annotation.get("category_id"), str(annotation.get("category_id", "")))
         if not shape:
-            raise InputError("an annotation without segmentation (a box only); wanted outlines")
+            raise InputError("an annotation without segmentation (a box only); expected outlines")
         if isinstance(shape, dict):
             outline = Outline(label, bitmap=(0, 0, _rle(shape)))
         else:

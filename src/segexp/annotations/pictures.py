@@ -32,11 +32,16 @@ def colours_of(paths: Iterable[Path], background: Colour | None) -> list[Colour]
         mine = {tuple(int(value) for value in colour) for colour in np.unique(shades[opaque], axis=0)}
         transparent = not opaque.all()
         if len(mine) > COLOURS:
-            raise InputError(f"{path}: {len(mine)} colours; wanted a few flat ones: JPEG and smooth edges make more")
+            raise InputError(
+                f"{path}: {len(mine)} colours; expected a few flat colours: JPEG compression and smooth edges "
+                "add others"
+            )
         black = (0,) * shades.shape[2]
         if background is None and not transparent and black not in mine:
             shown = " or ".join(",".join(map(str, colour)) for colour in sorted(mine)[:4])
-            raise InputError(f"{path}: neither black nor transparent pixels; say the background: --background {shown}")
+            raise InputError(
+                f"{path}: no black and no transparent pixels; name the background colour: --background {shown}"
+            )
         colours |= mine - {background if background is not None else None if transparent else black}
     return sorted(colours)
 
@@ -58,11 +63,13 @@ def one_hot(path: Path) -> NDArray[np.uint8]:
     """
     array = read_picture(path)
     if array.ndim != 3 or array.dtype.kind not in "buif" or not np.isin(np.unique(array), (0, 1, 255)).all():
-        raise InputError(f"{path}: shape {array.shape}, {array.dtype}; wanted layers (H, W, K) of 0 and 1, one a class")
+        raise InputError(
+            f"{path}: shape {array.shape}, {array.dtype}; expected layers (H, W, K) of 0 and 1, one for each class"
+        )
     layers = (array if array.shape[2] <= array.shape[0] else np.moveaxis(array, 0, 2)) != 0
     count = layers.sum(axis=2)
     if count.max() > 1:
-        raise InputError(f"{path}: pixels of several classes at once; wanted each pixel in one layer")
+        raise InputError(f"{path}: pixels of several classes at once; expected each pixel in one layer")
     ids = layers.argmax(axis=2)
     return (ids if count.min() == 1 else np.where(count == 1, ids + 1, 0)).astype(np.uint8)
 

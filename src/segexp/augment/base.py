@@ -54,14 +54,14 @@ def checked_range(name: str, bounds: Range, low: float = -math.inf, high: float 
     """``bounds`` as two floats, or a ValueError unless low <= bounds[0] <= bounds[1] <= high."""
     values = tuple(float(value) for value in bounds)
     if len(values) != 2 or not low <= values[0] <= values[1] <= high:
-        raise ValueError(f"{name}={list(bounds)}: wanted [low, high] with {low:g} <= low <= high <= {high:g}")
+        raise ValueError(f"{name}={list(bounds)}: expected [low, high] with {low:g} <= low <= high <= {high:g}")
     return values
 
 
 def checked_probability(name: str, value: float) -> float:
     """``value``, or a ValueError unless it lies in [0, 1]."""
     if not 0 <= value <= 1:
-        raise ValueError(f"{name}={value}: wanted a probability in [0, 1]")
+        raise ValueError(f"{name}={value}: expected a probability in [0, 1]")
     return float(value)
 
 

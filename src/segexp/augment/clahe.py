@@ -55,7 +55,7 @@ def clahe(
     """
     rows, columns = _checked(grid, bins)
     if backend not in ("auto", "batched", "opencv"):
-        raise ValueError(f"backend={backend!r}: wanted auto, batched or opencv")
+        raise ValueError(f"backend={backend!r}: expected auto, batched or opencv")
     if backend == "opencv" and (bins not in OPENCV_BINS or not in_host_memory(images)):
         raise ValueError("backend='opencv' takes images in host memory and 256 or 65536 bins")
     limits = torch.as_tensor(clip_limit, dtype=torch.float64).expand(len(images))
@@ -66,9 +66,9 @@ def clahe(
 
 def _checked(grid: Sequence[int], bins: int) -> tuple[int, int]:
     if len(grid) != 2 or min(grid) < 1:
-        raise ValueError(f"grid={list(grid)}: wanted [rows, columns], at least one of each")
+        raise ValueError(f"grid={list(grid)}: expected [rows, columns], at least one of each")
     if not 2 <= bins <= 65536:
-        raise ValueError(f"bins={bins}: wanted 2 to 65536")
+        raise ValueError(f"bins={bins}: expected 2 to 65536")
     return int(grid[0]), int(grid[1])
 
 
@@ -151,7 +151,7 @@ def _clipped_sums(counts: Tensor, limits: Tensor, pixels: int) -> tuple[Tensor, 
 
     Counts (N, T, bins) of tiles of so many ``pixels`` are cut at ``limits`` (N,) times their mean. A limit of 0 or less
     cuts nothing. The excess is spread as OpenCV does it: every bin gets the same whole ``share``, and what is ``left``
-    goes one by one to bins in even ``steps`` from bin 0, all int32 (N, T, 1). Only running sums are wanted, so shares
+    goes one by one to bins in even ``steps`` from bin 0, all int32 (N, T, 1). Only running sums are expected, so shares
     and steps are added to those, by ``_new_levels``.
     """
     bins = counts.shape[-1]

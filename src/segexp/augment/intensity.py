@@ -144,7 +144,7 @@ class RandomExtremeScale(IntensityOperation):
     def __init__(self, factor: Range = (1.0, 65000.0), distribution: str = "log_uniform", p: float = 0.5) -> None:
         super().__init__(p)
         if distribution not in ("log_uniform", "uniform"):
-            raise ValueError(f"distribution={distribution!r}: wanted log_uniform or uniform")
+            raise ValueError(f"distribution={distribution!r}: expected log_uniform or uniform")
         self.factor = checked_range("factor", factor, 1e-30)
         self.distribution = distribution
 
@@ -170,7 +170,7 @@ class RandomSquare(IntensityOperation):
     def __init__(self, restore: str | None = "deviation", p: float = 0.1) -> None:
         super().__init__(p)
         if restore not in ("deviation", "max", None):
-            raise ValueError(f"restore={restore!r}: wanted deviation, max or null")
+            raise ValueError(f"restore={restore!r}: expected deviation, max or null")
         self.restore = restore
 
     def apply_transform(

@@ -78,7 +78,7 @@ class Augmentation(nn.Module):
             ValueError: when the shapes do not fit, or an operation changes them.
         """
         if images.ndim != 4 or masks.ndim != 4 or images.shape[0] != masks.shape[0]:
-            raise ValueError(f"images {tuple(images.shape)}, masks {tuple(masks.shape)}: wanted two (B, C, H, W)")
+            raise ValueError(f"images {tuple(images.shape)}, masks {tuple(masks.shape)}: expected two (B, C, H, W)")
         if images.shape[-2:] != masks.shape[-2:]:
             raise ValueError(f"images {tuple(images.shape)} and masks {tuple(masks.shape)} differ in size")
         if params is None:

@@ -89,7 +89,7 @@ class RandomWarp(AugmentationBase2D):
         self.shear = checked_range("shear", shear, -44, 44)
         self.translation = checked_range("translation", translation)
         if spacing < 1:
-            raise ValueError(f"spacing={spacing}: wanted at least 1 pixel between control points")
+            raise ValueError(f"spacing={spacing}: expected at least 1 pixel between control points")
         self.spacing = float(spacing)
         self.magnitude = checked_range("magnitude", magnitude, 0)
         if self.magnitude[1] > spacing * FOLDING_LIMIT:
@@ -103,7 +103,7 @@ class RandomWarp(AugmentationBase2D):
             ("padding", padding, ("reflection", "constant")),
         ):
             if value not in known:
-                raise ValueError(f"{name}={value!r}: wanted one of {', '.join(known)}")
+                raise ValueError(f"{name}={value!r}: expected one of {', '.join(known)}")
         self.interpolation, self.mask_interpolation, self.padding = interpolation, mask_interpolation, padding
         self.fill, self.mask_fill = float(fill), float(mask_fill)
         self.warps = self.p_affine > 0 or self.p_elastic > 0

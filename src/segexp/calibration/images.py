@@ -28,7 +28,7 @@ def find(sources: Sequence[Path]) -> list[Path]:
             raise InputError(f"{source}: no such file or folder")
     if not files:
         raise InputError(
-            f"{', '.join(map(str, sources))}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}"
+            f"{', '.join(map(str, sources))}: no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
         )
     return files
 
@@ -44,7 +44,7 @@ def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
     smallest = min(range(len(images)), key=lambda k: min(images[k].shape))
     side = min(size, *images[smallest].shape)
     if side < SMALLEST:
-        raise InputError(f"{chosen[smallest]}: {images[smallest].shape}; wanted {SMALLEST} px a side or more")
+        raise InputError(f"{chosen[smallest]}: {images[smallest].shape}; expected {SMALLEST} px a side or more")
     squares = []
     for image in images:
         corners = [(y, x) for y in _starts(image.shape[0], side) for x in _starts(image.shape[1], side)]
@@ -54,7 +54,7 @@ def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
             squares.append(image[y : y + side, x : x + side])
     squares = [square for square in squares if square.max() > square.min()]
     if not squares:
-        raise InputError(f"{chosen[0]}: every image is constant; there is nothing to look at")
+        raise InputError(f"{chosen[0]}: every image is constant, so there is nothing to fit")
     return squares[:most]
 
 

@@ -15,10 +15,10 @@ def name_faults(paths: Iterable[Path]) -> list[Fault]:
     first: dict[str, Path] = {}
     for path in paths:
         if _RESERVED.fullmatch(path.name):
-            message = f"Windows keeps the name {path.stem} for itself; wanted another name for the image and its mask"
+            message = f"Windows reserves the name {path.stem}; rename the image and its mask"
             faults.append(Fault("name", str(path), message))
         other = first.setdefault(path.stem.casefold(), path)
         if other is not path:
-            message = f"differs from {other.name} only in upper and lower case; wanted a name of its own"
+            message = f"differs from {other.name} only in upper and lower case; rename one of them"
             faults.append(Fault("name", str(path), message))
     return faults

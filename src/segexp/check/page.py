@@ -80,7 +80,7 @@ def _thumbnail(entry: Entry, caption: str, reading: Reading) -> Thumbnail:
         planes = read_planes(entry.source, reading).pixels
         mask = None if entry.mask is None else read_labels(entry.source, reading)[0]
     except (InputError, OSError):  # changed since it was checked
-        return Thumbnail("", 0, 0, f"{caption}: cannot be read any more", "")
+        return Thumbnail("", 0, 0, f"{caption}: can no longer be read", "")
     visible = np.moveaxis(planes[:3] if len(planes) in (3, 4) else planes[:1], 0, 2)
     pixels = np.moveaxis(to_channels(visible, 3, entry.source.image), 0, 2).astype(np.float32)
     scale = min(1.0, _SIDE / max(pixels.shape[:2]))

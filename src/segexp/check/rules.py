@@ -65,7 +65,7 @@ def summarize(entries: Sequence[Entry]) -> SplitSummary:
 def split_faults(splits: dict[str, SplitSummary], folders: Mapping[str, str]) -> list[Fault]:
     """Splits from which nothing can be learnt; one that only judges may be without foreground."""
     return [
-        Fault("split", folders[name], "every mask is empty, there is nothing to learn; wanted some foreground")
+        Fault("split", folders[name], "every mask is empty, so there is nothing to learn; expected some foreground")
         for name, split in splits.items()
         if name != "val" and split.masks and split.empty_masks == split.masks
     ]
@@ -129,12 +129,12 @@ def _leakage(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
     for pair in alike:
         first, second = sorted((entries[pair.first], entries[pair.second]), key=lambda entry: entry.split)
         if (first.split, second.split) == ("train", "val"):
-            how = "mirrored or turned" if pair.turn else "the same picture with other values"
+            how = "mirrored or turned" if pair.turn else "the same image with other values"
             name = second.source.image_name
             copied.setdefault(name, Mention(name, how, (first.source.image_name,)))
     if not copied:
         return []
-    message = f"{_count(len(copied), 'validation image')} in the training images too: the score will be too good"
+    message = f"{_count(len(copied), 'validation image')} also in the training images: the score will be too high"
     return [Finding("leakage", message, "remove them from one of the two", tuple(copied.values()))]
 
 
@@ -150,18 +150,18 @@ def _copies(entries: Sequence[Entry], alike: Sequence[Alike]) -> list[Finding]:
     if groups:
         files = tuple(mention([entries[i].source.image_name for i in group], "equal pixels") for group in groups)
         message = f"{_count(len(groups), 'image')} saved more than once, with equal pixels"
-        findings.append(Finding("duplicate", message, "keep one of each, or it counts twice", files))
+        findings.append(Finding("duplicate", message, "keep one of each; duplicates count twice", files))
     near = [pair for pair in alike if together((pair.first, pair.second))]
     if near:
         paths = [(entries[pair.first].source.image_name, entries[pair.second].source.image_name) for pair in near]
         files = tuple(mention(two, f"{_percent(p.likeness)} alike") for two, p in zip(paths, near, strict=True))
-        message = f"{_count(len(near), 'pair')} of images nearly the same"
+        message = f"{_count(len(near), 'pair')} of nearly identical images"
         findings.append(Finding("near-duplicate", message, "frames of one scene belong in one split", files))
     groups = equal_masks(entries)
     if groups:
         files = tuple(mention([entries[i].source.mask_name for i in group], "equal masks") for group in groups)
         message = f"{_count(len(groups), 'mask')} shared by images that differ"
-        findings.append(Finding("same-mask", message, "look whether a mask was saved under the wrong name", files))
+        findings.append(Finding("same-mask", message, "check whether a mask was saved under the wrong name", files))
     return findings
 
 
@@ -173,14 +173,15 @@ def _masks(entries: Sequence[Entry], splits: dict[str, SplitSummary], classes: S
     masks = sum(split.masks for split in splits.values())
     if empty and len(empty) < masks:
         message = f"{_count(len(empty), 'mask')} of {masks} without any foreground"
-        advice = "fine where there is nothing to see; else annotate them"
+        advice = "correct if the images show no objects; otherwise annotate them"
         findings.append(Finding("empty-mask", message, advice, tuple(empty)))
     val = splits.get("val")
     if val is not None and val.masks and val.empty_masks == val.masks:
         message = (
-            f"every validation mask is empty ({_count(val.masks, 'mask')}): no score tells how well objects are found"
+            f"every validation mask is empty ({_count(val.masks, 'mask')}): no score can measure how well "
+            "objects are found"
         )
-        advice = "hold back images with foreground: another data.fold, seed or data.split, or data.group"
+        advice = "choose validation images with foreground: another data.fold, seed or data.split, or data.group"
         findings.append(Finding("empty-validation", message, advice))
     full = [
         Mention(e.source.mask_name, f"{_percent(e.mask.foreground)} foreground")
@@ -189,13 +190,13 @@ def _masks(entries: Sequence[Entry], splits: dict[str, SplitSummary], classes: S
     ]
     if full:
         message = f"{_count(len(full), 'mask')} with more than {_percent(DOMINANT)} foreground"
-        advice = "look whether foreground and background are swapped"
+        advice = "check whether foreground and background are swapped"
         findings.append(Finding("inverted-mask", message, advice, tuple(full)))
     for name, split in splits.items():
         for label, share in enumerate(split.class_shares, 1):
             if share == 0 and len(classes) > 1 and split.masks:
                 message = f"no pixel of class {label} ({classes[label - 1]}) in {name}"
-                findings.append(Finding("missing-class", message, "it can be neither learnt nor scored there"))
+                findings.append(Finding("missing-class", message, "the class can be neither learned nor scored there"))
     return findings
 
 
@@ -203,8 +204,8 @@ def _turned(entries: Sequence[Entry]) -> list[Finding]:
     files = tuple(Mention(e.source.image_name, f"orientation {e.orientation}") for e in entries if e.orientation != 1)
     if not files:
         return []
-    message = f"{_count(len(files), 'image')} that ask viewers to turn them (EXIF); they are read as stored, not turned"
-    advice = "look whether their masks were drawn on the turned picture; if so, save the images turned"
+    message = f"{_count(len(files), 'image')} with an EXIF orientation; they are read as stored, not rotated"
+    advice = "check whether their masks were drawn on the rotated image; if so, save the images rotated"
     return [Finding("orientation", message, advice, files)]
 
 
@@ -224,15 +225,15 @@ def _intensities(entries: Sequence[Entry]) -> list[Finding]:
         if facts.dtype == "uint16" and low < high <= 255:
             kinds["8-bit-range"].append((high, Mention(name, f"up to {high:g}")))
     words = {
-        "constant": ("of one value only, nothing can be seen in them", "look how they were exported"),
-        "two-valued": ("of two values only, like a mask", "look whether images and masks are swapped"),
+        "constant": ("that have a single value everywhere and show nothing", "check how they were exported"),
+        "two-valued": ("that have two values only, like a mask", "check whether images and masks are swapped"),
         "saturated": (
             f"with more than {_percent(SATURATED)} of their pixels at the camera's limit",
-            "expose less next time; what is clipped cannot be told apart",
+            "use a shorter exposure; clipped intensities cannot be recovered",
         ),
         "8-bit-range": (
-            "of 16 bits that hold no value above 255",
-            "they were probably turned into 8 bits before: use the originals if there are any",
+            "with 16 bits but no value above 255",
+            "they were probably converted to 8 bits before: use the originals if available",
         ),
     }
     findings = []
@@ -247,7 +248,7 @@ def _colours(entries: Sequence[Entry], channels: int) -> list[Finding]:
     colour = [e for e in entries if e.image is not None and not e.image.grey]
     if not colour or channels == 3:
         return []
-    message = f"{_count(len(colour), 'image')} in colour, turned grey by 0.299 red + 0.587 green + 0.114 blue"
+    message = f"{_count(len(colour), 'image')} in colour, converted to grey by 0.299 red + 0.587 green + 0.114 blue"
     return [
         Finding(
             "colour", message, "data.channels=3 keeps the colours", tuple(Mention(e.source.image_name) for e in colour)
@@ -263,12 +264,15 @@ def _scales(splits: dict[str, SplitSummary], rescaled: bool) -> list[Finding]:
     findings = []
     if high > SCALES * low:
         middle = known[0].median
-        message = f"the pixels are {low:.3g} to {high:.3g} µm large, so objects of one size look different"
+        message = (
+            f"the pixels are {low:.3g} to {high:.3g} µm large, so objects of the same size cover different "
+            "numbers of pixels"
+        )
         findings.append(Finding("mixed-scale", message, f"task.pixel_size={middle:.3g} brings all images to one scale"))
     unknown = sum(split.unknown_scale for split in splits.values())
     if unknown:
-        message = f"{_count(unknown, 'image')} without a pixel size, the others state one"
-        findings.append(Finding("unknown-scale", message, "look whether all were taken with the same magnification"))
+        message = f"{_count(unknown, 'image')} without a pixel size, although the others state one"
+        findings.append(Finding("unknown-scale", message, "check whether all were taken at the same magnification"))
     return findings
 
 
@@ -282,7 +286,7 @@ def _differences(splits: dict[str, SplitSummary]) -> list[Finding]:
     train, val = splits.get("train"), splits.get("val")
     if train is not None and 0 < train.images < FEW:
         message = f"only {_count(train.images, 'training image')}"
-        advice = "a model needs variety more than pixels: annotate small parts of many images"
+        advice = "variety matters more than the number of pixels: annotate small parts of many images"
         findings.append(Finding("few-images", message, advice))
     if train is None or val is None or not train.images or not val.images:
         return findings
@@ -293,7 +297,9 @@ def _differences(splits: dict[str, SplitSummary]) -> list[Finding]:
         spans = [max(s[3] - s[1], 1e-9) for s in (train.intensity, val.intensity)]
         if max(spans) > SHIFT * min(spans):
             message = f"the splits differ in brightness: contrasts of {spans[0]:.3g} in train and {spans[1]:.3g} in val"
-            findings.append(Finding("split-brightness", message, "look whether both were taken and exported alike"))
+            findings.append(
+                Finding("split-brightness", message, "check whether both were taken and exported in the same way")
+            )
     if train.foreground and val.foreground:
         shares = [max(sum(split.class_shares), 1e-6) for split in (train, val)]
         if max(shares) > SHIFT * min(shares):

@@ -103,7 +103,7 @@ def find_folders(root: Path) -> dict[str, Folders]:
     Raises `InputError` where it is none of these.
     """
     if root.is_file():
-        raise InputError(f"{root}: a file; wanted the folder of a data set")
+        raise InputError(f"{root}: a file; expected the folder of a data set")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     parts = {name: root / name for name in ("train", "val") if (root / name).is_dir()}
@@ -114,7 +114,7 @@ def find_folders(root: Path) -> dict[str, Folders]:
     if any(_is_image(path) for path in root.iterdir()):
         return {"images": Folders(root, None)}
     raise InputError(
-        f"{root}: no data set; wanted {root / 'train' / 'img'}, {root / 'train' / 'mask'} and the same under "
+        f"{root}: no data set; expected {root / 'train' / 'img'}, {root / 'train' / 'mask'} and the same under "
         f"{root / 'val'}, or img and mask in one folder, or images ({', '.join(IMAGE_SUFFIXES)})"
     )
 
@@ -267,15 +267,15 @@ def _unsettled(entries: Sequence[Entry]) -> list[Fault]:
 def shape_fault(mask: tuple[int, ...], image: tuple[int, ...], name: Path) -> str:
     """What to say of a mask that does not fit its image."""
     swapped = " (rows and columns swapped?)" if mask == image[::-1] else ""
-    return f"shape {mask}, but {name.name} is {image}{swapped}; wanted a mask of the image's height and width"
+    return f"shape {mask}, but {name.name} is {image}{swapped}; expected a mask of the image's height and width"
 
 
 def fault(kind: str, path: Path, error: BaseException) -> Fault:
     """An exception about a file as a fault: its text without the path in front."""
     if isinstance(error, MemoryError):
-        return Fault(kind, str(path), "needs more memory than there is; wanted a smaller image, or tiles of it")
+        return Fault(kind, str(path), "needs more memory than is available; use a smaller image, or cut it into tiles")
     if isinstance(error, OSError):
-        return Fault(kind, str(path), f"cannot be opened ({error.strerror or error}); wanted a file that you may read")
+        return Fault(kind, str(path), f"cannot be opened ({error.strerror or error}); check its permissions")
     return split_message(kind, str(error), path)
 
 

@@ -50,7 +50,9 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
             splits.setdefault("val", Folders(val / "img", val / "mask"))
         return DataSet(str(Path(directory).resolve()), splits, (), wanted_of(cfg))
     if cfg.data.folders() is None:
-        raise InputError("nothing to check; wanted a folder (segexp check DIR), or data.root=DIR, or the four folders")
+        raise InputError(
+            "nothing to check; expected a folder (segexp check DIR), or data.root=DIR, or the four folders"
+        )
     split = choose_split(cfg)
     return DataSet(cfg.data.root or "data", run_folders(cfg), split.val if split else (), wanted_of(cfg))
 

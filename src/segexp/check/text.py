@@ -68,7 +68,7 @@ def summary_line(report: CheckReport) -> str:
     warnings = f", {_many(len(report.warnings), 'warning')}" if report.warnings else ""
     if report.ok:
         return f"no faults{warnings} ({read})"
-    return f"{_many(len(report.faults), 'fault')}{warnings} ({read}); mend them before training"
+    return f"{_many(len(report.faults), 'fault')}{warnings} ({read}); fix them before training"
 
 
 def mentioned(mention: Mention) -> str:

@@ -48,7 +48,7 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _segexp(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """U-Nets for filaments and vesicles in microscopy."""
@@ -56,7 +56,10 @@ def _segexp(
 
 @app.command(
     context_settings={**HYDRA, "help_option_names": []},
-    help="Train a model with Hydra overrides: segexp train task=vesicle data.root=DIR (segexp train --help lists all).",
+    help=(
+        "Train a model with Hydra overrides: segexp train task=vesicle data.root=DIR (segexp train --help "
+        "lists all settings)."
+    ),
 )
 def train(context: typer.Context) -> None:
     """Listed for the help; `main` hands everything after ``train`` to Hydra."""
@@ -98,4 +101,7 @@ def run() -> None:
     except OSError as error:
         if error.errno not in NO_PLACE:
             raise
-        sys.exit(f"error: {error.filename or 'output'}: {error.strerror}; wanted a place you may write to, with room")
+        sys.exit(
+            f"error: {error.filename or 'output'}: {error.strerror}; choose a place with write permission and "
+            "free space"
+        )

@@ -16,10 +16,10 @@ def calibrate(
         list[Path], typer.Option(help="Files, or folders of them; no masks are needed.", show_default=False)
     ],
     output: Annotated[Path, typer.Option(help="The YAML file to write; a picture goes beside it.", show_default=False)],
-    minutes: Annotated[float, typer.Option(help="Of CMA-ES, behind the random search; 0: none.")] = 3.0,
-    draws: Annotated[int, typer.Option(min=64, help="Images of the random search.")] = 1000,
-    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels a side of the parts that are compared.")] = 256,
-    most: Annotated[int, typer.Option(min=1, max=200, help="Parts of your images that are looked at.")] = 24,
+    minutes: Annotated[float, typer.Option(help="Minutes of CMA-ES after the random search; 0: none.")] = 3.0,
+    draws: Annotated[int, typer.Option(min=64, help="Number of images that the random search generates.")] = 1000,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the compared image parts, in pixels.")] = 256,
+    most: Annotated[int, typer.Option(min=1, max=200, help="Largest number of parts cut from your images.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
 ) -> None:
     """Fit what is generated to your microscope: histogram, power spectrum, noise, blobs or ridges.
@@ -39,9 +39,9 @@ def calibrate(
     from segexp.viz.overlay import encode_png
 
     if task not in synthesis.TASKS:
-        raise InputError(f"task {task!r}: wanted one of {', '.join(synthesis.TASKS)}")
+        raise InputError(f"task {task!r}: expected one of {', '.join(synthesis.TASKS)}")
     if not 0 <= minutes < 1e4:
-        raise InputError(f"--minutes {minutes}: wanted 0 or more")
+        raise InputError(f"--minutes {minutes}: expected 0 or more")
     picture = file_to_write(file_to_write(output, (".yaml", ".yml")).with_suffix(".png"))
     files = [path for path in find(images) if path.absolute() != picture.absolute()]  # of an earlier calibration
     parts = cut(files, size, most)
@@ -65,8 +65,8 @@ def calibrate(
     print("\n".join(table))
     comments = [
         f"Written by segexp calibrate {task} from {len(parts)} parts of {len(files)} images.",
-        f"Found by {fitted.method}; {fitted.evaluations} candidates of CMA-ES.",
-        f"Rows that the images tell, the surest first: {', '.join(fitted.identified) or 'none'}.",
+        f"Method: {fitted.method}; {fitted.evaluations} candidates evaluated by CMA-ES.",
+        f"Parameters identified from the images, the most certain first: {', '.join(fitted.identified) or 'none'}.",
         *table,
     ]
     drawn = encode_png(side_by_side(task, parts, fitted.ranges, seed))

@@ -18,10 +18,12 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with pictures of what is odd.", show_default=False)
+        Path | None, typer.Option(help="Write an HTML page with pictures of suspicious images.", show_default=False)
     ] = None,
     config_dir: ConfigDir = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: the cores.", show_default=False)] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of threads; default: one for each core.", show_default=False)
+    ] = None,
 ) -> None:
     """Look through a data set before training: every fault with its file, what is odd, what would suit it.
 

@@ -13,9 +13,11 @@ from segexp.errors import InputError
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="A sweep's folder; or run folders, or folders by segexp evaluate, the first the baseline."),
+        typer.Argument(
+            help="The folder of a sweep; or several folders of runs or of segexp evaluate, the baseline first."
+        ),
     ],
-    output: Annotated[Path | None, typer.Option(help="A .json file for the whole comparison.")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file for the complete comparison.")] = None,
 ) -> None:
     """Compare runs on the same images: differences with 95 % intervals, a paired test, and the answer in words.
 
@@ -32,20 +34,23 @@ def compare(
         file_to_write(output, (".json",))
     if any(is_sweep(folder) for folder in runs):
         if len(runs) > 1:
-            raise InputError("wanted one sweep alone, or run folders: name the folders of the sweep's jobs")
+            raise InputError(
+                "expected a single sweep, or run folders; to compare jobs of several sweeps, name the folders of "
+                "the jobs"
+            )
         candidates_found = [
             comparison.Candidate([comparison.read_run(record.folder) for record in records], group.name)
             for group, records in settings(runs[0])
         ]
         if len(candidates_found) < 2:
-            raise InputError(f"{runs[0]}: one setting is finished; wanted two or more to compare")
+            raise InputError(f"{runs[0]}: only one setting is finished; comparing needs two or more")
         ranking = rank(candidates_found)
         print_ranking(ranking)
         if output is not None:
             write_file(output, _text(to_json(ranking)))
         return
     if len(runs) < 2:
-        raise InputError("one run: wanted two or more to compare, or a sweep")
+        raise InputError("only one run given; expected two or more, or a sweep")
     candidates_found = comparison.candidates([comparison.read_run(folder) for folder in runs])
     for candidate in candidates_found:
         print_seeds(candidate)

@@ -7,7 +7,7 @@ import typer
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, to paste into a report of a fault.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, to paste into a bug report.")] = False,
 ) -> None:
     """Show versions, device, memory and disk, and try each step from image to mask; exit code 1 where one fails.
 
@@ -29,7 +29,11 @@ def doctor(
     if as_json:
         print(json.dumps(facts | {"self_test": steps, "works": works}, indent=2))
     else:
-        print("segexp works here" if works else "segexp does not work here: send this output with your report")
+        print(
+            "segexp works here"
+            if works
+            else ("the self-test of segexp failed: please send this output with your bug report")
+        )
     if not works:
         raise typer.Exit(1)
 

@@ -13,32 +13,51 @@ from segexp.errors import InputError
 
 def evaluate(
     model: Annotated[
-        Path, typer.Option(help="A best_<task>_model.pth, a run, or vesicle or cytoskeleton.", show_default=False)
+        Path,
+        typer.Option(
+            help="A best_<task>_model.pth, a run folder, or a pretrained model: vesicle or cytoskeleton.",
+            show_default=False,
+        ),
     ],
     data: Annotated[
-        Path, typer.Option(help="A data set (its val/ is scored), or a folder with img/ and mask/.", show_default=False)
+        Path,
+        typer.Option(help="A data set, whose val/ is scored, or a folder with img/ and mask/.", show_default=False),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the results; made where missing.", show_default=False)],
-    robustness: Annotated[bool, typer.Option("--robustness", help="Score changed images too: takes longer.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder for the results; created if missing.", show_default=False)],
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Also score the images after brightness, noise, blur and other changes; takes longer.",
+        ),
+    ] = False,
     images: Annotated[
-        int | None, typer.Option(min=1, help="Score so many images, spread evenly; default: all.")
+        int | None, typer.Option(min=1, help="Number of images to score, spread evenly; default: all.")
     ] = None,
     scores: Annotated[
         str | None,
-        typer.Option(help="Families of scores, such as probability,filament,surface,object; default: the model's."),
+        typer.Option(
+            help=(
+                "Families of scores, separated by commas, such as probability,filament,surface,object; default: the "
+                "model's."
+            )
+        ),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Foreground probability; default: the model's.")] = None,
     tolerance: Annotated[
         str | None,
-        typer.Option(help="Of outlines and centrelines: pixels, such as 2, or 0.2um; default: the model's."),
+        typer.Option(help="Tolerance of outlines and centrelines: pixels, such as 2, or 0.2um; default: the model's."),
     ] = None,
-    pixel_size: Annotated[float | None, typer.Option(help="µm, where the files do not say.")] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Pixel size in µm, for files that do not state one.")] = None,
     channel: ChannelOption = None,
     page: PageOption = None,
     group: Annotated[
         str | None,
         typer.Option(
-            help="Regular expression; scores are also given by what its first parenthesis finds in the names."
+            help=(
+                "Regular expression; scores are also given for each group of names, by what its first "
+                "parentheses match."
+            )
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
@@ -57,14 +76,14 @@ def evaluate(
     from segexp.sweep.selection import find_models, is_sweep
 
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
-        raise InputError(f"--pixel-size {pixel_size}: wanted more than 0 µm")
+        raise InputError(f"--pixel-size {pixel_size}: expected more than 0 µm")
     if is_sweep(model):
-        raise InputError(f"--model {model}: a sweep; wanted one model, such as the run {model / '0'}")
+        raise InputError(f"--model {model}: a sweep; expected a single model, such as the run {model / '0'}")
     (model,) = find_models([model])
     predictor = load_model(model, device)
     if threshold is not None:
         if not 0 < threshold < 1:
-            raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
+            raise InputError(f"--threshold {threshold}: expected more than 0 and less than 1")
         predictor.threshold = threshold
     read_as(predictor, channel, page)
     reach = None if tolerance is None else read_tolerance(tolerance)

@@ -16,7 +16,9 @@ export = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a 
 Model = Annotated[Path, typer.Option(help="A best_<task>_model.pth.", show_default=False)]
 Normalization = Annotated[
     str,
-    typer.Option(help="inside: takes raw images; outside: takes normalised ones, for programs that cut tiles."),
+    typer.Option(
+        help="inside: the model takes raw images; outside: it takes normalised images, for programs that cut tiles."
+    ),
 ]
 
 
@@ -26,10 +28,13 @@ def onnx(
     output: Annotated[Path, typer.Option(help="The .onnx file to write.", show_default=False)],
     normalization: Normalization = "inside",
     int8: Annotated[
-        str | None, typer.Option(help="Quantise: dynamic (weights) or static (weights and activations).")
+        str | None, typer.Option(help="Quantise to int8: dynamic (weights) or static (weights and activations).")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Annotated images to calibrate and to measure int8 on; default: generated ones.")
+        Path | None,
+        typer.Option(
+            help="Annotated images that choose the int8 ranges and measure the loss; default: generated images."
+        ),
     ] = None,
 ) -> None:
     """Write ONNX: raw image in, probabilities out, any batch and size; compared with PyTorch at three sizes.
@@ -39,7 +44,7 @@ def onnx(
     from segexp.export import formats, quantize
 
     if int8 not in (None, *quantize.MODES):
-        raise InputError(f"--int8 {int8}: wanted one of {', '.join(quantize.MODES)}")
+        raise InputError(f"--int8 {int8}: expected one of {', '.join(quantize.MODES)}")
     file_to_write(output, keep=[model])
     predictor, graph = _open(model, normalization)
     with _making(output) as hidden:
@@ -93,11 +98,14 @@ def bioimageio(
     license: Annotated[str, typer.Option(help="SPDX identifier: MIT, CC-BY-4.0, ...", show_default=False)],
     cite: Annotated[
         list[str] | None,
-        typer.Option(help="A publication with its DOI, beside the U-Net's; may be repeated.", show_default=False),
+        typer.Option(
+            help="A publication with its DOI, in addition to that of the U-Net; may be repeated.", show_default=False
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="5 to 64 letters; default: from the task.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Annotated images for scores and sample; default: the model file's scores.")
+        Path | None,
+        typer.Option(help="Annotated images for the scores and the sample; default: the scores in the model file."),
     ] = None,
 ) -> None:
     """Write a bioimage.io package for deepImageJ, QuPath and ilastik, and run the official test on it.
@@ -121,7 +129,7 @@ def _open(path: Path, normalization: str, pad: bool = True) -> tuple[Any, Any]:
     from segexp.inference.predictor import load_model
 
     if normalization not in ("inside", "outside"):
-        raise InputError(f"--normalization {normalization}: wanted inside or outside")
+        raise InputError(f"--normalization {normalization}: expected inside or outside")
     predictor = load_model(path, device="cpu", precision="fp32")
     return predictor, Graph(predictor, takes="raw" if normalization == "inside" else "normalized", pad=pad)
 

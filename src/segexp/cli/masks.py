@@ -10,21 +10,26 @@ from segexp.errors import InputError
 
 def masks(
     input: Annotated[
-        Path, typer.Option(help="Annotation: a folder, or one file (COCO has one for all images).", show_default=False)
+        Path,
+        typer.Option(
+            help="The annotation: a folder, or one file (COCO stores all images in one file).", show_default=False
+        ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the masks; made where missing.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="Folder for the masks; created if missing.", show_default=False)],
     images: Annotated[
-        Path | None, typer.Option(help="The images' folder: gives sizes and names.", show_default=False)
+        Path | None, typer.Option(help="Folder of the images; gives sizes and names.", show_default=False)
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(help="Labels such as cell,debris: class ids 1, 2 instead of object ids.", show_default=False),
+        typer.Option(
+            help="Labels such as cell,debris; writes class ids 1, 2 instead of object ids.", show_default=False
+        ),
     ] = None,
-    width: Annotated[int, typer.Option(min=1, max=255, help="Pixels that lines and points are drawn thick.")] = 1,
+    width: Annotated[int, typer.Option(min=1, max=255, help="Thickness of lines and points, in pixels.")] = 1,
     background: Annotated[
         str | None,
         typer.Option(
-            help="Colour of the background of pictures, such as 255,255,255; default: black, or transparent.",
+            help="Background colour of the pictures, such as 255,255,255; default: black or transparent.",
             show_default=False,
         ),
     ] = None,
@@ -48,7 +53,7 @@ def masks(
 
     names = tuple(name.strip() for name in classes.split(",")) if classes else ()
     if len(set(names)) < len(names) or "" in names or len(names) > 254:
-        raise InputError(f"--classes {classes}: wanted up to 254 different names")
+        raise InputError(f"--classes {classes}: expected up to 254 different names")
     if output.exists():
         folder_to_write(output)
     count = convert(input, images, output, Conversion(names, width, _colour(background)), print)
@@ -60,5 +65,5 @@ def _colour(text: str | None) -> tuple[int, ...] | None:
         return None
     parts = text.split(",")
     if len(parts) not in (1, 3) or not all(part.strip().isdigit() for part in parts):
-        raise InputError(f"--background {text}: wanted red,green,blue such as 255,255,255, or one grey value")
+        raise InputError(f"--background {text}: expected red,green,blue such as 255,255,255, or one grey value")
     return tuple(int(part) for part in parts)

@@ -19,7 +19,7 @@ Ready = TypeVar("Ready")
 def folder_to_write(path: Path, flag: str = "--output") -> Path:
     """The folder, which need not exist yet; `InputError` where it is a file or takes no files."""
     if path.exists() and not path.is_dir():
-        raise InputError(f"{flag} {path}: a file; wanted a folder, which is made where it is missing")
+        raise InputError(f"{flag} {path}: a file; expected a folder, which is created if missing")
     there = path.absolute()
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
@@ -27,7 +27,7 @@ def folder_to_write(path: Path, flag: str = "--output") -> Path:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise InputError(f"{flag} {path}: {error.strerror}; wanted a folder you may write to") from None
+        raise InputError(f"{flag} {path}: {error.strerror}; choose a folder with write permission") from None
     return path
 
 
@@ -78,16 +78,16 @@ def file_to_write(path: Path, suffixes: Sequence[str] = (), keep: Iterable[Path]
     """
     if path.is_dir():
         example = path / f"result{suffixes[0] if suffixes else '.out'}"
-        raise InputError(f"{flag} {path}: a folder; wanted the name of a file, such as {example}")
+        raise InputError(f"{flag} {path}: a folder; expected the name of a file, such as {example}")
     if suffixes and path.suffix.lower() not in suffixes:
-        raise InputError(f"{flag} {path}: wanted a name ending in {' or '.join(suffixes)}")
+        raise InputError(f"{flag} {path}: expected a name ending in {' or '.join(suffixes)}")
     if path.exists() and any(other.exists() and path.samefile(other) for other in keep):
-        raise InputError(f"{flag} {path}: would replace the file that is read; wanted another name")
+        raise InputError(f"{flag} {path}: this would overwrite the input file; choose another name")
     folder_to_write(path.parent, flag)
     if os.path.lexists(path):
         OwnedFolder(path.parent).require_free([path.name], flag)
         if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise InputError(f"{flag} {path}: read-only; wanted a file you may replace")
+            raise InputError(f"{flag} {path}: read-only; choose another file or change its permissions")
     return path
 
 

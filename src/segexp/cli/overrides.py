@@ -10,7 +10,11 @@ from segexp.errors import InputError
 ConfigDir = Annotated[
     str | None,
     typer.Option(
-        "--config-dir", "-cd", metavar="DIR", help="Holds options of your own: task/NAME.yaml.", show_default=False
+        "--config-dir",
+        "-cd",
+        metavar="DIR",
+        help="Folder of your own options, such as task/NAME.yaml.",
+        show_default=False,
     ),
 ]
 

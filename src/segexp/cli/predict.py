@@ -18,31 +18,42 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[
-        list[Path], typer.Option(help="A best_<task>_model.pth, a run, or a sweep (its best); several: an ensemble.")
+        list[Path],
+        typer.Option(
+            help="A best_<task>_model.pth, a run folder, or a sweep (its best model); several form an ensemble."
+        ),
     ],
-    input: Annotated[list[Path], typer.Option(help="Image files, folders, or patterns.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="Folder for the results; made where missing.", show_default=False)],
-    more: Annotated[
-        list[Path] | None, typer.Argument(help="Further files, as *.tif gives.", show_default=False)
-    ] = None,
+    input: Annotated[
+        list[Path], typer.Option(help="Image files, folders, or patterns such as 'in/*.tif'.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the results; created if missing.", show_default=False)],
+    more: Annotated[list[Path] | None, typer.Argument(help="More input files.", show_default=False)] = None,
     save: Annotated[
-        str, typer.Option(help="Any of mask, prob, labels, overlay, measurements, rois, geojson, by commas; or all.")
+        str,
+        typer.Option(
+            help=(
+                "What to write, separated by commas: mask, prob, labels, overlay, measurements, rois, geojson; or all."
+            )
+        ),
     ] = "mask,prob",
-    prob_dtype: Annotated[str, typer.Option(help="Of NAME_prob.tif: uint8, uint16 or float32.")] = "float32",
+    prob_dtype: Annotated[str, typer.Option(help="Data type of NAME_prob.tif: uint8, uint16 or float32.")] = "float32",
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which a pixel is foreground; default: the model's.")
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Mean over 8 flips and turns; 8 times the time.")] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over 8 flips and rotations; takes 8 times as long.")
+    ] = False,
     pixel_size: Annotated[
-        float | None, typer.Option(help="µm a pixel, in place of what the files say.", show_default=False)
+        float | None, typer.Option(help="Pixel size in µm; overrides what the files state.", show_default=False)
     ] = None,
     channel: ChannelOption = None,
     page: PageOption = None,
     tile: Annotated[
-        int | None, typer.Option(min=64, help="Largest side of a tile, px; default: by the model's width.")
+        int | None,
+        typer.Option(min=64, help="Largest side of a tile in pixels; default: chosen by the width of the model."),
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Tiles at once; default: 1, or 8 on a GPU.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,
+    batch: Annotated[int | None, typer.Option(min=1, help="Tiles in a batch; default: 1, or 8 on a GPU.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier predictions.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
 ) -> None:
     """Segment images: writes NAME_mask.png (0 and 255) and NAME_prob.tif (probabilities) for each, or what --save says.
@@ -60,9 +71,9 @@ def predict(
     from segexp.sweep.selection import find_models
 
     if threshold is not None and not 0 < threshold < 1:
-        raise InputError(f"--threshold {threshold}: wanted more than 0 and less than 1")
+        raise InputError(f"--threshold {threshold}: expected more than 0 and less than 1")
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
-        raise InputError(f"--pixel-size {pixel_size}: wanted micrometres, more than 0")
+        raise InputError(f"--pixel-size {pixel_size}: expected micrometres, more than 0")
     model = find_models(model)
     predictor = load_model(model, device, tta=tta)
     predictor.threshold = predictor.threshold if threshold is None else threshold
@@ -105,9 +116,7 @@ def _run(
             print(path)
     outdated = manifest.outdated(files)
     if outdated:
-        print(
-            f"{len(outdated)} files in {output} are of earlier predictions with other settings, such as {outdated[0]}"
-        )
+        print(f"{len(outdated)} files in {output} were predicted with other settings, such as {outdated[0]}")
     faults = sum(result.error is not None for result in results)
     print(f"{len(files) - faults} of {len(files)} images in {output}")
     if faults:

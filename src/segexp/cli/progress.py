@@ -48,6 +48,8 @@ class PredictionProgress:
         if result.error is not None:
             print(f"error: {in_options(result.error)}", file=sys.stderr, flush=True)
         elif result.skipped:
-            self.log(f"{name}: there already, by the same model and settings (--overwrite predicts it again)")
+            self.log(
+                f"{name}: skipped, already predicted by the same model and settings (--overwrite predicts it again)"
+            )
         else:
             self.log(f"{name}: {100 * result.foreground:.2f} % foreground")

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 ChannelOption = Annotated[
     str | None,
-    typer.Option(help="Of files with several: a number from 1, or 1,3; default: as in training.", show_default=False),
+    typer.Option(
+        help="Channel of files with several: a number from 1, or several, such as 1,3; default: as in training.",
+        show_default=False,
+    ),
 ]
 PageOption = Annotated[
     str | None,
     typer.Option(
-        help="Of stacks: a number from 1, first, max, mean, channels or each; default: as in training.",
+        help="Page of stacks: a number from 1, first, max, mean, channels or each; default: as in training.",
         show_default=False,
     ),
 ]
@@ -40,12 +43,12 @@ def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> No
     if channel is not None:
         numbers = channel.strip().removeprefix("[").removesuffix("]").split(",")
         if not all(re.fullmatch(r"\s*[1-9]\d{0,8}\s*", number, re.ASCII) for number in numbers):
-            raise InputError(f"--channel {channel}: wanted a number from 1, or several: 1,3")
+            raise InputError(f"--channel {channel}: expected a number from 1, or several: 1,3")
         chosen = [int(number) for number in numbers]
         stored["channel"] = chosen if len(chosen) > 1 else chosen[0]
     if page is not None:
         if page not in (*PAGES, "each") and not re.fullmatch(r"[1-9]\d{0,8}", page, re.ASCII):
-            raise InputError(f"--page {page}: wanted {', '.join(PAGES)}, each, or a number from 1")
+            raise InputError(f"--page {page}: expected {', '.join(PAGES)}, each, or a number from 1")
         stored["page"] = int(page) if page.isdigit() else page
     if stored:
         predictor.facts["reading"] = stored

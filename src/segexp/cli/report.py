@@ -9,9 +9,7 @@ from segexp.cli.output_paths import folder_to_write
 
 
 def report(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Folders of runs, of sweeps or of segexp evaluate.", show_default=False)
-    ],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, sweeps or segexp evaluate.", show_default=False)],
 ) -> None:
     """Write report.html into run folders, from what lies in them; the images are not needed.
 

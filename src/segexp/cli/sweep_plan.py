@@ -9,8 +9,8 @@ from segexp.cli.overrides import ConfigDir
 
 def sweep_plan(
     context: typer.Context,
-    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each kind of job.")] = 4,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; without it, what the launcher says.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps to measure for each kind of job.")] = 4,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; default: as set for the launcher.")] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Estimate how long a sweep takes and what it writes, from a few steps of each kind of its jobs. Nothing is kept.
@@ -52,4 +52,7 @@ def sweep_plan(
     if plan.disk > free:
         console.print(f"warning: only {free / 1e6:.0f} MB are free here", markup=False)
     if plan.at_once > 1 and not torch.cuda.is_available():
-        console.print("measured alone; jobs beside each other on one machine slow each other down", markup=False)
+        console.print(
+            ("measured one job at a time; jobs that run at the same time on one machine slow each other down"),
+            markup=False,
+        )

@@ -21,29 +21,33 @@ PARTS = ("train", "val")
 
 def synthesize(
     task: Annotated[str, typer.Argument(help="vesicle or cytoskeleton.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="Folder to write; must not hold a data set yet.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="Folder to write; must not contain a data set.", show_default=False)],
     train: Annotated[int, typer.Option(min=0, help="Training images.")] = 200,
     val: Annotated[int, typer.Option(min=0, help="Validation images.")] = 50,
     size: Annotated[int, typer.Option(min=32, max=16384, help="Pixels a side.")] = 512,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
     ranges: Annotated[
-        Path | None, typer.Option(help="What to vary: a file that segexp calibrate wrote.", show_default=False)
+        Path | None,
+        typer.Option(help="YAML file of parameter ranges, written by segexp calibrate.", show_default=False),
     ] = None,
     style: Annotated[
-        list[str] | None, typer.Option(help="Look of the images, see docs/synthesis.md; may be given several times.")
+        list[str] | None, typer.Option(help="Style of the images, see docs/synthesis.md; may be repeated.")
     ] = None,
     psf: Annotated[
         tuple[float, float, float] | None,
         typer.Option(help="Wavelength in nm, numerical aperture, pixel size in nm: sets the sharpness."),
     ] = None,
-    mask_width: Annotated[float | None, typer.Option(help="Width of filaments' masks, in pixels.")] = None,
+    mask_width: Annotated[float | None, typer.Option(help="Width of the masks of filaments, in pixels.")] = None,
     mask_share: Annotated[
-        float | None, typer.Option(help="Masks where an object alone has this share of its peak, 0.05 to 0.95.")
+        float | None,
+        typer.Option(
+            help="Mask the pixels where the object alone exceeds this share of its peak intensity, 0.05 to 0.95."
+        ),
     ] = None,
     unfocused: Annotated[int, typer.Option(min=0, max=255, help="Mask value of objects out of focus.")] = 0,
     faint: Annotated[int, typer.Option(min=0, max=255, help="Mask value of objects too faint to be seen.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a set that segexp synthesize wrote there.")
+        bool, typer.Option("--overwrite", help="Replace a data set that segexp synthesize wrote there.")
     ] = False,
     truth: Annotated[
         bool, typer.Option("--truth", help="Also write instance labels, tables of objects, centrelines, parameters.")
@@ -60,7 +64,7 @@ def synthesize(
     from segexp.data.ranges_file import read_ranges
 
     if task not in synthesis.TASKS:
-        raise InputError(f"task {task!r}: wanted one of {', '.join(synthesis.TASKS)}")
+        raise InputError(f"task {task!r}: expected one of {', '.join(synthesis.TASKS)}")
     limits: dict[str, Any] = {} if ranges is None else read_ranges(ranges, task)
     if style:
         limits["style"] = style
@@ -98,7 +102,7 @@ def _require_room(folder: OwnedFolder, overwrite: bool) -> None:
         return
     if not overwrite:
         raise InputError(
-            f"{folder.folder}: holds train/ or val/ already; choose another folder, or replace a set that segexp "
+            f"{folder.folder}: already contains train/ or val/; choose another folder, or replace a set that segexp "
             "synthesize wrote there with --overwrite"
         )
     there = [path for part in PARTS for path in sorted((folder.folder / part).rglob("*")) if not path.is_dir()]

@@ -61,7 +61,7 @@ def package_conf_dir() -> Path:
         if (folder / "config.yaml").is_file():
             return folder
     raise FileNotFoundError(
-        f"no conf/config.yaml in {package} or {package.parent.parent}: segexp is not installed whole"
+        f"no conf/config.yaml in {package} or {package.parent.parent}: the installation of segexp is incomplete"
     )
 
 
@@ -109,7 +109,7 @@ def _unknown_keys(section: str, node: Any, schema: type) -> list[str]:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"; did you mean {section + '.' if section else ''}{near[0]}?" if near else ""
-            unknown.append(f"{path}: no part of segexp takes this setting{hint}")
+            unknown.append(f"{path}: unknown setting; no part of segexp uses it{hint}")
         elif dataclasses.is_dataclass(fields[key]) and isinstance(node[key], DictConfig):
             unknown += _unknown_keys(path, node[key], fields[key])
     return unknown
@@ -129,7 +129,7 @@ def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T |
             continue
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, DictConfig):
-                problems.append(f"{path}={value}: wanted a group of settings")
+                problems.append(f"{path}={value}: expected a group of settings")
                 continue
             values[key] = _typed(path, value, kind, problems)  # type: ignore[arg-type]
             continue
@@ -140,7 +140,7 @@ def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T |
             holder[key] = value
         except OmegaConfBaseException:
             text = list(value) if isinstance(value, ListConfig) else "null" if value is None else value
-            problems.append(f"{path}={text}: wanted {_in_words(kind)}")
+            problems.append(f"{path}={text}: expected {_in_words(kind)}")
             continue
         typed = holder[key]
         values[key] = OmegaConf.to_container(typed) if isinstance(typed, ListConfig) else typed
@@ -188,7 +188,7 @@ def load_augment(name_or_yaml: str | Path) -> torch.nn.Module:
     try:
         content = read_yaml(path)
         if any(_RESOLVER.search(text) for text in texts(content)):
-            raise InputError(f"{path}: holds a value to be looked up, as ${{oc.env:...}} does; wanted plain values")
+            raise InputError(f"{path}: contains an interpolation such as ${{oc.env:...}}; expected plain values")
         node = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a file of settings ({str(error).splitlines()[0]})") from None

@@ -14,7 +14,7 @@ def require(problems: list[str], fine: bool, message: str) -> None:
 def require_positive(problems: list[str], name: str, micrometres: float | None) -> None:
     """Add a problem unless a pixel size is a positive number, or None."""
     fine = micrometres is None or 0 < micrometres < math.inf
-    require(problems, fine, f"{name}={micrometres}: wanted micrometres a pixel, such as 0.1, or null")
+    require(problems, fine, f"{name}={micrometres}: expected micrometres a pixel, such as 0.1, or null")
 
 
 class Checked:

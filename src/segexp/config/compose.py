@@ -38,7 +38,7 @@ def add_lab(config_dir: str) -> None:
     for path in islice(Path(config_dir).rglob("*.yaml"), MOST_FILES):
         content = read_yaml(path)
         if content is not None and not isinstance(content, dict):
-            raise InputError(f"{path}: holds no settings; wanted lines such as name: nucleus")
+            raise InputError(f"{path}: holds no settings; expected lines such as name: nucleus")
     beside = str(Path(config_dir).resolve().parent)
     if beside not in sys.path:
         sys.path.append(beside)

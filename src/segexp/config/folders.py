@@ -28,14 +28,14 @@ class SyntheticConfig(Checked):
 
     def problems(self) -> list[str]:
         faults: list[str] = []
-        require(faults, self.train >= 1, f"data.synthetic.train={self.train}: wanted 1 or more images")
-        require(faults, self.val >= 1, f"data.synthetic.val={self.val}: wanted 1 or more images")
-        require(faults, 32 <= self.size <= 8192, f"data.synthetic.size={self.size}: wanted 32 to 8192 pixels")
-        require(faults, 1 <= self.crops <= 1000, f"data.synthetic.crops={self.crops}: wanted 1 to 1000 of each image")
+        require(faults, self.train >= 1, f"data.synthetic.train={self.train}: expected 1 or more images")
+        require(faults, self.val >= 1, f"data.synthetic.val={self.val}: expected 1 or more images")
+        require(faults, 32 <= self.size <= 8192, f"data.synthetic.size={self.size}: expected 32 to 8192 pixels")
+        require(faults, 1 <= self.crops <= 1000, f"data.synthetic.crops={self.crops}: expected 1 to 1000 of each image")
         require(
             faults,
             self.fraction is None or 0 <= self.fraction < 1,
-            f"data.synthetic.fraction={self.fraction}: wanted a share of the crops, from 0 to below 1, such as 0.5",
+            f"data.synthetic.fraction={self.fraction}: expected a share of the crops, from 0 to below 1, such as 0.5",
         )
         return faults
 
@@ -69,11 +69,11 @@ class DataConfig(Checked):
         require(
             faults,
             1 <= self.channels <= 64,
-            f"data.channels={self.channels}: wanted 1 (grey) or 3 (colour), or how many channels the files have",
+            f"data.channels={self.channels}: expected 1 (grey) or 3 (colour), or how many channels the files have",
         )
         numbered = self.page is not None and re.fullmatch(r"[1-9]\d*", self.page)
         pages = (None, "each", *PAGES)
-        require(faults, self.page in pages or bool(numbered), f"data.page={self.page}: wanted {_PAGES}")
+        require(faults, self.page in pages or bool(numbered), f"data.page={self.page}: expected {_PAGES}")
         require_positive(faults, "data.pixel_size", self.pixel_size)
         for part in (self.channel_numbers, self._split_problems):
             try:
@@ -81,7 +81,7 @@ class DataConfig(Checked):
             except InputError as error:
                 faults += str(error).splitlines()
         caches = ("auto", "device", "ram", "disk")
-        require(faults, self.cache in caches, f"data.cache={self.cache}: wanted one of {', '.join(caches)}")
+        require(faults, self.cache in caches, f"data.cache={self.cache}: expected one of {', '.join(caches)}")
         needed = FOLDERS[:2] if self.splits else FOLDERS
         given = [name for name in FOLDERS if getattr(self, name) is not None]
         if given and self.root is None and not set(needed) <= set(given):
@@ -91,13 +91,16 @@ class DataConfig(Checked):
         require(
             faults,
             own or not synthetic.fraction,
-            f"data.synthetic.fraction={synthetic.fraction}: goes with images of your own (data.root=DIR); without them "
+            f"data.synthetic.fraction={synthetic.fraction}: needs images of your own (data.root=DIR); without them "
             "every image is generated",
         )
         require(
             faults,
             not own or bool(synthetic.fraction) or not synthetic.online,
-            "data.synthetic.online: with images of your own, say which share is generated: data.synthetic.fraction=0.5",
+            (
+                "data.synthetic.online: with images of your own, set the share of generated crops: "
+                "data.synthetic.fraction=0.5"
+            ),
         )
         return faults
 
@@ -109,9 +112,11 @@ class DataConfig(Checked):
     def _split_problems(self) -> None:
         chosen = [name for name in ("val_fraction", "fold", "split") if getattr(self, name) is not None]
         if len(chosen) > 1:
-            raise InputError(f"{' and '.join('data.' + name for name in chosen)}: one at a time")
+            raise InputError(f"{' and '.join('data.' + name for name in chosen)}: these cannot be combined; give one")
         if self.val_fraction is not None and not 0 < self.val_fraction < 1:
-            raise InputError(f"data.val_fraction={self.val_fraction}: wanted more than 0 and less than 1, such as 0.2")
+            raise InputError(
+                f"data.val_fraction={self.val_fraction}: expected more than 0 and less than 1, such as 0.2"
+            )
         if self.fold is not None:
             parse_fold(self.fold)
         if self.group is not None:
@@ -127,7 +132,7 @@ class DataConfig(Checked):
         numbers = self.channel if isinstance(self.channel, list) else [self.channel]
         fine = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
         if self.channel is not None and not (fine and numbers):
-            raise InputError(f"data.channel={self.channel}: wanted a number from 1, or several: '[1,3]'")
+            raise InputError(f"data.channel={self.channel}: expected a number from 1, or several: '[1,3]'")
         return tuple(numbers) if isinstance(self.channel, list) else self.channel
 
     def page_choice(self) -> int | str | None:

@@ -47,13 +47,13 @@ def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> lis
     folder = Path(literal(given[-1])).expanduser()
     stored = folder / ".hydra" / "overrides.yaml"
     if not (folder / "last.pth").is_file() or not stored.is_file():
-        raise InputError(f"resume={folder}: wanted a run folder with last.pth and .hydra/overrides.yaml in it")
+        raise InputError(f"resume={folder}: expected a run folder with last.pth and .hydra/overrides.yaml in it")
     try:
         overrides = read_yaml(stored) or []
     except InputError as error:
-        raise InputError(f"{error}; wanted the overrides of a run") from None
+        raise InputError(f"{error}; expected the overrides of a run") from None
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
-        raise InputError(f"{stored}: wanted a list of overrides")
+        raise InputError(f"{stored}: expected a list of overrides")
     overrides = [item for item in overrides if _is_harmless(item, stored, arguments)]
     flags = [argument for argument in arguments if is_flag(argument)]
     others = [a for a in arguments if a not in given and not is_flag(a) and not a.startswith(_PLACES)]
@@ -155,7 +155,9 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
     docs/security.md lists what is taken from a stored run.
     """
     match = _SETTING.fullmatch(item)
-    refused = InputError(f"{stored}: {item!r} is no setting that a run stores; this folder was made or changed by hand")
+    refused = InputError(
+        f"{stored}: {item!r} is not a setting that a run stores; this folder was created or changed by hand"
+    )
     if match is None or len(item) > _LONGEST:
         raise refused
     first = re.split(r"[./]", match["key"])[0]
@@ -170,12 +172,13 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
         return False
     if looked_up:
         raise InputError(
-            f"{stored}: {item!r} would look up a value, and this folder may come from somebody else; if you want that, "
+            f"{stored}: {item!r} contains an interpolation, and this folder may come from somebody else; to allow it, "
             f"give {match['key']}=... beside resume="
         )
     if address:
         raise InputError(
-            f"{stored}: {item!r} would report the run to that address, and this folder may come from somebody else; "
+            f"{stored}: {item!r} would send the records of the run to that address, and this folder may come "
+            "from somebody else; "
             "give trainer.mlflow=ADDRESS, or trainer.mlflow=false, beside resume="
         )
     return True
@@ -192,7 +195,7 @@ def with_seeds(arguments: list[str]) -> list[str]:
         return arguments
     first = next((argument.partition("=")[2] for argument in reversed(arguments) if argument.startswith("seed=")), "0")
     if not first.isdigit():
-        raise InputError(f"trainer.seeds={text} seed={first}: wanted one seed to start from")
+        raise InputError(f"trainer.seeds={text} seed={first}: expected one seed to start from")
     others = [argument for argument in arguments if argument not in given and not argument.startswith("seed=")]
     return [*multirun(others), "seed=" + ",".join(str(int(first) + k) for k in range(int(text)))]
 
@@ -209,7 +212,7 @@ def with_folds(arguments: list[str]) -> list[str]:
             continue
         count = int(match[1])
         if not 2 <= count <= 1000:
-            raise InputError(f"{argument}: wanted 2 or more folds, such as data.fold=range(5)")
+            raise InputError(f"{argument}: expected 2 or more folds, such as data.fold=range(5)")
         changed.append("data.fold=" + ",".join(f"{fold}/{count}" for fold in range(1, count + 1)))
     return multirun(changed)
 
@@ -230,7 +233,7 @@ def with_sweep(arguments: list[str]) -> list[str]:
     places = [literal(argument) for argument in arguments if argument.startswith(_PLACES)]
     if not any(folder.glob("*/job.json")) and text not in places and not (folder / "multirun.yaml").is_file():
         raise InputError(
-            f"sweep.resume={folder}: wanted the folder of a sweep, which holds multirun.yaml and a folder a job"
+            f"sweep.resume={folder}: expected the folder of a sweep, which holds multirun.yaml and a folder a job"
         )
     others = [argument for argument in arguments if argument not in given and not argument.startswith(_PLACES)]
     place = quote(str(folder))

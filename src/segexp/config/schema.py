@@ -43,16 +43,16 @@ class LossConfig(Checked):
         faults: list[str] = []
         for name in ("bce", "dice", "cldice"):
             value = getattr(self, name)
-            require(faults, 0 <= value < math.inf, f"task.loss.{name}={value}: wanted 0 or more")
+            require(faults, 0 <= value < math.inf, f"task.loss.{name}={value}: expected 0 or more")
         require(
             faults,
             self.bce + self.dice + self.cldice > 0,
-            "task.loss: every weight is 0; nothing to learn from",
+            "task.loss: every weight is 0; expected at least one above 0",
         )
         require(
             faults,
             1 <= self.cldice_iterations <= 50,
-            f"task.loss.cldice_iterations={self.cldice_iterations}: wanted 1 to 50",
+            f"task.loss.cldice_iterations={self.cldice_iterations}: expected 1 to 50",
         )
         return faults
 
@@ -69,11 +69,11 @@ class MeasureConfig(Checked):
 
     def problems(self) -> list[str]:
         faults: list[str] = []
-        require(faults, self.kind in KINDS, f"task.measure.kind={self.kind}: wanted one of {', '.join(KINDS)}")
+        require(faults, self.kind in KINDS, f"task.measure.kind={self.kind}: expected one of {', '.join(KINDS)}")
         for name in ("split", "spur", "gap"):
             value = getattr(self, name)
-            require(faults, 0 <= value < 100, f"task.measure.{name}={value}: wanted 0 to 100 pixels")
-        require(faults, 0 < self.ring < 100, f"task.measure.ring={self.ring}: wanted more than 0, to 100 pixels")
+            require(faults, 0 <= value < 100, f"task.measure.{name}={value}: expected 0 to 100 pixels")
+        require(faults, 0 < self.ring < 100, f"task.measure.ring={self.ring}: expected more than 0, to 100 pixels")
         return faults
 
 
@@ -103,19 +103,21 @@ class TaskConfig(Checked):
         require(
             faults,
             re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name) is not None,
-            f"task.name={self.name}: wanted letters, digits, _ and - (it becomes part of a file name)",
+            f"task.name={self.name}: expected letters, digits, _ and - (it becomes part of a file name)",
         )
         distinct = len(set(self.classes)) == len(self.classes)
         require(
             faults,
             1 <= len(self.classes) <= 254 and distinct,
-            f"task.classes={self.classes}: wanted 1 to 254 names",
+            f"task.classes={self.classes}: expected 1 to 254 names",
         )
         invalid = [name for name in self.classes if not is_class_name(name)]
-        require(faults, not invalid, f"task.classes={self.classes}: wanted {CLASS_NAME} for each")
+        require(faults, not invalid, f"task.classes={self.classes}: expected {CLASS_NAME} for each")
         same = len({name.casefold() for name in self.classes}) < len(self.classes)
         require(
-            faults, not distinct or not same, f"task.classes={self.classes}: wanted names that differ in more than case"
+            faults,
+            not distinct or not same,
+            (f"task.classes={self.classes}: expected names that differ in more than case"),
         )
         named = [
             name for name in self.classes if name.strip().lower().replace("-", "_").replace(" ", "_") in BACKGROUND
@@ -124,39 +126,42 @@ class TaskConfig(Checked):
         require(
             faults,
             not named,
-            f"task.classes={self.classes}: {' and '.join(named)} is background, which is not listed: it is what no "
-            f"class covers, 0 in the masks; wanted 'task.classes=[{','.join(unnamed)}]'",
+            f"task.classes={self.classes}: {' and '.join(named)} is background, which is not listed: background "
+            "is what no "
+            f"class covers, 0 in the masks; expected 'task.classes=[{','.join(unnamed)}]'",
         )
         cut = self.mask_threshold
         require(
             faults,
             cut is None or (0 < cut < math.inf and len(self.classes) == 1 and self.masks in ("auto", "binary")),
-            f"task.mask_threshold={cut}: wanted more than 0, with one class and task.masks=auto; or null",
+            f"task.mask_threshold={cut}: expected more than 0, with one class and task.masks=auto; or null",
         )
-        require(faults, self.masks in MASKS, f"task.masks={self.masks}: wanted one of {', '.join(MASKS)}")
+        require(faults, self.masks in MASKS, f"task.masks={self.masks}: expected one of {', '.join(MASKS)}")
         single = self.masks in ("auto", "classes") or len(self.classes) == 1
-        require(faults, single, f"task.masks={self.masks}: goes with one class, task.classes has {len(self.classes)}")
+        require(
+            faults, single, f"task.masks={self.masks}: needs a single class, but task.classes has {len(self.classes)}"
+        )
         require_positive(faults, "task.pixel_size", self.pixel_size)
         require(
             faults,
             self.normalization in NORMALIZATIONS,
-            f"task.normalization={self.normalization}: wanted one of {', '.join(NORMALIZATIONS)}",
+            f"task.normalization={self.normalization}: expected one of {', '.join(NORMALIZATIONS)}",
         )
-        require(faults, 16 <= self.crop <= 8192, f"task.crop={self.crop}: wanted 16 to 8192 pixels")
-        require(faults, 0 <= self.foreground <= 1, f"task.foreground={self.foreground}: wanted a share from 0 to 1")
+        require(faults, 16 <= self.crop <= 8192, f"task.crop={self.crop}: expected 16 to 8192 pixels")
+        require(faults, 0 <= self.foreground <= 1, f"task.foreground={self.foreground}: expected a share from 0 to 1")
         require(
             faults,
             self.threshold == "auto" or 0 < _number(self.threshold) < 1,
-            f"task.threshold={self.threshold}: wanted more than 0 and less than 1, or auto",
+            f"task.threshold={self.threshold}: expected more than 0 and less than 1, or auto",
         )
         require(
             faults,
             self.min_size == "auto"
             or (re.fullmatch(r"[0-9]{1,8}", self.min_size) is not None and int(self.min_size) <= LARGEST_OBJECT),
-            f"task.min_size={self.min_size}: wanted a number of pixels, at most {LARGEST_OBJECT}, or auto",
+            f"task.min_size={self.min_size}: expected a number of pixels, at most {LARGEST_OBJECT}, or auto",
         )
         unknown = [name for name in self.scores if name not in FAMILIES]
-        require(faults, not unknown, f"task.scores={self.scores}: wanted some of {', '.join(FAMILIES)}")
+        require(faults, not unknown, f"task.scores={self.scores}: expected some of {', '.join(FAMILIES)}")
         try:
             read_tolerance(self.tolerance)
         except InputError as error:
@@ -165,7 +170,7 @@ class TaskConfig(Checked):
         require(
             faults,
             self.monitor in monitors,
-            f"task.monitor={self.monitor}: wanted one of {', '.join(monitors)}",
+            f"task.monitor={self.monitor}: expected one of {', '.join(monitors)}",
         )
         return faults
 
@@ -223,50 +228,53 @@ class TrainerConfig(Checked):
 
         def at_least(name: str, least: int) -> None:
             value = getattr(self, name)
-            require(faults, value is None or value >= least, f"trainer.{name}={value}: wanted {least} or more")
+            require(faults, value is None or value >= least, f"trainer.{name}={value}: expected {least} or more")
 
         for name in ("epochs", "steps", "micro_batch", "patience", "log_every"):
             at_least(name, 1)
         for name, most in (("num_workers", MOST_WORKERS), ("pictures", 1000)):
             at_least(name, 0)
-            require(faults, getattr(self, name) <= most, f"trainer.{name}={getattr(self, name)}: wanted at most {most}")
+            require(
+                faults, getattr(self, name) <= most, f"trainer.{name}={getattr(self, name)}: expected at most {most}"
+            )
         require(
             faults,
             0 < self.lr < 10,
-            f"trainer.lr={self.lr}: wanted more than 0 and less than 10, such as 0.001",
+            f"trainer.lr={self.lr}: expected more than 0 and less than 10, such as 0.001",
         )
-        require(faults, 0 <= self.weight_decay <= 1, f"trainer.weight_decay={self.weight_decay}: wanted 0 to 1")
-        require(faults, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: wanted a share from 0 to below 1")
+        require(faults, 0 <= self.weight_decay <= 1, f"trainer.weight_decay={self.weight_decay}: expected 0 to 1")
+        require(faults, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: expected a share from 0 to below 1")
         if self.grad_clip is not None:
-            require(faults, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: wanted more than 0, or null")
+            require(faults, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: expected more than 0, or null")
         require(
             faults,
             self.seeds == 1,
-            f"trainer.seeds={self.seeds}: wanted 1 here; more are repeats of the run, which only the command line of "
+            f"trainer.seeds={self.seeds}: expected 1 here; several seeds repeat the run, which only the command "
+            "line of "
             "segexp train can ask for",
         )
-        require(faults, 0 <= self.ema < 1, f"trainer.ema={self.ema}: wanted 0 (off) to below 1, such as 0.99")
+        require(faults, 0 <= self.ema < 1, f"trainer.ema={self.ema}: expected 0 (off) to below 1, such as 0.99")
         for name in ("batch_size", "devices"):
             value = str(getattr(self, name))
             fine = value == "auto" or (value.isdigit() and int(value) >= 1)
-            require(faults, fine, f"trainer.{name}={value}: wanted 1 or more, or auto")
+            require(faults, fine, f"trainer.{name}={value}: expected 1 or more, or auto")
         for name, options in (("compile", COMPILE), ("start_method", START_METHODS)):
             value = getattr(self, name)
             known = ", ".join(option or "null" for option in options)
-            require(faults, value in options, f"trainer.{name}={value}: wanted one of {known}")
+            require(faults, value in options, f"trainer.{name}={value}: expected one of {known}")
         every = self.validate_every
         require(
             faults,
             every == "auto" or (every.isdigit() and int(every) >= 1),
-            f"trainer.validate_every={every}: wanted a number of epochs, or auto",
+            f"trainer.validate_every={every}: expected a number of epochs, or auto",
         )
         require(
             faults,
             self.precision in PRECISIONS,
-            f"trainer.precision={self.precision}: wanted one of {', '.join(PRECISIONS)}",
+            f"trainer.precision={self.precision}: expected one of {', '.join(PRECISIONS)}",
         )
         if self.epochs is None and self.steps is None and self.max_time is None:
-            faults.append("trainer: no limit; set trainer.epochs, trainer.steps or trainer.max_time=00:05:00")
+            faults.append("trainer: no limit is set; set trainer.epochs, trainer.steps or trainer.max_time=00:05:00")
         for read in (self.seconds, self.save_seconds):
             try:
                 read()
@@ -287,11 +295,11 @@ def _seconds(name: str, text: str) -> float:
     """Seconds of a time written as hours:minutes:seconds."""
     parts = re.fullmatch(r"(?:(\d+):)?(\d+):(\d{1,2}(?:\.\d+)?)", text.strip())
     if parts is None:
-        raise InputError(f"{name}={text}: wanted hours:minutes:seconds, such as 00:05:00 (in YAML: in quotes)")
+        raise InputError(f"{name}={text}: expected hours:minutes:seconds, such as 00:05:00 (in YAML: in quotes)")
     hours, minutes, seconds = (float(part or 0) for part in parts.groups())
     total = 3600 * hours + 60 * minutes + seconds
     if total <= 0:
-        raise InputError(f"{name}={text}: wanted more than no time")
+        raise InputError(f"{name}={text}: expected a time above zero")
     return total
 
 
@@ -309,7 +317,7 @@ class RunConfig(Checked):
 
     def problems(self) -> list[str]:
         fine = 0 <= self.seed < 2**32
-        return [] if fine else [f"seed={self.seed}: wanted 0 to 4294967295"]
+        return [] if fine else [f"seed={self.seed}: expected 0 to 4294967295"]
 
     def reading(self) -> Reading:
         """How the files of the run are read."""

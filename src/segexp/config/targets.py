@@ -28,14 +28,14 @@ def target_class(target: str, allowed: tuple[str, ...] = ()) -> type[torch.nn.Mo
     prefixes = _ALLOWED + tuple(prefix.rstrip(".") + "." for prefix in allowed)
     if not target.startswith(prefixes):
         raise InputError(
-            f"_target_ {target}: wanted a class under {', '.join(p.rstrip('.') for p in prefixes)} "
+            f"_target_ {target}: expected a class under {', '.join(p.rstrip('.') for p in prefixes)} "
             "(allow_targets=[your.package] extends it for the augmentation; a model must be one of segexp.models)"
         )
     module_name, _, name = target.rpartition(".")
     try:
         module = importlib.import_module(module_name)
     except ImportError:
-        raise InputError(f"_target_ {target}: there is no module {module_name}") from None
+        raise InputError(f"_target_ {target}: no module {module_name}") from None
     resolved = getattr(module, name, None)
     if not (
         inspect.isclass(resolved)
@@ -44,7 +44,7 @@ def target_class(target: str, allowed: tuple[str, ...] = ()) -> type[torch.nn.Mo
     ):
         near = difflib.get_close_matches(name, [n for n in dir(module) if n[0].isupper()], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"_target_ {target}: {module_name} holds no such module class{hint}")
+        raise InputError(f"_target_ {target}: {module_name} has no such module class{hint}")
     return resolved
 
 

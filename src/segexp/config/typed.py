@@ -101,7 +101,7 @@ def _as_typed(word: str, sweep: bool) -> str:
         if word.startswith("~"):  # takes a setting away
             return word
         raise InputError(
-            f"{word}: wanted SETTING=VALUE, such as data.root=DIR; quotes go around a value that has spaces: "
+            f"{word}: expected SETTING=VALUE, such as data.root=DIR; quotes go around a value that has spaces: "
             "'data.root=My data'"
         )
     name = key.lstrip("+")
@@ -121,7 +121,7 @@ def _as_typed(word: str, sweep: bool) -> str:
 def _path(name: str, value: str, several: bool) -> str:
     """The value of a setting that holds a path, as Hydra is to read it."""
     if not value.strip():
-        raise InputError(f"{name}=: nothing stands behind the =; wanted a path, or leave {name} out")
+        raise InputError(f"{name}=: no value after =; expected a path, or leave {name} out")
     if os.path.exists(value):
         return _quoted(value)
     if value == "null" and name not in ("output_dir", "hydra.run.dir", "hydra.sweep.dir"):
@@ -155,7 +155,7 @@ def _text(value: str, path: bool = False, written: bool = False) -> str:
     inside = _unquoted(value)
     text = value if inside is None else inside
     if path and not text.strip():
-        raise InputError(f"{value}: an empty path; wanted a file or folder")
+        raise InputError(f"{value}: an empty path; expected a file or folder")
     if path and text.startswith("~"):
         kept = os.path.lexists(Path(text).parts[0]) if written else os.path.exists(text)
         text = text if kept else os.path.expanduser(text)

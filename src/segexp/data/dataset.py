@@ -155,7 +155,7 @@ def find_pairs(image_dir: str | Path, mask_dir: str | Path, page: object = None)
             faults[-1] += f"; found {describe_annotation(drawn, image_dir, mask_dir)}" if drawn else ""
             return Pairing([], faults, [])
         if image_dir.samefile(mask_dir):
-            return Pairing([], [f"{image_dir}: images and masks in one folder; wanted a folder for each"], [])
+            return Pairing([], [f"{image_dir}: images and masks in one folder; expected a folder for each"], [])
         return _pair(image_dir, mask_dir, page)
     except OSError as error:
         return Pairing([], [f"{error.filename}: {error.strerror}"], [])
@@ -173,11 +173,14 @@ def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
         return Pairing([], [unclear], notes)
     extra = {stem for stem in pictures if arrays and stem not in images}  # previews, perhaps, beside .npy masks
     twins = image_twins + array_twins + [path for path in picture_twins if path.stem not in arrays.keys() | extra]
-    faults = [f"{path}: another file of that name, with another ending; each needs a name of its own" for path in twins]
+    faults = [
+        (f"{path}: another file has the same name with another extension; each needs a name of its own")
+        for path in twins
+    ]
     masks = {stem: path for stem, path in pictures.items() if stem not in extra} | arrays  # .npy counts where both are
     if not images:
         also = f"; {describe_vendor_files(vendor)}" if vendor else ""
-        faults.append(f"{image_dir}: no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}{also}")
+        faults.append(f"{image_dir}: no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}{also}")
     pairs: list[Pair] = []
     used: set[str] = set()
     lacking: dict[str, str] = {}
@@ -249,7 +252,7 @@ def _renamed(
             return (
                 arrays,
                 pictures,
-                f"{mask_dir}: {message} ({images[image].name} with {choices}); keep one mask an image",
+                f"{mask_dir}: {message} ({images[image].name} with {choices}); keep one mask for each image",
             )
         if not rule.is_plain:
             message = f"no mask has the name of an image; the only rule that fits is '{rule.patterns[0]}' and"
@@ -270,9 +273,9 @@ def _renamed(
         return arrays, pictures, ""
     example = f"{_some(images.values())} and masks such as {_some(masks.values())}"
     advice = (
-        "wanted masks named as their images, or with one constant beginning or ending, such as c1_mask.npy for c1.tif"
+        "expected masks named as their images, or with one constant beginning or ending, such as c1_mask.npy for c1.tif"
     )
-    return arrays, pictures, f"{mask_dir}: no mask belongs to an image: there are images such as {example}; {advice}"
+    return arrays, pictures, f"{mask_dir}: no mask matches an image: the images are named like {example}; {advice}"
 
 
 def make_sample(
@@ -430,7 +433,9 @@ def _pages(image: Path, stem: str, masks: dict[str, Path], free: set[str]) -> li
         return []
     with MaskFile(masks[stem], 1) as mask:
         if mask.pages != count:
-            raise InputError(f"{masks[stem]}: {mask.pages} pages, but {image.name} has {count}; wanted a mask a page")
+            raise InputError(
+                f"{masks[stem]}: {mask.pages} pages, but {image.name} has {count}; expected one mask for each page"
+            )
     return [Pair(image, masks[stem], number, number) for number in range(1, count + 1)]
 
 
@@ -445,7 +450,9 @@ def _mask_page(image: Path, mask: Path, page: object) -> int | str | None:
     with open_image(image, "first") as file:
         pages = file.pages
     if pages != count:
-        raise InputError(f"{mask}: {count} pages, but {image.name} has {pages}; wanted one mask, or a mask a page")
+        raise InputError(
+            f"{mask}: {count} pages, but {image.name} has {pages}; expected one mask, or one mask for each page"
+        )
     return 1 if page == "first" else page if isinstance(page, int) else "max"
 
 

@@ -76,7 +76,7 @@ def vendor_files(folder: Path) -> list[Path]:
 def describe_vendor_files(files: Iterable[Path]) -> str:
     """Of files in microscopes' own formats: how many of which kind are passed over, and how to convert them.
 
-    ``3 files in a microscope's own format passed over (1 .czi, 2 .nd2); convert with Fiji: ...``; empty for none.
+    ``3 files in a vendor's microscope format skipped (1 .czi, 2 .nd2); convert with Fiji: ...``; empty for none.
     For every command that looks for images in a folder: predict, check, training, evaluate.
     """
     counts = Counter(path.suffix.lower() for path in files)
@@ -85,7 +85,7 @@ def describe_vendor_files(files: Iterable[Path]) -> str:
     total = sum(counts.values())
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
     files_ = f"{total} file{'s' if total > 1 else ''}"
-    return f"{files_} in a microscope's own format passed over ({kinds}); {VENDOR_ADVICE}"
+    return f"{files_} in a vendor's microscope format skipped ({kinds}); {VENDOR_ADVICE}"
 
 
 def annotation_kind(path: Path) -> str | None:

@@ -232,7 +232,8 @@ def _named(loader: DataLoader, positions: Positions, plan: CropPlan) -> Iterator
                 raise InputError(_shared_memory_words(plan, loader.num_workers)) from None
             files = ", ".join(plan.names(position))
             raise InputError(
-                f"a reading process died, at or soon after one of these files: {files} ({reason.splitlines()[0]})"
+                f"a worker process that reads images died at, or soon after, one of these files: {files} "
+                f"({reason.splitlines()[0]})"
             ) from None
         if isinstance(batch, InputError):
             raise batch
@@ -251,7 +252,7 @@ def shared_memory_too_small(plan: CropPlan, workers: int, folder: Path = SHARED)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if workers * PREFETCH * batch_bytes(plan) * local <= 0.9 * free:
         return ""
-    return f"warning: {_shared_memory_words(plan, workers, folder)}. The images are read in the main process now"
+    return f"warning: {_shared_memory_words(plan, workers, folder)}. The main process now reads the images"
 
 
 def batch_bytes(plan: CropPlan) -> int:
@@ -268,7 +269,7 @@ def _shared_memory_words(plan: CropPlan, workers: int, folder: Path = SHARED) ->
     except OSError:
         room = "of unknown size"
     return (
-        f"shared memory ({folder}, {room}) is too small for {workers} reading processes: a batch takes {one:.1f} MB, "
+        f"shared memory ({folder}, {room}) is too small for {workers} worker processes: a batch takes {one:.1f} MB, "
         f"and {PREFETCH} for each process lie there at a time, {workers * PREFETCH * one:.0f} MB. Give it more "
         "(docker run --shm-size=2g), or set trainer.num_workers=0, or a smaller trainer.batch_size or task.crop"
     )

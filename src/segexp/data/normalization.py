@@ -91,12 +91,13 @@ def check_finite(pixels: NDArray, path: str | Path = "image") -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         share = 100 * np.mean(~np.isfinite(pixels))
         raise InputError(
-            f"{path}: holds NaN or infinite values ({share:.2g} % of the pixels); wanted numbers throughout: "
+            f"{path}: holds NaN or infinite values ({share:.2g} % of the pixels); expected numbers throughout: "
             "fill them, such as with the median of the others"
         )
     if max(-low, high) > LARGEST:
         raise InputError(
-            f"{path}: values from {low:g} to {high:g}; wanted none beyond {LARGEST:g}: divide the image by a constant"
+            f"{path}: values from {low:g} to {high:g}; expected none above {LARGEST:g} in magnitude: divide the "
+            "image by a constant"
         )
 
 
@@ -125,7 +126,7 @@ def check_float32(bands: Iterable[NDArray], path: str | Path = "image") -> None:
         channel = int(np.argmax(lost))
         first, last = low[channel], high[channel]
         raise InputError(
-            f"{path}: values from {first} to {last} ({low.dtype}) differ too little for float32 to tell them apart; "
+            f"{path}: values from {first} to {last} ({low.dtype}) differ too little to be distinguished in float32; "
             + ("multiply the image by a constant" if size[channel] < 1 else f"subtract {first} from the image")
             + " and save it as float32"
         )
@@ -147,7 +148,7 @@ def compress(images: Tensor, normalization: str) -> Tensor:
         return images
     if normalization == "log":
         return torch.sign(images) * torch.log1p(images.abs())
-    raise InputError(f"task.normalization={normalization!r}: wanted one of {', '.join(NORMALIZATIONS)}")
+    raise InputError(f"task.normalization={normalization!r}: expected one of {', '.join(NORMALIZATIONS)}")
 
 
 def finish(augmented: Tensor, image: Tensor, normalization: str) -> Tensor:

@@ -30,7 +30,9 @@ def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
         raise InputError(f"{path}: no such file; segexp calibrate {task} --images DIR --output FILE.yaml writes one")
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("ranges"), dict) or "task" not in content:
-        raise InputError(f"{path}: wanted task: {task} and ranges: with a row a line, as segexp calibrate writes them")
+        raise InputError(
+            f"{path}: expected task: {task} and ranges: with a row a line, as segexp calibrate writes them"
+        )
     if content["task"] != task:
         raise InputError(f"{path}: ranges of another task; this is for {task}")
     if task not in synthesis.TASKS:

@@ -166,7 +166,9 @@ def open_mask(path: Path, page: int | str | None, reading: Reading) -> MaskFile:
     """A mask open for reading: a page of a stack, or with ``max`` all of them projected; `InputError` where unfit."""
     if page == "max" and reading.ignore is not None:
         both = f"data.page={reading.page} and task.ignore={reading.ignore}"
-        raise InputError(f"{path}: a mask a page, {both} leave open what a projection holds; wanted one mask a stack")
+        raise InputError(
+            f"{path}: a mask a page, {both} leave open what a projection holds; expected one mask for each stack"
+        )
     return MaskFile(path, page)
 
 

@@ -32,7 +32,7 @@ class Crops(NamedTuple):
 
 
 def crop_size(samples: Sequence[Sample], crop: int, multiple: int = 16) -> int:
-    """The side of the square crop: as wanted, or smaller where no image is that large."""
+    """The side of the square crop: as expected, or smaller where no image is that large."""
     largest = max(max(sample.shape[1:]) for sample in samples)
     return min(crop, -(-largest // multiple) * multiple)
 

@@ -164,8 +164,9 @@ def describe_scale(samples: Sequence[Sample], target: float | None) -> list[str]
     if unknown:
         listed = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
         lines.append(
-            f"warning: {len(unknown)} images do not say their pixel size ({listed}) and are taken as they are, though "
-            f"task.pixel_size={target:g}; if all have one size, say it with data.pixel_size"
+            f"warning: {len(unknown)} images do not state their pixel size ({listed}) and are used without "
+            "rescaling, although "
+            f"task.pixel_size={target:g}; if all have the same pixel size, set data.pixel_size"
         )
     return lines
 

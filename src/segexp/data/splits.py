@@ -50,7 +50,7 @@ def group_names(names: Iterable[str], pattern: str | None) -> dict[str, list[str
             groups.setdefault(match[1], []).append(name)
     if unmatched:
         listed = ", ".join(unmatched[:5]) + (", ..." if len(unmatched) > 5 else "")
-        raise InputError(f"data.group={pattern}: finds no group in {len(unmatched)} of {len(names)} names: {listed}")
+        raise InputError(f"data.group={pattern}: matches no group in {len(unmatched)} of {len(names)} names: {listed}")
     return groups
 
 
@@ -61,7 +61,9 @@ def compile_group(pattern: str) -> re.Pattern[str]:
     except re.error as error:
         raise InputError(f"data.group={pattern}: not a regular expression ({error})") from None
     if expression.groups < 1:
-        raise InputError(f"data.group={pattern}: wanted a parenthesis around what names the group, such as (.+)_z")
+        raise InputError(
+            f"data.group={pattern}: expected parentheses around the part that names the group, such as (.+)_z"
+        )
     return expression
 
 
@@ -101,7 +103,7 @@ def parse_fold(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"\s*(\d{1,4})\s*/\s*(\d{1,4})\s*", text)
     fold, folds = (int(match[1]), int(match[2])) if match else (0, 0)
     if not folds >= 2 or not 1 <= fold <= folds:
-        raise InputError(f"data.fold={text}: wanted a fold of several, such as 2/5 (the second of five)")
+        raise InputError(f"data.fold={text}: expected a fold of several, such as 2/5 (the second of five)")
     return fold, folds
 
 
@@ -122,7 +124,7 @@ def read_split(path: Path, names: Iterable[str]) -> Split:
     try:
         content = read_json(path, {"train": [str], "val": [str]})
     except InputError as error:
-        raise InputError(f"{error}; wanted a {FILE} (lists train and val), or a run folder with one") from None
+        raise InputError(f"{error}; expected a {FILE} (lists train and val), or a run folder with one") from None
     train, val = content["train"], content["val"]
     facts = {key: value for key, value in content.items() if key in ("val_fraction", "fold", "group", "seed")}
     names = set(names)

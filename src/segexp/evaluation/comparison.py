@@ -148,17 +148,15 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
     paired, unpaired = _pair(baseline, other)
     notes = []
     if not paired:
-        raise InputError(f"{other.name} and {baseline.name}: no image is the same; {'; '.join(unpaired)}")
+        raise InputError(f"{other.name} and {baseline.name}: no image in common; {'; '.join(unpaired)}")
     pixels = [{name: text for run in each.runs for name, text in run.pixels.items()} for each in (baseline, other)]
     changed = sum(pixels[0][name] != pixels[1][name] for name in paired)
     if changed:
-        notes.append(f"{changed} of {len(paired)} images have the same truth and other pixels (colour and grey?)")
+        notes.append(f"{changed} of {len(paired)} images have the same truth but different pixels (colour and grey?)")
     if smallest_p(len(paired)) >= 0.05:
-        notes.append(
-            f"{len(paired)} images are too few for any difference to be told from noise: at least 6 are needed"
-        )
+        notes.append(f"{len(paired)} images are too few to distinguish a difference from noise: at least 6 are needed")
     if min(len(each.repeats) for each in (baseline, other)) < 2:
-        notes.append("one seed each: a difference may be the seed's; repeat with trainer.seeds=3")
+        notes.append("one seed each: the difference may come from the seed; repeat with trainer.seeds=3")
     scores = {}
     for name, score in SCORES.items():
         if not score.better or not all(name in run.rows[0] for each in (baseline, other) for run in each.runs):
@@ -220,7 +218,7 @@ def _pair(baseline: Candidate, other: Candidate) -> tuple[list[str], list[str]]:
             unpaired.append(f"only in some runs, among them {runs[0].folder}: {_listed(alone)}")
     same = [name for name in everywhere if len({table[name] for table in truths}) == 1]
     if len(same) < len(everywhere):
-        unpaired.append(f"same name and another mask: {_listed([name for name in everywhere if name not in same])}")
+        unpaired.append(f"same name but a different mask: {_listed([name for name in everywhere if name not in same])}")
     return same, unpaired
 
 
@@ -236,10 +234,10 @@ def _repeat_and_settings(folder: Path) -> tuple[int | None, str | None, str]:
         return None, None, ""
     settings = read_yaml(path)
     if not isinstance(settings, dict) or not isinstance(settings.get("data", {}), dict | None):
-        raise InputError(f"{path}: wanted the settings of a run")
+        raise InputError(f"{path}: expected the settings of a run")
     seed, fold = settings.pop("seed", None), (settings.get("data") or {}).pop("fold", None)
     if not (seed is None or type(seed) is int) or not (fold is None or isinstance(fold, str)):
-        raise InputError(f"{path}: seed={seed!r}, data.fold={fold!r}; wanted the settings of a run")
+        raise InputError(f"{path}: seed={seed!r}, data.fold={fold!r}; expected the settings of a run")
     for key in ("output_dir", "overwrite", "resume", "sweep"):
         settings.pop(key, None)
     return seed, fold, json.dumps(settings, sort_keys=True, default=str)

@@ -197,13 +197,13 @@ def _uneven(record: dict[str, Any]) -> str:
     alike += [(f"robustness.{name}", curve, ("parameter", "score"), 0) for name, curve in _items(record, "robustness")]
     for name, entry, keys, least in alike:
         if entry and (len({len(entry[key]) for key in keys}) > 1 or len(entry[keys[0]]) < least):
-            return f"{name} has not as many entries in {keys[0]} as in {keys[1]}"
+            return f"{name} has different numbers of entries in {keys[0]} and {keys[1]}"
     for name, curve in _items(record, "robustness"):
         if curve.get("interval") and len(curve["interval"]) != len(curve["score"]):
-            return f"robustness.{name} has not as many intervals as scores"
+            return f"robustness.{name} has different numbers of intervals and scores"
     for name, bins in _items(record, "histograms"):
         if not len(bins["edges"]) - 1 == len(bins["truth"]) == len(bins["prediction"]) or len(bins["truth"]) < 1:
-            return f"histograms.{name} has not as many counts as bins"
+            return f"histograms.{name} has different numbers of counts and bins"
         if any(low >= high for low, high in itertools.pairwise(bins["edges"])):
             return f"histograms.{name}.edges do not rise"
     return ""

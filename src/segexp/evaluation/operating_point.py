@@ -119,7 +119,7 @@ def _threshold(
     present = present_classes(samples)
     if not present:
         if scoring.threshold is None:
-            notes.append("threshold 0.5: no image holds any foreground to choose by")
+            notes.append("threshold 0.5: no image has foreground to choose a threshold by")
         return scoring.threshold or 0.5, {}
     grid = COARSE if criterion == "cldice" else FINE
     function = _centreline_values if criterion == "cldice" else _overlap_values

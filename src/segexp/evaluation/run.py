@@ -59,7 +59,7 @@ def evaluate_folder(
     """
     chosen = chosen_families(predictor, families)
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
-        raise InputError(f"--pixel-size {pixel_size}: wanted more than 0 µm")
+        raise InputError(f"--pixel-size {pixel_size}: expected more than 0 µm")
     folder = OwnedFolder(output)
     folder.require_free(FILES)
     samples = chosen_samples(predictor, data, images, group) if samples is None else samples
@@ -132,7 +132,7 @@ def chosen_families(predictor: Predictor, families: Sequence[str] | None) -> tup
     chosen = tuple(predictor.facts.get("scores", ("probability",)) if families is None else families)
     unknown = [name for name in chosen if name not in (*FAMILIES, "centreline")]
     if unknown:
-        raise InputError(f"--scores {','.join(unknown)}: wanted some of {', '.join(FAMILIES)}")
+        raise InputError(f"--scores {','.join(unknown)}: expected some of {', '.join(FAMILIES)}")
     return chosen
 
 
@@ -148,7 +148,7 @@ def find_samples(predictor: Predictor, data: Path) -> list[Sample]:
                 normalization=predictor.normalization,
                 log=print,
             )
-    raise InputError(f"{data}: holds neither val/img nor img; wanted a data set, or a folder with img/ and mask/")
+    raise InputError(f"{data}: holds neither val/img nor img; expected a data set, or a folder with img/ and mask/")
 
 
 def spread(samples: list[Sample], count: int | None) -> list[Sample]:

@@ -55,7 +55,7 @@ def present_classes(samples: Sequence[Sample]) -> list[int]:
 
 
 def monitor_for(samples: Sequence[Sample], requested: str) -> str:
-    """The score to judge by: the `wanted` one, or specificity where no image holds any foreground to be found."""
+    """The score to judge by: the `expected` one, or specificity where no image holds any foreground to be found."""
     return requested if present_classes(samples) else "specificity"
 
 
@@ -63,7 +63,7 @@ def read_tolerance(text: str) -> Tolerance:
     """``2`` or ``2px``: pixels; ``0.2um`` or ``0.2µm``: micrometres. `InputError` for all else."""
     parts = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(px|um|µm|μm)?\s*", text)
     if parts is None:
-        raise InputError(f"tolerance {text}: wanted pixels, such as 2, or micrometres, such as 0.2um")
+        raise InputError(f"tolerance {text}: expected pixels, such as 2, or micrometres, such as 0.2um")
     return Tolerance(float(parts[1]), "px" if parts[2] in (None, "px") else "µm")
 
 
@@ -80,7 +80,7 @@ def pixel_sides(samples: Sequence[Sample], given: float | None, tolerance: Toler
         return [math.sqrt(sample.pixel_size[0] * sample.pixel_size[1]) for sample in samples if sample.pixel_size]
     if tolerance.unit == "µm":
         raise InputError(
-            f"tolerance {tolerance.value:g} µm: {unknown[0]} does not say how large its pixels are "
+            f"tolerance {tolerance.value:g} µm: {unknown[0]} does not state its pixel size "
             f"({len(unknown)} of {len(samples)} images); give the pixel size, or the tolerance in pixels"
         )
     return None

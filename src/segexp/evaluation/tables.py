@@ -89,7 +89,7 @@ def print_ranking(result: dict[str, Any], console: Console | None = None) -> Non
         console.print(printable(line), markup=False)
     worse = [row["name"] for row in rows if row.get("verdict") == "worse"]
     level = [row["name"] for row in rows if row.get("verdict") not in (None, "worse")]
-    for names, text in ((worse, "really worse than the best"), (level, "cannot be told from the best")):
+    for names, text in ((worse, "significantly worse than the best"), (level, "cannot be told from the best")):
         if names:
             console.print(f"{text}: {printable('; '.join(names))}", markup=False)
 

@@ -162,7 +162,7 @@ def build_augment(node: dict[str, Any], allowed: Sequence[str] = ()) -> Augmenta
     """The operations that training batches go through, from the settings ``augment``; `allowed`: ``allow_targets``."""
     augment = build(node, tuple(allowed))
     if not isinstance(augment, Augmentation):
-        raise InputError("augment: wanted _target_: segexp.augment.Augmentation, with operations listed under it")
+        raise InputError("augment: expected _target_: segexp.augment.Augmentation, with operations listed under it")
     return augment
 
 
@@ -229,7 +229,7 @@ def build_source(
         batch_size = int(trainer.batch_size)
     if batch_size % ranks.world:
         raise InputError(
-            f"trainer.batch_size={batch_size} over {ranks.world} processes: wanted a multiple of {ranks.world}"
+            f"trainer.batch_size={batch_size} over {ranks.world} processes: expected a multiple of {ranks.world}"
         )
     wanted, size = size, size_for_batch_norm(model, size, batch_size // ranks.world, trainer.micro_batch)
     if size > wanted:

@@ -146,7 +146,7 @@ class TrainingRun:
         """Put the learner back to the state saved last; says what differs from this run."""
         content = checkpoint.load(self.last_path)
         if not {"state", "learner", "model", "data"} <= content.keys():
-            raise InputError(f"{self.last_path}: holds a model but no state of training; wanted a run's last.pth")
+            raise InputError(f"{self.last_path}: holds a model but no state of training; expected a run's last.pth")
         wrong = differences(content["model"], self.facts["model"])
         if wrong:
             raise InputError(

@@ -98,7 +98,7 @@ def _check_license(license: str) -> None:
     known = get_args(LicenseIdLiteral)
     if license not in known:
         near = get_close_matches(license, known, 3, 0.4)
-        raise InputError(f"--license {license}: no SPDX identifier; {', '.join(near) or 'MIT, CC-BY-4.0'}?")
+        raise InputError(f"--license {license}: not an SPDX identifier; {', '.join(near) or 'MIT, CC-BY-4.0'}?")
 
 
 def _sample(predictor: Predictor, data: Path | None) -> tuple[NDArray[np.float32], dict[str, float]]:
@@ -233,7 +233,10 @@ def _describe(predictor: Predictor, folder: Path, callable_name: str, made: card
     with ValidationContext(root=folder, perform_io_checks=True):
         model = build_description(content)
     if isinstance(model, InvalidDescr):
-        raise InputError("the specification refuses the package:", *_faults(model.validation_summary).splitlines())
+        raise InputError(
+            ("the package does not meet the specification of bioimage.io:"),
+            *_faults(model.validation_summary).splitlines(),
+        )
     return model
 
 

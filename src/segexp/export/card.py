@@ -62,7 +62,9 @@ def read_citation(text: str) -> Citation:
     """A publication with its DOI, bare or as an address, at its end: ``Roe et al. 2026, doi:10.1000/x``."""
     match = re.search(r"\b10\.\d{4,9}/[^\s,;\"'<>]+", text)
     if match is None:
-        raise InputError(f"--cite {text!r}: wanted a title with its DOI, 'Roe et al.: Vesicles (2026) doi:10.1000/xyz'")
+        raise InputError(
+            f"--cite {text!r}: expected a title with its DOI, 'Roe et al.: Vesicles (2026) doi:10.1000/xyz'"
+        )
     doi = match[0].rstrip(".)]")
     words = re.sub(r"(https?://(dx\.)?doi\.org/|doi:?)\s*$", "", text[: match.start()].strip(), flags=re.IGNORECASE)
     words = words.strip(" ,;([")
@@ -75,7 +77,7 @@ def read_authors(text: str) -> list[Author]:
     for part in re.split(r",(?![^(]*\))", text):
         match = re.fullmatch(r"\s*([^()]+?)\s*(?:\(([^()]+)\))?\s*", part)
         if match is None:
-            raise InputError(f"--authors {text!r}: wanted 'Ada Roe (University of X), Bo Lee'")
+            raise InputError(f"--authors {text!r}: expected 'Ada Roe (University of X), Bo Lee'")
         authors.append(Author(match[1], match[2]))
     return authors
 

@@ -60,7 +60,7 @@ def quantize(path: Path, mode: str, graph: Graph, predictor: Predictor, data: Pa
     ]
     yield f"Dice of {len(samples)} images: {dice[0]:.4f} in float, {dice[1]:.4f} in int8; loss {dice[0] - dice[1]:+.4f}"
     times = _interleaved([before, after], _input(graph, images[0]))
-    yield f"time for an image: {times[1] / times[0]:.2f} of float's; file: {path.stat().st_size / float_size:.2f} of it"
+    yield f"time for an image: {times[1] / times[0]:.2f} of float32; file: {path.stat().st_size / float_size:.2f} of it"
 
 
 def _input(graph: Graph, pixels: NDArray) -> NDArray[np.float32]:

@@ -69,10 +69,10 @@ def find_images(sources: Iterable[Path], output: OwnedFolder) -> ImageList:
     if written:
         one = len(written) == 1
         listed = ", ".join(path.name for path in written[:3]) + (", ..." if len(written) > 3 else "")
-        what = "file that segexp predict wrote is" if one else "files that segexp predict wrote are"
+        what = "file written by segexp predict is" if one else "files that segexp predict wrote are"
         remarks.append(f"{len(written)} {what} not taken as {'an image' if one else 'images'}: {listed}")
     if not files:
-        expected = f"no images; wanted files ending in {', '.join(IMAGE_SUFFIXES)}"
+        expected = f"no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
         raise InputError(expected, *remarks)
     _require_own_names(files)
     return ImageList(files, remarks)
@@ -124,7 +124,8 @@ def _require_own_names(files: Sequence[Path]) -> None:
     if twice:
         more = f" and {len(twice) - 4} more" if len(twice) > 4 else ""
         raise InputError(
-            f"{', '.join(twice[:4])}{more}: same name, so one result would replace the other. Predict them apart, each "
+            f"{', '.join(twice[:4])}{more}: same name, so one result would replace the other. Predict them "
+            "separately, each "
             "folder with an --output of its own"
         )
 

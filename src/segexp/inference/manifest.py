@@ -136,7 +136,8 @@ class Manifest:
             if unlike:
                 raise InputError(
                     f"--output {self.folder.folder}: holds measurements of {line['image']} with other settings "
-                    f"({', '.join(unlike)}), which do not go into one table with these. Choose another --output, or "
+                    f"({', '.join(unlike)}), which cannot be joined in one table with these. Choose another "
+                    "--output, or "
                     "predict all images again at once"
                 )
 

@@ -42,9 +42,9 @@ class Outputs:
     def __post_init__(self) -> None:
         unknown = [name for name in self.save if name not in SAVE]
         if unknown or not self.save:
-            raise InputError(f"--save {','.join(self.save) or 'nothing'}: wanted some of {','.join(SAVE)}")
+            raise InputError(f"--save {','.join(self.save) or 'nothing'}: expected some of {','.join(SAVE)}")
         if self.prob_dtype not in PROB_DTYPES:
-            raise InputError(f"--prob-dtype {self.prob_dtype}: wanted one of {', '.join(PROB_DTYPES)}")
+            raise InputError(f"--prob-dtype {self.prob_dtype}: expected one of {', '.join(PROB_DTYPES)}")
 
     @property
     def whole(self) -> bool:
@@ -170,8 +170,9 @@ def require_memory(shape: tuple[int, int, int], free: int, name: str) -> None:
     need = shape[1] * shape[2] * (BYTES_A_PIXEL + 8 * (shape[0] - 1))
     if need > free:
         raise InputError(
-            f"{name}: telling apart the objects of {shape[1]}x{shape[2]} pixels takes about {need / 2**30:.0f} GiB of "
-            f"memory, and {free / 2**30:.0f} GiB are free; --save mask,prob needs little, or cut the image up"
+            f"{name}: separating the objects of {shape[1]}x{shape[2]} pixels takes about {need / 2**30:.0f} GiB of "
+            f"memory, and {free / 2**30:.0f} GiB are free; use --save mask,prob, which needs little memory, or "
+            "cut the image into parts"
         )
 
 

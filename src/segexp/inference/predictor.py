@@ -177,7 +177,7 @@ class Predictor:
         """
         array = np.asarray(image)
         if array.ndim not in (2, 3) or array.size == 0:
-            raise InputError(f"image of shape {array.shape}: wanted (height, width) or (height, width, colours)")
+            raise InputError(f"image of shape {array.shape}: expected (height, width) or (height, width, colours)")
         pixels = checked(to_channels(array, self.model.settings["in_channels"]))
         probabilities = self.probabilities(pixels, progress=progress)
         return probabilities[0] if len(self.classes) == 1 else probabilities
@@ -226,7 +226,9 @@ def load_model(
         for what in ("classes", "in_channels"):
             ours, its = (m.classes if what == "classes" else m.model.settings[what] for m in (first, predictor))
             if ours != its:
-                raise InputError(f"{one}: {what} {its}, but {paths[0]} has {ours}; an ensemble needs the same")
+                raise InputError(
+                    f"{one}: {what} {its}, but {paths[0]} has {ours}; all models of an ensemble must agree"
+                )
     first.others = predictors[1:]
     first.threshold = float(np.mean([predictor.threshold for predictor in predictors]))
     first.min_size = max(predictor.min_size for predictor in predictors)

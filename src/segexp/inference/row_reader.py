@@ -72,7 +72,7 @@ def band_edges(shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
 def rescaled_bands(
     bands: Iterable[tuple[int, NDArray[np.float32]]], available: tuple[int, int], requested: tuple[int, int]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Bands (K, rows, W) of an image of `held` (H, W), brought to `wanted` (H, W) on their way."""
+    """Bands (K, rows, W) of an image of `held` (H, W), brought to `expected` (H, W) on their way."""
     if available == requested:
         yield from bands
         return

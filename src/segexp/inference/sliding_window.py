@@ -199,7 +199,7 @@ def _add_row(
             if not out_of_memory(error) or len(group) == 1:
                 raise
             batch = len(group) // 2
-            log(f"out of memory with {len(group)} tiles at once; going on with {batch}")
+            log(f"out of memory with {len(group)} tiles at once; continuing with {batch}")
             continue
         for x, probability in zip(group, probabilities, strict=True):
             blended[:, :, x : x + across.tile].addcmul_(probability, weight)

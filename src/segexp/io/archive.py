@@ -59,7 +59,7 @@ class Outline(NamedTuple):
         """What is wrong with it, in words; empty where each element of the tensor is an element of the storage."""
         valid = all(type(number) is int and number >= 0 for number in (*self.size, *self.stride, self.offset))
         if not valid or len(self.size) != len(self.stride):
-            return "a tensor whose sizes are no whole numbers"
+            return "a tensor whose sizes are not whole numbers"
         elements, expected = prod(self.size), 1
         for stride, size in sorted((stride, size) for stride, size in zip(self.stride, self.size, strict=True)):
             if size > 1 and elements and stride != expected:
@@ -124,21 +124,21 @@ def _foreign(file: BinaryIO) -> str:
         return "the end of its archive is missing or damaged"
     if start[:1] == b"\x80":
         return "it is a bare pickle, which could hold code"
-    return "it is no archive"
+    return "it is not a zip archive"
 
 
 def _names(entries: list[zipfile.ZipInfo], length: int) -> dict[str, str]:
     """Names in the archive's one folder -> whole names; `Refused` where a member is not as ``torch.save`` writes it."""
     if sum(entry.file_size for entry in entries) > length:
-        raise Refused("its members unfold to more than the file holds")
+        raise Refused("its members are larger than the file")
     names: dict[str, str] = {}
     folders = set()
     for entry in entries:
         match = _MEMBER.fullmatch(entry.orig_filename)
         if match is None or entry.flag_bits & 1:
-            raise Refused(f"it has a member {entry.orig_filename[:50]!a}, which no model file has")
+            raise Refused(f"it has a member {entry.orig_filename[:50]!a}, which a model file never has")
         if entry.compress_type != zipfile.ZIP_STORED:
-            raise Refused(f"its member {entry.filename} is compressed, which no model file's is")
+            raise Refused(f"its member {entry.filename} is compressed, which a model file never is")
         folders.add(match["folder"])
         names[match["name"]] = entry.filename
     if len({name.lower() for name in names}) != len(entries) or len(folders) != 1 or DESCRIPTION not in names:
@@ -157,7 +157,7 @@ def _check_description(data: bytes, storages: dict[str, int]) -> None:
             if code.name == "GLOBAL" and not _known(*str(argument).split(" ", 1)):
                 raise Refused(f"it names {_described(argument)}; a model file holds weights, no code")
             if code.name not in _CODES or (code.name == "LONG_BINPUT" and int(str(argument)) > len(data)):
-                raise Refused(f"{DESCRIPTION} holds {code.name}, which no model file has")
+                raise Refused(f"{DESCRIPTION} holds {code.name}, which a model file never has")
         reader = _Description(data, storages)
         reader.load()
     except Refused:

@@ -37,7 +37,7 @@ def to_channels(
         hue: what `single_hue` gives for the whole image, for windows of it; None: `pixels` are the whole image.
     """
     if channels < 1:
-        raise InputError(f"data.channels={channels}: wanted 1 (grey), 3 (colour) or the number of channels to keep")
+        raise InputError(f"data.channels={channels}: expected 1 (grey), 3 (colour) or the number of channels to keep")
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
     stack = pixels.reshape(*pixels.shape[:2], -1)

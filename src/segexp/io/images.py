@@ -235,11 +235,13 @@ class MaskFile(_Closing):
         if mask.ndim == 2:
             return mask
         if mask.shape[2] == 4 and int(mask[..., 3].min()) < int(mask[..., 3].max()):
-            raise InputError(f"{self.path}: drawn in a transparent layer; a mask holds one number a pixel: {CONVERT}")
+            raise InputError(
+                f"{self.path}: drawn in a transparent layer; a mask has one number for each pixel: {CONVERT}"
+            )
         red, green, blue = np.moveaxis(mask[..., :3], 2, 0)
         if not (np.array_equal(red, green) and np.array_equal(green, blue)):
             raise InputError(
-                f"{self.path}: a picture in colour; a mask holds one number a pixel: save it as grey, {CONVERT}"
+                f"{self.path}: a colour picture; a mask has one number for each pixel: save it as grey, {CONVERT}"
             )
         return np.ascontiguousarray(red)
 
@@ -273,7 +275,7 @@ def _check_file(path: Path, suffixes: tuple[str, ...], expected: str) -> None:
     try:
         if path.is_dir():
             tiled = "; zarr is not read: save it as a tiled TIFF" if path.suffix.lower() == ".zarr" else ""
-            raise InputError(f"{path}: a folder; wanted a file{tiled}")
+            raise InputError(f"{path}: a folder; expected a file{tiled}")
         if not path.is_file():
             there = " (a pipe or a device)" if path.exists() else " (a link to nowhere)" if path.is_symlink() else ""
             raise InputError(f"{path}: no such file{there}")
@@ -293,12 +295,13 @@ def _chosen_page(path: Path, page: Page, pages: int) -> int | str:
     if page is None:
         if pages > 1:
             raise InputError(
-                f"{path}: a stack of {pages} pages; wanted one image. Choose with data.page=max or mean (projections), "
+                f"{path}: a stack of {pages} pages; expected one image. Choose with data.page=max or mean "
+                "(projections), "
                 f"first, 1 to {pages}, channels (the pages are channels), or each (every page an image)"
             )
         return 0
     if isinstance(page, str) and page not in PAGES:
-        raise InputError(f"data.page={page}: wanted {', '.join(PAGES)}, or a number from 1")
+        raise InputError(f"data.page={page}: expected {', '.join(PAGES)}, or a number from 1")
     if page == "first" or (page in ("max", "mean") and pages == 1):
         return 0
     if isinstance(page, str):

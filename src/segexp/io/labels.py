@@ -109,8 +109,11 @@ def judge_values(
     kind = masks if masks != "auto" else "binary" if classes == 1 else "classes"
     judged = _judge(values, kind, masks == "auto", classes, path)
     if judged.kind == "instance ids" and masks == "auto" and not judged.doubt and _is_soft(values, unevenness):
-        why = "no object ids, for they change from pixel to pixel as after JPEG or smooth resizing"
-        raise InputError(f"{path}: values {_listed(values)}; {why}; wanted bool, 0/1 or 0/255; {_cut(values)}")
+        why = (
+            "these are not object ids, because they vary from pixel to pixel as after JPEG compression or smooth "
+            "resizing"
+        )
+        raise InputError(f"{path}: values {_listed(values)}; {why}; expected bool, 0/1 or 0/255; {_cut(values)}")
     return judged
 
 
@@ -152,14 +155,14 @@ def _is_soft(values: set[float], unevenness: Callable[[], tuple[float, int]]) ->
 def _judge_soft(values: set[float], threshold: float, path: str | Path) -> Values:
     largest = max(values, default=0.0)
     if min(values, default=0.0) < 0:
-        raise InputError(f"{path}: values {_listed(values)}; wanted none below 0 (task.mask_threshold={threshold:g})")
+        raise InputError(f"{path}: values {_listed(values)}; expected none below 0 (task.mask_threshold={threshold:g})")
     if values <= {0.0}:
         return Values("empty", 0.0)
     if largest >= threshold:
         return Values("soft", largest)
     message = f"{path}: values {_listed(values)}; none reaches task.mask_threshold={threshold:g}"
     if largest == 1 and values <= {0.0, 1.0}:  # not a faint object among soft masks: another way to say foreground
-        raise InputError(f"{message}; wanted masks of one kind: save this one as 0/255")
+        raise InputError(f"{message}; expected masks of one kind: save this one as 0/255")
     return Values("soft", largest, doubt=f"{message} in any mask; {_cut(values)}")
 
 
@@ -181,7 +184,7 @@ def _cut(values: set[float]) -> str:
 
 def _judge(values: set[float], kind: str, guess: bool, classes: int, path: str | Path) -> Values:
     largest = max(values, default=0.0)
-    start = f"{path}: values {_listed(values)}; wanted"
+    start = f"{path}: values {_listed(values)}; expected"
     if kind == "probabilities":
         if values and not (min(values) >= 0 and largest <= 1):
             raise InputError(f"{start} probabilities from 0 to 1 (task.masks=probabilities)")
@@ -189,7 +192,7 @@ def _judge(values: set[float], kind: str, guess: bool, classes: int, path: str |
     if any(value < 0 or value != round(value) for value in values):
         cut = "; probabilities? task.masks=probabilities cuts them at 0.5" if guess and min(values) >= 0 else ""
         cut = f"; {_cut(values)}" if cut and largest > 1 and classes == 1 else cut
-        cut = "; not annotated? say which value with task.ignore" if min(values) < 0 else cut
+        cut = "; if a value marks pixels that are not annotated, set task.ignore to it" if min(values) < 0 else cut
         raise InputError(f"{start} {_wanted(kind, classes)}{cut}")
     if values <= {0.0}:
         return Values("empty", 0.0)

@@ -40,7 +40,7 @@ def largest() -> int:
     except ValueError:
         limit = 0.0
     if not 0 < limit < 2**20:
-        raise InputError(f"{VARIABLE}={text}: wanted a number of GiB, such as 16")
+        raise InputError(f"{VARIABLE}={text}: expected a number of GiB, such as 16")
     return int(limit * 2**30)
 
 
@@ -59,7 +59,7 @@ def check_declared(path: str | Path, shape: Sequence[int], itemsize: int, stored
     if any(length < 0 for length in shape):
         raise InputError(f"{claim}; damaged")
     if stored is not None and size > max(HARMLESS, RATIO * stored):
-        raise InputError(f"{claim}, in {_amount(stored)} of file; damaged, or made to exhaust memory: not read")
+        raise InputError(f"{claim}, but the file has {_amount(stored)}; not read: damaged, or made to exhaust memory")
     if size > largest():
         raise InputError(f"{claim}; one read may take {_amount(largest())} ({VARIABLE}=N allows N GiB)")
     return size
@@ -70,7 +70,7 @@ def check_scans(path: str | Path, data: bytes) -> None:
     scans = data.count(b"\xff\xda")  # the marker cannot occur within compressed data
     if scans > SCANS:
         raise InputError(
-            f"{path}: a JPEG of {scans} scans; encoders write about 10, more than {SCANS} only cost time: not read"
+            f"{path}: a JPEG of {scans} scans; not read: encoders write about 10, and more than {SCANS} only waste time"
         )
 
 

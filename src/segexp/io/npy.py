@@ -22,7 +22,7 @@ def open_array(path: Path) -> NDArray:
         with path.open("rb") as file:
             start = file.read(2)
         if start == b"PK":
-            raise InputError(f"{path}: an archive of several arrays; wanted one array written by numpy.save")
+            raise InputError(f"{path}: an archive of several arrays; expected one array written by numpy.save")
         with _PARSING:
             array = np.lib.format.open_memmap(path, mode="r")
     except InputError:
@@ -33,7 +33,7 @@ def open_array(path: Path) -> NDArray:
         if "object" not in str(error).lower():
             raise InputError(f"{path}: cannot be read as a NumPy file ({error})") from None
         what = "holds pickled Python objects, which can run code when they are read, and is not opened"
-        raise InputError(f"{path}: {what}; wanted an array of numbers, written by numpy.save") from None
+        raise InputError(f"{path}: {what}; expected an array of numbers, written by numpy.save") from None
     except Exception as error:  # NumPy raises ValueError, EOFError, OSError, SyntaxError on damaged headers
         raise InputError(f"{path}: cannot be read as a NumPy file ({error})") from None
     return array
@@ -51,9 +51,9 @@ class ArrayReader:
         self.path = path
         array = open_array(path)
         if array.dtype.kind == "c":
-            raise InputError(f"{path}: complex numbers; wanted real intensities")
+            raise InputError(f"{path}: complex numbers; expected real intensities")
         if array.dtype.kind not in "biuf":  # times, texts and records are none
-            raise InputError(f"{path}: dtype {array.dtype}; an image holds numbers: wanted integers or floats")
+            raise InputError(f"{path}: dtype {array.dtype}; an image holds numbers: expected integers or floats")
         self._stack, channels_last = _pages_rows_columns_channels(array, path, raw)
         self._bytes = getattr(array, "offset", 0) + array.nbytes
         self.pages, self.height, self.width, self.channels = self._stack.shape
@@ -99,5 +99,5 @@ def _pages_rows_columns_channels(array: NDArray, path: Path, raw: bool) -> tuple
             return np.moveaxis(squeezed, 0, 2)[None], False
         return squeezed[..., None], False
     raise InputError(
-        f"{path}: shape {shape}; wanted (height, width), (height, width, channels) or (pages, height, width)"
+        f"{path}: shape {shape}; expected (height, width), (height, width, channels) or (pages, height, width)"
     )

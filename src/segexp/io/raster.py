@@ -41,12 +41,14 @@ class PictureReader:
         check_declared(path, (size.height, size.width), size.itemsize, len(data) * 8 * size.itemsize // size.bits)
         missing = what_is_missing(data, size.kind)
         if missing:
-            raise InputError(f"{path}: {missing}; wanted the whole file: copy or export it again")
+            raise InputError(f"{path}: {missing}; expected the whole file: copy or export it again")
         if size.kind == "JPEG":
             check_scans(path, data)
         images = frames(data)
         if images > 1:
-            raise InputError(f"{path}: an animation of {images} images; wanted one: save the one you mean by itself")
+            raise InputError(
+                f"{path}: an animation of {images} images; expected one: save the image you need separately"
+            )
         pixels = _indexed(path, data, raw) if png_is_indexed(data) else None
         if pixels is None:
             pixels = _decode(data)
@@ -83,9 +85,9 @@ def _decode(data: bytes) -> NDArray | None:
 
 
 def _indexed(path: Path, data: bytes, raw: bool) -> NDArray | None:
-    """Entries of the palette of an indexed PNG; None where its colours are wanted, which OpenCV gives.
+    """Entries of the palette of an indexed PNG; None where its colours are expected, which OpenCV gives.
 
-    They are wanted of images, unless the palette is a lookup table: see `segexp.io.channels.lookup_direction`.
+    They are expected of images, unless the palette is a lookup table: see `segexp.io.channels.lookup_direction`.
     """
     try:
         image = PngImagePlugin.PngImageFile(io.BytesIO(data))

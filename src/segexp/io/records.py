@@ -44,7 +44,7 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: not YAML ({_first_line(error)})") from None
     for number, _ in enumerate(_parts(content)):
         if number > MOST_PARTS:
-            raise InputError(f"{path}: unfolds to more than {MOST_PARTS} values; wanted a file of settings")
+            raise InputError(f"{path}: unfolds to more than {MOST_PARTS} values; expected a file of settings")
     return content
 
 
@@ -78,7 +78,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """
     text = _text(path, "CSV")
     if "\0" in text:
-        raise InputError(f"{path}: holds NUL bytes, as a file that a crash cut short; wanted CSV")
+        raise InputError(f"{path}: holds NUL bytes, as a file that a crash cut short; expected CSV")
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows = list(reader)
@@ -86,10 +86,10 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise InputError(f"{path}: not CSV ({_first_line(error)})") from None
     names = reader.fieldnames or []
     if len(set(names)) != len(names):
-        raise InputError(f"{path}: two columns have one name; wanted a table that segexp wrote")
+        raise InputError(f"{path}: two columns have one name; expected a table that segexp wrote")
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
-            raise InputError(f"{path}: row {number}: wanted {len(names)} cells, as in the heading; was it cut short?")
+            raise InputError(f"{path}: row {number}: expected {len(names)} cells, as in the heading; was it cut short?")
     table = [{plain_cell(name): plain_cell(cell) for name, cell in row.items()} for row in rows]
     return list(map(plain_cell, names)), table
 
@@ -129,7 +129,7 @@ def _text(path: Path, kind: str) -> str:
     try:
         size = path.stat().st_size
         if size > LARGEST[kind]:
-            raise InputError(f"{path}: {size} bytes; wanted at most {LARGEST[kind]} of {kind}")
+            raise InputError(f"{path}: {size} bytes; expected at most {LARGEST[kind]} of {kind}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not {kind} in UTF-8 ({error.reason} at byte {error.start})") from None

@@ -45,7 +45,7 @@ def scaled_shape(
     if any(not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR for factor in factors):
         raise InputError(
             f"{name}: its pixels are {pixel_size[0]:g} by {pixel_size[1]:g} micrometres, the task's {target:g}; "
-            f"more than {LARGEST_FACTOR} times apart. If the file is wrong, say the size with data.pixel_size"
+            f"more than a factor of {LARGEST_FACTOR} apart. If the file is wrong, set data.pixel_size"
         )
     return max(1, round(shape[0] * factors[0])), max(1, round(shape[1] * factors[1]))
 

@@ -207,13 +207,13 @@ class RunFolder(OwnedFolder):
         taken = self.present()
         if not self.job and self._holds_sweep():
             raise InputError(
-                f"output_dir={self.folder}: holds a sweep, and a run is not begun in it. Choose another output_dir, "
+                f"output_dir={self.folder}: contains a sweep, so no run can start in it. Choose another output_dir, "
                 f"such as {self._another()}"
             )
         foreign = self.foreign(taken)
         if foreign and self.unrecorded_run():
             raise InputError(
-                f"output_dir={self.folder}: holds a run already. Go on with it: resume={self.folder}; or choose "
+                f"output_dir={self.folder}: already contains a run. Resume it: resume={self.folder}; or choose "
                 f"another output_dir, such as {self._another()}"
             )
         if foreign:
@@ -221,12 +221,12 @@ class RunFolder(OwnedFolder):
             why = "changed since segexp wrote them" if edited else "not written by segexp"
             more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
             raise InputError(
-                f"output_dir={self.folder}: {', '.join(foreign[:5])}{more} would be in the way of the run's own files: "
+                f"output_dir={self.folder}: {', '.join(foreign[:5])}{more} would be overwritten by files of the run: "
                 f"{why}. Nothing was changed. Move them away, or choose another output_dir, such as {self._another()}"
             )
         if taken and not overwrite and not self.job and not self._killed_at_start():
             state = "finished" if self.owns("summary.json") else "interrupted"
-            ways = f"Go on with it: resume={self.folder}; c" if self.owns(STATE) else "C"
+            ways = f"Resume it: resume={self.folder}; c" if self.owns(STATE) else "C"
             there = self._what_lies_here(state)
             raise InputError(
                 f"output_dir={self.folder}: holds {there}. Nothing was changed. {ways}hoose another "
@@ -240,7 +240,7 @@ class RunFolder(OwnedFolder):
         if self.unrecorded_run():
             links = [name for name in writable if not _is_plain_file(self.folder / name)]
             if links:
-                raise InputError(f"resume={self.folder}: {', '.join(links)}: wanted the run's own file; move it away")
+                raise InputError(f"resume={self.folder}: {', '.join(links)}: expected the run's own file; move it away")
             return
         # a best model that is damaged or changed is moved aside by `begin`: the run has its weights elsewhere
         foreign = self.foreign(name for name in writable if not self._is_model(name))
@@ -342,7 +342,7 @@ class RunFolder(OwnedFolder):
         self.hold()
         self.require(resume, overwrite)
         if resume and before is not None and self._state != before:
-            raise InputError(f"resume={self.folder}: another command went on with this run meanwhile; try again")
+            raise InputError(f"resume={self.folder}: another command resumed this run in the meantime; try again")
         message = ""
         if resume and self.unrecorded_run():
             for name in self.present():

@@ -41,7 +41,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """Text that `fine` accepts; `words` say what is wanted."""
+    """Text that `fine` accepts; `words` say what is expected."""
 
     fine: Callable[[str], bool]
     words: str
@@ -65,7 +65,7 @@ WORDS = {
 
 
 def misfit(value: Any, shape: Shape, where: str = "") -> str:
-    """The first part of `value` that does not fit, in words: "best.dice is 'x'; wanted a number"; empty where none."""
+    """The first part of `value` that does not fit, in words: "dice is 'x'; expected a number"; empty where none."""
     if isinstance(shape, Number | Text):
         return "" if shape.fits(value) else _describe(where, value, shape)
     if isinstance(shape, tuple):
@@ -75,7 +75,7 @@ def misfit(value: Any, shape: Shape, where: str = "") -> str:
     if not _kind(value, shape):
         return _describe(where, value, shape)
     if isinstance(shape, list) and len(shape) > 1 and len(shape) != len(value):
-        return f"{where or 'it'} has {len(value)} entries; wanted {len(shape)}"
+        return f"{where or 'it'} has {len(value)} entries; expected {len(shape)}"
     if isinstance(shape, list) and len(shape) > 1:
         pairs = enumerate(zip(value, shape, strict=True))
         parts = ((item, each, f"{where}[{index}]") for index, (item, each) in pairs)
@@ -118,7 +118,7 @@ def _describe(where: str, value: Any, shape: Shape) -> str:
     except (ValueError, RecursionError):  # a number of thousands of digits, a list in itself
         text = type(value).__name__
     text = text if len(text) <= 60 else f"{text[:57]}..."
-    return f"{where or 'it'} is {text}; wanted {_in_words(shape)}"
+    return f"{where or 'it'} is {text}; expected {_in_words(shape)}"
 
 
 def _in_words(shape: Shape) -> str:

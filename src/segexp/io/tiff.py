@@ -76,7 +76,7 @@ class TiffReader:
         self._first = first
         if first.dtype is None or first.dtype.kind == "c" or first.imagedepth != 1 or 0 in first.shape:
             kind = f"{first.bitspersample}-bit samples of format {first.sampleformat}"
-            raise InputError(f"{self.path}: {kind}, shape {first.shape}; wanted integers or floats in two dimensions")
+            raise InputError(f"{self.path}: {kind}, shape {first.shape}; expected integers or floats in two dimensions")
         # a JPEG's YCbCr is turned into RGB by its decoder, no other's
         if first.photometric not in _GREY_OR_COLOUR or (first.photometric == YCBCR and first.compression != _JPEG):
             name = getattr(first.photometric, "name", first.photometric)
@@ -137,7 +137,7 @@ class TiffReader:
             page = self._page(number)
             facts.append((page.imagelength, page.imagewidth, page.shape, page.dtype, int(page.subfiletype)))
             if number > PIECES["pages"] and page.shape != facts[0][2]:
-                raise InputError(f"{self.path}: {count} pages of several sizes; wanted pages of one size")
+                raise InputError(f"{self.path}: {count} pages of several sizes; expected pages of one size")
         full = [number for number in range(count) if not facts[number][4] & 5] or list(range(count))  # no mask either
         largest = max(full, key=lambda number: (facts[number][0] * facts[number][1], -number))
         tall, wide = facts[largest][:2]
@@ -149,7 +149,7 @@ class TiffReader:
             differing = others[0]
             raise InputError(
                 f"{self.path}: page {differing + 1} is {_describe_type(*facts[differing][2:4])}, page {largest + 1} "
-                f"{_describe_type(*facts[largest][2:4])}; wanted pages of one size and type; save the pages "
+                f"{_describe_type(*facts[largest][2:4])}; expected pages of one size and type; save the pages "
                 "you need as a stack of their own"
             )
         return self._page(largest), alike
@@ -223,7 +223,7 @@ class TiffReader:
         if not self._like(first, page):
             raise InputError(
                 f"{self.path}: page {plane + 1} is {_describe_type(page.shape, page.dtype)}, the first "
-                f"{_describe_type(first.shape, first.dtype)}; wanted pages of one size and type"
+                f"{_describe_type(first.shape, first.dtype)}; expected pages of one size and type"
             )
         if page.is_memmappable:
             check_declared(self.path, (height, width, page.samplesperpixel), page.dtype.itemsize)

@@ -33,7 +33,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"measure.kind={self.kind!r}: wanted one of {', '.join(KINDS)}")
+            raise InputError(f"measure.kind={self.kind!r}: expected one of {', '.join(KINDS)}")
 
     @classmethod
     def of(cls, facts: dict[str, Any]) -> "Settings":
@@ -77,9 +77,11 @@ def measure(
     mask = np.asarray(mask) > 0
     grey = image.mean(axis=2) if image.ndim == 3 else image
     if mask.shape != grey.shape:
-        raise InputError(f"mask of shape {mask.shape}, image of shape {image.shape}: wanted the same height and width")
+        raise InputError(
+            f"mask of shape {mask.shape}, image of shape {image.shape}: expected the same height and width"
+        )
     if pixel_size is not None and not 0 < pixel_size < np.inf:
-        raise InputError(f"pixel size {pixel_size}: wanted micrometres, more than 0")
+        raise InputError(f"pixel size {pixel_size}: expected micrometres, more than 0")
     if settings.kind == "objects":
         labels = split_touching(mask, settings.split)
         rows = measure_vesicles(labels, grey, settings.gap, settings.ring)

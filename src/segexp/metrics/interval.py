@@ -54,7 +54,7 @@ def paired_difference(first: ArrayLike, second: ArrayLike, resamples: int = 9999
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"shapes {a.shape} and {b.shape}: wanted two equal lists of values")
+        raise ValueError(f"shapes {a.shape} and {b.shape}: expected two equal lists of values")
     both = ~(np.isnan(a) | np.isnan(b))
     gap = a[both] - b[both]
     if not len(gap):

@@ -27,7 +27,7 @@ def confusion(prediction: NDArray, truth: NDArray, known: NDArray | None = None)
     """Count pixels of two boolean masks of the same shape; pixels where `known` is False count nowhere."""
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
     if prediction.shape != truth.shape:
-        raise ValueError(f"prediction has shape {prediction.shape}, truth {truth.shape}: wanted the same")
+        raise ValueError(f"prediction has shape {prediction.shape}, truth {truth.shape}: expected the same")
     size = prediction.size
     if known is not None:
         known = np.asarray(known, bool)

@@ -29,7 +29,7 @@ def normalization_layer(norm: str, channels: int) -> nn.Module:
         return nn.GroupNorm(channels // 8 if channels % 8 == 0 else 1, channels)
     if norm == "none":
         return nn.Identity()
-    raise InputError(f"model.norm={norm!r}: wanted one of {', '.join(NORMS)}")
+    raise InputError(f"model.norm={norm!r}: expected one of {', '.join(NORMS)}")
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
@@ -92,20 +92,20 @@ def _whole(value: Any, low: int, high: int) -> bool:
 def _check_settings(in_channels: Any, classes: Any, widths: Any, kernel_size: Any, shrink: Any, detail: Any) -> None:
     for name, value in (("in_channels", in_channels), ("classes", classes), ("detail", detail)):
         if not _whole(value, 1, LARGEST[name]):
-            raise InputError(f"model.{name}={_short(value)}: wanted a whole number from 1 to {LARGEST[name]}")
+            raise InputError(f"model.{name}={_short(value)}: expected a whole number from 1 to {LARGEST[name]}")
     if not _whole(kernel_size, 1, LARGEST["kernel_size"]) or kernel_size % 2 == 0:
         raise InputError(
-            f"model.kernel_size={_short(kernel_size)}: wanted an odd number such as 3 or 5, at most "
+            f"model.kernel_size={_short(kernel_size)}: expected an odd number such as 3 or 5, at most "
             f"{LARGEST['kernel_size']}"
         )
     fine = isinstance(widths, Sequence) and not isinstance(widths, str) and len(widths) in DEPTHS
     if not fine or not all(_whole(width, 1, LARGEST["widths"]) for width in widths):
         raise InputError(
-            f"model.widths={_short(widths)}: wanted {DEPTHS[0]} to {DEPTHS[-1]} channel counts from 1 to "
+            f"model.widths={_short(widths)}: expected {DEPTHS[0]} to {DEPTHS[-1]} channel counts from 1 to "
             f"{LARGEST['widths']}"
         )
     if not _whole(shrink, 1, LARGEST["shrink"]) or (shrink > 1 and shrink % 2):
-        raise InputError(f"model.shrink={_short(shrink)}: wanted 1, 2, 4, 6 or 8")
+        raise InputError(f"model.shrink={_short(shrink)}: expected 1, 2, 4, 6 or 8")
 
 
 def _short(value: Any) -> str:

@@ -43,7 +43,7 @@ def segment(
     """
     shape = tuple(data.shape[:-1] if colour else data.shape)
     if len(shape) < 2 or 0 in shape:
-        raise InputError(f"a layer of shape {tuple(data.shape)}: wanted an image or a stack of images")
+        raise InputError(f"a layer of shape {tuple(data.shape)}: expected an image or a stack of images")
     classes, pages = len(predictor.classes), list(np.ndindex(shape[:-2]))
     result = Segmentation(np.zeros(shape, np.int32), np.zeros((classes, *shape), np.float32))
     for number, page in enumerate(pages):

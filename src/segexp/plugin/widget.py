@@ -107,7 +107,7 @@ class SegmentWidget(Container):
         try:
             atomic.write_text(path, write_rows(self.rows))  # the dialog has asked before a file is replaced
         except OSError as error:
-            show_error(f"{path}: {error.strerror}; the table is not saved")
+            show_error(f"{path}: {error.strerror}; the table was not saved")
             return
         self.status.value = f"{len(self.rows)} rows in {path}"
 

@@ -12,10 +12,10 @@ def commands(records: Records, measure: bool = True) -> list[tuple[str, str]]:
     model, folder = shlex.quote(str(records.summary.get("model", "MODEL"))), str(records.folder)
     place = records.facts.get("cwd")
     where = f"; typed in {place}" if place else ""
-    again = f"Train it again, into a new folder, with the same data and seed{where}:"
+    again = f"Train it again in a new folder with the same data and seed{where}:"
     lines = [
         (
-            "Masks of your own images; put their folder for IMAGES:",
+            "Predict masks of your own images; replace IMAGES by their folder:",
             f"segexp predict --model {model} --input IMAGES --output MASKS",
         ),
         (again, command(records.facts)),

@@ -60,7 +60,11 @@ def operating_point(record: Record) -> list[str]:
         return []
     text = f"A pixel counts as foreground from a probability of {number(point['threshold'])}"
     text += f"; objects under {number(point['min_size'])} pixels are dropped" if point["min_size"] else ""
-    text += f"; probabilities are tempered by {number(point['temperature'])}" if point["temperature"] != 1 else ""
+    text += (
+        (f"; probabilities are calibrated with temperature {number(point['temperature'])}")
+        if point["temperature"] != 1
+        else ""
+    )
     notes = point.get("notes", [])
     chosen = point.get("chosen_on") == "validation" and not any(note.startswith("threshold") for note in notes)
     text += ". Chosen on the validation images." if chosen else "."

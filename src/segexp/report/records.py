@@ -116,9 +116,9 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> list[Row]:
                 if key and text:
                     row[key] = printable(text) if key in NAMES else float(text)  # an image may be called 007
             except ValueError:
-                raise InputError(f"{path}: row {line}, {key}: {text[:50]!a}; wanted a number") from None
+                raise InputError(f"{path}: row {line}, {key}: {text[:50]!a}; expected a number") from None
         if not all(name in row for name in needed):
-            raise InputError(f"{path}: row {line}: wanted {', '.join(needed)} in each row")
+            raise InputError(f"{path}: row {line}: expected {', '.join(needed)} in each row")
         rows.append(row)
     return rows
 

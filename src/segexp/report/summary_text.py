@@ -59,11 +59,11 @@ def next_step(summary: Mapping[str, Any], worst: tuple[str, float] | None, warni
     best, epochs = summary.get("best", {}), summary.get("epochs", 0)
     longer = "train longer (trainer.max_time, trainer.epochs)"
     if best.get("recall") == 0:
-        return f"It finds nothing yet: {longer}, and check that the masks mark what you mean."
+        return f"It finds nothing yet: {longer}, and check that the masks mark the intended structures."
     if best.get("dice", 1) < 0.5:
         return f"Not good enough to use: {longer}, and check whether the true outlines below follow what you see."
     if epochs < PASSES:
-        text = f"It saw each training image about {count(epochs, 'time')}; {longer}: it nearly always helps."
+        text = f"It saw each training image about {count(epochs, 'time')}; {longer}: this nearly always helps."
     else:
         text = "Use it on your own images with the command under Use the model."
     if worst:

@@ -47,7 +47,7 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
     rows = [{printable(key): printable(cell) for key, cell in row.items()} for row in read_csv(path)]
     whole = rows and {"job", "status", "score"} <= rows[0].keys()
     if not whole or not all(re.fullmatch("[0-9]{1,18}", row["job"]) for row in rows):
-        raise InputError(f"{path}: wanted a table with the columns job, status and score, written by a sweep")
+        raise InputError(f"{path}: expected a table with the columns job, status and score, written by a sweep")
     jobs = []
     for row in rows:
         place = row.get("folder") or ""

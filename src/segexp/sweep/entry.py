@@ -33,7 +33,7 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, target: Path, taken: Contain
         cfg: its composed configuration.
         hydra: Hydra's own settings of the job.
         sweep: folder of the sweep.
-        wanted: the job's folder as Hydra would have it; a sweep that goes on may have begun the job in another one.
+        expected: the job's folder as Hydra would have it; a sweep that goes on may have begun the job in another one.
         taken: folders of other jobs.
     """
     identity, keep, folder, words = identify(cfg), bool(cfg.sweep.resume), target, ""

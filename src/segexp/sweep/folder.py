@@ -79,7 +79,7 @@ def begin_sweep(sweep: Path, resume: bool, again: bool, overwrite: bool, stack: 
 
     Args:
         sweep: the folder; need not exist.
-        goes_on: whether an earlier sweep there is to go on; one that is there is wanted.
+        goes_on: whether an earlier sweep there is to go on; one that is there is expected.
         again: whether an earlier sweep there goes on if there is one: searches, and what a cluster starts again.
         overwrite: whether an earlier sweep there is moved aside.
 
@@ -153,7 +153,7 @@ def require(sweep: Path, resume: bool, again: bool, overwrite: bool) -> None:
     foreign = folder.foreign(NAMES)
     if unrecorded(sweep):
         raise InputError(
-            f"{place}: holds a sweep already. Go on with it: sweep.resume={sweep}; or choose another output_dir"
+            f"{place}: already contains a sweep. Resume it: sweep.resume={sweep}; or choose another output_dir"
         )
     known = set(jobs(sweep)) if _begun(sweep) else set()
     if sweep.is_dir():
@@ -164,13 +164,14 @@ def require(sweep: Path, resume: bool, again: bool, overwrite: bool) -> None:
         )
     if foreign:
         raise InputError(
-            f"{place}: {', '.join(foreign[:5])} would be in the way of the sweep's own files and was not written by "
+            f"{place}: {', '.join(foreign[:5])} would be overwritten by files of the sweep and was not written by "
             "it. Nothing was changed. Choose another output_dir"
         )
     if holds_sweep(sweep) and not overwrite:
         raise InputError(
-            f"{place}: holds a sweep already. Nothing was changed. Go on with it: sweep.resume={sweep}; choose another "
-            f"output_dir; or add overwrite=true to this command: that moves what lies there to {_aside(sweep).name}/ "
+            f"{place}: already contains a sweep. Nothing was changed. Resume it: sweep.resume={sweep}; choose another "
+            "output_dir; or add overwrite=true to this command: that first moves the existing files to "
+            f"{_aside(sweep).name}/ "
             "first, and deletes nothing"
         )
 

@@ -165,7 +165,7 @@ def data_fingerprint(folders: Mapping[str, Path] | None) -> str:
 def claim(target: Path, sweep: Path, identity: Identity, taken: Container[Path] = ()) -> tuple[Path, str]:
     """The folder for a job of a sweep that goes on, and a word on an earlier result that it does not take over.
 
-    The folder in which the same job was begun, else `wanted`, else (where that holds another job) the next free number,
+    The folder in which the same job was begun, else `target`, else (where that holds another job) the next free number,
     or name. `taken` are folders given to other jobs. The folder is there when this returns, and no other claim gets it.
     """
     known = [record for folder in jobs(sweep) if (record := read_job(folder)) is not None]

@@ -20,11 +20,11 @@ from segexp.training.stop import StopRequest
 
 
 def check_settings(jobs: object, threads: object) -> None:
-    """Exit with what was wanted where the launcher's settings are no counts."""
+    """Exit with what was expected where the launcher's settings are no counts."""
     for name, value, expected in (("jobs", jobs, "1 or more"), ("threads", threads, "1 or more, or null")):
         fine = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not fine and not (name == "threads" and value is None):
-            sys.exit(f"error: hydra.launcher.{name}={value}: wanted {expected}")
+            sys.exit(f"error: hydra.launcher.{name}={value}: expected {expected}")
 
 
 def environments(jobs: int, threads: int | None, gpus: Sequence[str | int] | None) -> list[dict[str, str]]:
@@ -66,7 +66,7 @@ def run_jobs(
         record = entry.record
         records.append(record)
         if entry.words:
-            console.print(f"job {record.number}: {entry.words}, so it is run anew", markup=False, soft_wrap=True)
+            console.print(f"job {record.number}: {entry.words}, so it is run again", markup=False, soft_wrap=True)
         if not entry.runs:
             continue
         with read_write(hydra):

@@ -164,8 +164,8 @@ def _settle(one: _Busy, stopping: bool) -> None:
 def _last_words(code: int) -> str:
     if code < 0:
         name = signal.Signals(-code).name
-        hint = "; often the system's answer to memory running out" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}"
+        hint = "; the system often does this when memory runs out" if name == "SIGKILL" else ""
+        return f"its process was killed by {name}{hint}"
     return f"its process ended with exit code {code}"
 
 

@@ -55,5 +55,5 @@ def best_model(folder: Path) -> Path:
     files = sorted(folder.glob("best_*_model.pth"))
     if len(files) != 1:
         what = ", ".join(file.name for file in files) or "no best_<task>_model.pth"
-        raise InputError(f"{folder}: holds {what}; wanted a run with one, a sweep, or a model file")
+        raise InputError(f"{folder}: holds {what}; expected a run with one, a sweep, or a model file")
     return files[0]

@@ -60,9 +60,9 @@ class SweepSummary(Callback):
         except InputError as error:
             sys.exit(f"error: {error}")
         except OSError as error:
-            sys.exit(f"error: output_dir={sweep}: {error.strerror}; wanted a folder you may write to")
+            sys.exit(f"error: output_dir={sweep}: {error.strerror}; choose a folder with write permission")
         except ValueError as error:
-            sys.exit(f"error: output_dir={str(sweep)!r}: {error}; wanted a folder you may write to")
+            sys.exit(f"error: output_dir={str(sweep)!r}: {error}; choose a folder with write permission")
         if message:
             print(message, flush=True)
         text = OmegaConf.to_yaml(config).encode("utf-8", errors="surrogateescape")
@@ -84,9 +84,9 @@ def make_folder(folder: str) -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        sys.exit(f"error: output_dir={folder}: {error.strerror}; wanted a folder you may write to")
+        sys.exit(f"error: output_dir={folder}: {error.strerror}; choose a folder with write permission")
     except ValueError as error:
-        sys.exit(f"error: output_dir={folder!r}: {error}; wanted a folder you may write to")
+        sys.exit(f"error: output_dir={folder!r}: {error}; choose a folder with write permission")
 
 
 def conclude(sweep: Path) -> bool:
@@ -104,7 +104,9 @@ def conclude(sweep: Path) -> bool:
     undone = closing_line(records)
     if undone:
         console.print(
-            f"{undone}. Go on with the same command and: {resume_command(sweep, records)}", markup=False, soft_wrap=True
+            (f"{undone}. Resume with the same command and: {resume_command(sweep, records)}"),
+            markup=False,
+            soft_wrap=True,
         )
     return all(record.status in (DONE, GIVEN_UP) for record in records)
 

@@ -137,7 +137,7 @@ def psf_sigma(
     """
     if not (wavelength > 0 and pixel > 0 and 0 < aperture < index and (excitation is None or excitation > 0)):
         raise ValueError(
-            "wanted wavelengths and pixel above 0 nm and 0 < aperture < index; got "
+            "expected wavelengths and pixel above 0 nm and 0 < aperture < index; got "
             f"wavelength {wavelength}, excitation {excitation}, pixel {pixel}, aperture {aperture}, index {index}"
         )
     cosine = math.sqrt(1.0 - (aperture / index) ** 2)

@@ -1,7 +1,7 @@
 """The looks that images can have: how often each is drawn, and which rows of the tables it narrows.
 
 The default shares serve models that are trained on generated images alone and meet fluorescence micrographs: the two
-looks that are dark on bright (`reflection`, `electron`) are rare, and asked for by name where they are what is wanted.
+looks that are dark on bright (`reflection`, `electron`) are rare, and asked for by name where they are needed.
 """
 
 from segexp.synthesis.ranges import Style

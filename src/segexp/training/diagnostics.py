@@ -24,26 +24,28 @@ def watch(history: Sequence[Look], empty_share: float, foreground: float) -> dic
     warnings: dict[str, str] = {}
     if empty_share > 0.8:
         warnings["empty crops"] = (
-            f"{100 * empty_share:.0f} % of the crops hold no foreground. Try task.foreground=0.9, or a larger task.crop"
+            f"{100 * empty_share:.0f} % of the crops contain no foreground. Try task.foreground=0.9, or a larger "
+            "task.crop"
         )
     if len(history) < 3:
         return warnings
     recent = [epoch.scores for epoch in history[-3:]]
     if all(scores.get("recall", 1.0) < 1e-3 for scores in recent):
         warnings["all background"] = (
-            "the model calls everything background. Early in a run this passes; if it stays, try task.foreground=0.9 "
-            "or trainer.lr=0.0003, and look whether the masks mark what you mean (segexp check DIR)"
+            "the model predicts only background. Early in a run this is normal; if it persists, try "
+            "task.foreground=0.9 "
+            "or trainer.lr=0.0003, and check that the masks mark the intended structures (segexp check DIR)"
         )
     if all(_floods(scores, foreground) for scores in recent):
         warnings["all foreground"] = (
-            "the model calls everything foreground. Try trainer.lr=0.0003, and look whether the masks are inverted "
+            "the model predicts only foreground. Try trainer.lr=0.0003, and check whether the masks are inverted "
             "(segexp check DIR)"
         )
     losses = [epoch.train_loss for epoch in history]
     if len(losses) >= 4 and min(losses[1:]) > 0.98 * losses[0]:
         warnings["flat loss"] = (
             f"the training loss has not moved from {losses[0]:.3f}. Try trainer.lr=0.003 or trainer.lr=0.0003, "
-            "augment=none to see whether the images can be learnt at all, and segexp preview to look at them"
+            "augment=none to test whether the images can be learned at all, and segexp preview to inspect them"
         )
     errors = [epoch.scores["bce"] for epoch in history if "bce" in epoch.scores]
     if len(errors) == len(history) >= 4:
@@ -51,8 +53,8 @@ def watch(history: Sequence[Look], empty_share: float, foreground: float) -> dic
         apart = all(error > 1.5 * errors[lowest] for error in errors[-2:])
         if apart and losses[-1] < losses[lowest]:
             warnings["drifting apart"] = (
-                "the validation error rises while the training loss falls: the model learns its training images by "
-                "heart. The best model is kept; more annotated images help most, then augmentation and fewer epochs "
+                "the validation error rises while the training loss falls: the model overfits the training images. "
+                "The best model is kept; more annotated images help most, then augmentation and fewer epochs "
                 "(trainer.patience=10)"
             )
     return warnings

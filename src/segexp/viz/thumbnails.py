@@ -74,7 +74,7 @@ def make_picture(
 ) -> Picture:
     """Pixels (C, H, W) of any real dtype, contrast-stretched, with outlines of the label maps (H, W).
 
-    `limit` is the size wanted in characters. Outlines take up to half of it, getting coarser where they must; the
+    `limit` is the size expected in characters. Outlines take up to half of it, getting coarser where they must; the
     picture has the rest, and is stored smaller than it is shown where that is not enough.
     """
     scale = min(1.0, SIDE / max(truth.shape))

@@ -52,7 +52,7 @@ def test_a_search_prunes_is_killed_and_goes_on(tmp_path):
     again = script(*SEARCH, cwd=tmp_path, PYTHONPATH=path)
     assert again.returncode == 0, again.stderr + again.stdout
     assert again.stderr == ""
-    assert "search: 3 jobs of earlier" in again.stdout
+    assert "search: 3 earlier jobs" in again.stdout
     assert "job 0:" not in again.stdout
     assert "job 1:" not in again.stdout
     assert "resumed after epoch 1" in (tmp_path / "search" / "2" / "job.log").read_text()
@@ -88,8 +88,8 @@ def test_a_search_prunes_is_killed_and_goes_on(tmp_path):
     [
         ([], "nothing to search"),
         (["trainer.lr=interval(2,1)"], "a lower and a higher number"),
-        (["trainer.lr=1e-3,1e-4", "hydra.sweeper.sampler=grid"], "wanted one of tpe, random"),
-        (["trainer.lr=1e-3,1e-4", "hydra.sweeper.n_trials=none"], "hydra.sweeper.n_trials=none: wanted 1 or more"),
+        (["trainer.lr=1e-3,1e-4", "hydra.sweeper.sampler=grid"], "expected one of tpe, random"),
+        (["trainer.lr=1e-3,1e-4", "hydra.sweeper.n_trials=none"], "hydra.sweeper.n_trials=none: expected 1 or more"),
     ],
 )
 def test_mistakes_end_with_one_message(tmp_path, monkeypatch, arguments, words):

@@ -55,7 +55,7 @@ def test_what_is_no_range_stays_as_typed_and_the_last_of_a_key_counts():
     [
         ("x=tag(log,interval(0,1))", "above 0"),
         ("x=interval(2,1)", "a lower and a higher number"),
-        ("x=tag(lgo,interval(1,2))", "tag lgo means nothing"),
+        ("x=tag(lgo,interval(1,2))", "tag lgo is unknown"),
         ("x=range(3,3)", "holds no number"),
     ],
 )

@@ -107,7 +107,7 @@ def test_a_search_that_was_ended_goes_on(tmp_path):
 
 def test_other_ranges_in_the_same_folder_are_refused(tmp_path):
     search(open_search(tmp_path), plan(1), Bench(hill), fine)
-    with pytest.raises(InputError, match="kind: the search in this folder was begun with other ranges"):
+    with pytest.raises(InputError, match="kind: the search in this folder was started with other ranges"):
         search(open_search(tmp_path), plan(2, words=["lr=tag(log,interval(1e-5,1))", "kind=a,b"]), Bench(hill), fine)
 
 
@@ -197,8 +197,8 @@ def test_sqlite_holds_a_search_too(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: make_sampler("grid", 0, 5), "sampler=grid: wanted one of tpe, random"),
-        (lambda: make_pruner("axe", 10, 3, 5), "pruner=axe: wanted one of none, median"),
+        (lambda: make_sampler("grid", 0, 5), "sampler=grid: expected one of tpe, random"),
+        (lambda: make_pruner("axe", 10, 3, 5), "pruner=axe: expected one of none, median"),
         (lambda: make_pruner("halving", 0, 3, 5), "first=0"),
         (lambda: make_pruner("halving", 10, 1, 5), "factor=1"),
     ],

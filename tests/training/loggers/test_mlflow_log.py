@@ -73,7 +73,7 @@ def test_a_server_that_goes_away_is_said_once_and_costs_no_run(tmp_path, monkeyp
     for epoch in range(3):
         log.scores({"val/dice": 0.5}, epoch)
     log.close("FINISHED")
-    assert said == ["warning: MLflow gets no more of this run (no route to host)"]
+    assert said == ["warning: stopped logging to MLflow for this run (no route to host)"]
 
 
 @needs_mlflow

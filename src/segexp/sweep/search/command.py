@@ -48,15 +48,15 @@ def run_search(
     fixed, space = split_space(OverridesParser.create(loader).parse_overrides([*ranges, *arguments]))
     if not space:
         raise InputError(
-            "nothing to search: wanted ranges such as 'trainer.lr=tag(log, interval(1e-4,1e-2))' or "
+            "nothing to search: expected ranges such as 'trainer.lr=tag(log, interval(1e-4,1e-2))' or "
             "trainer.batch_size=4,8, or hydra/sweeper=optuna_usual, which has some"
         )
     for name in ("n_trials", "startup"):
         if not isinstance(settings[name], int) or settings[name] < 1:
-            raise InputError(f"hydra.sweeper.{name}={settings[name]}: wanted 1 or more")
+            raise InputError(f"hydra.sweeper.{name}={settings[name]}: expected 1 or more")
     at_once = settings.n_jobs or OmegaConf.select(config, "hydra.launcher.jobs") or 1
     if not isinstance(at_once, int) or at_once < 1:
-        raise InputError(f"hydra.sweeper.n_jobs={at_once}: wanted 1 or more")
+        raise InputError(f"hydra.sweeper.n_jobs={at_once}: expected 1 or more")
     folder = Path(config.hydra.sweep.dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")
@@ -69,7 +69,7 @@ def run_search(
     if earlier:
         # a sampler of the same seed would draw again what it drew then
         study.sampler = make_sampler(settings.sampler, settings.seed + len(earlier), settings.startup)
-        print(f"search: {len(earlier)} jobs of earlier are in {storage}", flush=True)
+        print(f"search: {len(earlier)} earlier jobs are in {storage}", flush=True)
     plan = Plan(fixed, space, settings.n_trials, at_once)
     returned = search(study, plan, launcher.launch, check)
     _write_result(study, folder)

@@ -51,11 +51,11 @@ def _interval(sweep: IntervalSweep, key: str) -> BaseDistribution:
     assert high is not None
     unknown = [tag for tag in sweep.tags if tag != "log"]
     if unknown:
-        raise InputError(f"{key}: tag {', '.join(sorted(unknown))} means nothing here; wanted log, or none")
+        raise InputError(f"{key}: tag {', '.join(sorted(unknown))} is unknown; expected log, or no tag")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"{key}=interval({low},{high}): wanted a lower and a higher number")
+        raise InputError(f"{key}=interval({low},{high}): expected a lower and a higher number")
     if log and low <= 0:
-        raise InputError(f"{key}=tag(log,interval({low},{high})): wanted a lower end above 0 on a logarithmic scale")
+        raise InputError(f"{key}=tag(log,interval({low},{high})): expected a lower end above 0 on a logarithmic scale")
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, log=log)
     return FloatDistribution(float(low), float(high), log=log)

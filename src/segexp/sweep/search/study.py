@@ -49,7 +49,7 @@ def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
     if name == "random":
         return RandomSampler(seed=seed)
     if name != "tpe":
-        raise InputError(f"hydra.sweeper.sampler={name}: wanted one of {', '.join(SAMPLERS)}")
+        raise InputError(f"hydra.sweeper.sampler={name}: expected one of {', '.join(SAMPLERS)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # constant_liar: jobs that run at the same time do not all try the same place
@@ -68,9 +68,9 @@ def make_pruner(name: str, first: int, factor: int, startup: int) -> BasePruner:
         startup: finished jobs that the median needs.
     """
     if not 1 <= first <= 99:
-        raise InputError(f"hydra.sweeper.first={first}: wanted 1 to 99 percent of a job's budget")
+        raise InputError(f"hydra.sweeper.first={first}: expected 1 to 99 percent of a job's budget")
     if factor < 2:
-        raise InputError(f"hydra.sweeper.factor={factor}: wanted 2 or more")
+        raise InputError(f"hydra.sweeper.factor={factor}: expected 2 or more")
     match name:
         case "none":
             return NopPruner()
@@ -80,4 +80,4 @@ def make_pruner(name: str, first: int, factor: int, startup: int) -> BasePruner:
             return SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor)
         case "hyperband":
             return HyperbandPruner(min_resource=first, max_resource=100, reduction_factor=factor)
-    raise InputError(f"hydra.sweeper.pruner={name}: wanted one of {', '.join(PRUNERS)}")
+    raise InputError(f"hydra.sweeper.pruner={name}: expected one of {', '.join(PRUNERS)}")

@@ -84,8 +84,8 @@ def _check_same(study: optuna.Study, plan: Plan) -> None:
     elif kept != now:
         changed = sorted(key for key in kept.keys() | now.keys() if kept.get(key) != now.get(key))
         raise InputError(
-            f"{', '.join(changed)}: the search in this folder was begun with other ranges. Give the same ones to go "
-            "on, or another output_dir to begin anew"
+            f"{', '.join(changed)}: the search in this folder was started with other ranges. Give the same ranges to "
+            "resume it, or another output_dir to start a new search"
         )
 
 

@@ -111,7 +111,7 @@ class MlflowLog:
             do(*values)
         except self.errors as error:
             self.lost = True
-            self.log(f"warning: MLflow gets no more of this run ({str(error).splitlines()[0]})")
+            self.log(f"warning: stopped logging to MLflow for this run ({str(error).splitlines()[0]})")
 
 
 @contextlib.contextmanager

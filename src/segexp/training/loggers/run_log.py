@@ -132,7 +132,7 @@ class RunLog:
                 self._incomplete.add(name)
                 reason = error.strerror or error
                 self.console.print(
-                    f"warning: {name} of this run is incomplete ({reason}); training goes on", markup=False
+                    f"warning: {name} of this run is incomplete ({reason}); training continues", markup=False
                 )
 
     def _thread_ended(self, what: threading.ExceptHookArgs) -> None:
