@@ -157,7 +157,7 @@ def test_weights_that_overflow_are_refused(tmp_path):
             if key.endswith("weight"):
                 tensor.fill_(1e30)
 
-    with pytest.raises(InputError, match="answers with NaN"):
+    with pytest.raises(InputError, match="returns NaN"):
         checkpoint.load_model(changed(tmp_path / "m.pth", grow))
 
 

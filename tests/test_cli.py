@@ -111,7 +111,7 @@ def test_predict_goes_on_where_it_stopped_and_measures(tmp_path, monkeypatch, ca
     assert names == ["image", "a.png", "b.png"]
     assert "area_um2" in (out / "measurements.csv").read_text()
     assert run(monkeypatch, *arguments, tmp_path / "a.png", "--overwrite") == 0
-    assert "there already" not in capsys.readouterr().out
+    assert "already predicted" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_folds_validate_every_image_once(tmp_path):
         (["data.val_fraction=1"], "more than 0 and less than 1"),
         (["data.fold=6/5"], "the second of five"),
         (["data.fold=5"], "the second of five"),
-        (["data.group='a'"], "parenthesis"),
+        (["data.group='a'"], "parentheses"),
         (["data.fold=1/5", "data.root=a", "data.val_img_dir=b"], "data.val_img_dir"),
         (["data.fold=1/5", "data.train_img_dir=a"], "missing: data.train_mask_dir"),
         (["data.page=last"], "first, max, mean"),

@@ -171,5 +171,5 @@ def test_killed_while_the_results_of_another_model_take_their_names(house, monke
     assert all(results(house)[name] == first[name] for name in first) == (after == 0)
     capsys.readouterr()
     assert run(monkeypatch, *predict(house, "day1")) == 0
-    assert ("there already" in capsys.readouterr().out) == (after == 0)
+    assert ("already predicted" in capsys.readouterr().out) == (after == 0)
     assert all(results(house)[name] == first[name] for name in first)

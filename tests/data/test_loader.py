@@ -87,7 +87,7 @@ def test_a_small_shared_memory_is_named_and_the_images_are_read_here(tmp_path, m
     batch = next(open_feed(CropBatches(disk), (0, 0), CPU, 2, "fork", lines.append))
     assert torch.equal(batch.pixels.to(torch.int32), CropBatches(memory)[0, 0].pixels.to(torch.int32))
     assert len(lines) == 1
-    for words in ("/dev/shm", "too small for 2 reading processes", "--shm-size=2g", "trainer.num_workers=0"):
+    for words in ("/dev/shm", "too small for 2 worker processes", "--shm-size=2g", "trainer.num_workers=0"):
         assert words in lines[0]
 
 

@@ -72,7 +72,7 @@ def test_too_few_groups_and_bad_patterns():
         split_fold(["a", "b", "c"], 1, 5, None, 0)
     with pytest.raises(InputError, match=r"matches no group in 1 of 2 names: b"):
         group_names(["a_z1", "b"], PATTERN)
-    with pytest.raises(InputError, match="parenthesis"):
+    with pytest.raises(InputError, match="parentheses"):
         group_names(["a"], "a")
     with pytest.raises(InputError, match="not a regular expression"):
         group_names(["a"], "(a")

@@ -69,7 +69,7 @@ def test_what_does_not_pair_is_said(tmp_path):
     assert result["scores"]["dice"]["baseline"] == pytest.approx(BASE[4:].mean())
     assert result["scores"]["dice"]["other"] == pytest.approx(BASE[:8].mean())
     other = write_run(tmp_path / "c", BASE, names, truth="u")
-    with pytest.raises(InputError, match="another mask"):
+    with pytest.raises(InputError, match="a different mask"):
         result_of(a, other)
 
 

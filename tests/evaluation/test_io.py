@@ -136,7 +136,7 @@ def test_other_tolerances_are_refused(text):
 
 
 def test_a_tolerance_in_micrometres_needs_to_know_the_pixels(three):
-    with pytest.raises(InputError, match=r"a\.tif does not say"):
+    with pytest.raises(InputError, match=r"a\.tif does not state"):
         evaluate_fully(Fixed(), three, ("surface",), Tolerance(0.2, "µm"))
     wide = evaluate_fully(Fixed(), three, ("surface",), Tolerance(9, "µm"), pixel_size=1.0)
     narrow = evaluate_fully(Fixed(), three, ("surface",), Tolerance(9, "µm"), pixel_size=9.0)

@@ -273,7 +273,7 @@ def test_files_folders_and_patterns(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"save": ("mask", "maks")}, {"save": ()}, {"prob_dtype": "int8"}])
 def test_outputs_are_checked(wrong):
-    with pytest.raises(InputError, match="wanted"):
+    with pytest.raises(InputError, match="expected"):
         Outputs(**wrong)
 
 

@@ -67,7 +67,7 @@ REFUSED = {  # values, classes, masks, ignore, words
         1,
         "auto",
         None,
-        ["... 255", "no object ids", "task.mask_threshold=128"],
+        ["... 255", "not object ids", "task.mask_threshold=128"],
     ),
     "NaN": ([[0, np.nan]], 1, "auto", None, ["NaN"]),
     "text": ([["a"]], 1, "auto", None, ["dtype"]),
