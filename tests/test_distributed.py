@@ -40,6 +40,13 @@ def test_two_processes_end_with_the_weights_and_scores_of_one(tmp_path):
     # three images over two processes: shares of two and one
     for name, value in one["state"]["best"].items():
         assert two["state"]["best"][name] == pytest.approx(value, abs=1e-4)
+    before = (folder / "run.json").read_bytes()
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)  # a finished run
+    assert refused.returncode == 1
+    assert refused.stderr.count("error: ") == 1, refused.stderr
+    assert "overwrite=true" in refused.stderr
+    assert "Connection closed" not in refused.stderr, "the second process ends with the first"
+    assert (folder / "run.json").read_bytes() == before
 
 
 def test_one_process_agrees_with_itself():

@@ -83,10 +83,16 @@ def run(
         files = RunFolder(place) if files is None or not ranks.first else files
         stack.enter_context(files)
         stop = stack.enter_context(StopRequest().listening())
+        refusal = None
         if ranks.first:
-            require_apart(folder, cfg.data.folders() or {})
-            files.peek()
-            files.require(resume, overwrite)
+            try:
+                require_apart(folder, cfg.data.folders() or {})
+                files.peek()
+                files.require(resume, overwrite)
+            except InputError as error:
+                refusal = error
+        if share(ranks, refusal is not None):  # one process says why, all end
+            raise refusal or SystemExit(1)
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell, files=files))
         training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files)
         state, monitor = TrainState(), training.monitor
