@@ -224,10 +224,10 @@ def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
             say_sources(settings, ranks)
             checked = read(cfg)
             store(cfg, files)
-            tell = Teller(folder, checked.task.monitor, files) if ranks.first else None
+            on_step = Teller(folder, checked.task.monitor, files) if ranks.first else None
             typed = list(settings.overrides.task)
             should_prune = job_pruning(settings) if ranks.first else None
-            score = run(checked, folder, resume, tell, should_prune, typed, axes(), files)
+            score = run(checked, folder, resume, on_step, should_prune, typed, axes(), files)
             if ranks.first:
                 settle(record, score)
             return score

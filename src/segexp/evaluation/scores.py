@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.io.images import IGNORE
+from segexp.io.records import Row
 from segexp.metrics.calibration import average_precision, brier, calibration_error, probability_histogram
 from segexp.metrics.objects import equivalent_radius, match_objects, object_scores
 from segexp.metrics.overlap import confusion, overlap_scores
 from segexp.metrics.skeleton import cldice, piece_lengths, skeleton, skeleton_scores
 from segexp.metrics.surface import surface_scores
 from segexp.metrics.topology import topology_scores
-
-Row = dict[str, str | int | float]
 
 FAMILIES = ("probability", "filament", "surface", "object")
 """What can be asked for beside the overlap, which is always computed; `task.scores` holds some of these."""

@@ -57,8 +57,8 @@ def run(
     cfg: RunConfig,
     folder: Path,
     resume: bool = False,
-    tell: Callable[[TrainState, float], None] | None = None,
-    hopeless: Callable[[float, float], bool] | None = None,
+    on_step: Callable[[TrainState, float], None] | None = None,
+    should_prune: Callable[[float, float], bool] | None = None,
     overrides: Sequence[str] = (),
     axes: Sequence[str] = (),
     files: RunFolder | None = None,
@@ -66,7 +66,8 @@ def run(
 ) -> float:
     """Train, evaluate and write one run folder; returns the monitored score of the best model.
 
-    `tell` hears of each step. `hopeless` is asked with progress and best score at each validation; `Pruned` is raised
+    `on_step` is called after each step. `should_prune` gets progress and best score at each validation; `Pruned`
+    is raised
     where it says so. `overrides` are the settings that were typed, `axes` those that a sweep varies, for the records.
     `files` is the folder's record, with what else is to be written when the run begins; with `overwrite` an earlier run
     there is moved aside.
@@ -93,7 +94,7 @@ def run(
                 refusal = error
         if share(ranks, refusal is not None):  # one process says why, all end
             raise refusal or SystemExit(1)
-        log = stack.enter_context(RunLog(place, cfg.task.monitor, console, tell, files=files))
+        log = stack.enter_context(RunLog(place, cfg.task.monitor, console, on_step, files=files))
         training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files)
         state, monitor = TrainState(), training.monitor
         if resume:
@@ -125,7 +126,7 @@ def run(
             stop=stop,
             ranks=ranks,
             foreground=sum(foreground_share(training.source.plan.samples)),
-            hopeless=hopeless,
+            should_prune=should_prune,
         )
         score = state.best[monitor]
         if ranks.first:

@@ -18,6 +18,8 @@ import yaml
 from segexp.errors import InputError
 from segexp.io.shape import Shape, misfit
 
+Row = dict[str, str | int | float]
+"""A row of a table, by the names of its columns."""
 LARGEST = {"JSON": 2**28, "YAML": 2**20, "CSV": 2**30}
 """Bytes: of pictures of a thousand images, of settings a thousand times as long as any, of ten million rows."""
 MOST_PARTS = 10**6  # values that a YAML file may unfold to: a name in it can stand for a whole branch

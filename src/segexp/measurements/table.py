@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from segexp.io.records import csv_text
-
-Row = dict[str, str | int | float]
+from segexp.io.records import Row, csv_text
 
 UNITS = {"px": "um", "px2": "um2", "per_px": "per_um", "per_px2": "per_um2"}
 """Suffixes of columns in pixels, and of the same in micrometres."""

@@ -9,6 +9,7 @@ from segexp.errors import InputError, printable
 from segexp.evaluation.io import SHAPE as EVALUATION
 from segexp.evaluation.io import read_evaluation as read_evaluation_record
 from segexp.io import records
+from segexp.io.records import Row
 from segexp.io.shape import Number
 from segexp.report.metric_labels import COUNTS
 from segexp.viz.thumbnails import Picture, read_pictures
@@ -39,8 +40,6 @@ RUN = {
     "data?": {"source?": (str, {str: str}), "train?": _COUNT, "val?": _COUNT, "fingerprint?": str},
 }
 """Of ``summary.json`` and ``run.json``, as far as the page shows them; see `segexp.io.shape`."""
-
-Row = dict[str, float | str]
 
 
 class Records(NamedTuple):

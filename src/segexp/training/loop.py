@@ -121,7 +121,7 @@ def fit(
     stop: StopRequest | None = None,
     ranks: Ranks = ALONE,
     foreground: float = 0.5,
-    hopeless: Callable[[float, float], bool] | None = None,
+    should_prune: Callable[[float, float], bool] | None = None,
 ) -> TrainState:
     """Train until the budget is used up or patience is lost; returns the state, which it also updates in place.
 
@@ -136,7 +136,7 @@ def fit(
         stop: looked at before each step; where it is set the state is saved and `Stopped` raised.
         ranks: the processes of the run.
         foreground: share of foreground in the training data, for the warnings of `watch`.
-        hopeless: asked with progress and best score after each validation but the last, and when a run goes on; where
+        should_prune: asked with progress and best score after each validation but the last, and on resuming; where
             it says so `Pruned` is raised. With several processes that of any one counts.
     """
     started = time.monotonic() if started is None else started
@@ -150,13 +150,13 @@ def fit(
     elif state.step == 0:
         loop.save()  # shows that the folder can be written to, and gives a first state to go back to
     elif state.best:
-        loop.ask(hopeless)  # it may have ended between its validation and the answer
+        loop.ask(should_prune)  # it may have ended between its validation and the answer
     while not done:
         ending, rate = loop.train_epoch()
         scores = loop.validate(ending)
         done = loop.end_epoch(ending, rate, scores, foreground)
         if scores is not None and not done:
-            loop.ask(hopeless)
+            loop.ask(should_prune)
     return state
 
 
@@ -351,11 +351,11 @@ class _Loop:
             self.save(improved)
         return done
 
-    def ask(self, hopeless: Callable[[float, float], bool] | None) -> None:
+    def ask(self, should_prune: Callable[[float, float], bool] | None) -> None:
         """Save and end all where the run is given up from outside."""
         monitor = self.schedule.monitor
         progress, score = self._progress(self.schedule.budget), self.state.best[monitor]
-        if any(agree(self.ranks, hopeless is not None and hopeless(progress, score))):
+        if any(agree(self.ranks, should_prune is not None and should_prune(progress, score))):
             self.save()
             raise Pruned(self.state.epoch, progress, monitor, score)
 

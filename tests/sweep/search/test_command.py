@@ -104,17 +104,17 @@ def test_a_run_that_is_given_up_keeps_its_best_model_and_can_go_on(tmp_path):
     cfg = settings("task=vesicle", *TINY[2:], "trainer.epochs=4")
     asked = []
 
-    def hopeless(progress, score):
+    def should_prune(progress, score):
         asked.append((progress, score))
         return len(asked) == 2
 
     with pytest.raises(Pruned, match=r"pruned after epoch 2 at 50 % of its budget: dice") as pruned:
-        run(cfg, tmp_path, hopeless=hopeless)
+        run(cfg, tmp_path, should_prune=should_prune)
     assert [progress for progress, _ in asked] == [0.25, 0.5]
     assert pruned.value.score == asked[-1][1]
     assert torch.load(tmp_path / "last.pth")["state"]["epoch"] == 2
     assert (tmp_path / "best_vesicle_model.pth").is_file()
     assert not (tmp_path / "summary.json").exists()
     asked.clear()
-    assert run(cfg, tmp_path, resume=True, hopeless=lambda *_: bool(asked.append(_))) >= 0
+    assert run(cfg, tmp_path, resume=True, should_prune=lambda *_: bool(asked.append(_))) >= 0
     assert [progress for progress, _ in asked] == [0.5, 0.75]  # the last validation ends the run anyway

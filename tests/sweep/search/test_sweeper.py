@@ -144,11 +144,11 @@ def test_hopeless_jobs_end_early_and_the_best_does_not(tmp_path, pruner):
 
     class Trained(Bench):
         def one(self, number, words):
-            hopeless = open_pruning(str(tmp_path / "search.journal"), make_pruner(pruner, 10, 3, 5), number)
+            should_prune = open_pruning(str(tmp_path / "search.journal"), make_pruner(pruner, 10, 3, 5), number)
             height = hill(dict(word.split("=", 1) for word in words))
             for done in range(1, 11):
                 used[number] = done
-                if done < 10 and hopeless(done / 10 + 0.003, height * done / 10):
+                if done < 10 and should_prune(done / 10 + 0.003, height * done / 10):
                     break
             return Returned(height * done / 10)
 
@@ -168,9 +168,9 @@ def test_a_verdict_waits_for_its_first_percent_and_fills_the_marks_passed(tmp_pa
     study = open_search(tmp_path, pruner="halving")
     for height in (0.9, 0.1):
         trial = study.ask(plan(1).space)
-        hopeless = open_pruning(str(tmp_path / "search.journal"), make_pruner("halving", 30, 3, 5), trial.number)
-        assert not hopeless(0.29, height)
-        assert hopeless(0.47, height) == (height == 0.1)
+        should_prune = open_pruning(str(tmp_path / "search.journal"), make_pruner("halving", 30, 3, 5), trial.number)
+        assert not should_prune(0.29, height)
+        assert should_prune(0.47, height) == (height == 0.1)
         assert study.trials[trial.number].intermediate_values == dict.fromkeys(
             (5, 10, 15, 20, 25, 30, 35, 40, 45), height
         )

@@ -1,4 +1,4 @@
-"""A job's side of a search: it reports each validation and is told whether to go on."""
+"""The side of a job in a search: it reports each validation and asks whether to stop (a pruning decision)."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ MARKS = 20
 
 
 def open_pruning(storage: str, pruner: BasePruner, number: int) -> Callable[[float, float], bool] | None:
-    """``hopeless(progress, score)`` for trial `number` of the study; None where the study has no such running trial.
+    """``should_prune(progress, score)`` for trial `number` of the study; None where no such trial runs.
 
     `progress` is the share of the job's own budget that lies behind, whether that is time, steps or epochs; `score` the
     best so far. Jobs are seldom validated at the same point, so each mark gets the score of the first validation
@@ -27,7 +27,7 @@ def open_pruning(storage: str, pruner: BasePruner, number: int) -> Callable[[flo
     trial = optuna.trial.Trial(study, trials[0]._trial_id)
     reported = set(trials[0].intermediate_values)
 
-    def prune(progress: float, score: float) -> bool:
+    def should_prune(progress: float, score: float) -> bool:
         for mark in range(1, math.floor(progress * MARKS + 1e-9) + 1):
             percent = mark * 100 // MARKS
             if percent not in reported:
@@ -38,4 +38,4 @@ def open_pruning(storage: str, pruner: BasePruner, number: int) -> Callable[[flo
         trial.set_user_attr("pruned", progress)
         return True
 
-    return prune
+    return should_prune

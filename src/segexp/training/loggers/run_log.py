@@ -50,7 +50,7 @@ class RunLog:
         folder: the run folder.
         monitor: the score shown beside the loss.
         console: where to print; a progress bar on a terminal, plain lines elsewhere.
-        tell: called with the state and the share of the budget used, 0 to 1, after each step and epoch.
+        on_step: called with the state and the share of the budget used, 0 to 1, after each step and epoch.
         mlflow: the run's record there.
         files: the folder's record. With it nothing is written before `open`: what is told meanwhile is kept.
     """
@@ -60,11 +60,11 @@ class RunLog:
         folder: Path,
         monitor: str,
         console: Console | None = None,
-        tell: Callable[[TrainState, float], None] | None = None,
+        on_step: Callable[[TrainState, float], None] | None = None,
         mlflow: MlflowLog | None = None,
         files: RunFolder | None = None,
     ):
-        self.folder, self.monitor, self.tell, self.mlflow = folder, monitor, tell, mlflow
+        self.folder, self.monitor, self.on_step, self.mlflow = folder, monitor, on_step, mlflow
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.files = files
         self._early: list[Callable[[], None]] = []
@@ -213,8 +213,8 @@ class RunLog:
 
     def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """A training step was taken; `loss` is given on logging steps."""
-        if self.tell is not None:
-            self.tell(state, progress)
+        if self.on_step is not None:
+            self.on_step(state, progress)
         if loss is not None:
             with self._lossy(_EVENTS):
                 self.tensorboard.add_scalar("loss/train_step", loss, state.step)
@@ -231,8 +231,8 @@ class RunLog:
 
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
         """An epoch ended; `scores` where it was validated."""
-        if self.tell is not None:
-            self.tell(state, progress)
+        if self.on_step is not None:
+            self.on_step(state, progress)
         self.epochs = state.epoch
         self._scores = scores or self._scores
         with self._lossy("metrics.csv"):
