@@ -31,8 +31,8 @@ def house():
         yield folder
 
 
-LATE = """check.dataset check.page check.report check.text config.dataset evaluation.run evaluation.tables
-evaluation.comparison export.formats export.quantize export.graph inference.predictor inference.files synthesis results
+LATE = """check.dataset check.page check.report check.text check.settings evaluation.run evaluation.tables
+evaluation.comparison export.formats export.quantize export.graph inference.predictor inference.files synthesis experiment.results
 report.run_page"""
 """Parts that commands import when they run, and that nobody may not be able to read."""
 
