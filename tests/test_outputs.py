@@ -32,8 +32,8 @@ def house():
 
 
 LATE = """check.dataset check.page check.report check.text check.settings evaluation.run evaluation.tables
-evaluation.comparison export.formats export.quantize export.graph inference.predictor inference.files synthesis experiment.results
-report.run_page"""
+evaluation.comparison export.formats export.quantize export.graph inference.predictor inference.files
+synthesis experiment.results report.run_page"""
 """Parts that commands import when they run, and that nobody may not be able to read."""
 
 
