@@ -97,7 +97,7 @@ def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
         cfg = read(compose("config", [*overrides, "trainer.device=cpu", "output_dir=none"]))
     precision, _ = choose_precision(cfg.trainer.precision, CPU)
     set_arithmetic(precision, False)
-    samples, _ = read_data(cfg, lambda text: None)
+    samples, _ = read_data(cfg.data, cfg.task, cfg.seed, cfg.trainer.num_workers, lambda text: None)
     models = []
     for _ in range(2):
         torch.manual_seed(0)

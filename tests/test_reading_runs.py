@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -13,11 +14,14 @@ from hydra import compose, initialize_config_dir
 import segexp
 from segexp import checkpoint
 from segexp.check import preflight
+from segexp.check.settings import check_command
 from segexp.config import conf_dir, read
+from segexp.data import dataset
 from segexp.data.reading import Reading, reading_of_model
 from segexp.errors import InputError
 from segexp.experiment.build import read_data
 from segexp.experiment.run import run
+from segexp.io.images import ImageFile
 from tests.test_cli import run as cli
 
 TINY = ["task=vesicle", "model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.crop=32"]
@@ -53,9 +57,19 @@ def write(folder, count, suffix=".npy", change=lambda mask, n: mask, img="img", 
     return folder
 
 
-def lines(cfg, folder=None, resume=False):
+def lines(cfg, folder=None, resume=False, checks=True):
+    """The images of a run, and what is said of them; a split is kept in `folder`, and taken from there when resumed."""
     said = []
-    samples = read_data(cfg, said.append, folder, resume)
+    samples = read_data(
+        cfg.data,
+        cfg.task,
+        cfg.seed,
+        cfg.trainer.num_workers,
+        said.append,
+        stored_split=folder / "split.json" if resume else None,
+        keep_split=(folder / "split.json").write_text if folder else lambda text: None,
+        check=(lambda: check_command(cfg)) if checks else None,
+    )
     return samples, said
 
 
@@ -228,7 +242,7 @@ def test_a_training_checks_its_data_once_and_tells_the_command_that_tells_all(tm
     _, again = lines(cfg)
     assert [line for line in said if not line.startswith("checking")] == again
     assert len(counted) == 1
-    _, unchecked = lines_of(cfg, checks=False)
+    _, unchecked = lines(cfg, checks=False)
     assert not [line for line in unchecked if "warning" in line]
     (see,) = [line for line in said if line.startswith("see: ")]
     words = shlex.split(see.removeprefix("see: "))
@@ -238,9 +252,37 @@ def test_a_training_checks_its_data_once_and_tells_the_command_that_tells_all(tm
     assert "without any foreground" in out
 
 
-def lines_of(cfg, **more):
-    said = []
-    return read_data(cfg, said.append, **more), said
+@pytest.mark.parametrize("split", [(), ("data.val_fraction=0.3",)])
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_a_start_pairs_each_folder_once_and_reads_each_file_once(tmp_path, monkeypatch, split, cache):
+    data = tmp_path / "data"
+    write(data if split else data / "train", 6)
+    if not split:
+        write(data / "val", 3)
+    paired, read = [], Counter()
+    pair, read_image = dataset._pair, ImageFile.read
+
+    def pairing(images, masks, page):
+        paired.append(images.parent.name)
+        return pair(images, masks, page)
+
+    def reading(self, *window):
+        read[self.path] += 1
+        return read_image(self, *window)
+
+    monkeypatch.setattr(dataset, "_pair", pairing)
+    monkeypatch.setattr(ImageFile, "read", reading)
+    cfg = settings(f"data.root={data}", f"data.cache={cache}", *split)
+    (train, val), first = lines(cfg)
+    assert paired == (["data"] if split else ["train", "val"])
+    assert len(read) == 18 - 6 * len(split)
+    assert set(read.values()) == {1}
+    assert len(train) + len(val) == 9 - 3 * len(split)
+    digests = [sample.digest for sample in [*train, *val]]
+    (train, val), again = lines(cfg)  # the check is remembered, and the files are read for training alone
+    assert set(read.values()) == {2}
+    assert [sample.digest for sample in [*train, *val]] == digests
+    assert [line for line in first if not line.startswith("checking")] == again
 
 
 @pytest.mark.parametrize("split", [(), ("data.val_fraction=0.3",)])

@@ -47,9 +47,13 @@ def test_validation_stays_on_the_annotated_images_and_the_run_says_what_it_mixed
     assert scores.count("\n") == 3
 
 
+def images_of(cfg):
+    return read_data(cfg.data, cfg.task, cfg.seed, 0, lambda text: None)
+
+
 def test_fresh_images_are_none_of_the_validation_images():
     cfg = settings("data.synthetic.online=true")
-    look, val = read_data(cfg, lambda text: None)
+    look, val = images_of(cfg)
     names = {
         f"generated_{build_mix(cfg.data, cfg.task, cfg.seed, 'cpu').images.first + number:05}" for number in range(64)
     }
@@ -59,8 +63,8 @@ def test_fresh_images_are_none_of_the_validation_images():
 
 def test_ranges_reach_the_images(tmp_path):
     (tmp_path / "r.yaml").write_text("task: vesicle\nstyle: field\nranges: {coverage: 0.5, exposure: 0.7}\n")
-    _, plain = read_data(settings(), lambda text: None)
-    _, given = read_data(settings(f"data.synthetic.ranges={tmp_path / 'r.yaml'}"), lambda text: None)
+    _, plain = images_of(settings())
+    _, given = images_of(settings(f"data.synthetic.ranges={tmp_path / 'r.yaml'}"))
     assert not np.array_equal(plain[0].pixels, given[0].pixels)
 
 

@@ -68,7 +68,7 @@ def assemble(setting: Setting, *overrides: str) -> tuple[Learner, Trained]:
     cfg = compose(*words)
     precision, _ = choose_precision(cfg.trainer.precision, setting.device)
     set_arithmetic(precision, False)
-    samples, _ = read_data(cfg, lambda text: None, checks=False)
+    samples, _ = read_data(cfg.data, cfg.task, cfg.seed, cfg.trainer.num_workers, lambda text: None)
     model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground_share(samples))
     model = model.to(setting.device).to(memory_format=torch.channels_last)
     learner = build_learner(cfg.task.loss, cfg.trainer, model, precision, ALONE)

@@ -271,7 +271,7 @@ def axes() -> list[str]:
 def preview_run(overrides: list[str], samples: int, config_dir: str | None = None) -> Picture:
     """The picture of `segexp preview` for the run that these overrides describe; nothing is trained or written."""
     cfg = composed(overrides, config_dir)
-    train_samples, _ = read_data(cfg, print, checks=False)
+    train_samples, _ = read_data(cfg.data, cfg.task, cfg.seed, cfg.trainer.num_workers, print)
     augment = build_augment(cfg.augment, cfg.allow_targets)
     mix = build_mix(cfg.data, cfg.task, cfg.seed, torch.device("cpu"))
     return picture(augment, cfg.task, cfg.seed, train_samples, samples, mix)

@@ -330,7 +330,7 @@ def test_a_folder_that_is_divided_is_looked_at_as_it_will_be(data):
         (data / "val" / part).rmdir()
     (data / "val").rmdir()
     write(data, "train", "copy", *scene(7))
-    root, splits, held, wanted = dataset(str(data), ["data.val_fraction=0.3", "seed=4"])
+    root, splits, held, wanted, *_ = dataset(str(data), ["data.val_fraction=0.3", "seed=4"])
     report, _ = check(root, splits, wanted, val_names=held)
     assert sum(split.images for split in report.splits.values()) == 9
     assert report.splits["val"].images == len(held) == 3
@@ -398,11 +398,11 @@ def test_a_shared_frame_is_no_copy_and_copies_in_it_are_found(tmp_path):
 
 def test_a_typed_folder_without_validation_images_is_what_a_training_says_it_is(data):
     shutil.rmtree(data / "val")
-    root, splits, held, wanted = dataset(str(data), [])
+    root, splits, held, wanted, *_ = dataset(str(data), [])
     (fault,) = check(root, splits, wanted, val_names=held)[0].faults
     assert fault.file.endswith("img")
     assert "data.val_fraction=0.2" in fault.message
-    root, splits, held, wanted = dataset(str(data), ["data.val_fraction=0.3"])
+    root, splits, held, wanted, *_ = dataset(str(data), ["data.val_fraction=0.3"])
     assert check(root, splits, wanted, val_names=held)[0].ok
     report, _ = check("d", find_folders(data / "train"), CheckSettings())
     assert report.ok

@@ -178,9 +178,9 @@ def test_a_file_that_vanishes_while_others_are_read(folder, monkeypatch, capsys)
 
     keep, gone = scan.read_entry, folder / "train" / "img" / "c.tif"
 
-    def reading(source, settings):
+    def reading(*given):
         gone.unlink(missing_ok=True)
-        return keep(source, settings)
+        return keep(*given)
 
     monkeypatch.setattr(scan, "read_entry", reading)
     assert run(monkeypatch, "check", folder, "--json", "--workers", 1) == 1

@@ -171,7 +171,7 @@ def test_facts_of_a_sample():
 
 def test_pixel_bytes(tmp_path):
     img, mask = dataset(tmp_path, 4)
-    assert pixel_bytes(img, mask) == pytest.approx(4 * 20 * 30 * 3, rel=0.01)
+    assert pixel_bytes(find_pairs(img, mask).pairs) == pytest.approx(4 * 20 * 30 * 3, rel=0.01)
 
 
 @pytest.mark.parametrize("layout", [{}, {"tile": (16, 16), "compression": "zlib"}])

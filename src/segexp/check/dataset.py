@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from segexp.check.near_duplicates import near_duplicates
 from segexp.check.report import CheckReport
 from segexp.check.rules import find_warnings, split_faults, suggest, summarize
-from segexp.check.scan import DataFiles, Entry, Folders, Progress, find_sources, read_planes, scan
+from segexp.check.scan import DataFiles, Entry, Folders, OnRead, Progress, find_sources, read_planes, scan
+from segexp.data.dataset import Pairing
 from segexp.data.reading import Reading
 
 
@@ -35,6 +36,7 @@ def check(
     workers: int | None = None,
     tick: Progress | None = None,
     val_names: Collection[str] = (),
+    index: Mapping[str, Pairing] | None = None,
 ) -> tuple[CheckReport, Sequence[Entry]]:
     """Everything about a data set: the report, and the facts of each file that it rests on.
 
@@ -45,16 +47,22 @@ def check(
         workers: threads; default: one for each core.
         tick: called with the number of images read and the number of all.
         val_names: stems of the images in ``train`` that are used for validation.
+        index: pairings of the folders that are known already.
     """
-    return check_files(root, find_sources(splits, settings.reading, val_names), settings, workers, tick)
+    return check_files(root, find_sources(splits, settings.reading, val_names, index), settings, workers, tick)
 
 
 def check_files(
-    root: str, files: DataFiles, settings: CheckSettings, workers: int | None = None, tick: Progress | None = None
+    root: str,
+    files: DataFiles,
+    settings: CheckSettings,
+    workers: int | None = None,
+    tick: Progress | None = None,
+    on_read: OnRead | None = None,
 ) -> tuple[CheckReport, Sequence[Entry]]:
-    """`check` of files that were found before."""
+    """`check` of files that were found before; `on_read` as in `segexp.check.scan.scan`."""
     started = time.monotonic()
-    entries, broken = scan(files.sources, settings.reading, workers, tick)
+    entries, broken = scan(files.sources, settings.reading, workers, tick, on_read)
     tables = {name: summarize([entry for entry in entries if entry.split == name]) for name in files.places}
     broken += split_faults(tables, files.places)
     alike = near_duplicates(entries, lambda entry: _grey(entry, settings.reading))

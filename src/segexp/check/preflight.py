@@ -5,7 +5,8 @@ from pathlib import Path
 
 from segexp.check.cache import cache_folder, fingerprint, recall, remember
 from segexp.check.dataset import CheckSettings, check_files
-from segexp.check.scan import Folders, find_sources
+from segexp.check.scan import Folders, OnRead, find_sources
+from segexp.data.dataset import Pairing
 from segexp.errors import InputError
 
 SHOWN = 5
@@ -19,6 +20,8 @@ def check_folders(
     log: Callable[[str], None] = lambda line: None,
     workers: int | None = None,
     memory: Path | None = None,
+    index: Mapping[str, Pairing] | None = None,
+    on_read: OnRead | None = None,
 ) -> list[str]:
     """Check the files of a data set; return one line for each warning.
 
@@ -29,12 +32,15 @@ def check_folders(
         log: called with how files were paired, which were passed over, and before files are read.
         workers: threads; default: one for each core.
         memory: folder of cached results; default: the user's cache.
+        index: pairings of the folders that are known already.
+        on_read: called with each pair of files as it is read, see `segexp.check.scan.scan`; where a cached result
+            serves nothing is read.
 
     Raises:
         InputError: with one line for each faulty file.
     """
     memory = memory or cache_folder()
-    data_files = find_sources(splits, settings.reading, val_names)
+    data_files = find_sources(splits, settings.reading, val_names, index)
     for note in data_files.notes:
         log(note)
     key = None
@@ -47,7 +53,7 @@ def check_folders(
         if known is not None:
             return known
     log(f"checking {len(data_files.sources)} images and their masks (again only when a file changes)")
-    report, _ = check_files("data", data_files, settings, workers)
+    report, _ = check_files("data", data_files, settings, workers, None, on_read)
     if not report.ok:
         count = len(report.faults)
         listed = [f"  {fault.file}: {fault.message}" for fault in report.faults]

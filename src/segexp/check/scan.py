@@ -9,9 +9,10 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,18 @@ from numpy.typing import NDArray
 from segexp.check.image_stats import ImageFacts, MaskFacts, grown, image_facts, mask_facts
 from segexp.check.names import name_faults
 from segexp.check.report import Fault
-from segexp.data.dataset import find_pairs
+from segexp.data.dataset import Pairing, find_pairs
 from segexp.data.foreign import describe_vendor_files, vendor_files
 from segexp.data.normalization import check_finite, check_float32
-from segexp.data.reading import Reading, locate, open_mask
+from segexp.data.reading import Pair, Reading, ReadOnce, locate, open_mask
 from segexp.data.sources import NO_VALIDATION
 from segexp.data.survey import LARGE, band_steps, judge_mask
 from segexp.errors import InputError, printable
 from segexp.io.channels import to_channels
-from segexp.io.images import IMAGE_SUFFIXES, open_image
+from segexp.io.images import IMAGE_SUFFIXES, ImageFile, MaskFile, open_image
 from segexp.io.labels import Values, mask_values
+
+Opened = TypeVar("Opened", ImageFile, MaskFile)
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,20 @@ def find_folders(root: Path) -> dict[str, Folders]:
     )
 
 
-def find_sources(splits: Mapping[str, Folders], reading: Reading, val_names: Collection[str] = ()) -> DataFiles:
-    """Every image with its mask, sorted by name; `val_names` are the stems of the images used for validation."""
+def find_sources(
+    splits: Mapping[str, Folders],
+    reading: Reading,
+    val_names: Collection[str] = (),
+    index: Mapping[str, Pairing] | None = None,
+) -> DataFiles:
+    """Every image with its mask, sorted by name.
+
+    Args:
+        splits: the folders, by name.
+        reading: how files are read.
+        val_names: stems of the images in ``train`` that are used for validation.
+        index: pairings of the splits' folders that are known already.
+    """
     sources: list[Source] = []
     faults: list[Fault] = []
     notes: list[str] = []
@@ -129,7 +144,7 @@ def find_sources(splits: Mapping[str, Folders], reading: Reading, val_names: Col
         if name == "val" and "train" in splits and not folders.images.is_dir() and splits["train"].images.is_dir():
             faults.append(Fault("folder", str(folders.images), f"no such folder{NO_VALIDATION}"))
             continue
-        listed, broken, remarks = _list_split(name, folders, reading)
+        listed, broken, remarks = _list_split(name, folders, reading, (index or {}).get(name))
         sources += listed
         faults += broken
         notes += remarks
@@ -141,15 +156,26 @@ def find_sources(splits: Mapping[str, Folders], reading: Reading, val_names: Col
     return DataFiles(sources, faults, places, notes)
 
 
+OnRead = Callable[[Pair, ImageFile, MaskFile], None]
+"""Called with the files of a pair, open and with their pixels in memory, when both were read without a fault."""
+
+
 def scan(
-    sources: Sequence[Source], reading: Reading, workers: int | None = None, tick: Progress | None = None
+    sources: Sequence[Source],
+    reading: Reading,
+    workers: int | None = None,
+    tick: Progress | None = None,
+    on_read: OnRead | None = None,
 ) -> tuple[list[Entry], list[Fault]]:
-    """Read all files: the facts in the order of the sources, and every fault."""
+    """Read all files: the facts in the order of the sources, and every fault.
+
+    `on_read` is called in the reading threads; for pairs of which a file holds more than `LARGE` values it is not.
+    """
     entries: list[Entry] = []
     faults: list[Fault] = []
     pool = ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1))
     try:
-        results = pool.map(lambda source: read_entry(source, reading), sources)
+        results = pool.map(lambda source: read_entry(source, reading, on_read), sources)
         for count, (entry, broken) in enumerate(results, 1):
             entries.append(entry)
             faults += broken
@@ -160,28 +186,40 @@ def scan(
     return entries, faults + _unsettled(entries)
 
 
-def read_entry(source: Source, reading: Reading) -> tuple[Entry, Sequence[Fault]]:
+def read_entry(source: Source, reading: Reading, on_read: OnRead | None = None) -> tuple[Entry, Sequence[Fault]]:
     """Read one image and its mask; both are looked at even where the first is broken."""
     faults: list[Fault] = []
     image, mask, values, size, turn = None, None, None, None, 1
-    try:
-        planes = read_planes(source, reading)
-        size, turn = planes.pixel_size, planes.orientation
-        image = replace(image_facts(planes.pixels), shape=planes.shape)
-    except (InputError, OSError, MemoryError) as error:
-        faults.append(fault("image", source.image, error))
-    if source.mask is None:
-        return Entry(source, image, None, None, size, turn), faults
-    try:
-        labels, values, shape = read_labels(source, reading)
-        mask = mask_facts(labels, reading.classes)
-        if labels.shape != shape:
-            mask = grown(mask, _step(math.prod(shape)))
-        if image is not None and shape != image.shape[1:]:
-            raise InputError(f"{source.mask}: {shape_fault(shape, image.shape[1:], source.image)}")
-    except (InputError, OSError, MemoryError) as error:
-        faults.append(fault("shape" if mask is not None else "mask", source.mask, error))
+    with ExitStack() as files:
+        try:
+            image_file = files.enter_context(open_image(source.image, reading.page_of(source.page), reading.channel))
+            image_file = _once(image_file) if on_read is not None else image_file
+            planes = _planes(image_file, source, reading)
+            size, turn = planes.pixel_size, planes.orientation
+            image = replace(image_facts(planes.pixels), shape=planes.shape)
+        except (InputError, OSError, MemoryError) as error:
+            faults.append(fault("image", source.image, error))
+        if source.mask is None:
+            return Entry(source, image, None, None, size, turn), faults
+        try:
+            mask_file = files.enter_context(open_mask(source.mask, source.mask_page, reading))
+            mask_file = _once(mask_file) if on_read is not None else mask_file
+            labels, values, shape = _labels(mask_file, source, reading)
+            mask = mask_facts(labels, reading.classes)
+            if labels.shape != shape:
+                mask = grown(mask, _step(math.prod(shape)))
+            if image is not None and shape != image.shape[1:]:
+                raise InputError(f"{source.mask}: {shape_fault(shape, image.shape[1:], source.image)}")
+        except (InputError, OSError, MemoryError) as error:
+            faults.append(fault("shape" if mask is not None else "mask", source.mask, error))
+        if on_read is not None and not faults and max(math.prod(image_file.shape), math.prod(shape)) <= LARGE:
+            on_read(Pair(source.image, source.mask, source.page, source.mask_page), image_file, mask_file)
     return Entry(source, image, mask, values, size, turn), faults
+
+
+def _once(file: Opened) -> Opened:
+    """The open file, read from the disk once however often it is asked; a large one is left as it is."""
+    return file if math.prod(file.shape) > LARGE else cast(Opened, ReadOnce(file))
 
 
 class ImagePixels(NamedTuple):
@@ -203,39 +241,46 @@ class ImagePixels(NamedTuple):
 def read_planes(source: Source, reading: Reading) -> ImagePixels:
     """Read an image to its end; `InputError` where training cannot."""
     with open_image(source.image, reading.page_of(source.page), reading.channel) as file:
-        locate(file, reading)
-        height, width = file.shape[:2]
-        channels = math.prod(file.shape[2:])
-        kept = []
-        for top, rows in _bands(height, width, channels):
-            raw = file.read(top, 0, rows, width)
-            to_channels(raw[:1, :1], reading.channels, file.path, file.colour)
-            check_finite(raw, source.image)
-            raw = raw[..., :3] if file.colour else raw  # training sees no alpha channel either
-            kept.append(_thinned(raw, top, _step(math.prod(file.shape))))
-        raw = kept[0] if len(kept) == 1 else np.concatenate(kept)
-        pixels = np.moveaxis(np.atleast_3d(raw), 2, 0)
-        check_float32([pixels], source.image)
-        shape = (len(pixels), height, width)
-        return ImagePixels(pixels, shape, reading.size_of(file), file.orientation)
+        return _planes(file, source, reading)
+
+
+def _planes(file: ImageFile, source: Source, reading: Reading) -> ImagePixels:
+    locate(file, reading)
+    height, width = file.shape[:2]
+    channels = math.prod(file.shape[2:])
+    kept = []
+    for top, rows in _bands(height, width, channels):
+        raw = file.read(top, 0, rows, width)
+        to_channels(raw[:1, :1], reading.channels, file.path, file.colour)
+        check_finite(raw, source.image)
+        raw = raw[..., :3] if file.colour else raw  # training sees no alpha channel either
+        kept.append(_thinned(raw, top, _step(math.prod(file.shape))))
+    raw = kept[0] if len(kept) == 1 else np.concatenate(kept)
+    pixels = np.moveaxis(np.atleast_3d(raw), 2, 0)
+    check_float32([pixels], source.image)
+    shape = (len(pixels), height, width)
+    return ImagePixels(pixels, shape, reading.size_of(file), file.orientation)
 
 
 def read_labels(source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values, tuple[int, int]]:
     """Labels (h, w) of a mask at its own scale, what it holds, and its shape (H, W); of a large one every n-th."""
     assert source.mask is not None
     with open_mask(source.mask, source.mask_page, reading) as file:
-        step = _step(math.prod(file.shape))
-        if step == 1:
-            stored = file.read()
-            settings = reading.masks, reading.ignore, reading.mask_threshold
-            values = mask_values(stored, reading.classes, source.mask, *settings)
-        else:
-            values = judge_mask(file, reading)
-            bands = _bands(*file.shape, 1)
-            stored = np.concatenate(
-                [_thinned(file.read(top, 0, rows, file.shape[1]), top, step) for top, rows in bands]
-            )
-        return reading.labels(stored), values, file.shape
+        return _labels(file, source, reading)
+
+
+def _labels(file: MaskFile, source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values, tuple[int, int]]:
+    assert source.mask is not None
+    step = _step(math.prod(file.shape))
+    if step == 1:
+        stored = file.read()
+        settings = reading.masks, reading.ignore, reading.mask_threshold
+        values = mask_values(stored, reading.classes, source.mask, *settings)
+    else:
+        values = judge_mask(file, reading)
+        bands = _bands(*file.shape, 1)
+        stored = np.concatenate([_thinned(file.read(top, 0, rows, file.shape[1]), top, step) for top, rows in bands])
+    return reading.labels(stored), values, file.shape
 
 
 def _step(values: int) -> int:
@@ -290,14 +335,16 @@ def split_message(kind: str, text: str, path: Path | None = None) -> Fault:
     return Fault(kind, text[:end], text[end:].removeprefix(": "))
 
 
-def _list_split(name: str, folders: Folders, reading: Reading) -> tuple[list[Source], list[Fault], list[str]]:
+def _list_split(
+    name: str, folders: Folders, reading: Reading, pairing: Pairing | None
+) -> tuple[list[Source], list[Fault], list[str]]:
     try:
         if folders.masks is None:
             images = sorted(path for path in folders.images.iterdir() if _is_image(path))
             vendor = vendor_files(folders.images)
             notes = [f"{folders.images}: {describe_vendor_files(vendor)}"] if vendor else []
             return [Source(name, path) for path in images], name_faults(images), notes
-        pairs, texts, notes = find_pairs(folders.images, folders.masks, reading.page)
+        pairs, texts, notes = pairing or find_pairs(folders.images, folders.masks, reading.page)
     except OSError as error:
         return [], [fault("folder", Path(error.filename or folders.images), error)], []
     kind = "pair" if folders.images.is_dir() and folders.masks.is_dir() else "folder"

@@ -2,6 +2,7 @@
 
 import functools
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +11,11 @@ from segexp.check.scan import Folders, find_folders
 from segexp.config import RunConfig, conf_dir
 from segexp.config.compose import composed
 from segexp.config.differences import differences
-from segexp.config.folders import existing
+from segexp.config.folders import DataConfig, existing
 from segexp.config.overrides import quote
+from segexp.config.schema import TaskConfig, reading_of
 from segexp.data import sources
+from segexp.data.dataset import Pairing
 from segexp.data.splits import Split
 from segexp.errors import InputError
 
@@ -25,12 +28,14 @@ class DataSet(NamedTuple):
         splits: its folders.
         val_names: stems of the images in ``train`` that the settings use for validation.
         settings: how a training with these settings reads the files.
+        pairings: files of the folders, where they were paired for the split.
     """
 
     root: str
     splits: dict[str, Folders]
     val_names: tuple[str, ...]
     settings: CheckSettings
+    pairings: dict[str, Pairing] | None = None
 
 
 def dataset(directory: str | None, overrides: list[str], config_dir: str | None = None) -> DataSet:
@@ -48,13 +53,17 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
         splits, val = find_folders(Path(directory)), Path(directory) / "val"
         if "train" in splits:  # a training misses it, and so does the check
             splits.setdefault("val", Folders(val / "img", val / "mask"))
-        return DataSet(str(Path(directory).resolve()), splits, (), wanted_of(cfg))
-    if cfg.data.folders() is None:
+        return DataSet(str(Path(directory).resolve()), splits, (), check_settings(cfg.data, cfg.task))
+    folders = cfg.data.folders()
+    if folders is None:
         raise InputError(
             "nothing to check; expected a folder (segexp check DIR), or data.root=DIR, or the four folders"
         )
-    split = choose_split(cfg)
-    return DataSet(cfg.data.root or "data", run_folders(cfg), split.val if split else (), wanted_of(cfg))
+    settings = check_settings(cfg.data, cfg.task)
+    index = sources.pair_folders(folders, settings.reading.page)
+    split = choose_split(cfg.data, cfg.seed, index["train"])
+    val_names = split.val if split else ()
+    return DataSet(cfg.data.root or "data", run_folders(folders), val_names, settings, index)
 
 
 @functools.cache
@@ -63,14 +72,15 @@ def _settings(overrides: tuple[str, ...], config_dir: str | None) -> RunConfig:
     return composed([*task, *overrides], config_dir)
 
 
-def choose_split(cfg: RunConfig, stored: Path | None = None) -> Split | None:
-    """How a run divides the images of one folder: as the file `stored` or its settings say; None where it does not."""
-    data, folders = cfg.data, cfg.data.folders()
-    if folders is None or not data.splits:
+def choose_split(data: DataConfig, seed: int, pairing: Pairing, stored: Path | None = None) -> Split | None:
+    """How a run divides the images of one folder, whose files are `pairing`; None where it does not.
+
+    The file `stored` decides, else the settings.
+    """
+    if not data.splits:
         return None
     stored = stored or (existing(data.split) if data.split else None)
-    page = cfg.reading().page
-    return sources.choose_split(folders, page, stored, data.val_fraction, data.fold, data.group, cfg.seed)
+    return sources.choose_split(pairing, stored, data.val_fraction, data.fold, data.group, seed)
 
 
 def check_command(cfg: RunConfig) -> str:
@@ -97,9 +107,8 @@ def _override(value: object) -> str:
     return "null" if value is None else quote(value) if isinstance(value, str) else str(value)
 
 
-def run_folders(cfg: RunConfig) -> dict[str, Folders]:
-    """The folders of a run by split; none where its images are generated."""
-    folders = cfg.data.folders() or {}
+def run_folders(folders: Mapping[str, Path]) -> dict[str, Folders]:
+    """The folders of a run by split."""
     return {
         part: Folders(folders[f"{part}_img_dir"], folders[f"{part}_mask_dir"])
         for part in ("train", "val")
@@ -107,6 +116,6 @@ def run_folders(cfg: RunConfig) -> dict[str, Folders]:
     }
 
 
-def wanted_of(cfg: RunConfig) -> CheckSettings:
-    """What a run makes of its files."""
-    return CheckSettings(cfg.reading(), tuple(cfg.task.classes), cfg.task.crop)
+def check_settings(data: DataConfig, task: TaskConfig) -> CheckSettings:
+    """How a run reads its files."""
+    return CheckSettings(reading_of(data, task), tuple(task.classes), task.crop)

@@ -46,7 +46,7 @@ def check(
     overrides = overrides_of(words)
     if html is not None:
         file_to_write(html, (".html", ".htm"), flag="--html")
-    root, splits, val_names, check_settings = dataset(directory, overrides, config_dir)
+    root, splits, val_names, check_settings, index = dataset(directory, overrides, config_dir)
     screen = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -55,7 +55,7 @@ def check(
         def tick(done: int, total: int) -> None:
             bar.update(track, completed=done, total=total)
 
-        report, entries = run(root, splits, check_settings, workers, tick, val_names)
+        report, entries = run(root, splits, check_settings, workers, tick, val_names, index)
     if html is not None:
         write_file(html, render(report, entries, check_settings.reading).encode(errors="backslashreplace"))
     if as_json:

@@ -319,19 +319,20 @@ class RunConfig(Checked):
         fine = 0 <= self.seed < 2**32
         return [] if fine else [f"seed={self.seed}: expected 0 to 4294967295"]
 
-    def reading(self) -> Reading:
-        """How the files of the run are read."""
-        return Reading(
-            channels=self.data.channels,
-            classes=len(self.task.classes),
-            page=self.data.page_choice(),
-            channel=self.data.channel_numbers(),
-            masks=self.task.masks,
-            ignore=self.task.ignore,
-            mask_threshold=self.task.mask_threshold,
-            pixel_size=self.task.pixel_size,
-            file_pixel_size=self.data.pixel_size,
-        )
+
+def reading_of(data: DataConfig, task: TaskConfig) -> Reading:
+    """How the files of a run are read."""
+    return Reading(
+        channels=data.channels,
+        classes=len(task.classes),
+        page=data.page_choice(),
+        channel=data.channel_numbers(),
+        masks=task.masks,
+        ignore=task.ignore,
+        mask_threshold=task.mask_threshold,
+        pixel_size=task.pixel_size,
+        file_pixel_size=data.pixel_size,
+    )
 
 
 @dataclass

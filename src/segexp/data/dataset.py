@@ -6,7 +6,7 @@ An image and its mask share their stem: ``img/cell_01.tif`` and ``mask/cell_01.n
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +25,21 @@ from segexp.data.foreign import (
 )
 from segexp.data.naming import find_rules
 from segexp.data.normalization import image_statistics
-from segexp.data.reading import Pair, Reading, Window, inspect_pair, read_instances, read_pair, read_pair_window
+from segexp.data.reading import (
+    Pair,
+    Place,
+    Reading,
+    Window,
+    inspect_files,
+    inspect_pair,
+    read_instances,
+    read_pair,
+    read_pair_window,
+)
 from segexp.data.survey import PixelDigest, Survey, is_large
 from segexp.errors import InputError
-from segexp.io.images import IGNORE, IMAGE_SUFFIXES, MASK_SUFFIXES, MaskFile, open_image
+from segexp.io.images import IGNORE, IMAGE_SUFFIXES, MASK_SUFFIXES, ImageFile, MaskFile, open_image
+from segexp.io.labels import Values
 from segexp.io.resample import Size
 
 __all__ = [
@@ -44,6 +55,7 @@ __all__ = [
     "read_folder",
     "read_pair",
     "read_samples",
+    "sample_of_files",
     "settle_doubts",
 ]
 
@@ -316,31 +328,55 @@ def survey_sample(pair: Pair, reading: Reading, normalization: str) -> Sample:
     )
 
 
+def sample_of_files(
+    pair: Pair, image: ImageFile, mask: MaskFile, reading: Reading, keep: bool, normalization: str = "standard"
+) -> Sample:
+    """The sample of two files that are open already; `keep=False` drops its pixels."""
+    return _sample(pair, inspect_files(pair, image, mask, reading), reading, keep, normalization)
+
+
+def _sample(
+    pair: Pair,
+    content: tuple[NDArray, NDArray[np.uint8], Values, Place],
+    reading: Reading,
+    keep: bool,
+    normalization: str,
+) -> Sample:
+    pixels, labels, values, place = content
+    sample = make_sample(pair.name, pixels, labels, reading.classes, normalization)
+    sample.source, sample.reading, sample.pixel_size = pair, reading, place.pixel_size
+    sample.mask_kind, sample.doubt = values.kind, values.doubt
+    if not keep:
+        sample.pixels = sample.labels = None
+    return sample
+
+
 def read_samples(
-    pairs: Iterable[Pair], reading: Reading, keep: bool, workers: int = 4, normalization: str = "standard"
+    pairs: Iterable[Pair],
+    reading: Reading,
+    keep: bool,
+    workers: int = 4,
+    normalization: str = "standard",
+    known: Mapping[Pair, Sample] | None = None,
 ) -> tuple[list[Sample], list[str]]:
     """Read every pair once, in threads; return the readable ones and the faults of the others.
 
     `keep=False` gathers each image's facts and drops its pixels, for data larger than memory; a large image is then
-    read in bands.
+    read in bands. Pairs in `known` were read before and are not read again.
     """
-    pairs = list(pairs)
+    pairs, known = list(pairs), known or {}
 
     def read(pair: Pair) -> Sample | str:
+        if pair in known:
+            return known[pair]
         try:
             if not keep and is_large(pair, reading):
                 return survey_sample(pair, reading, normalization)
-            pixels, labels, values, place = inspect_pair(pair, reading)
-            sample = make_sample(pair.name, pixels, labels, reading.classes, normalization)
+            return _sample(pair, inspect_pair(pair, reading), reading, keep, normalization)
         except InputError as error:
             return str(error)
         except OSError as error:
             return f"{pair.image}: {error}"
-        sample.source, sample.reading, sample.pixel_size = pair, reading, place.pixel_size
-        sample.mask_kind, sample.doubt = values.kind, values.doubt
-        if not keep:
-            sample.pixels = sample.labels = None
-        return sample
 
     samples: list[Sample] = []
     faults: list[str] = []
@@ -398,10 +434,9 @@ def empty_faults(samples: list[Sample], place: str | Path) -> list[str]:
     return [f"{place}: every mask is empty, there is nothing to learn{why}"]
 
 
-def pixel_bytes(image_dir: str | Path, mask_dir: str | Path, reading: Reading | None = None) -> int:
-    """Memory that the images and masks of two folders would take, guessed from one image and the number of files."""
+def pixel_bytes(pairs: Sequence[Pair], reading: Reading | None = None) -> int:
+    """Memory that images and masks would take, guessed from one image and the number of files."""
     reading = reading or Reading()
-    pairs = find_pairs(image_dir, mask_dir, reading.page).pairs
     for pair in pairs:
         try:
             with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:

@@ -182,13 +182,44 @@ def read_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8]]
 
 def inspect_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8], Values, Place]:
     """`read_pair`, with what the mask was found to hold, a doubt about it perhaps, and where the pixels lie."""
-    pixels, place = read_image_as(pair.image, reading, pair.page)
-    with open_mask(pair.mask, pair.mask_page, reading) as file:
-        mask = file.read()
+    with open_image(pair.image, reading.page_of(pair.page), reading.channel) as image:
+        place = locate(image, reading)
+        pixels = read_pixels(image, reading, place)
+    with open_mask(pair.mask, pair.mask_page, reading) as mask:
+        return pixels, *_labels(pair, mask, reading, place), place
+
+
+def inspect_files(
+    pair: Pair, image: ImageFile, mask: MaskFile, reading: Reading
+) -> tuple[NDArray, NDArray[np.uint8], Values, Place]:
+    """`inspect_pair` of two files that are open already."""
+    place = locate(image, reading)
+    return read_pixels(image, reading, place), *_labels(pair, mask, reading, place), place
+
+
+def _labels(pair: Pair, file: MaskFile, reading: Reading, place: Place) -> tuple[NDArray[np.uint8], Values]:
+    mask = file.read()
     values = mask_values(mask, reading.classes, pair.mask, reading.masks, reading.ignore, reading.mask_threshold)
     check_shapes(pair, mask.shape, place)
-    labels = reading.labels(mask)
-    return pixels, rescale(labels, place.shape, nearest=True), values, place
+    return rescale(reading.labels(mask), place.shape, nearest=True), values
+
+
+class ReadOnce:
+    """An open image or mask whose pixels are read from the file once, at the first `read`, and kept in memory."""
+
+    def __init__(self, file: ImageFile | MaskFile):
+        self._file = file
+        self._pixels: NDArray | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None) -> NDArray:
+        """The window at (top, left), as the file itself gives it; a view."""
+        if self._pixels is None:
+            self._pixels = self._file.read()
+        bottom = None if height is None else top + height
+        return self._pixels[top:bottom, left : None if width is None else left + width]
 
 
 def check_shapes(pair: Pair, mask: tuple[int, ...], place: Place) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from segexp.data.dataset import (
+    Pair,
+    Pairing,
     Reading,
     Sample,
     empty_faults,
@@ -31,30 +33,41 @@ Samples = tuple[list[Sample], list[Sample]]
 """Training and validation images."""
 
 
-def fits_in_memory(folders: Mapping[str, Path], reading: Reading) -> bool:
-    """Whether the pixels of all folders take at most half of the memory that is free now."""
-    parts = [part for part in PARTS if f"{part}_img_dir" in folders]
-    need = sum(pixel_bytes(folders[f"{part}_img_dir"], folders[f"{part}_mask_dir"], reading) for part in parts)
-    return need <= free_memory() / 2
+def pair_folders(folders: Mapping[str, Path], page: object) -> dict[str, Pairing]:
+    """The files of a data set: a pairing for ``train`` and, where such folders are given, ``val``.
+
+    The folders are looked through once; choosing a split, checking and reading all start from this index. ``val`` is
+    missing where its image folder does not exist and that of ``train`` does.
+    """
+    index = {}
+    for part in PARTS:
+        images = folders.get(f"{part}_img_dir")
+        if images is None or (part == "val" and not images.is_dir() and folders["train_img_dir"].is_dir()):
+            continue
+        index[part] = find_pairs(images, folders[f"{part}_mask_dir"], page)
+    return index
+
+
+def fits_in_memory(index: Mapping[str, Pairing], reading: Reading) -> bool:
+    """Whether the pixels of all pairs take at most half of the memory that is free now."""
+    return sum(pixel_bytes(pairing.pairs, reading) for pairing in index.values()) <= free_memory() / 2
 
 
 def choose_split(
-    folders: Mapping[str, Path],
-    page: object,
+    pairing: Pairing,
     stored: Path | None,
     fraction: float | None,
     fold: str | None,
     group: str | None,
     seed: int,
 ) -> Split:
-    """Divide the images of ``train_img_dir``: as `stored` says, or by a fraction or fold; see `segexp.data.splits`.
+    """Divide the images of one folder: as `stored` says, or by a fraction or fold; see `segexp.data.splits`.
 
     Raises `InputError` where there are no pairs to divide, or too few groups of them.
     """
-    pairs, faults, _ = find_pairs(folders["train_img_dir"], folders["train_mask_dir"], page)
-    names = {pair.image.stem for pair in pairs}
+    names = {pair.image.stem for pair in pairing.pairs}
     if not names:
-        raise InputError(*faults)
+        raise InputError(*pairing.faults)
     if stored is not None:
         return read_split(stored, names)
     if fold is not None:
@@ -65,25 +78,37 @@ def choose_split(
 
 def read_folders(
     folders: Mapping[str, Path],
+    index: Mapping[str, Pairing],
     reading: Reading,
     keep: bool,
     workers: int,
     normalization: str,
     split: Split | None = None,
+    known: Mapping[Pair, Sample] | None = None,
 ) -> Samples:
-    """Read ``train_img_dir`` and the other three folders, or the first two divided by `split`.
+    """Training and validation images of four folders, or of the first two divided by `split`.
 
-    One `InputError` lists all that is wrong with them.
+    Args:
+        folders: ``train_img_dir`` and so on.
+        index: their files, from `pair_folders`.
+        reading: how files are read.
+        keep: whether pixels stay in memory.
+        workers: threads.
+        normalization: which statistics of the whole image are taken.
+        split: how one folder is divided; None: ``val`` has folders of its own.
+        known: samples that were read before.
+
+    Raises:
+        InputError: lists all that is wrong with the files.
     """
     faults: list[str] = []
     parts: dict[str, list[Sample]] = {}
     for part in PARTS if split is None else PARTS[:1]:
-        images, masks = folders[f"{part}_img_dir"], folders[f"{part}_mask_dir"]
-        if part == "val" and not images.is_dir() and folders["train_img_dir"].is_dir():
-            faults.append(f"{images}: no such folder{NO_VALIDATION}")
+        if part not in index:
+            faults.append(f"{folders[f'{part}_img_dir']}: no such folder{NO_VALIDATION}")
             continue
-        pairs, wrong, _ = find_pairs(images, masks, reading.page)
-        parts[part], unreadable = read_samples(pairs, reading, keep, workers, normalization)
+        pairs, wrong, _ = index[part]
+        parts[part], unreadable = read_samples(pairs, reading, keep, workers, normalization, known)
         faults += wrong + unreadable
     faults += settle_doubts([sample for samples in parts.values() for sample in samples])
     if split is not None:

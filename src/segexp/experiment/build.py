@@ -5,6 +5,7 @@ Each builder takes the sections of the settings that it needs.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import torch
 from segexp import checkpoint, synthesis
 from segexp.augment import Augmentation
 from segexp.check.preflight import check_folders
-from segexp.check.settings import check_command, choose_split, run_folders, wanted_of
-from segexp.config import RunConfig, build
+from segexp.check.settings import check_settings, choose_split, run_folders
+from segexp.config import build
 from segexp.config.folders import DataConfig, SyntheticConfig, existing
-from segexp.config.schema import LossConfig, TaskConfig, TrainerConfig
+from segexp.config.schema import LossConfig, TaskConfig, TrainerConfig, reading_of
 from segexp.data import sources, splits
-from segexp.data.dataset import Sample
+from segexp.data.dataset import Pair, Sample, sample_of_files
 from segexp.data.loader import CropBatches, DeviceBatches, held, pixel_memory
 from segexp.data.ranges_file import read_ranges
 from segexp.data.sampler import CropPlan, crop_size
@@ -27,6 +28,7 @@ from segexp.distributed import Ranks, total, wrap
 from segexp.errors import InputError
 from segexp.evaluation import evaluate, summarize
 from segexp.inference.predictor import Predictor
+from segexp.io.images import ImageFile, MaskFile
 from segexp.losses import SegmentationLoss
 from segexp.models.unet import UNet, set_prior
 from segexp.training.batch_size import find_batch_size
@@ -40,72 +42,90 @@ LOOK = 8
 
 
 def read_data(
-    cfg: RunConfig,
-    say: Callable[[str], None],
-    folder: Path | None = None,
-    resume: bool = False,
-    checks: bool = True,
-    keep_split: Callable[[str, str], None] | None = None,
+    data: DataConfig,
+    task: TaskConfig,
+    seed: int,
+    workers: int,
+    log: Callable[[str], None],
+    *,
+    stored_split: Path | None = None,
+    keep_split: Callable[[str], None] = lambda text: None,
+    check: Callable[[], str] | None = None,
 ) -> tuple[list[Sample], list[Sample]]:
-    """Training and validation images, from folders or generated; says which in its first line.
+    """Training and validation images, from folders or generated; the first line of the log says which.
 
-    A division of one folder is given to `keep_split` (file name and text), else written to `folder`, and taken from
-    there when the run is resumed. With `checks` the files go through `segexp check` first, unless they did before and
-    nothing has changed since.
+    The folders are looked through once, and each file is read once: what the check reads is kept for the training.
+
+    Args:
+        data, task, seed: settings.
+        workers: ``trainer.num_workers``.
+        log: called with each line for the user.
+        stored_split: a ``split.json`` that divides one folder in place of the settings.
+        keep_split: called with the text of ``split.json`` where one folder is divided.
+        check: where given, files go through the check of `segexp check` first, unless they did before and nothing has
+            changed since; it returns the command that prints all warnings.
+
+    Raises:
+        InputError: lists all that is wrong with the files.
     """
-    data, task, synthetic = cfg.data, cfg.task, cfg.data.synthetic
     folders = data.folders()
     if folders is None:
-        count = f"{'fresh' if synthetic.online else synthetic.train} + {synthetic.val}"
-        say(
-            f"task: {task.name}; no data given, so {count} images of "
-            f"{synthetic.size}x{synthetic.size} are generated (data.root=DIR for your own)"
-        )
-        wanted = recipe(data, task, cfg.seed)
-        if synthetic.online:  # a few that stand for all
-            first = stream_start(synthetic)
-            samples = (
-                wanted.samples(range(first, first + LOOK)),
-                wanted.samples(range(synthetic.train, synthetic.train + synthetic.val)),
-            )
-        else:
-            samples = sources.generated(wanted, synthetic.train, synthetic.val)
+        samples = _generate(data, task, seed, log)
     else:
-        reading = cfg.reading()
-        split = choose_split(
-            cfg, folder / splits.FILE if resume and folder and (folder / splits.FILE).is_file() else None
-        )
-        if split is not None and keep_split is not None:
-            keep_split(splits.FILE, splits.split_text(split))
-        elif split is not None and folder:
-            splits.write_split(folder / splits.FILE, split)
-        keep = data.cache in ("ram", "device") or (data.cache == "auto" and sources.fits_in_memory(folders, reading))
-        place = "kept in memory" if keep else f"read from disk by {cfg.trainer.num_workers} workers"
-        where = " and ".join(str(path) for name, path in folders.items() if name.endswith("img_dir"))
-        say(f"task: {task.name}; images of {where}, {place}")
+        reading = reading_of(data, task)
+        index = sources.pair_folders(folders, reading.page)
+        split = choose_split(data, seed, index["train"], stored_split)
         if split is not None:
-            say(splits.describe(split))
-        if checks:
-            check_data(cfg, split, say)
-        workers = max(1, cfg.trainer.num_workers)
-        samples = sources.read_folders(folders, reading, keep, workers, task.normalization, split)
+            keep_split(splits.split_text(split))
+        keep = data.cache in ("ram", "device") or (data.cache == "auto" and sources.fits_in_memory(index, reading))
+        place = "kept in memory" if keep else f"read from disk by {workers} workers"
+        where = " and ".join(str(path) for name, path in folders.items() if name.endswith("img_dir"))
+        log(f"task: {task.name}; images of {where}, {place}")
+        if split is not None:
+            log(splits.describe(split))
+        known: dict[Pair, Sample] = {}
+
+        def take(pair: Pair, image: ImageFile, mask: MaskFile) -> None:
+            with suppress(InputError, OSError, MemoryError):  # reading it again says what is wrong
+                known[pair] = sample_of_files(pair, image, mask, reading, keep, task.normalization)
+
+        if check is not None:
+            val_names = split.val if split else ()
+            settings = check_settings(data, task)
+            warnings = check_folders(run_folders(folders), settings, val_names, log, index=index, on_read=take)
+            for line in warnings:
+                log(line)
+            if warnings:
+                log(f"see: {check()}")
+        threads = max(1, workers)
+        samples = sources.read_folders(folders, index, reading, keep, threads, task.normalization, split, known)
         if data.group:
             sources.set_groups([*samples[0], *samples[1]], data.group)
-        say(sources.describe_masks([*samples[0], *samples[1]], task.classes))
+        log(sources.describe_masks([*samples[0], *samples[1]], task.classes))
         for line in sources.describe_scale([*samples[0], *samples[1]], task.pixel_size):
-            say(line)
+            log(line)
     for name, part in zip(("train", "val"), samples, strict=True):
-        say(f"{name}: {sources.describe(part)}")
+        log(f"{name}: {sources.describe(part)}")
     return samples
 
 
-def check_data(cfg: RunConfig, split: splits.Split | None, say: Callable[[str], None]) -> None:
-    """Look at every file before any is trained on; say what is odd, and raise one `InputError` of all that is wrong."""
-    odd = check_folders(run_folders(cfg), wanted_of(cfg), split.val if split else (), say)
-    for line in odd:
-        say(line)
-    if odd:
-        say(f"see: {check_command(cfg)}")
+def _generate(
+    data: DataConfig, task: TaskConfig, seed: int, log: Callable[[str], None]
+) -> tuple[list[Sample], list[Sample]]:
+    synthetic = data.synthetic
+    count = f"{'fresh' if synthetic.online else synthetic.train} + {synthetic.val}"
+    log(
+        f"task: {task.name}; no data given, so {count} images of "
+        f"{synthetic.size}x{synthetic.size} are generated (data.root=DIR for your own)"
+    )
+    generator = recipe(data, task, seed)
+    if not synthetic.online:
+        return sources.generated(generator, synthetic.train, synthetic.val)
+    first = stream_start(synthetic)
+    return (  # a few that stand for all
+        generator.samples(range(first, first + LOOK)),
+        generator.samples(range(synthetic.train, synthetic.train + synthetic.val)),
+    )
 
 
 def recipe(data: DataConfig, task: TaskConfig, seed: int) -> Recipe:

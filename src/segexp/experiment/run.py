@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,9 +19,12 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
+from segexp.check.settings import check_command
 from segexp.config import RunConfig
 from segexp.config.differences import differences
 from segexp.config.fingerprint import settings_of
+from segexp.config.schema import reading_of
+from segexp.data import splits
 from segexp.data.dataset import Sample
 from segexp.data.sources import foreground_share
 from segexp.device import choose_device, choose_precision, set_arithmetic
@@ -153,7 +157,17 @@ def assemble(
     precision, precision_reason = choose_precision(trainer.precision, device)
     set_arithmetic(precision, trainer.deterministic)
     put = files.put if files is not None else lambda name, text: None
-    train_samples, val_samples = read_data(cfg, log.say, folder, resume, checks=ranks.first, keep_split=put)
+    stored_split = folder / splits.FILE if resume else None
+    train_samples, val_samples = read_data(
+        cfg.data,
+        task,
+        cfg.seed,
+        trainer.num_workers,
+        log.say,
+        stored_split=stored_split if stored_split is not None and stored_split.is_file() else None,
+        keep_split=partial(put, splits.FILE),
+        check=partial(check_command, cfg) if ranks.first else None,
+    )
     monitor = log.monitor = monitor_for(val_samples, task.monitor)
     if monitor != task.monitor:
         log.say(
@@ -191,7 +205,7 @@ def assemble(
             "classes": list(task.classes),
             "threshold": predictor.threshold,
             "pixel_size": task.pixel_size,
-            "reading": cfg.reading().facts(),
+            "reading": reading_of(cfg.data, task).facts(),
             "measure": asdict(task.measure),
         }
     )
