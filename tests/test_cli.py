@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+import typer
 
 from segexp import cli, read_image, read_mask
 from segexp.evaluation.corruptions import PERTURBATIONS
@@ -196,3 +197,20 @@ def test_help_has_examples(monkeypatch, capsys):
     for command in ("predict", "report", "synthesize", "evaluate", "calibrate"):
         assert run(monkeypatch, command, "--help") == 0
         assert f"Example: segexp {command}" in " ".join(capsys.readouterr().out.split())
+
+
+def _completions(monkeypatch, capsys, *words):
+    monkeypatch.setenv("_SEGEXP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(["segexp", *words]))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    with pytest.raises(SystemExit):
+        cli.app(prog_name="segexp")
+    return set(capsys.readouterr().out.split())
+
+
+def test_the_shell_completes_every_command_and_its_options(monkeypatch, capsys):
+    command = typer.main.get_command(cli.app)
+    assert set(command.commands) == _completions(monkeypatch, capsys, "")
+    for name, part in command.commands.items():
+        options = {option for parameter in part.params for option in parameter.opts if option.startswith("--")}
+        assert options <= _completions(monkeypatch, capsys, name, "--"), name

@@ -1,5 +1,6 @@
 """Files for those who join in: they name the commands and versions that the gate and the package have."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -36,7 +37,15 @@ def test_the_workflow_calls_the_gate():
 def test_one_version():
     project = tomllib.loads(text("pyproject.toml"))["project"]
     assert yaml.safe_load(text("CITATION.cff"))["version"] == project["version"]
-    assert f"## {project['version']}" in text("CHANGELOG.md")
+    assert f"## [{project['version']}] - " in text("CHANGELOG.md")
+
+
+def test_the_changelog_has_the_form_of_keep_a_changelog():
+    headings = [line for line in text("CHANGELOG.md").splitlines() if line.startswith("#")]
+    assert headings[0] == "# Changelog"
+    for heading in headings[1:]:
+        form = r"## \[\d+\.\d+\.\d+\] - (\d{4}-\d\d-\d\d|Unreleased)|## \[Unreleased\]"
+        assert re.fullmatch(form + "|### (Added|Changed|Deprecated|Removed|Fixed|Security)", heading), heading
 
 
 def test_the_forms_ask_for_what_the_doctor_says():

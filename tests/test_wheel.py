@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def test_it_holds_the_configuration_and_nothing_of_the_tests(wheel):
     assert {f"segexp/report/templates/page.{kind}" for kind in ("css", "js")} <= set(names)
     assert {"hydra_plugins/segexp_pool/launcher.py", "hydra_plugins/segexp_pool/worker.py"} <= set(names)
     assert {f"segexp/pretrained/{name}.pth" for name in ("vesicle", "cytoskeleton")} <= set(names)
+    assert "segexp/py.typed" in names
     assert any(name.endswith("entry_points.txt") for name in names)
 
 
@@ -65,3 +67,18 @@ def test_a_wheel_beside_a_checkout_reads_the_conf_of_the_checkout(wheel, tmp_pat
 
     assert "name: mine" in shown(checkout / "train.py").stdout
     assert "task/mine" in shown("-m", "segexp.cli", "train").stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("twine") is None, reason="the extra release is not installed")
+def test_what_is_uploaded_passes_the_check_of_twine(tmp_path):
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    files = sorted(tmp_path.iterdir())
+    assert [path.name.partition("-")[2].partition("-")[0] for path in files] == ["0.1.0", "0.1.0.tar.gz"]
+    check = [sys.executable, "-m", "twine", "check", "--strict", *map(str, files)]
+    result = subprocess.run(check, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+    with tarfile.open(files[1]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"conf/config.yaml", "mkdocs.yml", "docs/make_pictures.py", "src/segexp/py.typed", "CITATION.cff"} <= names

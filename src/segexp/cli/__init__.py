@@ -33,7 +33,6 @@ HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 app = typer.Typer(
     help="U-Nets for filaments and vesicles in microscopy.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
