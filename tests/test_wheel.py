@@ -1,5 +1,6 @@
 """The built wheel, unpacked away from the checkout, holds the configuration and runs."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
