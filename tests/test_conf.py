@@ -21,7 +21,7 @@ def config(*overrides):
 
 
 @pytest.mark.parametrize("task", options("task"))
-@pytest.mark.parametrize("group", ["model", "augment", "trainer", "data"])
+@pytest.mark.parametrize("group", ["model", "augment", "loss", "optimizer", "scheduler", "trainer", "data"])
 def test_every_option_composes_and_builds(task, group):
     for option in options(group):
         run = config(f"task={task}", f"{group}={option}")
@@ -58,7 +58,7 @@ def test_defaults_are_the_older_scripts():
         (["trainer.batch_size=0"], ["trainer.batch_size=0", "1 or more"]),
         (["trainer.lr=-1", "task.crop=1", "seed=-1"], ["trainer.lr=-1", "task.crop=1"]),
         (["+trainer.epoch=3"], ["trainer.epoch:", "did you mean trainer.epochs?"]),
-        (["+task.loss.dise=3"], ["task.loss.dise:", "did you mean task.loss.dice?"]),
+        (["+task.loss.dice=3"], ["task.loss.dice: is called loss.dice.weight now"]),
         (["+sede=3"], ["sede:", "did you mean seed?"]),
         (["trainer.lr=???", "task.crop=???"], ["missing: task.crop, trainer.lr"]),
         (["data.train_img_dir=a"], ["missing: data.train_mask_dir, data.val_img_dir, data.val_mask_dir"]),
@@ -68,7 +68,16 @@ def test_defaults_are_the_older_scripts():
         (["task.normalization=minmax"], ["standard, log"]),
         (["task.classes=[]"], ["task.classes"]),
         (["task.name=../x"], ["task.name"]),
-        (["task.loss=3"], ["task.loss=3"]),
+        (["+loss.dice.smoth=3"], ["loss.dice.smoth: SoftDice takes smooth; did you mean smooth?"]),
+        (["loss.dice.weight=-1"], ["loss.dice.weight=-1", "0 or more"]),
+        (["loss.dice.weight=0", "loss.ce.weight=0"], ["loss: every weight is 0"]),
+        (["+loss.mine=3"], ["loss.mine: wanted a term"]),
+        (["loss.dice._target_=torch.optim.SGD"], ["loss.dice", "derived from torch.nn"]),
+        (["optimizer._target_=torch.nn.Linear"], ["optimizer", "derived from torch.optim"]),
+        (["+optimizer.momentum=0.9"], ["optimizer.momentum: AdamW takes"]),
+        (["scheduler._target_=segexp.training.schedule.Scheduler"], ["scheduler", "derived from"]),
+        (["scheduler._target_=os.system"], ["scheduler", "os.system", "allow_targets"]),
+        (["scheduler.warmup=${trainer.warm}"], ["scheduler", "trainer.warm"]),
         (["data.channels=0"], ["data.channels=0", "1 (grey) or 3"]),
         (["model._target_=os.system"], ["os.system", "allow_targets"]),
         (["+model.width=3"], ["model.width", "widths"]),

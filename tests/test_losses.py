@@ -8,12 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segexp.losses import (
+    CrossEntropy,
+    Focal,
     SegmentationLoss,
+    SoftClDice,
+    SoftDice,
+    Tversky,
     _binary_skeleton,
     binary_cross_entropy,
+    focal_loss,
     soft_cldice_loss,
     soft_dice_loss,
     soft_skeleton,
+    tversky_loss,
 )
 
 SURE = 40.0
@@ -51,14 +58,14 @@ def test_dice_averages_classes_and_pools_the_batch():
     assert soft_dice_loss(perfect_then_blind, targets).item() == pytest.approx((0 + 1 - 1 / 9) / 2)
 
 
-@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss])
+@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, tversky_loss, focal_loss])
 def test_perfect_predictions_cost_nothing_and_wrong_ones_do(loss):
     truth = line(4)
     assert loss(logits_of(truth), truth).item() == pytest.approx(0, abs=1e-5)
     assert loss(logits_of(1 - truth), truth).item() > 0.5
 
 
-@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss])
+@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, tversky_loss, focal_loss])
 def test_ignored_pixels_count_nowhere(loss):
     truth, other = line(4), line(4)
     truth[..., :2, :] = -1
@@ -125,13 +132,14 @@ def test_cldice_falls_with_distance_and_has_a_gradient(shift):
 def test_the_sum_is_weighted_and_in_float32():
     truth = line(4)
     logits = torch.randn(1, 1, 9, 20).to(torch.bfloat16)
-    total = SegmentationLoss(2.0, 3.0, 0.5, 2)(logits, truth)
+    terms = {"ce": (2.0, CrossEntropy()), "dice": (3.0, SoftDice()), "cldice": (0.5, SoftClDice(2))}
+    total = SegmentationLoss(terms)(logits, truth)
     parts = 2 * binary_cross_entropy(logits, truth) + 3 * soft_dice_loss(logits, truth)
     torch.testing.assert_close(total, parts + 0.5 * soft_cldice_loss(logits, truth, 2))
     assert total.dtype == torch.float32
 
 
-@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss])
+@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, tversky_loss, focal_loss])
 def test_processes_that_add_up_their_sums_have_the_loss_of_the_whole_batch(loss):
     """Two shares of one batch, unevenly annotated: each has the whole loss once it knows the other's sums."""
     generator = torch.Generator().manual_seed(0)
@@ -147,3 +155,54 @@ def test_processes_that_add_up_their_sums_have_the_loss_of_the_whole_batch(loss)
     for index, share in enumerate(shares):
         torch.testing.assert_close(loss(*share, add_up=lambda mine, other=sums[1 - index]: mine + other), whole)
     assert not torch.isclose(loss(*shares[1]), whole)
+
+
+def test_tversky_by_hand():
+    """Probability one half on three pixels, one of them foreground: 0.5 found, 1 wrong, 0.5 missed."""
+    logits = torch.zeros(1, 1, 1, 3)
+    targets = torch.tensor([1.0, 0.0, 0.0]).reshape(1, 1, 1, 3)
+    expected = 1 - (0.5 + 1) / (0.5 + 0.3 * 1 + 0.7 * 0.5 + 1)
+    assert tversky_loss(logits, targets, 0.3, 0.7).item() == pytest.approx(expected)
+    halves = tversky_loss(logits, targets, 0.5, 0.5, smooth=0.5)
+    assert halves.item() == pytest.approx(soft_dice_loss(logits, targets, smooth=1.0).item())
+
+
+def test_focal_by_hand():
+    """Probability 3/4 for the true class of one pixel and 1/2 for that of another."""
+    logits = torch.tensor([math.log(3), 0.0]).reshape(1, 1, 1, 2)
+    targets = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    first, second = (1 / 4) ** 2 * math.log(4 / 3), (1 / 2) ** 2 * math.log(2)
+    assert focal_loss(logits, targets).item() == pytest.approx((first + second) / 2)
+    assert focal_loss(logits, targets, alpha=0.7).item() == pytest.approx((0.7 * first + 0.3 * second) / 2)
+    assert focal_loss(logits, targets, gamma=0).item() == pytest.approx(binary_cross_entropy(logits, targets).item())
+
+
+@pytest.mark.parametrize("loss", [tversky_loss, focal_loss])
+def test_what_nobody_annotated_counts_nowhere(loss):
+    logits, truth = torch.randn(1, 1, 4, 8), line(2, 4, 8)
+    unknown = torch.cat([truth, -torch.ones(1, 1, 4, 8)], 3)
+    torch.testing.assert_close(loss(torch.cat([logits, torch.randn(1, 1, 4, 8)], 3), unknown), loss(logits, truth))
+
+
+def test_a_loss_from_elsewhere_learns_nothing_from_what_nobody_annotated():
+    logits = torch.randn(1, 1, 1, 6, dtype=torch.bfloat16).requires_grad_()
+    targets = torch.tensor([1.0, 0.0, -1.0, 1.0, -1.0, 0.0]).reshape(1, 1, 1, 6)
+    value = SegmentationLoss({"elsewhere": (2.0, torch.nn.BCEWithLogitsLoss())})(logits, targets)
+    assert value.dtype == torch.float32
+    value.backward()
+    assert (logits.grad.flatten() != 0).tolist() == [True, True, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SoftClDice(iterations=2.5),
+        lambda: SoftClDice(iterations=0),
+        lambda: SoftDice("much"),
+        lambda: Tversky(false_negatives=-1),
+        lambda: Focal(alpha=2),
+    ],
+)
+def test_settings_out_of_range(make):
+    with pytest.raises(ValueError, match="wanted"):
+        make()

@@ -1,4 +1,6 @@
-"""Losses on logits: binary cross-entropy, soft Dice and soft clDice, each class a sigmoid channel of its own.
+"""Losses on logits, each class a sigmoid channel of its own: cross-entropy, soft Dice, soft clDice, Tversky, focal.
+
+Each is a function of tensors, and a module of the same name that `conf/loss/` names with its settings.
 
 Targets are 0 or 1; a negative value means "not annotated here" and counts nowhere. Everything is computed in float32,
 whatever the precision of the forward pass.
@@ -7,7 +9,7 @@ Each loss is a ratio of sums over the batch. Where a batch is spread over severa
 such sums over all of them, so that every process has the loss of the whole batch; alone it returns what it is given.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -115,37 +117,154 @@ def soft_cldice_loss(
     return (1 - 2 * precision * recall / (precision + recall)).mean()
 
 
+def tversky_loss(
+    logits: Tensor,
+    targets: Tensor,
+    false_positives: float = 0.3,
+    false_negatives: float = 0.7,
+    smooth: float = 1.0,
+    add_up: AddUp = alone,
+) -> Tensor:
+    """One minus the Tversky index of Salehi et al. (2017, arXiv:1706.05721), a scalar in [0, 1].
+
+    `false_positives` and `false_negatives` are the paper's alpha and beta: what a wrong foreground pixel and a missed
+    one cost; 0.5 and 0.5 give the soft Dice. Counted over the batch for each class, then averaged over classes.
+    """
+    known = targets >= 0
+    probabilities = torch.sigmoid(logits.float()) * known
+    truth = targets.float().clamp_min(0)
+    axes = (0, 2, 3)
+    sums = torch.stack([(probabilities * truth).sum(axes), probabilities.sum(axes), truth.sum(axes)])
+    overlap, predicted, true = add_up(sums)
+    wrong = false_positives * (predicted - overlap) + false_negatives * (true - overlap)
+    return (1 - (overlap + smooth) / (overlap + wrong + smooth)).mean()
+
+
+def focal_loss(
+    logits: Tensor, targets: Tensor, gamma: float = 2.0, alpha: float | None = None, add_up: AddUp = alone
+) -> Tensor:
+    """Mean focal loss of the annotated pixels (Lin et al. 2017, arXiv:1708.02002); zero when nothing is annotated.
+
+    The cross-entropy of a pixel times ``(1 - p) ** gamma``, p the probability given to its true class, so that pixels
+    predicted well count little; with `alpha` foreground is weighted by it and background by ``1 - alpha``.
+    """
+    known, truth, logits = targets >= 0, targets.float().clamp_min(0), logits.float()
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    loss = entropy * (1 - torch.exp(-entropy)).clamp_min(1e-6) ** gamma
+    if alpha is not None:
+        loss = loss * torch.where(truth > 0, alpha, 1 - alpha)
+    total, count = add_up(torch.stack([(loss * known).sum(), known.sum().float()]))
+    return total / count.clamp_min(1)
+
+
+class _Loss(nn.Module):
+    """Base of the loss terms; `SegmentationLoss` sets `add_up` where several processes share a batch."""
+
+    add_up: AddUp = staticmethod(alone)
+
+
+class CrossEntropy(_Loss):
+    """`binary_cross_entropy` as a module."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits and targets (B, K, H, W) to a scalar."""
+        return binary_cross_entropy(logits, targets, self.add_up)
+
+
+class SoftDice(_Loss):
+    """`soft_dice_loss` as a module; `smooth` is added to the counts above and below the fraction."""
+
+    def __init__(self, smooth: float = 1.0):
+        super().__init__()
+        self.smooth = _number("smooth", smooth, 0, 1e6)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits and targets (B, K, H, W) to a scalar."""
+        return soft_dice_loss(logits, targets, self.smooth, self.add_up)
+
+
+class SoftClDice(_Loss):
+    """`soft_cldice_loss` as a module; `iterations` is about half the width of the widest filament in pixels."""
+
+    def __init__(self, iterations: int = 3, smooth: float = 1.0):
+        super().__init__()
+        if not isinstance(iterations, int):
+            raise ValueError(f"iterations={iterations}: wanted a whole number")
+        self.iterations = int(_number("iterations", iterations, 1, 50))
+        self.smooth = _number("smooth", smooth, 0, 1e6)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits and targets (B, K, H, W) to a scalar."""
+        return soft_cldice_loss(logits, targets, self.iterations, self.smooth, self.add_up)
+
+
+class Tversky(_Loss):
+    """`tversky_loss` as a module."""
+
+    def __init__(self, false_positives: float = 0.3, false_negatives: float = 0.7, smooth: float = 1.0):
+        super().__init__()
+        self.false_positives = _number("false_positives", false_positives, 0, 100)
+        self.false_negatives = _number("false_negatives", false_negatives, 0, 100)
+        self.smooth = _number("smooth", smooth, 0, 1e6)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits and targets (B, K, H, W) to a scalar."""
+        return tversky_loss(logits, targets, self.false_positives, self.false_negatives, self.smooth, self.add_up)
+
+
+class Focal(_Loss):
+    """`focal_loss` as a module."""
+
+    def __init__(self, gamma: float = 2.0, alpha: float | None = None):
+        super().__init__()
+        self.gamma = _number("gamma", gamma, 0, 100)
+        self.alpha = None if alpha is None else _number("alpha", alpha, 0, 1)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits and targets (B, K, H, W) to a scalar."""
+        return focal_loss(logits, targets, self.gamma, self.alpha, self.add_up)
+
+
+def _number(name: str, value: float, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"{name}={value}: wanted a number from {least:g} to {most:g}")
+    return value
+
+
 class SegmentationLoss(nn.Module):
-    """Weighted sum of the losses above; a term of weight 0 is not computed.
+    """Weighted sum of losses; a term of weight 0 is not computed.
+
+    A term is any module that takes logits and targets (B, K, H, W) to a scalar. One from elsewhere, which knows no
+    negative targets, gets float32 logits, and each pixel that nobody annotated as if it were predicted right, without a
+    gradient of its own.
 
     Args:
-        bce: weight of the binary cross-entropy.
-        dice: weight of the soft Dice loss.
-        cldice: weight of the soft clDice loss, for filaments.
-        cldice_iterations: erosions of the soft skeleton, about half the widest filament in pixels.
+        terms: name -> (weight, module); None: cross-entropy and soft Dice, each with weight 1.
         add_up: adds sums over the processes that share a batch.
     """
 
-    def __init__(
-        self,
-        bce: float = 1.0,
-        dice: float = 1.0,
-        cldice: float = 0.0,
-        cldice_iterations: int = 3,
-        add_up: AddUp = alone,
-    ):
+    def __init__(self, terms: Mapping[str, tuple[float, nn.Module]] | None = None, add_up: AddUp = alone):
         super().__init__()
-        self.bce, self.dice, self.cldice, self.cldice_iterations = bce, dice, cldice, cldice_iterations
-        self.add_up = add_up
+        terms = {"ce": (1.0, CrossEntropy()), "dice": (1.0, SoftDice())} if terms is None else terms
+        self.weights = {name: weight for name, (weight, _) in terms.items() if weight}
+        self.terms = nn.ModuleDict({f"term_{name}": terms[name][1] for name in self.weights})
+        for module in self.terms.values():
+            if isinstance(module, _Loss):
+                module.add_up = add_up
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets (B, K, H, W) to a scalar."""
         loss = logits.new_zeros((), dtype=torch.float32)
-        if self.bce:
-            loss = loss + self.bce * binary_cross_entropy(logits, targets, self.add_up)
-        if self.dice:
-            loss = loss + self.dice * soft_dice_loss(logits, targets, add_up=self.add_up)
-        if self.cldice:
-            centreline = soft_cldice_loss(logits, targets, self.cldice_iterations, add_up=self.add_up)
-            loss = loss + self.cldice * centreline
+        for name, weight in self.weights.items():
+            term = self.terms[f"term_{name}"]
+            own = isinstance(term, _Loss)
+            loss = loss + weight * (term(logits, targets) if own else _foreign(term, logits.float(), targets))
         return loss
+
+
+def _foreign(term: nn.Module, logits: Tensor, targets: Tensor) -> Tensor:
+    known = targets >= 0
+    return term(
+        torch.where(known, logits, logits.detach()),
+        torch.where(known, targets, (logits.detach() > 0).to(targets.dtype)),
+    )

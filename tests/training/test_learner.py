@@ -7,15 +7,21 @@ import torch
 from torch import nn
 
 from segexp.device import out_of_memory
+from segexp.errors import InputError
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
 from segexp.training.learner import Learner
 
 
-def learner(norm="batch", **changes):
+def learner(norm="batch", optimizer=None, **changes):
     torch.manual_seed(0)
     settings = {"precision": "fp32", "grad_clip": 1.0} | changes
-    return Learner(UNet(1, 1, widths=(4, 8), norm=norm), SegmentationLoss(), 0.01, 0.01, **settings)
+    model = UNet(1, 1, widths=(4, 8), norm=norm)
+    return Learner(model, SegmentationLoss(), (optimizer or adamw)(model), **settings)
+
+
+def adamw(model):
+    return torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.01, fused=True)
 
 
 def batch(count=4):
@@ -48,7 +54,7 @@ def test_a_compiled_network_takes_the_same_step():
     """By the compiler's front end alone: its back end needs a C++ compiler on a CPU."""
     one, model = learner(), learner().model
     compiled = torch.compile(model, backend="eager")
-    other = Learner(model, SegmentationLoss(), 0.01, 0.01, "fp32", 1.0, forward=compiled)
+    other = Learner(model, SegmentationLoss(), adamw(model), "fp32", 1.0, forward=compiled)
     assert other.forward is compiled
     for _ in range(2):
         assert torch.allclose(one.step(*batch(), 0.01)[0], other.step(*batch(), 0.01)[0])
@@ -161,3 +167,29 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
     with pytest.raises(RuntimeError, match="shapes differ"):
         one.step(*batch(8), 0.01)
     assert not out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_an_optimiser_without_found_inf_stays_finite_and_the_ratio_of_its_groups_stays():
+    def rmsprop(model):
+        first, *rest = model.parameters()
+        return torch.optim.RMSprop([{"params": [first]}, {"params": rest, "lr": 0.02}], 0.01)
+
+    one = learner(optimizer=rmsprop)
+    one.step(*batch(), 0.005)
+    assert [group["lr"] for group in one.optimizer.param_groups] == [0.005, 0.01]
+    before = weights(one.model)
+    images, targets = batch()
+    assert one.step(images / 0, targets, 0.01)[1] == 1
+    for name, value in one.model.state_dict().items():
+        if "num_batches" not in name:
+            assert torch.equal(value, before[name]), name
+    assert one.step(*batch(), 0.01)[1] == 0
+
+
+def test_the_state_of_another_optimiser_is_refused():
+    saved = learner(optimizer=lambda model: torch.optim.SGD(model.parameters(), 0.01)).state()
+    with pytest.raises(InputError, match="that of SGD, this run has AdamW"):
+        learner().restore(saved)
+    del saved["optimizer_name"]  # of an earlier version: AdamW always
+    with pytest.raises(InputError, match="that of AdamW, this run has SGD"):
+        learner(optimizer=lambda model: torch.optim.SGD(model.parameters(), 0.01)).restore(saved)

@@ -17,7 +17,7 @@ from segexp.models import UNet
 from segexp.training.learner import Learner
 from segexp.training.loop import IN_A_ROW, fit
 from segexp.training.prepare import prepare, to_targets
-from segexp.training.schedule import Budget, Schedule
+from segexp.training.schedule import Budget, Cosine, Schedule
 from segexp.training.state import TrainState
 from segexp.training.stop import Stopped, StopRequest
 
@@ -55,7 +55,9 @@ class Bench:
 
     def __init__(self, scores=None, poison=(), ema=0.0):
         torch.manual_seed(0)
-        self.learner = Learner(UNet(1, 1, widths=(4, 8)), SegmentationLoss(), 0.01, 0.01, "fp32", 1.0, ema)
+        model = UNet(1, 1, widths=(4, 8))
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.01, fused=True)
+        self.learner = Learner(model, SegmentationLoss(), optimizer, "fp32", 1.0, ema)
         self.source = CropBatches(CropPlan(blobs(), 16, 4, 0.5, 0))
         self.device, self.normalization, self.classes = CPU, "standard", ["blob"]
         self.augment = Augmentation([RandomFlip()])
@@ -98,7 +100,7 @@ def train(budget, state=None, bench=None, stop=None, validation_seconds=0.0, **c
     bench = bench or Bench()
     state = state or TrainState()
     recorder = Recorder()
-    settings = {"lr": 0.01, "warmup": 0.1, "log_every": 3} | changes
+    settings = {"lr": 0.01, "scheduler": Cosine(0.1), "log_every": 3} | changes
     schedule = Schedule(budget, bench.source.plan.steps, **settings)
     fit(bench.learner, bench, recorder, state, schedule, stop=stop, validation_seconds=validation_seconds)
     return bench, state, recorder

@@ -1,24 +1,74 @@
 """The schedule ends where the run ends."""
 
+import functools
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segexp.training.schedule import Budget, learning_rate_factor
+from segexp.errors import InputError
+from segexp.training.schedule import Budget, BySteps, Constant, Cosine, OneCycle, Poly, Scheduler, check_schedule
 
 
 def test_rise_peak_and_end():
-    assert learning_rate_factor(0.05, 0.1) == pytest.approx(0.5)
-    assert learning_rate_factor(0.1, 0.1) == 1
-    assert learning_rate_factor(0.55, 0.1) == pytest.approx(0.5)
-    assert learning_rate_factor(1.0, 0.1) == pytest.approx(0, abs=1e-12)
-    assert learning_rate_factor(0.0, 0.0) == 1
+    cosine = Cosine(0.1)
+    assert cosine(0.05, 0) == pytest.approx(0.5)
+    assert cosine(0.1, 0) == 1
+    assert cosine(0.55, 0) == pytest.approx(0.5)
+    assert cosine(1.0, 0) == pytest.approx(0, abs=1e-12)
+    assert Cosine(0.0)(0.0, 0) == 1
 
 
-@given(a=st.floats(0, 1), b=st.floats(0, 1), warmup=st.floats(0, 0.5))
-def test_it_never_rises_after_the_warm_up(a, b, warmup):
+@given(a=st.floats(0, 1), b=st.floats(0, 1), warmup=st.floats(0, 0.5), kind=st.sampled_from([Cosine, Poly, Constant]))
+def test_it_never_rises_after_the_warm_up(a, b, warmup, kind):
     low, high = sorted((max(a, warmup), max(b, warmup)))
-    assert learning_rate_factor(low, warmup) >= learning_rate_factor(high, warmup)
+    assert kind(warmup)(low, 0) >= kind(warmup)(high, 0)
+
+
+def test_poly_and_one_cycle_by_hand():
+    assert Poly(0.2, power=2.0)(0.6, 0) == pytest.approx(0.25)
+    assert Poly(0.2)(1.0, 0) == 0
+    cycle = OneCycle(rise=0.3, start=25, end=100)
+    assert [cycle(place, 0) for place in (0.0, 0.15, 0.3, 1.0)] == pytest.approx([0.04, 0.52, 1.0, 0.01])
+
+
+@pytest.mark.parametrize("make", [lambda: Cosine(1.0), lambda: Poly(power=0), lambda: OneCycle(start=0.5)])
+def test_settings_out_of_range(make):
+    with pytest.raises(ValueError, match="wanted"):
+        make()
+
+
+def by_steps(name, **settings):
+    return BySteps(functools.partial(getattr(torch.optim.lr_scheduler, name), **settings), 0.01)
+
+
+def test_a_scheduler_of_torch_is_asked_by_steps_and_goes_back_with_the_run():
+    halves = by_steps("StepLR", step_size=3, gamma=0.5)
+    assert [halves(0.0, step) for step in range(7)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+    assert halves(0.9, 2) == 1
+    cycle, reference = by_steps("OneCycleLR", max_lr=0.01, total_steps=10), torch.optim.SGD([torch.zeros(1)], 0.01)
+    torch.optim.lr_scheduler.OneCycleLR(reference, max_lr=0.01, total_steps=10, cycle_momentum=False)
+    assert cycle(0.0, 0) * 0.01 == pytest.approx(reference.param_groups[0]["lr"])
+    assert cycle(0.0, 3) == pytest.approx(1, abs=0.05)
+
+
+def test_a_schedule_that_ends_before_the_run_is_refused():
+    check_schedule(by_steps("OneCycleLR", max_lr=0.01, total_steps=100), 100)
+    with pytest.raises(InputError, match=r"OneCycleLR ends after step 10.*scheduler=one_cycle"):
+        check_schedule(by_steps("OneCycleLR", max_lr=0.01, total_steps=10), 100)
+    with pytest.raises(InputError, match="learning rate is 0 after 9 % of the run"):
+        check_schedule(by_steps("PolynomialLR", total_iters=10), 100)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), -1.0, "much", None])
+def test_a_schedule_of_ones_own_that_gives_no_factor_is_refused(factor):
+    class Mine(Scheduler):
+        def __call__(self, progress, step):
+            return factor
+
+    with pytest.raises(InputError, match="Mine gives"):
+        check_schedule(Mine(), None)
 
 
 def test_the_first_limit_counts():

@@ -11,18 +11,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import BCEWithLogitsLoss
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segexp.augment import Augmentation, RandomBrightnessContrast, RandomCLAHE, RandomFlip
 from segexp.data.loader import Batch
-from segexp.losses import SegmentationLoss
+from segexp.losses import CrossEntropy, Focal, SegmentationLoss, SoftClDice, SoftDice, Tversky
 from segexp.models import UNet
 from segexp.training.learner import Learner
 from segexp.training.loop import fit
-from segexp.training.schedule import Budget, Schedule
+from segexp.training.schedule import Budget, Cosine, Schedule
 from segexp.training.state import TrainState
 
-SCHEDULE = Schedule(Budget(steps=100), epoch_steps=50, lr=0.01, warmup=0.1, log_every=100)
+SCHEDULE = Schedule(Budget(steps=100), epoch_steps=50, lr=0.01, scheduler=Cosine(0.1), log_every=100)
 VALUELESS = torch.device("meta")
 WAITS = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "masked_select", "unique", "to the CPU")
 
@@ -62,14 +63,25 @@ class Counts(TorchDispatchMode):
         return {name: self.names[name] for name in WAITS if self.names[name]}
 
 
+def adamw(model):
+    return torch.optim.AdamW(model.parameters(), 0.01, fused=True)
+
+
+def unfused(model):
+    """An optimiser that knows no ``found_inf``."""
+    return torch.optim.RMSprop(model.parameters(), 0.01)
+
+
 class Endless:
     """A run on `device` that draws the same raw batch for ever; also its own listener, which stops after `steps`."""
 
-    def __init__(self, device, steps, ema=0.0, **unet):
+    def __init__(self, device, steps, ema=0.0, optimizer=adamw, **unet):
         self.device, self.steps, self.losses = device, steps, []
+        terms = {"ce": (1.0, CrossEntropy()), "dice": (1.0, SoftDice()), "cldice": (0.2, SoftClDice())}
+        terms |= {"tversky": (1.0, Tversky()), "focal": (1.0, Focal(alpha=0.7)), "torch": (1.0, BCEWithLogitsLoss())}
         model = UNet(1, 1, widths=(4, 8), **unet).to(device).to(memory_format=torch.channels_last)
-        loss = SegmentationLoss(cldice=0.2)
-        self.learner = Learner(model, loss, 0.01, 0.01, "fp32", 1.0, ema, micro_batch=2)
+        loss = SegmentationLoss(terms)
+        self.learner = Learner(model, loss, optimizer(model), "fp32", 1.0, ema, micro_batch=2)
         self.normalization, self.classes = "log", ["vesicle"]
         self.augment = Augmentation([RandomFlip(), RandomCLAHE(), RandomBrightnessContrast()])
 
@@ -106,9 +118,10 @@ def test_a_logging_step_is_the_one_that_asks():
     assert run.losses == [None] * 2
 
 
-def test_waits_on_the_cpu():
+@pytest.mark.parametrize("optimizer", [adamw, unfused])
+def test_waits_on_the_cpu(optimizer):
     """Real values, so that nothing hides behind a decomposition of the pretended device."""
-    run = Endless(torch.device("cpu"), 6, ema=0.99)
+    run = Endless(torch.device("cpu"), 6, ema=0.99, optimizer=optimizer)
     with Counts() as counts, pytest.raises(Enough):
         fit(run.learner, run, run, TrainState(), SCHEDULE)
     assert counts.waits() == {}

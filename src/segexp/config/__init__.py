@@ -7,6 +7,7 @@ all that is wrong with it. Nothing below `segexp.train` sees these classes.
 import dataclasses
 import difflib
 import os
+import math
 import re
 from pathlib import Path
 from types import UnionType
@@ -33,6 +34,18 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+NODES = ("model", "augment", "loss", "optimizer", "scheduler")
+"""Groups that say by ``_target_`` which class a part of the run is."""
+
+MOVED = {
+    "task.loss.bce": "loss.ce.weight",
+    "task.loss.dice": "loss.dice.weight",
+    "task.loss.cldice": "loss.cldice.weight",
+    "task.loss.cldice_iterations": "loss.cldice.iterations",
+    "task.loss": "loss",
+}
+"""Settings of earlier versions and what they are called now."""
 
 _RESOLVER = re.compile(r"\$\{[^{}]*:")
 """A value that a function of OmegaConf gives: a variable of the environment, the time, a file."""
@@ -72,10 +85,10 @@ def read(cfg: DictConfig) -> RunConfig:
         raise InputError("missing: " + ", ".join(missing))
     problems: list[str] = []
     sections = {"task": TaskConfig, "data": DataConfig, "trainer": TrainerConfig}
-    absent = [name for name in (*sections, "model", "augment") if not isinstance(cfg.get(name), DictConfig)]
+    absent = [name for name in (*sections, *NODES) if not isinstance(cfg.get(name), DictConfig)]
     if absent:
         raise InputError("missing: " + ", ".join(absent))
-    top = {key for key in cfg if key not in (*sections, "model", "augment")}
+    top = {key for key in cfg if key not in (*sections, *NODES)}
     unknown = _unknown_keys("", {key: cfg[key] for key in top}, RunKeys)
     for name, schema in sections.items():
         unknown += _unknown_keys(name, cfg[name], schema)
@@ -85,15 +98,37 @@ def read(cfg: DictConfig) -> RunConfig:
     parts = {name: _typed(name, cfg[name], schema, problems) for name, schema in sections.items()}
     nodes = {}
     allowed = tuple(run.allow_targets) if run else ()
-    for name in ("model", "augment"):
-        nodes[name] = OmegaConf.to_container(cfg[name], resolve=True)
+    for name in NODES:
         try:
+            nodes[name] = OmegaConf.to_container(cfg[name], resolve=True)
             check_node(nodes[name], name, allowed)
+            if name == "loss":
+                check_weights(nodes[name])
+        except OmegaConfBaseException as error:
+            problems.append(f"{name}: {str(error).splitlines()[0]}")
         except InputError as error:
             problems += str(error).splitlines()
     if not problems and run is not None:
         return RunConfig(**parts, **nodes, seed=run.seed, allow_targets=run.allow_targets)  # type: ignore[arg-type]
     raise InputError(*problems)
+
+
+def check_weights(terms: Any) -> None:
+    """Raise `InputError` where the terms of the loss are not named, or their weights are no numbers from 0 on."""
+    problems, weights = [], []
+    for name, term in terms.items():
+        if not isinstance(term, dict) or "_target_" not in term:
+            problems.append(f"loss.{name}: wanted a term of the loss, with a _target_ and a weight")
+            continue
+        weight = term.get("weight", 1.0)
+        fine = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight < math.inf
+        weights.append(weight if fine else 1.0)
+        if not fine:
+            problems.append(f"loss.{name}.weight={weight}: wanted a number, 0 or more")
+    if not problems and not any(weights):
+        problems.append("loss: every weight is 0; nothing to learn from")
+    if problems:
+        raise InputError(*problems)
 
 
 def _fields(schema: type) -> dict[str, Any]:
@@ -106,7 +141,10 @@ def _unknown_keys(section: str, node: Any, schema: type) -> list[str]:
     fields = _fields(schema)
     for key in node:
         path = f"{section}.{key}" if section else str(key)
-        if key not in fields:
+        if path in MOVED:
+            names = [old for old in MOVED if old.startswith(f"{path}.")] or [path]
+            unknown += [f"{old}: is called {MOVED[old]} now" for old in names]
+        elif key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"; did you mean {section + '.' if section else ''}{near[0]}?" if near else ""
             unknown.append(f"{path}: unknown setting; no part of segexp uses it{hint}")

@@ -136,7 +136,7 @@ def one_job(arguments: Sequence[str]) -> list[str]:
 
 
 _SETTING = re.compile(r"[+~]{0,2}(?P<key>[A-Za-z_]\w*(?P<rest>([./]\w+)*))(=(?P<value>.*))?", re.DOTALL)
-_OPTION = re.compile(r"'?\w[\w-]*(/\w[\w-]*)*'?")
+_OPTION = re.compile(r"'?{0}'?|\[{0}(, ?{0})*\]".format(r"\w[\w-]*(/\w[\w-]*)*"))
 
 
 _REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\$\{")

@@ -31,33 +31,6 @@ def _number(text: str) -> float:
 
 
 @dataclass
-class LossConfig(Checked):
-    """Weights of the losses."""
-
-    bce: float = MISSING
-    dice: float = MISSING
-    cldice: float = MISSING
-    cldice_iterations: int = MISSING
-
-    def problems(self) -> list[str]:
-        faults: list[str] = []
-        for name in ("bce", "dice", "cldice"):
-            value = getattr(self, name)
-            require(faults, 0 <= value < math.inf, f"task.loss.{name}={value}: expected 0 or more")
-        require(
-            faults,
-            self.bce + self.dice + self.cldice > 0,
-            "task.loss: every weight is 0; expected at least one above 0",
-        )
-        require(
-            faults,
-            1 <= self.cldice_iterations <= 50,
-            f"task.loss.cldice_iterations={self.cldice_iterations}: expected 1 to 50",
-        )
-        return faults
-
-
-@dataclass
 class MeasureConfig(Checked):
     """How a mask is measured; see `segexp.measurements.Settings`."""
 
@@ -95,7 +68,6 @@ class TaskConfig(Checked):
     monitor: str = MISSING
     scores: list[str] = MISSING
     tolerance: str = MISSING
-    loss: LossConfig = MISSING
     measure: MeasureConfig = MISSING
 
     def problems(self) -> list[str]:
@@ -305,13 +277,16 @@ def _seconds(name: str, text: str) -> float:
 
 @dataclass
 class RunConfig(Checked):
-    """A whole run. `model` and `augment` are nodes for `build`."""
+    """A whole run. From `model` to `scheduler` they are nodes for `build`; `loss` names its terms, each a node."""
 
     task: TaskConfig
     data: DataConfig
     trainer: TrainerConfig
     model: dict[str, Any]
     augment: dict[str, Any]
+    loss: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
     seed: int
     allow_targets: list[str]
 

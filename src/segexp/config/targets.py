@@ -1,26 +1,43 @@
 """The one place that instantiates a ``_target_``, and only what a configuration may name."""
 
 import difflib
+import functools
 import importlib
 import inspect
+import re
 from typing import Any
 
 import torch
 
 from segexp.errors import InputError
+from segexp.training.schedule import Scheduler
 
 _ALLOWED = (
     "segexp.augment.",
+    "segexp.losses.",
     "segexp.models.",
+    "segexp.training.schedule.",
     "kornia.augmentation.",
     "kornia.filters.",
     "kornia.enhance.",
     "torch.nn.",
+    "torch.optim.",
 )
 
+KINDS: dict[str, tuple[type, ...]] = {
+    "model": (torch.nn.Module,),
+    "augment": (torch.nn.Module,),
+    "loss": (torch.nn.Module,),
+    "optimizer": (torch.optim.Optimizer,),
+    "scheduler": (Scheduler, torch.optim.lr_scheduler.LRScheduler),
+}
+"""Group of settings -> what a ``_target_`` in it has to be a class of."""
 
-def target_class(target: str, allowed: tuple[str, ...] = ()) -> type[torch.nn.Module]:
-    """The class that a ``_target_`` names, if it is an ``nn.Module`` from a place that configurations may use.
+_KEYS = ("_target_", "_partial_")
+
+
+def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, ...] = (torch.nn.Module,)) -> type:
+    """The class that a ``_target_`` names, if it is one of `kinds` from a place that configurations may use.
 
     Functions (``torch.hub.load``, ``os.system``) and classes from elsewhere raise `InputError`: a configuration file is
     something people send each other, and must not be able to run code.
@@ -37,19 +54,21 @@ def target_class(target: str, allowed: tuple[str, ...] = ()) -> type[torch.nn.Mo
     except ImportError:
         raise InputError(f"_target_ {target}: no module {module_name}") from None
     resolved = getattr(module, name, None)
-    if not (
-        inspect.isclass(resolved)
-        and issubclass(resolved, torch.nn.Module)
-        and resolved.__module__.startswith(tuple(prefix.split(".")[0] for prefix in prefixes))
-    ):
+    if not (inspect.isclass(resolved) and resolved.__module__.startswith(tuple(p.split(".")[0] for p in prefixes))):
         near = difflib.get_close_matches(name, [n for n in dir(module) if n[0].isupper()], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"_target_ {target}: {module_name} has no such module class{hint}")
+        raise InputError(f"_target_ {target}: {module_name} has no such class{hint}")
+    if not issubclass(resolved, kinds) or inspect.isabstract(resolved):
+        names = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
+        raise InputError(f"_target_ {target}: wanted a class derived from {names}")
     return resolved
 
 
 def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
-    """Raise `InputError` where a node names a forbidden target or an argument that its class lacks."""
+    """Raise `InputError` where a node names a forbidden target or an argument that its class lacks.
+
+    What it may name follows from the first word of `path`: see `KINDS`.
+    """
     if isinstance(node, list):
         for index, item in enumerate(node):
             check_node(item, f"{path}[{index}]", allowed)
@@ -58,36 +77,49 @@ def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
     for key, value in node.items():
         check_node(value, f"{path}.{key}", allowed)
     if "_target_" not in node:
-        if path in ("model", "augment"):
+        if path in ("model", "augment", "optimizer", "scheduler"):
             raise InputError(f"{path}: holds no _target_")
         return
     try:
-        resolved = target_class(str(node["_target_"]), allowed)
+        resolved = target_class(str(node["_target_"]), allowed, _kinds(path))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    if node.get("_partial_") not in (None, True, False):
+        raise InputError(f"{path}._partial_={node['_partial_']}: wanted true or false")
     parameters = inspect.signature(resolved).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
+    own = (*_KEYS, "weight") if re.fullmatch(r"loss\.\w+", path) else _KEYS  # a term's weight is the sum's, not its own
     for key in node:
-        if key != "_target_" and key not in parameters:
+        if key not in own and key not in parameters:
             near = difflib.get_close_matches(str(key), parameters, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise InputError(f"{path}.{key}: {resolved.__name__} takes {', '.join(parameters)}{hint}")
+            raise InputError(f"{path}.{key}: {resolved.__name__} takes {', '.join(parameters) or 'nothing'}{hint}")
 
 
-def build(node: Any, allowed: tuple[str, ...] = (), **more: Any) -> Any:
-    """Instantiate a node and the nodes inside it; `more` are further keyword arguments of the outermost class."""
+def _kinds(path: str) -> tuple[type, ...]:
+    return KINDS.get(path.split(".")[0].split("[")[0], (torch.nn.Module,))
+
+
+def build(node: Any, allowed: tuple[str, ...] = (), path: str = "", **more: Any) -> Any:
+    """Instantiate a node and the nodes inside it; `more` are further keyword arguments of the outermost class.
+
+    A node with ``_partial_: true`` becomes a function that still takes the arguments which only a run has: an
+    optimiser's parameters, say. `path` is the node's name, from the group on; it says what classes it may name.
+    """
     if isinstance(node, list):
-        return [build(item, allowed) for item in node]
+        return [build(item, allowed, path) for item in node]
     if not isinstance(node, dict):
         return node
-    arguments = {key: build(value, allowed) for key, value in node.items() if key != "_target_"}
+    arguments = {key: build(value, allowed, path) for key, value in node.items() if key not in _KEYS}
     if "_target_" not in node:
         return arguments
-    resolved = target_class(str(node["_target_"]), allowed)
+    resolved = target_class(str(node["_target_"]), allowed, _kinds(path))
+    if node.get("_partial_"):
+        return functools.partial(resolved, **arguments, **more)
     try:
         return resolved(**arguments, **more)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
-        raise InputError(f"{node['_target_']}: {error}") from error
+        raise InputError(f"{f'{path}: ' if path else ''}{node['_target_']}: {error}") from error

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from segexp.errors import InputError
 
-GROUPS = {"task", "data", "model", "augment", "trainer", "experiment"}
+GROUPS = {"task", "data", "model", "augment", "loss", "optimizer", "scheduler", "trainer", "experiment"}
 """Settings whose value names an option: a file of ``conf/``."""
 
 RENAMED = {
@@ -50,7 +50,9 @@ LISTS = ("task.classes",)
 """Settings that hold several such texts."""
 
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-_REFERENCE = re.compile(r"\$\{\s*(?:(?:task|data|trainer|model|augment|seed|hydra)[.:\[}]|(?:now|oc\.\w+):)")
+_REFERENCE = re.compile(
+    r"\$\{\s*(?:(?:task|data|trainer|model|augment|loss|optimizer|scheduler|seed|hydra)[.:\[}]|(?:now|oc\.\w+):)"
+)
 """A reference to another setting, or to a value such as the time; ``${x}`` is a name like any other."""
 _PART = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*?)\s*(?:,|$)""", re.DOTALL)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from segexp import checkpoint, synthesis
 from segexp.augment import Augmentation
@@ -17,23 +18,22 @@ from segexp.check.preflight import check_folders
 from segexp.check.settings import check_settings, choose_split, run_folders
 from segexp.config import build
 from segexp.config.folders import DataConfig, SyntheticConfig, existing
-from segexp.config.schema import LossConfig, TaskConfig, TrainerConfig, reading_of
+from segexp.config.schema import TaskConfig, TrainerConfig, reading_of
 from segexp.data import sources, splits
 from segexp.data.dataset import Pair, Sample, sample_of_files
 from segexp.data.loader import CropBatches, DeviceBatches, held, pixel_memory
 from segexp.data.ranges_file import read_ranges
 from segexp.data.sampler import CropPlan, crop_size
 from segexp.data.synthetic import Mix, Pool, Recipe, Stream
-from segexp.distributed import Ranks, total, wrap
+from segexp.distributed import Ranks, wrap
 from segexp.errors import InputError
 from segexp.evaluation import evaluate, summarize
 from segexp.inference.predictor import Predictor
 from segexp.io.images import ImageFile, MaskFile
-from segexp.losses import SegmentationLoss
 from segexp.models.unet import UNet, set_prior
 from segexp.training.batch_size import find_batch_size
 from segexp.training.learner import Learner
-from segexp.training.schedule import Budget, Schedule
+from segexp.training.schedule import Budget, Schedule, Scheduler, check_schedule
 from segexp.viz.overlay import Picture
 from segexp.viz.preview import preview
 
@@ -205,19 +205,18 @@ def build_model(
     return model
 
 
-def build_learner(loss: LossConfig, trainer: TrainerConfig, model: UNet, precision: str, ranks: Ranks) -> Learner:
+def build_learner(
+    loss: nn.Module, optimizer: torch.optim.Optimizer, trainer: TrainerConfig, model: UNet, precision: str, ranks: Ranks
+) -> Learner:
     """The model with its loss and optimiser, compiled or spread over processes as asked."""
-    criterion = SegmentationLoss(
-        loss.bce, loss.dice, loss.cldice, loss.cldice_iterations, lambda sums: total(ranks, sums)
-    )
+    loss = loss.to(next(model.parameters()).device)
     forward: Callable[[torch.Tensor], torch.Tensor] = wrap(ranks, model)
     if trainer.compile != "none":
         forward = torch.compile(forward, mode=None if trainer.compile == "default" else trainer.compile)
     return Learner(
         model,
-        criterion,
-        trainer.lr,
-        trainer.weight_decay,
+        loss,
+        optimizer,
         precision,
         trainer.grad_clip,
         trainer.ema,
@@ -289,13 +288,16 @@ def _fits_on(device: torch.device, samples: list[Sample]) -> bool:
     return pixel_memory(samples) < free / 3
 
 
-def build_schedule(trainer: TrainerConfig, epoch_steps: int, monitor: str, seed: int) -> Schedule:
-    """What the loop does when; `monitor` is the score whose largest value marks the best model."""
+def build_schedule(
+    trainer: TrainerConfig, epoch_steps: int, monitor: str, seed: int, scheduler: Scheduler, lr: float
+) -> Schedule:
+    """What the loop does when; `monitor` is the score whose largest value marks the best model, `lr` the peak rate."""
+    check_schedule(scheduler, total_steps(trainer.steps, trainer.epochs, epoch_steps))
     return Schedule(
         budget=Budget(trainer.steps, trainer.seconds(), trainer.epochs and trainer.epochs * epoch_steps),
         epoch_steps=epoch_steps,
-        lr=trainer.lr,
-        warmup=trainer.warmup,
+        lr=lr,
+        scheduler=scheduler,
         monitor=monitor,
         validate_every=None if trainer.validate_every == "auto" else int(trainer.validate_every),
         patience=trainer.patience,

@@ -44,6 +44,7 @@ from segexp.experiment.build import (
     read_data,
     rehearse,
 )
+from segexp.experiment.nodes import build_loss, build_optimizer, build_scheduler, check_nodes
 from segexp.experiment.results import sample_overlay, write_results
 from segexp.experiment.trainer import TrainingRun
 from segexp.inference.predictor import Predictor
@@ -118,7 +119,9 @@ def run(
         log.begin(compared(cfg, training, overrides), list(axes))
         if resume:
             log.resume(state.epoch)
-        schedule = build_schedule(cfg.trainer, training.source.plan.steps, monitor, cfg.seed)
+        lr = training.learner.lr
+        scheduler = build_scheduler(cfg.scheduler, lr, tuple(cfg.allow_targets))
+        schedule = build_schedule(cfg.trainer, training.source.plan.steps, monitor, cfg.seed, scheduler, lr)
         state = fit(
             training.learner,
             training,
@@ -152,6 +155,7 @@ def assemble(
 ) -> TrainingRun:
     """All parts of a run, from its settings; `files` is given the texts of ``run.json`` and ``split.json``."""
     task, trainer = cfg.task, cfg.trainer
+    check_nodes(cfg)
     name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
     device, device_reason = choose_device(name)
     precision, precision_reason = choose_precision(trainer.precision, device)
@@ -185,7 +189,10 @@ def assemble(
     if ranks.world > 1:
         log.say(f"processes: {ranks.world}, each with its share of every batch")
     source = build_source(cfg.data, task, trainer, cfg.seed, train_samples, model, precision, ranks, log.say, mix)
-    learner = build_learner(task.loss, trainer, model, precision, ranks)
+    allowed = tuple(cfg.allow_targets)
+    loss = build_loss(cfg.loss, len(task.classes), allowed, ranks)
+    optimizer = build_optimizer(cfg.optimizer, model.parameters(), allowed)
+    learner = build_learner(loss, optimizer, trainer, model, precision, ranks)
     threshold = task.scoring().threshold or 0.5
     predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
     augment = build_augment(cfg.augment, cfg.allow_targets)
@@ -285,7 +292,7 @@ def compared(cfg: RunConfig, training: TrainingRun, overrides: Sequence[str]) ->
     plan = training.source.plan
     usual: dict[str, int | float | str] = {
         "model": training.learner.model.title,
-        "trainer.lr": cfg.trainer.lr,
+        "trainer.lr": training.learner.lr,
         "trainer.batch_size": plan.batch_size,
         "trainer.weight_decay": cfg.trainer.weight_decay,
         "task.crop": plan.size,

@@ -280,7 +280,7 @@ def measure(cfg: RunConfig, steps: int, images: int = 2) -> Cost:
             pixels = [sample.shape[1] * sample.shape[2] for sample in whole]
             scale = sum(pixels) / sum(pixels[:images])
             epoch_steps = run.source.plan.steps
-            schedule = Schedule(Budget(steps + 1), steps + 1, cfg.trainer.lr, monitor=cfg.task.monitor, log_every=1)
+            schedule = Schedule(Budget(steps + 1), steps + 1, run.learner.lr, monitor=cfg.task.monitor, log_every=1)
             clock = _Clock()
             state = fit(run.learner, run, clock, TrainState(), schedule)
             tick = time.monotonic()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segexp.device import autocast, out_of_memory
+from segexp.errors import InputError
 from segexp.models import UNet
 from segexp.training.ema import averaged_copy, update_average
 
@@ -22,8 +23,8 @@ class Learner:
     Args:
         model: the network, on its device.
         loss: logits and targets (B, K, H, W) to a scalar.
-        lr: learning rate of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101).
-        weight_decay: its decay.
+        optimizer: of the model's parameters. One that reads ``found_inf``, as the fused ones of torch do, leaves all as
+            it was where a gradient is not finite; any other one takes a step with a gradient of 0.
         precision: of the forward pass: fp32, tf32, bf16 or fp16 (with a gradient scaler).
         grad_clip: largest norm of the gradient; None: not clipped.
         ema: decay of the running average of the weights; 0: no average.
@@ -36,8 +37,7 @@ class Learner:
         self,
         model: UNet,
         loss: nn.Module,
-        lr: float,
-        weight_decay: float,
+        optimizer: torch.optim.Optimizer,
         precision: str,
         grad_clip: float | None,
         ema: float = 0.0,
@@ -49,15 +49,20 @@ class Learner:
         self.asked_micro_batch = micro_batch
         self.forward = model if forward is None else forward  # a compiled module has no truth value
         self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay, fused=True)
+        self.optimizer = optimizer
+        self.lr = float(optimizer.param_groups[0]["lr"])
+        self._shares = [group["lr"] / self.lr for group in optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.average = averaged_copy(model) if ema else model
         self.updates = 0
 
     def step(self, images: Tensor, targets: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-        """One step at learning rate `rate`; the loss and whether the step was skipped (1.0), both on the device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        """One step; the loss and whether the step was skipped (1.0), both on the device.
+
+        `rate` is the learning rate of the first group of parameters; those of others keep their ratio to it.
+        """
+        for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
+            group["lr"] = rate * share
         buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
         kept = torch.cat([buffer.flatten() for buffer in buffers]) if buffers else None
         loss = self._gradients_within_memory(images, targets, buffers, kept)
@@ -66,9 +71,15 @@ class Learner:
         limit = self.grad_clip if self.grad_clip is not None else float("inf")
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         skipped = (~torch.isfinite(norm + loss)).float()
-        self.optimizer.found_inf = skipped  # type: ignore[attr-defined]  # read by the fused kernel
-        self.optimizer.step()
-        del self.optimizer.found_inf  # type: ignore[attr-defined]
+        if getattr(self.optimizer, "_step_supports_amp_scaling", False):
+            self.optimizer.found_inf = skipped  # type: ignore[attr-defined]  # read by the fused kernel
+            self.optimizer.step()
+            del self.optimizer.found_inf  # type: ignore[attr-defined]
+        else:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad.masked_fill_(skipped > 0, 0.0)
+            self.optimizer.step()
         self.scaler.update()
         if kept is not None:
             _restore(buffers, kept, skipped)
@@ -117,6 +128,7 @@ class Learner:
         content = {
             "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_name": type(self.optimizer).__name__,
             "scaler": self.scaler.state_dict(),
             "updates": self.updates,
             "micro_batch": self.micro_batch,
@@ -125,7 +137,13 @@ class Learner:
         return content | ({"average": self.average.state_dict()} if self.ema else {})
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go back to what `state` gave."""
+        """Go back to what `state` gave; `InputError` where that is another optimiser's."""
+        before, now = content.get("optimizer_name", "AdamW"), type(self.optimizer).__name__
+        if before != now:
+            raise InputError(
+                f"optimizer: the saved state is that of {before}, this run has {now}; give the same optimizer=, or "
+                "another output_dir to begin anew"
+            )
         self.model.load_state_dict(content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])

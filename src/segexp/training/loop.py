@@ -19,7 +19,7 @@ from segexp.errors import InputError
 from segexp.training.diagnostics import Look, watch
 from segexp.training.learner import Learner
 from segexp.training.prepare import prepare
-from segexp.training.schedule import Budget, Schedule, learning_rate_factor
+from segexp.training.schedule import Budget, Schedule
 from segexp.training.state import Scores, TrainState
 from segexp.training.stop import Pruned, Stopped, StopRequest
 
@@ -215,7 +215,7 @@ class _Loop:
         while not ending and self.state.position < self.schedule.epoch_steps:
             tick = time.monotonic()
             progress = self._progress(self._usable())
-            rate = self.schedule.lr * learning_rate_factor(progress, self.schedule.warmup) * self.state.rate_scale
+            rate = self.schedule.lr * self.schedule.scheduler(progress, self.state.step) * self.state.rate_scale
             self._step(progress, rate)
             if self.pulse.in_a_row == 0 and time.monotonic() - self.last_saved >= self.schedule.save_every:
                 self.pulse.read(self.state)

@@ -1,7 +1,15 @@
 """How long a run lasts, what it does when, and the learning rate at each point."""
 
 import math
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from segexp.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,162 @@ class Budget:
         return replace(self, seconds=max(self.seconds - reserve, self.seconds / 2))
 
 
+class Scheduler(ABC):
+    """The learning rate as a share of its peak; a class of one's own derives from this one.
+
+    Progress is the share of the run's budget that is used, so that run and schedule end together, whether steps, epochs
+    or time limit the run.
+    """
+
+    @abstractmethod
+    def __call__(self, progress: float, step: int) -> float:
+        """Factor on the rate, finite and at least 0, at `progress` in [0, 1], before step number `step` (from 0)."""
+
+
+class _Warmed(Scheduler):
+    """Base of the schedules that rise linearly over the first `warmup` of the run."""
+
+    def __init__(self, warmup: float = 0.05):
+        self.warmup = _share("warmup", warmup)
+
+    def __call__(self, progress: float, step: int) -> float:
+        if progress < self.warmup:
+            return max(progress / self.warmup, 0.01)
+        return self._fall(progress - self.warmup, 1 - self.warmup)
+
+    @abstractmethod
+    def _fall(self, done: float, whole: float) -> float:
+        """The factor where `done` of the `whole` share of the run that follows the warm-up is over."""
+
+
+class Cosine(_Warmed):
+    """Falls to 0 on half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts)."""
+
+    def _fall(self, done: float, whole: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * done / whole))
+
+
+class Poly(_Warmed):
+    """Falls to 0 as ``(1 - progress) ** power``, as nnU-Net and DeepLab do."""
+
+    def __init__(self, warmup: float = 0.0, power: float = 0.9):
+        super().__init__(warmup)
+        if not isinstance(power, int | float) or not 0 < power <= 10:
+            raise ValueError(f"power={power}: wanted more than 0, to 10")
+        self.power = power
+
+    def _fall(self, done: float, whole: float) -> float:
+        return max(0.0, 1 - done / whole) ** self.power
+
+
+class Constant(_Warmed):
+    """Stays at the peak."""
+
+    def _fall(self, done: float, whole: float) -> float:
+        return 1.0
+
+
+class OneCycle(Scheduler):
+    """Rises from ``1 / start`` of the peak on half a cosine, then falls to ``1 / end`` of the peak on another.
+
+    After Smith and Topin (2019, arXiv:1708.07120), by progress. torch's `OneCycleLR`, which counts steps, divides its
+    start by 25 and that again by 10,000; its cycle of the momentum is left out.
+
+    Args:
+        rise: share of the run over which the rate rises.
+        start: what the peak is divided by at the start.
+        end: and at the end.
+    """
+
+    def __init__(self, rise: float = 0.3, start: float = 25.0, end: float = 250_000.0):
+        self.rise = _share("rise", rise)
+        for name, value in (("start", start), ("end", end)):
+            if not isinstance(value, int | float) or not 1 <= value < math.inf:
+                raise ValueError(f"{name}={value}: wanted 1 or more")
+        self.start, self.end = 1 / start, 1 / end
+
+    def __call__(self, progress: float, step: int) -> float:
+        """Rise, then fall."""
+        if progress < self.rise:
+            return _between(self.start, 1.0, progress / self.rise)
+        return _between(1.0, self.end, (progress - self.rise) / (1 - self.rise))
+
+
+class BySteps(Scheduler):
+    """A scheduler of ``torch.optim.lr_scheduler``, which counts steps and knows nothing of the run's length.
+
+    It drives an optimiser of its own, so that nothing of it has to be saved: a run that is resumed counts again. Only
+    the rate is taken over, no cycle of the momentum.
+
+    Args:
+        make: takes an optimiser to a scheduler.
+        lr: the peak rate.
+    """
+
+    def __init__(self, make: Callable[[Optimizer], LRScheduler], lr: float):
+        self.make, self.lr = make, lr
+        self._restart()
+
+    def _restart(self) -> None:
+        self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=self.lr, momentum=0.9)
+        self._scheduler = self.make(self._optimizer)
+        self._step = 0
+
+    def __call__(self, progress: float, step: int) -> float:
+        """The factor at a step; `InputError` where torch's schedule has ended by then."""
+        if step < self._step:  # back to a state that was saved
+            self._restart()
+        while self._step < step:
+            self._optimizer.step()  # does nothing: there are no gradients; torch wants it called first
+            try:
+                self._scheduler.step()
+            except ValueError as error:
+                raise InputError(
+                    f"scheduler: {type(self._scheduler).__name__} ends after step {self._step} and the run goes on: "
+                    f"{str(error).rstrip('.')}. Let it count the run's steps, or take one that fits any length, "
+                    "such as scheduler=cosine or scheduler=one_cycle"
+                ) from None
+            self._step += 1
+        return float(self._optimizer.param_groups[0]["lr"]) / self.lr
+
+
+def _between(first: float, last: float, share: float) -> float:
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _share(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"{name}={value}: wanted a share from 0 to below 1")
+    return value
+
+
+def check_schedule(scheduler: Scheduler, steps: int | None) -> None:
+    """Raise `InputError` where a schedule gives no usable rate, or is at 0 with a tenth of the run to go.
+
+    Args:
+        scheduler: the schedule; asked at 101 places of the run.
+        steps: length of the run where it is known; None: limited by time.
+    """
+    last = 0.0
+    for place in range(101):
+        progress = place / 100
+        step = round(progress * max(0, (steps or 101) - 1))
+        factor = scheduler(progress, step)
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+            raise InputError(
+                f"scheduler: {type(scheduler).__name__} gives {factor!r} at {place} % of the run; wanted a factor on "
+                "the learning rate, 0 or more"
+            )
+        if factor > 0:
+            last = progress
+    if last < 0.9:
+        raise InputError(
+            f"scheduler: the learning rate is 0 after {100 * last:.0f} % of the run, so the rest would learn nothing; "
+            "wanted one that lasts, such as scheduler=cosine, or a shorter run"
+        )
+    scheduler(0.0, 0)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """What the loop does when.
@@ -53,7 +217,7 @@ class Schedule:
         budget: when it ends.
         epoch_steps: steps an epoch.
         lr: peak learning rate.
-        warmup: share of the run over which the rate rises.
+        scheduler: the share of it at each point.
         monitor: the score whose largest value marks the best model.
         validate_every: epochs between validations; None: as often as keeps them within a tenth of the time.
         patience: validations without improvement after which training stops; None: never.
@@ -65,21 +229,10 @@ class Schedule:
     budget: Budget
     epoch_steps: int
     lr: float
-    warmup: float = 0.05
+    scheduler: Scheduler = field(default_factory=Cosine)
     monitor: str = "dice"
     validate_every: int | None = 1
     patience: int | None = None
     log_every: int = 20
     save_every: float = 300.0
     seed: int = 0
-
-
-def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Share of the peak rate: rises linearly over the first `warmup` of the run, then falls to 0 at its end on a
-    cosine.
-
-    Half-cosine after Loshchilov and Hutter (2017, arXiv:1608.03983), without restarts. `progress` in [0, 1].
-    """
-    if progress < warmup:
-        return max(progress / warmup, 0.01)
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))

@@ -1,0 +1,122 @@
+"""Loss, optimiser and schedule as the settings name them, each tried before any image is read."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segexp.config import RunConfig, build
+from segexp.config.targets import KINDS, target_class
+from segexp.distributed import ALONE, Ranks, total
+from segexp.errors import InputError
+from segexp.losses import SegmentationLoss
+from segexp.training.schedule import BySteps, Scheduler, check_schedule
+
+
+def build_loss(
+    nodes: dict[str, Any], classes: int, allowed: tuple[str, ...] = (), ranks: Ranks = ALONE
+) -> SegmentationLoss:
+    """The weighted terms of the loss; `InputError` where one does not take logits and targets to one number."""
+    terms, problems = {}, []
+    for name, node in nodes.items():
+        settings = {key: value for key, value in node.items() if key != "weight"}
+        try:
+            terms[name] = float(node.get("weight", 1.0)), build(settings, allowed, f"loss.{name}")
+            probe_loss(f"loss.{name}", terms[name][1], classes)
+        except InputError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise InputError(*problems)
+    return SegmentationLoss(terms, lambda sums: total(ranks, sums))
+
+
+def probe_loss(name: str, term: nn.Module, classes: int) -> None:
+    """Try a term of the loss on two small crops, (2, K, 32, 32)."""
+    logits = torch.zeros(2, classes, 32, 32, requires_grad=True)
+    targets = torch.zeros(2, classes, 32, 32)
+    targets[:, :, 8:16] = 1
+    wanted = (
+        "wanted a module that takes logits and targets, both (B, K, H, W), to one number that depends on the logits"
+    )
+    try:
+        value = term(logits, targets)
+    except Exception as error:  # whatever somebody's own code raises
+        first = (str(error).splitlines() or [""])[0]
+        raise InputError(f"{name}: {type(term).__name__} fails: {type(error).__name__}: {first}; {wanted}") from error
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name}: {type(term).__name__} gives a {type(value).__name__}; {wanted}")
+    if value.dim():
+        shape = tuple(value.shape)
+        raise InputError(f"{name}: {type(term).__name__} gives a tensor of shape {shape}; {wanted} (reduction: mean)")
+    if not value.requires_grad or not value.is_floating_point():
+        raise InputError(f"{name}: {type(term).__name__} gives a number without a gradient; {wanted}")
+
+
+def build_optimizer(
+    node: dict[str, Any], parameters: Iterable[nn.Parameter], allowed: tuple[str, ...] = ()
+) -> torch.optim.Optimizer:
+    """The optimiser that a node names, for these parameters."""
+    if not node.get("_partial_"):
+        raise InputError(f"optimizer: wanted _partial_: true beside _target_: {node['_target_']}")
+    make = build(node, allowed, "optimizer")
+    try:
+        optimizer: torch.optim.Optimizer = make(list(parameters))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"optimizer: {node['_target_']}: {(str(error).splitlines() or [''])[0]}") from error
+    rate = optimizer.param_groups[0].get("lr")
+    if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise InputError(f"optimizer: lr={rate}: wanted a number above 0, such as lr: ${{trainer.lr}}")
+    return optimizer
+
+
+def try_optimizer(node: dict[str, Any], allowed: tuple[str, ...] = ()) -> float:
+    """One step of the optimiser on a small convolution, so that what it cannot do shows now; its learning rate."""
+    weights = [nn.Parameter(torch.ones(4, 2, 3, 3)), nn.Parameter(torch.ones(4))]
+    optimizer = build_optimizer(node, weights, allowed)
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    name = node["_target_"]
+    try:
+        optimizer.step()
+    except TypeError as error:
+        raise InputError(
+            f"optimizer: {name} cannot take a step from gradients alone ({(str(error).splitlines() or [''])[0]}); "
+            "wanted one whose step() needs no argument, such as optimizer=adamw"
+        ) from error
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"optimizer: {name}: {(str(error).splitlines() or [''])[0]}") from error
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def build_scheduler(node: dict[str, Any], lr: float, allowed: tuple[str, ...] = ()) -> Scheduler:
+    """The learning rate's course: by progress, or one of torch's that counts steps from the rate `lr` on."""
+    found = target_class(str(node["_target_"]), allowed, KINDS["scheduler"])
+    if issubclass(found, Scheduler):
+        scheduler: Scheduler = build(node, allowed, "scheduler")
+        return scheduler
+    if issubclass(found, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise InputError("scheduler: ReduceLROnPlateau waits for scores; wanted one of conf/scheduler, or one by steps")
+    make = build(node | {"_partial_": True}, allowed, "scheduler")
+    try:
+        return BySteps(make, lr)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"scheduler: {node['_target_']}: {(str(error).splitlines() or [''])[0]}") from error
+
+
+def check_nodes(cfg: RunConfig) -> None:
+    """Build loss, optimiser and schedule for trial, before any image is read; one `InputError` of all that fails."""
+    problems, lr, allowed = [], cfg.trainer.lr, tuple(cfg.allow_targets)
+    for part in ("loss", "optimizer", "scheduler"):
+        try:
+            if part == "loss":
+                build_loss(cfg.loss, len(cfg.task.classes), allowed)
+            elif part == "optimizer":
+                lr = try_optimizer(cfg.optimizer, allowed)
+            else:
+                check_schedule(build_scheduler(cfg.scheduler, lr, allowed), cfg.trainer.steps)
+        except InputError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise InputError(*problems)
