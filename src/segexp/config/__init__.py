@@ -80,7 +80,11 @@ def package_conf_dir() -> Path:
 
 def read(cfg: DictConfig) -> RunConfig:
     """Check a composed configuration: all missing keys, else all unknown ones, else all wrong types and ranges."""
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    try:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+    except OmegaConfBaseException:  # a node may refer to what is missing, as optimizer.lr does to trainer.lr
+        others = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NODES])
+        missing = sorted(OmegaConf.missing_keys(others))
     if missing:
         raise InputError("missing: " + ", ".join(missing))
     problems: list[str] = []
