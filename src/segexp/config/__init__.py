@@ -6,8 +6,8 @@ all that is wrong with it. Nothing below `segexp.train` sees these classes.
 
 import dataclasses
 import difflib
-import os
 import math
+import os
 import re
 from pathlib import Path
 from types import UnionType
