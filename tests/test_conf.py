@@ -71,7 +71,7 @@ def test_defaults_are_the_older_scripts():
         (["+loss.dice.smoth=3"], ["loss.dice.smoth: SoftDice takes smooth; did you mean smooth?"]),
         (["loss.dice.weight=-1"], ["loss.dice.weight=-1", "0 or more"]),
         (["loss.dice.weight=0", "loss.ce.weight=0"], ["loss: every weight is 0"]),
-        (["+loss.mine=3"], ["loss.mine: wanted a term"]),
+        (["+loss.mine=3"], ["loss.mine: expected a term"]),
         (["loss.dice._target_=torch.optim.SGD"], ["loss.dice", "derived from torch.nn"]),
         (["optimizer._target_=torch.nn.Linear"], ["optimizer", "derived from torch.optim"]),
         (["+optimizer.momentum=0.9"], ["optimizer.momentum: AdamW takes"]),

@@ -204,5 +204,5 @@ def test_a_loss_from_elsewhere_learns_nothing_from_what_nobody_annotated():
     ],
 )
 def test_settings_out_of_range(make):
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         make()

@@ -189,7 +189,7 @@ class SoftClDice(_Loss):
     def __init__(self, iterations: int = 3, smooth: float = 1.0):
         super().__init__()
         if not isinstance(iterations, int):
-            raise ValueError(f"iterations={iterations}: wanted a whole number")
+            raise ValueError(f"iterations={iterations}: expected a whole number")
         self.iterations = int(_number("iterations", iterations, 1, 50))
         self.smooth = _number("smooth", smooth, 0, 1e6)
 
@@ -227,7 +227,7 @@ class Focal(_Loss):
 
 def _number(name: str, value: float, least: float, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise ValueError(f"{name}={value}: wanted a number from {least:g} to {most:g}")
+        raise ValueError(f"{name}={value}: expected a number from {least:g} to {most:g}")
     return value
 
 

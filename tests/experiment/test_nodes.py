@@ -108,12 +108,12 @@ def lab(tmp_path, monkeypatch):
         (["optimizer._target_=torch.optim.LBFGS", "~optimizer.fused", "~optimizer.weight_decay"], "LBFGS cannot take"),
         (["optimizer._target_=torch.optim.Muon", "~optimizer.fused"], "Muon only supports 2D"),
         (["optimizer.lr=0"], "lr=0"),
-        (["optimizer._partial_=false"], "wanted _partial_: true"),
+        (["optimizer._partial_=false"], "expected _partial_: true"),
         (["optimizer.weight_decay=much"], "optimizer: torch.optim.AdamW: "),
         (["scheduler=step", "~scheduler.step_size"], "step_size"),
         (["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "~scheduler.warmup"], "waits for scores"),
         (["scheduler._target_=nodelab.Nothing", "~scheduler.warmup"], "Nothing gives None at 0 %"),
-        (["scheduler=poly", "scheduler.power=-1"], "power=-1: wanted more than 0"),
+        (["scheduler=poly", "scheduler.power=-1"], "power=-1: expected more than 0"),
         (
             [
                 "scheduler._target_=torch.optim.lr_scheduler.OneCycleLR",

@@ -35,7 +35,7 @@ def test_poly_and_one_cycle_by_hand():
 
 @pytest.mark.parametrize("make", [lambda: Cosine(1.0), lambda: Poly(power=0), lambda: OneCycle(start=0.5)])
 def test_settings_out_of_range(make):
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         make()
 
 

@@ -122,13 +122,13 @@ def check_weights(terms: Any) -> None:
     problems, weights = [], []
     for name, term in terms.items():
         if not isinstance(term, dict) or "_target_" not in term:
-            problems.append(f"loss.{name}: wanted a term of the loss, with a _target_ and a weight")
+            problems.append(f"loss.{name}: expected a term of the loss, with a _target_ and a weight")
             continue
         weight = term.get("weight", 1.0)
         fine = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight < math.inf
         weights.append(weight if fine else 1.0)
         if not fine:
-            problems.append(f"loss.{name}.weight={weight}: wanted a number, 0 or more")
+            problems.append(f"loss.{name}.weight={weight}: expected a number, 0 or more")
     if not problems and not any(weights):
         problems.append("loss: every weight is 0; nothing to learn from")
     if problems:

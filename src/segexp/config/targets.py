@@ -60,7 +60,7 @@ def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, 
         raise InputError(f"_target_ {target}: {module_name} has no such class{hint}")
     if not issubclass(resolved, kinds) or inspect.isabstract(resolved):
         names = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
-        raise InputError(f"_target_ {target}: wanted a class derived from {names}")
+        raise InputError(f"_target_ {target}: expected a class derived from {names}")
     return resolved
 
 
@@ -85,7 +85,7 @@ def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if node.get("_partial_") not in (None, True, False):
-        raise InputError(f"{path}._partial_={node['_partial_']}: wanted true or false")
+        raise InputError(f"{path}._partial_={node['_partial_']}: expected true or false")
     parameters = inspect.signature(resolved).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return

@@ -37,21 +37,21 @@ def probe_loss(name: str, term: nn.Module, classes: int) -> None:
     logits = torch.zeros(2, classes, 32, 32, requires_grad=True)
     targets = torch.zeros(2, classes, 32, 32)
     targets[:, :, 8:16] = 1
-    wanted = (
-        "wanted a module that takes logits and targets, both (B, K, H, W), to one number that depends on the logits"
+    expected = (
+        "expected a module that takes logits and targets, both (B, K, H, W), to one number that depends on the logits"
     )
     try:
         value = term(logits, targets)
     except Exception as error:  # whatever somebody's own code raises
         first = (str(error).splitlines() or [""])[0]
-        raise InputError(f"{name}: {type(term).__name__} fails: {type(error).__name__}: {first}; {wanted}") from error
+        raise InputError(f"{name}: {type(term).__name__} fails: {type(error).__name__}: {first}; {expected}") from error
     if not isinstance(value, Tensor):
-        raise InputError(f"{name}: {type(term).__name__} gives a {type(value).__name__}; {wanted}")
+        raise InputError(f"{name}: {type(term).__name__} gives a {type(value).__name__}; {expected}")
     if value.dim():
         shape = tuple(value.shape)
-        raise InputError(f"{name}: {type(term).__name__} gives a tensor of shape {shape}; {wanted} (reduction: mean)")
+        raise InputError(f"{name}: {type(term).__name__} gives a tensor of shape {shape}; {expected} (reduction: mean)")
     if not value.requires_grad or not value.is_floating_point():
-        raise InputError(f"{name}: {type(term).__name__} gives a number without a gradient; {wanted}")
+        raise InputError(f"{name}: {type(term).__name__} gives a number without a gradient; {expected}")
 
 
 def build_optimizer(
@@ -59,7 +59,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimiser that a node names, for these parameters."""
     if not node.get("_partial_"):
-        raise InputError(f"optimizer: wanted _partial_: true beside _target_: {node['_target_']}")
+        raise InputError(f"optimizer: expected _partial_: true beside _target_: {node['_target_']}")
     make = build(node, allowed, "optimizer")
     try:
         optimizer: torch.optim.Optimizer = make(list(parameters))
@@ -67,7 +67,7 @@ def build_optimizer(
         raise InputError(f"optimizer: {node['_target_']}: {(str(error).splitlines() or [''])[0]}") from error
     rate = optimizer.param_groups[0].get("lr")
     if not isinstance(rate, int | float) or not 0 < rate < math.inf:
-        raise InputError(f"optimizer: lr={rate}: wanted a number above 0, such as lr: ${{trainer.lr}}")
+        raise InputError(f"optimizer: lr={rate}: expected a number above 0, such as lr: ${{trainer.lr}}")
     return optimizer
 
 
@@ -83,7 +83,7 @@ def try_optimizer(node: dict[str, Any], allowed: tuple[str, ...] = ()) -> float:
     except TypeError as error:
         raise InputError(
             f"optimizer: {name} cannot take a step from gradients alone ({(str(error).splitlines() or [''])[0]}); "
-            "wanted one whose step() needs no argument, such as optimizer=adamw"
+            "expected one whose step() needs no argument, such as optimizer=adamw"
         ) from error
     except (ValueError, RuntimeError) as error:
         raise InputError(f"optimizer: {name}: {(str(error).splitlines() or [''])[0]}") from error
@@ -97,7 +97,7 @@ def build_scheduler(node: dict[str, Any], lr: float, allowed: tuple[str, ...] = 
         scheduler: Scheduler = build(node, allowed, "scheduler")
         return scheduler
     if issubclass(found, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise InputError("scheduler: ReduceLROnPlateau waits for scores; wanted one of conf/scheduler, or one by steps")
+        raise InputError("scheduler: ReduceLROnPlateau waits for scores; expected an option of conf/scheduler")
     make = build(node | {"_partial_": True}, allowed, "scheduler")
     try:
         return BySteps(make, lr)

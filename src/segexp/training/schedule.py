@@ -94,7 +94,7 @@ class Poly(_Warmed):
     def __init__(self, warmup: float = 0.0, power: float = 0.9):
         super().__init__(warmup)
         if not isinstance(power, int | float) or not 0 < power <= 10:
-            raise ValueError(f"power={power}: wanted more than 0, to 10")
+            raise ValueError(f"power={power}: expected more than 0, to 10")
         self.power = power
 
     def _fall(self, done: float, whole: float) -> float:
@@ -124,7 +124,7 @@ class OneCycle(Scheduler):
         self.rise = _share("rise", rise)
         for name, value in (("start", start), ("end", end)):
             if not isinstance(value, int | float) or not 1 <= value < math.inf:
-                raise ValueError(f"{name}={value}: wanted 1 or more")
+                raise ValueError(f"{name}={value}: expected 1 or more")
         self.start, self.end = 1 / start, 1 / end
 
     def __call__(self, progress: float, step: int) -> float:
@@ -178,7 +178,7 @@ def _between(first: float, last: float, share: float) -> float:
 
 def _share(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ValueError(f"{name}={value}: wanted a share from 0 to below 1")
+        raise ValueError(f"{name}={value}: expected a share from 0 to below 1")
     return value
 
 
@@ -196,7 +196,7 @@ def check_schedule(scheduler: Scheduler, steps: int | None) -> None:
         factor = scheduler(progress, step)
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 <= factor < math.inf:
             raise InputError(
-                f"scheduler: {type(scheduler).__name__} gives {factor!r} at {place} % of the run; wanted a factor on "
+                f"scheduler: {type(scheduler).__name__} gives {factor!r} at {place} % of the run; expected a factor on "
                 "the learning rate, 0 or more"
             )
         if factor > 0:
@@ -204,7 +204,7 @@ def check_schedule(scheduler: Scheduler, steps: int | None) -> None:
     if last < 0.9:
         raise InputError(
             f"scheduler: the learning rate is 0 after {100 * last:.0f} % of the run, so the rest would learn nothing; "
-            "wanted one that lasts, such as scheduler=cosine, or a shorter run"
+            "expected one that lasts, such as scheduler=cosine, or a shorter run"
         )
     scheduler(0.0, 0)
 
