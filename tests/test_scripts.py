@@ -98,8 +98,8 @@ def test_train_writes_the_run_folder_and_its_first_line_says_generated(tmp_path)
         (["task=vesicle", "trainer.num_workers=100000"], "trainer.num_workers=100000: expected"),
         (["task=vesicle", "trainer.batch_size=4.0"], "trainer.batch_size=4.0: expected a whole number or auto"),
         (["task=vesicle", "data.root="], "no value after ="),
-        (["task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; expected a folder"),
-        (["-m", "task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; expected a folder"),
+        (["task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; choose a folder"),
+        (["-m", "task=vesicle", "output_dir=file/run"], "output_dir=file/run: Not a directory; choose a folder"),
     ],
 )
 def test_mistakes_end_with_one_message_and_no_traceback(tmp_path, arguments, words):
