@@ -3,10 +3,11 @@
 A file is written under a temporary name, flushed to the disk and renamed over the old one, so that a crash leaves
 either the old file or the new one. Reading compares every checksum first (`segexp.io.archive`) and then uses
 ``torch.load(weights_only=True)``; the network is rebuilt from the name of one of `segexp.models.MODELS` and its keyword
-arguments.
+arguments. A network of another package is a name like any other value, imported only where the caller allows it.
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from segexp.io import atomic
 from segexp.io.archive import verified
 from segexp.io.ownership import noting
 from segexp.model_facts import check_facts
-from segexp.models import MODELS, UNet
+from segexp.models import MODELS, External, Network
 from segexp.pretrained import NAMES, located
 
 FORMAT = 1
+HOW = "--allow-targets {0} (in Python: load_model(path, allow_targets=['{0}']))"
 _NEEDED = ("format", "model", "weights", "normalization", "classes", "threshold")
 
 
@@ -61,29 +63,33 @@ def load(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def load_model(path: str | Path) -> tuple[UNet, dict[str, Any]]:
+def load_model(path: str | Path, allow_targets: Sequence[str] = ()) -> tuple[Network, dict[str, Any]]:
     """The network with its weights, in evaluation mode on the CPU, and all else that the file holds.
 
-    `InputError` also where a value is out of its limits (`segexp.model_facts`) or the network answers with NaN.
+    `InputError` also where a value is out of its limits (`segexp.model_facts`), the network answers with NaN, or is a
+    class of another package that is neither among `allow_targets` (classes and packages) nor an installed entry point.
     """
     content = load(path)
     missing = [key for key in _NEEDED if key not in content]
     if missing:
         raise InputError(f"{path}: holds no {', '.join(missing)}; expected a best_<task>_model.pth")
     check_facts(path, content)
-    return _model(Path(path), content["model"], content.pop("weights")).eval(), content
+    return _model(Path(path), content["model"], content.pop("weights"), allow_targets).eval(), content
 
 
-def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any]) -> UNet:
+def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any], allow_targets: Sequence[str]) -> Network:
     """The network that a file names, with its weights: nothing is made room for that the file does not hold."""
     unfit = f"{path}: the weights do not fit the model that it names"
     if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise InputError(f"{unfit}; some are not tensors")
+    more = {"allowed": tuple(allow_targets), "how": HOW} if MODELS[named["name"]] is External else {}
+    if any(key in named["settings"] for key in more):
+        raise InputError(f"{path}: model.settings: {' and '.join(more)} are not a file's to say")
     try:
         with torch.device("meta"):  # shapes without memory: a file could ask for any width
-            model = MODELS[named["name"]](**named["settings"])
+            model = MODELS[named["name"]](**named["settings"], **more)
     except InputError as error:
-        raise InputError(f"{path}: {str(error)[:200]}") from None
+        raise InputError(f"{path}: {str(error)[:600]}") from None
     except Exception as error:  # settings that the network does not take
         raise InputError(f"{path}: model.settings: {str(error)[:200]}") from None
     expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
@@ -93,16 +99,18 @@ def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any]) -> UNet:
     wrong += [key for key, tensor in weights.items() if key.endswith("running_var") and bool((tensor < 0).any())]
     if wrong:
         raise InputError(f"{path}: {wrong[0]} holds NaN, infinite or impossible values; damaged, or training failed")
-    model = MODELS[named["name"]](**named["settings"])
+    model = MODELS[named["name"]](**named["settings"], **more)
     model.load_state_dict(dict(weights))
+    if isinstance(model, External):
+        model.try_out()
     if not _answers(model.eval()):
         raise InputError(f"{path}: its network returns NaN; damaged, or training failed")
     return model
 
 
 @torch.no_grad()
-def _answers(model: UNet) -> bool:
+def _answers(model: Network) -> bool:
     """Whether the network gives numbers for values as a normalised image has them."""
     side = model.multiple * -(-16 // model.multiple)
-    wave = 3 * torch.sin(torch.arange(model.stem[0].in_channels * side * side, dtype=torch.float32))
+    wave = 3 * torch.sin(torch.arange(int(str(model.settings["in_channels"])) * side * side, dtype=torch.float32))
     return bool(torch.isfinite(model(wave.reshape(1, -1, side, side))).all())

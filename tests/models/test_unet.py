@@ -143,7 +143,7 @@ def test_padding_reflects_and_repeats_where_it_cannot():
 def test_prior_sets_the_share_of_foreground():
     model = UNet(1, 2, widths=(4, 4)).eval()
     torch.nn.init.zeros_(model.head.weight)
-    set_prior(model, [0.01, 0.3])
+    set_prior(model.head.bias, [0.01, 0.3])
     probabilities = torch.sigmoid(model(torch.randn(1, 1, 8, 8)))
     torch.testing.assert_close(probabilities.mean((0, 2, 3)), torch.tensor([0.01, 0.3]))
 

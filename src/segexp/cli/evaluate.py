@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from segexp.cli.output_paths import held_folder
-from segexp.cli.reading import ChannelOption, PageOption, options_in_messages, read_as
+from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, options_in_messages, read_as
 from segexp.errors import InputError
 
 
@@ -61,6 +61,7 @@ def evaluate(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    allow_targets: AllowTargets = None,
 ) -> None:
     """Score a model on annotated images: writes OUTPUT/scores.csv, a row an image and class, and OUTPUT/scores.json.
 
@@ -80,7 +81,7 @@ def evaluate(
     if is_sweep(model):
         raise InputError(f"--model {model}: a sweep; expected a single model, such as the run {model / '0'}")
     (model,) = find_models([model])
-    predictor = load_model(model, device)
+    predictor = load_model(model, device, allow_targets=allow_targets or ())
     if threshold is not None:
         if not 0 < threshold < 1:
             raise InputError(f"--threshold {threshold}: expected more than 0 and less than 1")

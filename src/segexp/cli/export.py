@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from segexp.cli.output_paths import file_to_write
+from segexp.cli.reading import AllowTargets
 from segexp.errors import InputError
 from segexp.io.ownership import OwnedFolder
 
@@ -36,6 +37,7 @@ def onnx(
             help="Annotated images that choose the int8 ranges and measure the loss; default: generated images."
         ),
     ] = None,
+    allow_targets: AllowTargets = None,
 ) -> None:
     """Write ONNX: raw image in, probabilities out, any batch and size; compared with PyTorch at three sizes.
 
@@ -46,7 +48,7 @@ def onnx(
     if int8 not in (None, *quantize.MODES):
         raise InputError(f"--int8 {int8}: expected one of {', '.join(quantize.MODES)}")
     file_to_write(output, keep=[model])
-    predictor, graph = _open(model, normalization)
+    predictor, graph = _open(model, normalization, allow_targets)
     with _making(output) as hidden:
         _write(hidden, predictor, graph, formats.write_onnx, formats.run_onnx)
         if int8 is not None:
@@ -59,6 +61,7 @@ def torchscript(
     model: Model,
     output: Annotated[Path, typer.Option(help="The .pt file to write.", show_default=False)],
     normalization: Normalization = "inside",
+    allow_targets: AllowTargets = None,
 ) -> None:
     """Write TorchScript: raw image in, probabilities out, any batch and size.
 
@@ -67,7 +70,7 @@ def torchscript(
     from segexp.export import formats
 
     file_to_write(output, keep=[model])
-    predictor, graph = _open(model, normalization)
+    predictor, graph = _open(model, normalization, allow_targets)
     with _making(output) as hidden:
         _write(hidden, predictor, graph, formats.write_torchscript, formats.run_torchscript)
 
@@ -77,6 +80,7 @@ def pt2(
     model: Model,
     output: Annotated[Path, typer.Option(help="The .pt2 file to write.", show_default=False)],
     normalization: Normalization = "inside",
+    allow_targets: AllowTargets = None,
 ) -> None:
     """Write a torch.export archive, PyTorch's successor to TorchScript; image sides must be multiples of 2^depth.
 
@@ -85,7 +89,7 @@ def pt2(
     from segexp.export import formats
 
     file_to_write(output, (".pt2",), keep=[model])
-    predictor, graph = _open(model, normalization, pad=False)
+    predictor, graph = _open(model, normalization, allow_targets, pad=False)
     with _making(output) as hidden:
         _write(hidden, predictor, graph, formats.write_pt2, formats.run_pt2)
 
@@ -107,6 +111,7 @@ def bioimageio(
         Path | None,
         typer.Option(help="Annotated images for the scores and the sample; default: the scores in the model file."),
     ] = None,
+    allow_targets: AllowTargets = None,
 ) -> None:
     """Write a bioimage.io package for deepImageJ, QuPath and ilastik, and run the official test on it.
 
@@ -117,20 +122,20 @@ def bioimageio(
 
     file_to_write(output, (".zip",), keep=[model])
     people, citations = card.read_authors(authors), [card.read_citation(text) for text in cite or ()]
-    predictor = load_model(model, device="cpu", precision="fp32")
+    predictor = load_model(model, device="cpu", precision="fp32", allow_targets=allow_targets or ())
     title = name or f"segexp {predictor.facts.get('task', 'model')}"
     with _making(output) as hidden:
         for line in bioimageio.package(predictor, hidden, people, license, title, data, citations):
             print(line)
 
 
-def _open(path: Path, normalization: str, pad: bool = True) -> tuple[Any, Any]:
+def _open(path: Path, normalization: str, allow_targets: list[str] | None, pad: bool = True) -> tuple[Any, Any]:
     from segexp.export.graph import Graph
     from segexp.inference.predictor import load_model
 
     if normalization not in ("inside", "outside"):
         raise InputError(f"--normalization {normalization}: expected inside or outside")
-    predictor = load_model(path, device="cpu", precision="fp32")
+    predictor = load_model(path, device="cpu", precision="fp32", allow_targets=allow_targets or ())
     return predictor, Graph(predictor, takes="raw" if normalization == "inside" else "normalized", pad=pad)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segexp.cli.output_paths import held_folder
-from segexp.cli.reading import ChannelOption, PageOption, read_as
+from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, read_as
 from segexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def predict(
     batch: Annotated[int | None, typer.Option(min=1, help="Tiles in a batch; default: 1, or 8 on a GPU.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier predictions.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    allow_targets: AllowTargets = None,
 ) -> None:
     """Segment images: writes NAME_mask.png (0 and 255) and NAME_prob.tif (probabilities) for each, or what --save says.
 
@@ -75,7 +76,7 @@ def predict(
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: expected micrometres, more than 0")
     model = find_models(model)
-    predictor = load_model(model, device, tta=tta)
+    predictor = load_model(model, device, tta=tta, allow_targets=allow_targets or ())
     predictor.threshold = predictor.threshold if threshold is None else threshold
     read_as(predictor, channel, page)
     names = tuple(dict.fromkeys(name.strip() for name in save.split(",") if name.strip()))

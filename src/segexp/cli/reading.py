@@ -16,6 +16,14 @@ from segexp.errors import InputError
 if TYPE_CHECKING:
     from segexp.inference.predictor import Predictor
 
+AllowTargets = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Class or package of the model's network, imported where the file names it; may be repeated.",
+        show_default=False,
+    ),
+]
 ChannelOption = Annotated[
     str | None,
     typer.Option(

@@ -11,6 +11,8 @@ import torch
 
 from segexp.errors import InputError
 from segexp.training.schedule import Scheduler
+from segexp.models import External
+from segexp.models.external import TRAINABLE, check_arguments, network_class
 
 _ALLOWED = (
     "segexp.augment.",
@@ -86,6 +88,8 @@ def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
         raise InputError(f"{path}: {error}") from None
     if node.get("_partial_") not in (None, True, False):
         raise InputError(f"{path}._partial_={node['_partial_']}: expected true or false")
+    if resolved is External:
+        check_external(node, path, allowed)
     parameters = inspect.signature(resolved).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
@@ -99,6 +103,16 @@ def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
 
 def _kinds(path: str) -> tuple[type, ...]:
     return KINDS.get(path.split(".")[0].split("[")[0], (torch.nn.Module,))
+
+
+def check_external(node: dict[str, Any], path: str, allowed: tuple[str, ...]) -> None:
+    """Raise `InputError` where another package's network is not allowed, or is given what its class does not take."""
+    for key in ("allowed", "how"):
+        if key in node:
+            raise InputError(f"{path}.{key}: no setting; give allow_targets=[your.package]")
+    resolved = network_class(node.get("network"), (*TRAINABLE, *allowed))
+    names = [node[key] for key in ("channels_as", "classes_as") if key in node]
+    check_arguments(resolved, node.get("arguments") or {}, names)
 
 
 def build(node: Any, allowed: tuple[str, ...] = (), path: str = "", **more: Any) -> Any:
@@ -115,6 +129,8 @@ def build(node: Any, allowed: tuple[str, ...] = (), path: str = "", **more: Any)
     if "_target_" not in node:
         return arguments
     resolved = target_class(str(node["_target_"]), allowed, _kinds(path))
+    if resolved is External:
+        more["allowed"] = (*TRAINABLE, *allowed)
     if node.get("_partial_"):
         return functools.partial(resolved, **arguments, **more)
     try:

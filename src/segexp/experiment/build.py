@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segexp import checkpoint, synthesis
+from segexp import synthesis
 from segexp.augment import Augmentation
 from segexp.check.preflight import check_folders
 from segexp.check.settings import check_settings, choose_split, run_folders
@@ -30,6 +30,7 @@ from segexp.errors import InputError
 from segexp.evaluation import evaluate, summarize
 from segexp.inference.predictor import Predictor
 from segexp.io.images import ImageFile, MaskFile
+from segexp.models import External, Network, trusted
 from segexp.models.unet import UNet, set_prior
 from segexp.training.batch_size import find_batch_size
 from segexp.training.learner import Learner
@@ -188,7 +189,7 @@ def build_augment(node: dict[str, Any], allowed: Sequence[str] = ()) -> Augmenta
 
 def build_model(
     node: dict[str, Any], channels: int, classes: int, foreground: Sequence[float], allowed: Sequence[str] = ()
-) -> UNet:
+) -> Network:
     """The network from the settings ``model``.
 
     Args:
@@ -199,14 +200,32 @@ def build_model(
         allowed: ``allow_targets``.
     """
     model = build(node, tuple(allowed), in_channels=channels, classes=classes)
-    if type(model).__name__ not in checkpoint.MODELS:
-        raise InputError(f"model: {type(model).__name__} is none of segexp.models, so its file could not be opened")
-    set_prior(model, foreground)
+    if not isinstance(model, UNet | External):
+        name = f"{type(model).__module__}.{type(model).__name__}"
+        raise InputError(f"model: wanted _target_: segexp.models.External with network: {name} beside it")
+    if isinstance(model, External):
+        try_out(model)
+    bias = model.prior if isinstance(model, External) else model.head.bias
+    assert bias is not None
+    set_prior(bias, foreground)
     return model
 
 
+def try_out(model: External) -> None:
+    """`InputError` where another package's network cannot answer, or could not be built again from its model file."""
+    model.try_out()
+    try:
+        with torch.device("meta"):
+            External(**model.settings, allowed=trusted(model))
+    except InputError as error:
+        raise InputError(
+            f"{error}. When a model file is opened its network is built without memory first "
+            "(torch.device('meta')), and this one cannot be"
+        ) from None
+
+
 def build_learner(
-    loss: nn.Module, optimizer: torch.optim.Optimizer, trainer: TrainerConfig, model: UNet, precision: str, ranks: Ranks
+    loss: nn.Module, optimizer: torch.optim.Optimizer, trainer: TrainerConfig, model: Network, precision: str, ranks: Ranks
 ) -> Learner:
     """The model with its loss and optimiser, compiled or spread over processes as asked."""
     loss = loss.to(next(model.parameters()).device)
@@ -231,7 +250,7 @@ def build_source(
     trainer: TrainerConfig,
     seed: int,
     samples: list[Sample],
-    model: UNet,
+    model: Network,
     precision: str,
     ranks: Ranks,
     say: Callable[[str], None],
@@ -269,7 +288,7 @@ def build_source(
     return CropBatches(plan)
 
 
-def size_for_batch_norm(model: UNet, size: int, batch_size: int, micro_batch: int | None) -> int:
+def size_for_batch_norm(model: Network, size: int, batch_size: int, micro_batch: int | None) -> int:
     """The side of the crops, doubled where a batch norm would have to make statistics of one value.
 
     That is so where one crop goes through the network at a time, the last part of a batch included, and the coarsest
@@ -277,7 +296,7 @@ def size_for_batch_norm(model: UNet, size: int, batch_size: int, micro_batch: in
     """
     part = min(micro_batch or batch_size, batch_size)
     smallest = batch_size % part or part
-    return 2 * size if model.settings["norm"] == "batch" and smallest == 1 and size == model.multiple else size
+    return 2 * size if model.settings.get("norm") == "batch" and smallest == 1 and size == model.multiple else size
 
 
 def _fits_on(device: torch.device, samples: list[Sample]) -> bool:

@@ -17,6 +17,7 @@ from segexp.evaluation.operating_point import OperatingPoint, choose_operating_p
 from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import Predictor
 from segexp.io.atomic import write_text
+from segexp.models import trusted
 from segexp.training.loggers.run_log import RunLog, clock
 from segexp.training.state import TrainState
 from segexp.viz.overlay import Picture, overlay, write_png
@@ -43,7 +44,7 @@ def write_results(
         best_path: the model file; its weights are put into `predictor`.
         scoring: which scores, and what may be chosen on the validation images and put into the model file.
     """
-    network, _ = checkpoint.load_model(best_path)
+    network, _ = checkpoint.load_model(best_path, trusted(predictor.model))
     predictor.model.load_state_dict(network.state_dict())
     (folder / "val").mkdir(parents=True, exist_ok=True)
     pictures = []

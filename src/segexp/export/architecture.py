@@ -15,6 +15,7 @@ from torch import nn
 from segexp import __version__
 from segexp.errors import InputError
 from segexp.export import packaged
+from segexp.models import External
 
 AROUND = '''
 class Packaged{name}({name}):
@@ -32,6 +33,11 @@ def standalone_source(network: nn.Module, normalization: str, margin: int) -> tu
     `margin` is the width of the reflection around an image, px.
     """
     network_class = type(network)
+    if isinstance(network, External):
+        raise InputError(
+            f"the network is {network.title}, a class of another package, whose source a bioimage.io package cannot "
+            "hold; segexp export onnx or torchscript writes it without"
+        )
     name = network_class.__name__
     modules = [*_closure(sys.modules[network_class.__module__], []), packaged]
     headers: dict[str, None] = {}

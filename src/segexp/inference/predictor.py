@@ -20,7 +20,7 @@ from segexp.inference.statistics import row_statistics
 from segexp.inference.tta import average_symmetries
 from segexp.io.images import to_channels
 from segexp.metrics.region import without_small
-from segexp.models import UNet
+from segexp.models import External, Network
 
 
 class Predictor:
@@ -40,7 +40,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: UNet,
+        model: Network,
         normalization: str,
         classes: list[str],
         threshold: float = 0.5,
@@ -94,8 +94,11 @@ class Predictor:
         predictors = [self, *self.others]
         multiple = max(predictor.model.multiple for predictor in predictors)
         reach = max(predictor.model.settings.get("kernel_size", 3) // 2 for predictor in predictors)
-        width = max(predictor.model.settings["widths"][0] for predictor in predictors)
-        overlap = 16 * multiple * max(1, reach) if overlap is None else overlap
+        width = max(predictor.model.settings.get("widths", [64])[0] for predictor in predictors)
+        if overlap is None:
+            overlap = 16 * multiple * max(1, reach)
+            if any(isinstance(predictor.model, External) for predictor in predictors):  # coarsest pixels of 32 px
+                overlap = max(min(overlap, 256), 2 * multiple)
         tile = max(4 * overlap, 1024 if width <= 16 else 768 if width <= 32 else 512) if tile is None else tile
         batch = (1 if self.device.type == "cpu" else 8) if batch is None else batch
         return Tiling(tile, overlap, multiple, margin=multiple, batch=batch)
@@ -207,11 +210,17 @@ def drop_small(labels: NDArray[np.uint8], classes: int, min_size: int) -> NDArra
 
 
 def load_model(
-    path: str | Path | Sequence[str | Path], device: str = "auto", precision: str = "auto", tta: bool = False
+    path: str | Path | Sequence[str | Path],
+    device: str = "auto",
+    precision: str = "auto",
+    tta: bool = False,
+    allow_targets: Sequence[str] = (),
 ) -> Predictor:
     """Open a ``best_<task>_model.pth`` for prediction, or several as an ensemble; or a shipped model by its name.
 
     An ensemble answers with the mean probability; its threshold is the mean, its `min_size` the largest of theirs.
+    `allow_targets` are classes and packages that a file of another package's network may name, such as
+    ``monai.networks.nets``: they are imported, so name only what you trust.
 
     >>> model = segexp.load_model("runs/vesicle/.../best_vesicle_model.pth")
     >>> mask = model.predict(segexp.read_image("cell.tif")) > model.threshold
@@ -220,7 +229,7 @@ def load_model(
     if not paths:
         raise InputError("no model file given")
     chosen, _ = choose_device(device)
-    predictors = [_open(one, chosen, choose_precision(precision, chosen)[0]) for one in paths]
+    predictors = [_open(one, chosen, choose_precision(precision, chosen)[0], allow_targets) for one in paths]
     first = predictors[0]
     for one, predictor in zip(paths[1:], predictors[1:], strict=True):
         for what in ("classes", "in_channels"):
@@ -236,8 +245,8 @@ def load_model(
     return first
 
 
-def _open(path: str | Path, device: torch.device, precision: str) -> Predictor:
-    network, facts = checkpoint.load_model(path)
+def _open(path: str | Path, device: torch.device, precision: str, allow_targets: Sequence[str]) -> Predictor:
+    network, facts = checkpoint.load_model(path, allow_targets)
     min_size, temperature = facts.get("min_size", 0), facts.get("temperature", 1.0)  # absent before a run's end
     known = (facts["normalization"], facts["classes"], facts["threshold"])
     return Predictor(network, *known, device, precision, facts, min_size, temperature)

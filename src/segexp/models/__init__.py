@@ -1,7 +1,17 @@
-"""The networks. A checkpoint names one of `MODELS` and its keyword arguments, and nothing else can be built from it."""
+"""The networks. A checkpoint names one of `MODELS` and its keyword arguments, and nothing else can be built from it.
 
+`External` is a network of another package, whose class the file names too: see there for who may build it.
+"""
+
+from segexp.models.external import External
 from segexp.models.unet import UNet
 
-MODELS = {"UNet": UNet}
+MODELS = {"UNet": UNet, "External": External}
+Network = UNet | External
 
-__all__ = ["MODELS", "UNet"]
+__all__ = ["MODELS", "External", "Network", "UNet", "trusted"]
+
+
+def trusted(model: Network) -> tuple[str, ...]:
+    """What a program that holds this network already may allow, to open the network's file again."""
+    return (model.settings["network"],) if isinstance(model, External) else ()

@@ -181,13 +181,12 @@ class UNet(nn.Module):
         return self.head(features)[..., :height, :width]
 
 
-def set_prior(model: UNet, foreground: Sequence[float]) -> None:
-    """Start the head at the share of foreground of each class, so that rare classes do not begin by unlearning.
+def set_prior(bias: Tensor, foreground: Sequence[float]) -> None:
+    """Start a head's bias (K,) at the share of foreground of each class: rare classes need not begin by unlearning.
 
     The bias trick of focal loss (Lin et al. 2017, arXiv:1708.02002, section 4.1). `foreground` holds a share in (0, 1)
     a class.
     """
     share = torch.tensor(foreground, dtype=torch.float32).clamp(1e-3, 0.5)
     with torch.no_grad():
-        assert model.head.bias is not None
-        model.head.bias.copy_(torch.log(share / (1 - share)))
+        bias.copy_(torch.log(share / (1 - share)))

@@ -26,7 +26,8 @@ def sentence(summary: Mapping[str, Any], facts: Mapping[str, Any], interval: tup
     """What was trained on what, for how long, and how well it does."""
     data, model, best = facts.get("data", {}), facts.get("model", {}), summary.get("best", {})
     widths = "-".join(str(width) for width in model.get("settings", {}).get("widths", []))
-    name = str(model.get("name", "model")).replace("UNet", "U-Net")
+    network = str(model.get("settings", {}).get("network", ""))  # of another package
+    name = network.rpartition(".")[2] or str(model.get("name", "model")).replace("UNet", "U-Net")
     text = f"A {name}{f' ({widths})' if widths else ''} learned to find {summary['task']}s"
     text = text.replace("cytoskeletons", "the cytoskeleton")
     if "train" in data:

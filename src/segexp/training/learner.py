@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segexp.device import autocast, out_of_memory
 from segexp.errors import InputError
-from segexp.models import UNet
+from segexp.models import Network
 from segexp.training.ema import averaged_copy, update_average
 
 
@@ -35,7 +35,7 @@ class Learner:
 
     def __init__(
         self,
-        model: UNet,
+        model: Network,
         loss: nn.Module,
         optimizer: torch.optim.Optimizer,
         precision: str,
