@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from segexp.errors import InputError
-from segexp.training.schedule import Scheduler
 from segexp.models import External
 from segexp.models.external import TRAINABLE, check_arguments, network_class
+from segexp.training.schedule import Scheduler
 
 _ALLOWED = (
     "segexp.augment.",

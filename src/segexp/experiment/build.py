@@ -225,7 +225,12 @@ def try_out(model: External) -> None:
 
 
 def build_learner(
-    loss: nn.Module, optimizer: torch.optim.Optimizer, trainer: TrainerConfig, model: Network, precision: str, ranks: Ranks
+    loss: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    trainer: TrainerConfig,
+    model: Network,
+    precision: str,
+    ranks: Ranks,
 ) -> Learner:
     """The model with its loss and optimiser, compiled or spread over processes as asked."""
     loss = loss.to(next(model.parameters()).device)
