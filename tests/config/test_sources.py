@@ -88,7 +88,13 @@ def test_a_search_path_adds_a_folder_wherever_settings_are_composed(lab, form):
         composed(["task=nucleus"])
 
 
-def test_a_folder_that_is_not_there():
+def test_a_folder_that_is_not_there_or_is_a_run(tmp_path):
+    stored = tmp_path / "run" / ".hydra"
+    stored.mkdir(parents=True)
+    for name in ("config", "hydra", "overrides"):
+        (stored / f"{name}.yaml").write_text("[]\n")
+    with pytest.raises(InputError, match=r"stored settings of a run.* type resume=.*run'?; to repeat it elsewhere"):
+        add_lab(str(stored))
     with pytest.raises(InputError, match="no such folder"):
         composed(["task=vesicle"], "nowhere")
     code, text = output_of(sys.executable, "-m", "segexp.cli", "train", "--config-dir", "nowhere", "task=vesicle")

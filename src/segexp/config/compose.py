@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
 from segexp.config import RunConfig, conf_dir, read
+from segexp.config.typed import quote
 from segexp.errors import InputError
 from segexp.io.records import read_yaml
 
@@ -35,6 +36,13 @@ def add_lab(config_dir: str) -> None:
     """
     if not os.path.isdir(config_dir):
         raise InputError(f"--config-dir {config_dir}: no such folder")
+    if (Path(config_dir) / "overrides.yaml").is_file() and (Path(config_dir) / "hydra.yaml").is_file():
+        run = Path(config_dir).resolve().parent
+        raise InputError(
+            f"--config-dir {config_dir}: these are the stored settings of a run, not a folder of options. To resume "
+            f"the run, type resume={quote(str(run))}; to repeat it elsewhere, type the overrides in "
+            f"{Path(config_dir) / 'overrides.yaml'} again with another output_dir"
+        )
     for path in islice(Path(config_dir).rglob("*.yaml"), MOST_FILES):
         content = read_yaml(path)
         if content is not None and not isinstance(content, dict):
