@@ -23,6 +23,7 @@ from segexp.data.synthetic import Stream
 from segexp.device import choose_device, choose_precision
 from segexp.distributed import ALONE
 from segexp.experiment.build import build_augment, build_learner, build_mix, build_model, recipe
+from segexp.experiment.nodes import build_loss, build_optimizer
 from segexp.training.prepare import prepare
 
 
@@ -48,7 +49,8 @@ def main() -> None:
         samples = recipe(cfg.data, cfg.task, cfg.seed).samples(range(32))
         model = build_model(cfg.model, cfg.data.channels, 1, foreground_share(samples))
         model = model.to(device).to(memory_format=torch.channels_last)
-        learner = build_learner(cfg.task.loss, cfg.trainer, model, choose_precision("auto", device)[0], ALONE)
+        loss, optimizer = build_loss(cfg.loss, 1), build_optimizer(cfg.optimizer, model.parameters())
+        learner = build_learner(loss, optimizer, cfg.trainer, model, choose_precision("auto", device)[0], ALONE)
         augment = build_augment(cfg.augment).to(device)
         mix = build_mix(cfg.data, cfg.task, cfg.seed, device)
         assert isinstance(mix.images, Stream)

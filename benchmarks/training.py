@@ -27,6 +27,7 @@ from segexp.data.sources import foreground_share
 from segexp.device import autocast, choose_precision, set_arithmetic
 from segexp.distributed import ALONE
 from segexp.experiment.build import build_augment, build_learner, build_model, build_schedule, build_source, read_data
+from segexp.experiment.nodes import build_loss, build_optimizer
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
 from segexp.training.prepare import prepare
@@ -103,7 +104,17 @@ def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
         torch.manual_seed(0)
         model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground_share(samples))
         models.append(model.to(memory_format=torch.channels_last))
-    learner, bare = (build_learner(cfg.task.loss, cfg.trainer, model, precision, ALONE) for model in models)
+    learner, bare = (
+        build_learner(
+            build_loss(cfg.loss, len(cfg.task.classes)),
+            build_optimizer(cfg.optimizer, model.parameters()),
+            cfg.trainer,
+            model,
+            precision,
+            ALONE,
+        )
+        for model in models
+    )
     source = build_source(
         cfg.data, cfg.task, cfg.trainer, cfg.seed, samples, models[0], precision, ALONE, lambda text: None
     )

@@ -18,6 +18,7 @@ from segexp.data.sources import foreground_share
 from segexp.device import choose_precision, set_arithmetic
 from segexp.distributed import ALONE
 from segexp.experiment.build import build_augment, build_learner, build_model, build_source, read_data
+from segexp.experiment.nodes import build_loss, build_optimizer
 from segexp.training.learner import Learner
 from segexp.training.loop import fit
 from segexp.training.schedule import Budget, Schedule
@@ -71,7 +72,10 @@ def assemble(setting: Setting, *overrides: str) -> tuple[Learner, Trained]:
     samples, _ = read_data(cfg.data, cfg.task, cfg.seed, cfg.trainer.num_workers, lambda text: None)
     model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground_share(samples))
     model = model.to(setting.device).to(memory_format=torch.channels_last)
-    learner = build_learner(cfg.task.loss, cfg.trainer, model, precision, ALONE)
+    loss = build_loss(cfg.loss, len(cfg.task.classes))
+    learner = build_learner(
+        loss, build_optimizer(cfg.optimizer, model.parameters()), cfg.trainer, model, precision, ALONE
+    )
     source = build_source(
         cfg.data, cfg.task, cfg.trainer, cfg.seed, samples, model, precision, ALONE, lambda text: None
     )

@@ -25,7 +25,9 @@ def test_each_change_with_both_values():
     assert found["data.root"] == (None, "/x")
     assert found["seed"] == (0, 3)
     assert found["augment.operations.0.p_flip"] == (0.5, 0.25)
-    assert len(found) == 4
+    assert len(found) == 4  # optimizer.lr follows trainer.lr
+    found = changed("task=vesicle", "trainer.lr=0.1", "optimizer.lr=0.2")
+    assert found == {"trainer.lr": (0.001, 0.1), "optimizer.lr": (0.001, 0.2)}
 
 
 def test_options_count_by_what_they_change():

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import torch
 
-from segexp.data import loader, sampler
+from segexp.data import loader
 from segexp.data.dataset import read_folder
 from segexp.data.loader import CropBatches, DeviceBatches, Positions, open_feed
 from segexp.data.sampler import CropPlan
@@ -70,7 +70,7 @@ def test_a_worker_that_dies_is_reported_with_its_files(tmp_path, monkeypatch):
     def dies(array, size):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(sampler, "extend", dies)  # the worker is a fork of this process
+    monkeypatch.setattr(loader, "extend", dies)  # the worker is a fork of this process
     with pytest.raises(InputError, match="a worker process that reads images died") as error:
         next(open_feed(CropBatches(disk), (0, 0), CPU, 1, "fork"))
     assert all(name in str(error.value) for name in disk.names((0, 0)))

@@ -73,7 +73,7 @@ def test_memory_does_not_grow_with_the_image(tmp_path):
     write_model(tmp_path / "m.pth")
     low, high = peak(tmp_path, 2048, 512), peak(tmp_path, 16384, 512)
     print(f"peak of 2048 rows {low:.0f} MiB, of 16384 rows {high:.0f} MiB")
-    assert high - low < 12  # 6 seen; 17 where the pixels are held whole
+    assert high - low < 14  # 6 to 12 seen; 17 where the pixels are kept whole
 
 
 @pytest.mark.slow

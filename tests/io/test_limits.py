@@ -17,7 +17,7 @@ from segexp.io.limits import HARMLESS, RATIO, VARIABLE, check_declared
 def test_what_a_file_of_a_size_may_declare():
     assert check_declared("a", (4, 5), 2, 1) == 40
     assert check_declared("a", (HARMLESS,), 1, 1) == HARMLESS
-    with pytest.raises(InputError, match=r"a: declares 134217729 values, 128 MiB, in 1 bytes of file"):
+    with pytest.raises(InputError, match=r"a: declares 134217729 values, 128 MiB, but the file has 1 bytes"):
         check_declared("a", (HARMLESS + 1,), 1, 1)
     assert check_declared("a", (10**6, RATIO), 1, 10**6)
     with pytest.raises(InputError, match="damaged, or made to exhaust memory"):

@@ -1,13 +1,18 @@
 """How a run's settings differ from the defaults of its task."""
 
 import dataclasses
+import re
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from segexp.config import conf_dir, read
 from segexp.config.schema import RunConfig
+
+_REFERENCE = re.compile(r"\$\{[\w.]+\}$")
+"""A value that is another setting's."""
 
 
 def differences(cfg: RunConfig) -> dict[str, tuple[Any, Any]]:
@@ -27,8 +32,14 @@ def differences(cfg: RunConfig) -> dict[str, tuple[Any, Any]]:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             default = compose("config", overrides)
     before, here = _flat(dataclasses.asdict(read(default))), _flat(dataclasses.asdict(cfg))
-    names = dict.fromkeys([*here, *before])
-    return {name: (before.get(name), here.get(name)) for name in names if before.get(name) != here.get(name)}
+    written = _flat(OmegaConf.to_container(default))
+    follows = {
+        name: value[2:-1] for name, value in written.items() if isinstance(value, str) and _REFERENCE.match(value)
+    }
+    names = [name for name in {**here, **before} if before.get(name) != here.get(name)]
+    # optimizer.lr, say, follows trainer.lr unless it was given a value of its own
+    names = [name for name in names if name not in follows or here.get(name) != here.get(follows[name])]
+    return {name: (before.get(name), here.get(name)) for name in names}
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
