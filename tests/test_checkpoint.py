@@ -243,7 +243,7 @@ def test_odd_types_in_any_field_end_in_a_message(tmp_path):
             node[place[-1]] = value
             try:
                 check_facts("m.pth", content)
-                checkpoint._model("m.pth", content["model"], content["weights"])
+                checkpoint._model("m.pth", content["model"], content["weights"], ())
             except InputError as error:
                 assert "m.pth" in str(error)  # noqa: PT017
                 assert len(str(error)) < 500  # noqa: PT017

@@ -138,7 +138,7 @@ def test_load_augment_by_name_and_by_file(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("_target_: segexp.augment.Augmentation\noperations: []\n")
     load_augment(path)
-    with pytest.raises(InputError, match="cytoskeleton, none, vesicle"):
+    with pytest.raises(InputError, match="cytoskeleton, cytoskeleton_kornia, none, vesicle"):
         load_augment("vesicel")
     path.write_text("_target_: os.system\n")
     with pytest.raises(InputError, match=r"os\.system"):

@@ -48,7 +48,7 @@ def test_it_works_where_there_is_no_segexp(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"External"}))  # other packages' networks are refused
 def test_every_network_can_stand_alone(name):
     network = MODELS[name]()
     text, callable_name = standalone_source(network, "log", network.multiple)
