@@ -89,7 +89,8 @@ def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any], allow_tar
         with torch.device("meta"):  # shapes without memory: a file could ask for any width
             model = MODELS[named["name"]](**named["settings"], **more)
     except InputError as error:
-        raise InputError(f"{path}: {str(error)[:600]}") from None
+        length = 600 if more else 200  # a refused class is followed by what to type
+        raise InputError(f"{path}: {str(error)[:length]}") from None
     except Exception as error:  # settings that the network does not take
         raise InputError(f"{path}: model.settings: {str(error)[:200]}") from None
     expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
