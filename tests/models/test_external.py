@@ -131,7 +131,7 @@ def test_an_installed_entry_point_allows_its_class(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Small", r"makes \(1, 4, 2, 2\) of images \(1, 1, 8, 8\); wanted logits \(1, 1, 8, 8\)"),
+        ("Small", r"makes \(1, 4, 2, 2\) of images \(1, 1, 8, 8\); expected logits \(1, 1, 8, 8\)"),
         ("Several", "makes a list of images"),
         ("Downloads", "opens a connection"),
         ("Unknown", "without memory first"),
@@ -149,10 +149,10 @@ def test_a_network_that_does_not_fit_is_one_message(name, message):
     ("arguments", "message"),
     [
         ({"widht": 3}, "did you mean width"),
-        ({"encoder_weights": "imagenet"}, "downloads nothing, wanted null"),
-        ({"pretrained": True}, "wanted false"),
+        ({"encoder_weights": "imagenet"}, "downloads nothing, expected null"),
+        ({"pretrained": True}, "expected false"),
         ({"width": "http://x"}, "downloads nothing"),
-        ({"width": float("nan")}, "wanted numbers"),
+        ({"width": float("nan")}, "expected numbers"),
         ({"width": ["x" * 30_000]}, "at most 20000"),
     ],
 )

@@ -48,7 +48,7 @@ def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, 
     if not target.startswith(prefixes):
         raise InputError(
             f"_target_ {target}: expected a class under {', '.join(p.rstrip('.') for p in prefixes)} "
-            "(allow_targets=[your.package] extends it for the augmentation; a model must be one of segexp.models)"
+            "(allow_targets=[your.package] adds your own; a network of yours is named in model.network)"
         )
     module_name, _, name = target.rpartition(".")
     try:

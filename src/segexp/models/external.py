@@ -49,7 +49,7 @@ def is_allowed(name: str, allowed: Sequence[str]) -> bool:
 def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[{}]") -> type[nn.Module]:
     """The class called `name`; `how` is what to type where it is not allowed. Only then is its package imported."""
     if not isinstance(name, str) or len(name) > 200 or not _NAME.fullmatch(name):
-        raise InputError(f"model.network={str(name)[:60]!r}: wanted a class such as monai.networks.nets.BasicUNet")
+        raise InputError(f"model.network={str(name)[:60]!r}: expected a class such as monai.networks.nets.BasicUNet")
     module_name, _, class_name = name.rpartition(".")
     if not is_allowed(name, [*allowed, *installed_names()]):
         raise InputError(
@@ -76,20 +76,20 @@ def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[
 def check_arguments(found: type[nn.Module], arguments: Any, names: Sequence[str]) -> None:
     """`InputError` where arguments are no plain values, ask for trained weights, or are none that the class takes."""
     if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
-        raise InputError(f"model.arguments={str(arguments)[:60]}: wanted settings by name")
+        raise InputError(f"model.arguments={str(arguments)[:60]}: expected settings by name")
     try:
         text = json.dumps(arguments, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         raise InputError(
-            "model.arguments: wanted numbers, texts, true, false, null, and lists and groups of them"
+            "model.arguments: expected numbers, texts, true, false, null, and lists and groups of them"
         ) from None
     if len(text) > LONGEST:
-        raise InputError(f"model.arguments: {len(text)} characters; wanted at most {LONGEST}")
+        raise InputError(f"model.arguments: {len(text)} characters; expected at most {LONGEST}")
     for key, value in _leaves(arguments):
         if (_LOADS.search(key) and (value is True or isinstance(value, str))) or "://" in str(value):
             raise InputError(
                 f"model.arguments.{key}={str(value)[:60]}: would load or download weights; segexp downloads nothing, "
-                f"wanted {'false' if value is True else 'null'}"
+                f"expected {'false' if value is True else 'null'}"
             )
     parameters = inspect.signature(found).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -173,7 +173,7 @@ class External(nn.Module):
         arguments = dict(arguments or {})
         for name, value in (("in_channels", in_channels), ("classes", classes), ("multiple", multiple)):
             if type(value) is not int or not 1 <= value <= LARGEST[name]:
-                raise InputError(f"model.{name}={str(value)[:40]}: wanted a whole number from 1 to {LARGEST[name]}")
+                raise InputError(f"model.{name}={str(value)[:40]}: expected a whole number from 1 to {LARGEST[name]}")
         found = network_class(network, allowed, how)
         check_arguments(found, arguments, (channels_as, classes_as))
         self.settings: dict[str, Any] = {
@@ -210,11 +210,11 @@ class External(nn.Module):
         if below or beside:
             padded = F.pad(padded, (0, beside, 0, below), mode="replicate")
         logits = self.network(padded)
-        wanted = (len(images), self.settings["classes"], *padded.shape[-2:])
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
+        expected = (len(images), self.settings["classes"], *padded.shape[-2:])
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
             given = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise InputError(
-                f"model.network={self.title}: makes {given} of images {tuple(padded.shape)}; wanted logits {wanted}"
+                f"model.network={self.title}: makes {given} of images {tuple(padded.shape)}; expected logits {expected}"
             )
         return logits[..., :height, :width] + self.prior[:, None, None]
 
