@@ -202,7 +202,7 @@ def build_model(
     model = build(node, tuple(allowed), in_channels=channels, classes=classes)
     if not isinstance(model, UNet | External):
         name = f"{type(model).__module__}.{type(model).__name__}"
-        raise InputError(f"model: wanted _target_: segexp.models.External with network: {name} beside it")
+        raise InputError(f"model: expected _target_: segexp.models.External with network: {name} beside it")
     if isinstance(model, External):
         try_out(model)
     bias = model.prior if isinstance(model, External) else model.head.bias

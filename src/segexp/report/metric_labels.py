@@ -10,7 +10,7 @@ MEANINGS = {
     "specificity": "share of the true background predicted as background",
     "bce": "cross-entropy between the probabilities and the truth",
     "brier": "mean squared distance of the probabilities from the truth",
-    "ece": "calibration error: mean gap between predicted probability and observed frequency",
+    "ece": "mean gap between predicted probability and observed frequency",
     "average_precision": "precision averaged over all thresholds",
     "cldice": "overlap of centrelines: are the filaments followed without gaps?",
     "skeleton_precision": "share of the predicted centrelines that lie on true ones",
