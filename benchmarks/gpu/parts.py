@@ -11,6 +11,7 @@ import hydra
 import torch
 from hydra import initialize_config_dir
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 import segexp.augment as augment
 from segexp.augment import Augmentation, base, clahe, geometry, warp
@@ -124,6 +125,15 @@ def milliseconds(run: Callable[[], object], device: torch.device, seconds: float
         synchronize(device)
         times.append((time.perf_counter() - tick) / calls)
     return 1e3 * statistics.median(times)
+
+
+def busy_milliseconds(run: Callable[[], object], device: torch.device, calls: int = 5) -> float:
+    """Time that the GPU is busy in a call, by the profiler; less than the whole where it waits for the processor."""
+    with profile(activities=[ProfilerActivity.CUDA]) as record:
+        for _ in range(calls):
+            run()
+        synchronize(device)
+    return sum(event.self_device_time_total for event in record.key_averages()) / 1e3 / calls
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:

@@ -5,9 +5,19 @@ from functools import partial
 
 import torch
 from benchmarks.gpu.counting import Count, bare_pair
-from benchmarks.gpu.parts import Setting, device_route, micrographs, milliseconds, peak_memory, recipe
+from benchmarks.gpu.parts import (
+    Setting,
+    busy_milliseconds,
+    device_route,
+    micrographs,
+    milliseconds,
+    operations,
+    peak_memory,
+    recipe,
+)
 from benchmarks.opponents import stock_kornia
 from kornia.enhance import equalize_clahe
+from torch import nn
 
 from segexp.augment import Augmentation, RandomWarp, clahe
 from segexp.augment.geometry import sampling_map
@@ -25,6 +35,8 @@ def checks(setting: Setting) -> Iterator[tuple[str, Callable[[], dict]]]:
     for bins in (256, 65536):
         yield f"CLAHE, {bins} levels, {batch} x {size}", partial(_clahe, setting, bins, batch, size)
     yield f"elastic beside torchvision, {batch} x {size}", partial(_torchvision, setting, batch, size)
+    for name, operation in operations().items():
+        yield f"{name}, {batch} x {size}", partial(_operation, setting, operation, batch, size)
     others = [(8, 512), (128, 512), (8, 1024), (32, 1024), (128, 1024)] if setting.full else []
     for batch_, size_ in others:
         for task in ("cytoskeleton", "vesicle"):
@@ -34,7 +46,7 @@ def checks(setting: Setting) -> Iterator[tuple[str, Callable[[], dict]]]:
 
 
 def _seconds(setting: Setting) -> float:
-    return 0.7 if setting.full else 0.03
+    return 0.4 if setting.full else 0.03
 
 
 def _copy(setting: Setting) -> dict:
@@ -54,8 +66,10 @@ def _figures(setting: Setting, run: Callable[[], object], batch: int, copy: int)
     taken = milliseconds(run, setting.device, _seconds(setting))
     count = _counted(setting, run)
     peak = peak_memory(run, setting.device) if setting.full else count.peak
+    busy = {"GPU busy ms": busy_milliseconds(run, setting.device)} if setting.full else {}
     return {
         "ms": taken,
+        **busy,
         "images/s": 1e3 * batch / taken,
         "launches": count.launches,
         "copies moved": count.moved / copy,
@@ -77,6 +91,12 @@ def _recipe(setting: Setting, task: str, batch: int, size: int) -> dict:
     row |= {"Kornia ms": theirs, "times Kornia": theirs / row["ms"]}
     goal = setting.full and task == "cytoskeleton"
     return row | ({"goal": f">= {KORNIA_GOAL} x Kornia", "met": theirs / row["ms"] >= KORNIA_GOAL} if goal else {})
+
+
+def _operation(setting: Setting, operation: nn.Module, batch: int, size: int) -> dict:
+    images, masks = micrographs(batch, size, setting.device)
+    ours = Augmentation([operation]).to(setting.device)
+    return _figures(setting, lambda: ours(images, masks), batch, images.nbytes)
 
 
 def _warp(setting: Setting, batch: int, size: int) -> dict:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from benchmarks.gpu.counting import Count
-from benchmarks.gpu.parts import Setting, compose, milliseconds, synchronize
+from benchmarks.gpu.parts import Setting, busy_milliseconds, compose, milliseconds, synchronize
 from benchmarks.gpu.product import command
 from benchmarks.gpu.product import run as run_command
 from benchmarks.training import Trained
@@ -148,12 +148,7 @@ def _cost(setting: Setting, words: tuple[str, ...], batch: int) -> dict:
     row = {"bare ms": bare, "augmented ms": augmented, "loop ms": loop, "images/s": 1e3 * batch / loop}
     row["share of augmentation and input"] = 1 - bare / loop
     if setting.full:
-        with profile(activities=[ProfilerActivity.CUDA]) as record:
-            for _ in range(5):
-                whole()
-            synchronize(device)
-        busy = sum(event.self_device_time_total for event in record.key_averages()) / 1e3 / 5
-        row["GPU busy share"] = busy / loop
+        row["GPU busy share"] = busy_milliseconds(whole, device) / loop
     goal = setting.full and words[0] == "model=unet" and batch == 32
     return row | ({"goal": "share <= 0.05", "met": row["share of augmentation and input"] <= 0.05} if goal else {})
 
