@@ -16,6 +16,7 @@ from segexp.cli.compare import compare
 from segexp.cli.doctor import doctor
 from segexp.cli.evaluate import evaluate
 from segexp.cli.export import export
+from segexp.cli.init import init
 from segexp.cli.masks import masks
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
@@ -66,6 +67,7 @@ def train(context: typer.Context) -> None:
 
 app.command(context_settings=HYDRA)(check)
 app.command(context_settings=HYDRA)(preview)
+app.command()(init)
 app.command()(masks)
 app.command()(predict)
 app.command()(evaluate)
