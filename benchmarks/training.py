@@ -64,10 +64,18 @@ class Stopwatch:
 class Trained:
     """The training half of a run: no files are written and nothing is validated."""
 
-    def __init__(self, source, augment, normalization: str, device: torch.device = CPU, workers: int = 0):
+    def __init__(
+        self,
+        source,
+        augment,
+        normalization: str,
+        device: torch.device = CPU,
+        workers: int = 0,
+        cuda_graph: bool = False,
+    ):
         self.source, self.augment, self.normalization = source, augment, normalization
         self.classes = ["foreground"]
-        self.device, self.workers = device, workers
+        self.device, self.workers, self.cuda_graph = device, workers, cuda_graph
 
     def batches(self, first: Position) -> Iterator[Batch]:
         return open_feed(self.source, first, self.device, self.workers)

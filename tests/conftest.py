@@ -2,8 +2,13 @@
 
 import os
 import tempfile
+from contextlib import contextmanager
 
+import pytest
+import torch
 from hypothesis import settings
+from torch._decomp import decomposition_table
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 # what the tests remember of their data is theirs: never the user's cache, and gone with them
 _cache = tempfile.TemporaryDirectory(prefix="segexp-cache-")
@@ -12,3 +17,24 @@ os.environ["SEGEXP_CACHE"] = _cache.name
 # time limits on single examples fail on shared machines and say nothing about the code
 settings.register_profile("segexp", deadline=None)
 settings.load_profile("segexp")
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """A context in which ``device="cuda"`` tensors have shapes and no values: any wait for a value raises.
+
+    Fake ``grid_sample`` runs a decomposition that indexes with Python slices, which a CPU build of torch refuses for
+    CUDA tensors; only its shape is expected here.
+    """
+
+    def sampled_shape(images, grid, *_):
+        return images.new_empty(images.shape[0], images.shape[1], grid.shape[1], grid.shape[2])
+
+    monkeypatch.setitem(decomposition_table, torch.ops.aten.grid_sampler_2d.default, sampled_shape)
+
+    @contextmanager
+    def context():
+        with FakeTensorMode():
+            yield torch.device("cuda")
+
+    return context

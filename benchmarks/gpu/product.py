@@ -132,8 +132,10 @@ def _model(setting: Setting) -> Path:
     """The model of the stage before, or one made quickly where there is none."""
     best = Path(setting.folder) / "vesicle" / "best_vesicle_model.pth"
     if not best.exists():
-        folder = Path(setting.folder) / "vesicle"
-        run(command(*_overrides(setting, "vesicle", folder), "trainer.epochs=1"), folder.with_suffix(".log"))
+        folder = Path(setting.folder) / "short"
+        best = folder / best.name
+        if not best.exists():
+            run(command(*_overrides(setting, "vesicle", folder), "trainer.epochs=1"), folder.with_suffix(".log"))
     return best
 
 

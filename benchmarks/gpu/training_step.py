@@ -11,14 +11,23 @@ from benchmarks.gpu.parts import Setting, busy_milliseconds, compose, millisecon
 from benchmarks.gpu.product import command
 from benchmarks.gpu.product import run as run_command
 from benchmarks.training import Trained
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from segexp.data.loader import open_feed
+from segexp.data.loader import Batch, open_feed
 from segexp.data.sources import foreground_share
 from segexp.device import choose_precision, set_arithmetic
 from segexp.distributed import ALONE
-from segexp.experiment.build import build_augment, build_learner, build_model, build_source, read_data
+from segexp.experiment.build import (
+    build_augment,
+    build_learner,
+    build_model,
+    build_source,
+    choose_cuda_graph,
+    read_data,
+)
 from segexp.experiment.nodes import build_loss, build_optimizer
+from segexp.training.cuda_graph import Recorded, RecordedStep
 from segexp.training.learner import Learner
 from segexp.training.loop import fit
 from segexp.training.schedule import Budget, Schedule
@@ -68,7 +77,7 @@ def assemble(setting: Setting, *overrides: str) -> tuple[Learner, Trained]:
     words = [*(LARGE if setting.full else SMALL), "data.synthetic.val=1", *overrides]
     cfg = compose(*words)
     precision, _ = choose_precision(cfg.trainer.precision, setting.device)
-    set_arithmetic(precision, False)
+    set_arithmetic(precision, cfg.trainer.deterministic)
     samples, _ = read_data(cfg.data, cfg.task, cfg.seed, cfg.trainer.num_workers, lambda text: None)
     model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground_share(samples))
     model = model.to(setting.device).to(memory_format=torch.channels_last)
@@ -81,16 +90,60 @@ def assemble(setting: Setting, *overrides: str) -> tuple[Learner, Trained]:
     )
     augment = build_augment(cfg.augment).to(setting.device)
     model.train()
-    return learner, Trained(source, augment, cfg.task.normalization, setting.device, cfg.trainer.num_workers)
+    recorded = choose_cuda_graph(cfg.trainer, learner, augment, ALONE)
+    run = Trained(source, augment, cfg.task.normalization, setting.device, cfg.trainer.num_workers, recorded)
+    return learner, run
 
 
 def waiting(setting: Setting) -> Iterator[tuple[str, Callable[[], dict]]]:
-    """Both tasks, images on the device and in memory, bf16 and fp16."""
+    """Both tasks, images on the device and in memory, bf16 and fp16, steps recorded and not."""
+    for task in ("cytoskeleton", "vesicle") if setting.full else ():
+        yield f"recorded steps equal the usual ones, {task}", partial(_same, setting, task)
     precisions = ("bf16", "fp16") if setting.full else ("fp32",)
-    for task, cache, precision in itertools.product(("cytoskeleton", "vesicle"), ("device", "ram"), precisions):
+    graphs = ("auto", "never") if setting.full else ("never",)
+    tasks = ("cytoskeleton", "vesicle")
+    for graph, precision, task, cache in itertools.product(graphs, precisions, tasks, ("device", "ram")):
+        if graph == "never" and precision == "fp16":
+            continue
         words = (f"task={task}", f"data.cache={cache}", f"trainer.precision={precision}", "trainer.batch_size=4")
         model = ("model=unet_fast", "trainer.ema=0.99") if setting.full else ()
-        yield f"{task}, cache={cache}, {precision}", partial(_waits, setting, (*words, *model))
+        how = "recorded" if graph == "auto" else "step by step"
+        words = (*words, f"trainer.cuda_graph={graph}", *model)
+        yield f"{task}, cache={cache}, {precision}, {how}", partial(_waits, setting, words)
+
+
+def _same(setting: Setting, task: str, steps: int = 8) -> dict:
+    """The same steps with and without a recording: weights after them, with repeatable kernels alone."""
+    words = (
+        f"task={task}",
+        "data.cache=device",
+        "trainer.batch_size=8",
+        "model=unet_fast",
+        "trainer.deterministic=true",
+    )
+    models, losses = [], []
+    for record in (False, True):
+        torch.manual_seed(0)
+        learner, run = assemble(setting, *words)
+        step = RecordedStep(learner, run.augment, run.normalization, len(run.classes))
+        feed = run.batches((0, 0))
+        for number in range(steps):
+            raw, rate = next(feed), 0.5 ** (8 + number % 2)  # float32 holds it: the rate of a recorded step is one
+            torch.manual_seed(number)
+            if record:
+                loss, _, _ = step(raw, rate)
+            else:
+                loss, _ = learner.step(*run.prepare(raw), rate)
+            losses.append(loss.item())
+        models.append(learner.model.state_dict())
+    set_arithmetic("bf16", False)
+    unlike = [name for name, value in models[0].items() if not torch.equal(value, models[1][name])]
+    return {
+        "ok": not unlike,
+        "tensors unlike": len(unlike),
+        "of": len(models[0]),
+        "last losses": losses[steps - 1 :: steps],
+    }
 
 
 def _waits(setting: Setting, words: tuple[str, ...]) -> dict:
@@ -114,13 +167,15 @@ def _waits(setting: Setting, words: tuple[str, ...]) -> dict:
 def costs(setting: Setting) -> Iterator[tuple[str, Callable[[], dict]]]:
     """A step at growing batches, ways to compile it, and where images are kept."""
     batches, models = ((32, 8, 128), ("unet", "unet_fast")) if setting.full else ((2,), ("unet",))
-    for model, batch, task in itertools.product(models, batches, ("cytoskeleton", "vesicle")):
-        if task == "vesicle" and batch != batches[0]:
-            continue
-        words = (f"model={model}", f"trainer.batch_size={batch}", f"task={task}", "data.cache=device")
-        yield f"{model}, {task}, batch {batch}", partial(_cost, setting, words, batch)
-    for cache in ("device", "ram", "disk"):
-        yield f"images a second, unet_fast, cache={cache}", partial(_cached, setting, cache, batches[0])
+    for batch in batches:
+        for model, task in itertools.product(models, ("cytoskeleton", "vesicle")):
+            if task == "vesicle" and batch != batches[0]:
+                continue
+            words = (f"model={model}", f"trainer.batch_size={batch}", f"task={task}", "data.cache=device")
+            yield f"{model}, {task}, batch {batch}", partial(_cost, setting, words, batch)
+        if batch == batches[0]:
+            for cache in ("device", "ram", "disk"):
+                yield f"images a second, unet_fast, cache={cache}", partial(_cached, setting, cache, batch)
     for way in ("default", "reduce-overhead") if setting.full else ():
         words = (
             "model=unet",
@@ -137,7 +192,7 @@ def _cost(setting: Setting, words: tuple[str, ...], batch: int) -> dict:
     feed = open_feed(run.source, (0, 0), setting.device)
     raw = next(feed)
     images, targets = run.prepare(raw)
-    device, seconds = setting.device, 1.5 if setting.full else 0.05
+    device, seconds = setting.device, 0.8 if setting.full else 0.05
     bare = milliseconds(lambda: learner.step(images, targets, 1e-3), device, seconds)
     augmented = milliseconds(lambda: learner.step(*run.prepare(raw), 1e-3), device, seconds)
 
@@ -147,10 +202,46 @@ def _cost(setting: Setting, words: tuple[str, ...], batch: int) -> dict:
     loop = milliseconds(whole, device, seconds)
     row = {"bare ms": bare, "augmented ms": augmented, "loop ms": loop, "images/s": 1e3 * batch / loop}
     row["share of augmentation and input"] = 1 - bare / loop
-    if setting.full:
+    if run.cuda_graph:
+        row |= _recorded(setting, learner, run, images, targets, feed, batch)
+    elif setting.full:
         row["GPU busy share"] = busy_milliseconds(whole, device) / loop
-    goal = setting.full and words[0] == "model=unet" and batch == 32
-    return row | ({"goal": "share <= 0.05", "met": row["share of augmentation and input"] <= 0.05} if goal else {})
+    goal = run.cuda_graph and words[0] == "model=unet" and batch == 32
+    share = row.get("recorded: share of augmentation and input", 1.0)
+    return row | ({"goal": "recorded share <= 0.05", "met": share <= 0.05} if goal else {})
+
+
+def _recorded(
+    setting: Setting, learner: Learner, run: Trained, images: Tensor, targets: Tensor, feed: Iterator, batch: int
+) -> dict:
+    """The same step recorded: the network alone on a prepared batch, and the whole loop."""
+    device, seconds = setting.device, 0.8
+    rate = torch.tensor(1e-3)
+
+    def network(tensors: list[Tensor], values: list[Tensor]) -> tuple[Tensor, ...]:
+        return learner.update(*tensors)
+
+    learner.set_rate(1e-3)
+    for group in learner.optimizer.param_groups:
+        group["capturable"] = True
+    alone = Recorded(network, device)
+    for _ in range(WARM_UP):
+        alone([images, targets], [rate])
+    bare = milliseconds(lambda: alone([images, targets], [rate]), device, seconds)
+    for group in learner.optimizer.param_groups:
+        group["capturable"] = False
+    step = RecordedStep(learner, run.augment, run.normalization, len(run.classes))
+    for _ in range(WARM_UP):
+        step(next(feed), 1e-3)
+    loop = milliseconds(lambda: step(next(feed), 1e-3), device, seconds)
+    busy = busy_milliseconds(lambda: step(next(feed), 1e-3), device)
+    return {
+        "recorded: bare ms": bare,
+        "recorded: loop ms": loop,
+        "recorded: images/s": 1e3 * batch / loop,
+        "recorded: share of augmentation and input": 1 - bare / loop,
+        "GPU busy share": busy / loop,
+    }
 
 
 def _cached(setting: Setting, cache: str, batch: int) -> dict:
@@ -165,9 +256,13 @@ def _cached(setting: Setting, cache: str, batch: int) -> dict:
         setting, *words, f"trainer.num_workers={workers}", *(("model=unet_fast",) if setting.full else ())
     )
     feed = run.batches((0, 0))
-    loop = milliseconds(
-        lambda: learner.step(*run.prepare(next(feed)), 1e-3), setting.device, 2.0 if setting.full else 0.05
-    )
+    step: Callable[[Batch], object] = lambda raw: learner.step(*run.prepare(raw), 1e-3)  # noqa: E731
+    if run.cuda_graph:
+        recorded = RecordedStep(learner, run.augment, run.normalization, len(run.classes))
+        step = partial(recorded, rate=1e-3)
+    for _ in range(WARM_UP):
+        step(next(feed))
+    loop = milliseconds(lambda: step(next(feed)), setting.device, 2.0 if setting.full else 0.05)
     return {"loop ms": loop, "images/s": 1e3 * batch / loop, "workers": workers if cache == "disk" else 0}
 
 

@@ -53,6 +53,8 @@ class Recorder:
 class Bench:
     """A run in memory: `saved` holds what was saved, `poison` the positions whose images are made infinite."""
 
+    cuda_graph = False
+
     def __init__(self, scores=None, poison=(), ema=0.0):
         torch.manual_seed(0)
         model = UNet(1, 1, widths=(4, 8))

@@ -5,7 +5,6 @@ CUDA device (``fake_cuda``) will not do: a CPU build of torch aborts at its firs
 no kernels for, such as warps, are tried on that one in tests/augment.
 """
 
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -28,17 +27,7 @@ VALUELESS = torch.device("meta")
 WAITS = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "masked_select", "unique", "to the CPU")
 
 
-@pytest.fixture(autouse=True)
-def no_kernel(monkeypatch):
-    """The fused optimiser has no kernel for meta, and refuses it: there it does nothing."""
-    adam = sys.modules["torch.optim.adam"]  # the attribute of torch.optim is hidden by its class
-    check, kernel = adam._device_dtype_check_for_fused, torch._fused_adamw_
-
-    def run(weights, *arguments, **named):
-        return None if weights[0].is_meta else kernel(weights, *arguments, **named)
-
-    monkeypatch.setattr(adam, "_device_dtype_check_for_fused", lambda weight, *_: weight.is_meta or check(weight))
-    monkeypatch.setattr(torch, "_fused_adamw_", run)
+pytestmark = pytest.mark.usefixtures("no_fused_kernel")
 
 
 class Enough(Exception):
@@ -74,6 +63,8 @@ def unfused(model):
 
 class Endless:
     """A run on `device` that draws the same raw batch for ever; also its own listener, which stops after `steps`."""
+
+    cuda_graph = False
 
     def __init__(self, device, steps, ema=0.0, optimizer=adamw, **unet):
         self.device, self.steps, self.losses = device, steps, []

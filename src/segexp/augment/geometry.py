@@ -27,7 +27,7 @@ def dihedral_matrix(flip_x: Tensor, flip_y: Tensor, turn: Tensor, size: tuple[in
     The eight combinations are the symmetries of the square. ``turn`` needs a square ``size`` (H, W).
     """
     height, width = size
-    turn, zero = turn.double(), torch.zeros(len(turn), dtype=torch.float64)
+    turn, zero = turn.double(), torch.zeros(len(turn), dtype=torch.float64, device=turn.device)
     sign_x, sign_y = 1 - 2 * flip_x.double(), 1 - 2 * flip_y.double()
     row_x = torch.stack([sign_x * (1 - turn), sign_x * turn, zero + flip_x * (width - 1)], dim=-1)
     row_y = torch.stack([sign_y * turn, sign_y * (1 - turn), zero + flip_y * (height - 1)], dim=-1)
@@ -57,9 +57,8 @@ def affine_matrix(rotation: Tensor, scale: Tensor, shear: Tensor, translation: T
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
     """The matrix (B, 2, 3) that applies ``inner`` to a point and then ``outer``."""
-    linear = outer[:, :, :2] @ inner[:, :, :2]
-    offset = outer[:, :, :2] @ inner[:, :, 2:] + outer[:, :, 2:]
-    return torch.cat([linear, offset], dim=-1)
+    (linear, shift), (inner_linear, inner_shift) = (matrix.split([2, 1], dim=2) for matrix in (outer, inner))
+    return torch.cat([linear @ inner_linear, linear @ inner_shift + shift], dim=-1)
 
 
 def sampling_map(
@@ -86,13 +85,13 @@ def sampling_map(
     height, width = size
     batch = len(matrix)
     if control is not None:
-        control = torch.einsum("bij,bjrc->birc", matrix[:, :, :2].double(), control.double())
+        control = torch.einsum("bij,bjrc->birc", matrix.narrow(2, 0, 2).double(), control.double())
     if normalized:
-        extent = torch.tensor([width, height], dtype=matrix.dtype).view(2, 1)
-        shift = torch.tensor([0.0, 0.0, 1.0], dtype=matrix.dtype)
+        extent = torch.stack([matrix.new_full((1,), width), matrix.new_full((1,), height)])
+        shift = (torch.arange(3, device=matrix.device) == 2).to(matrix.dtype)
         matrix = matrix * (2 / extent) + shift * (1 / extent - 1)
         control = control if control is None else control * (2 / extent).view(2, 1, 1)
-    matrix = to_device(matrix.float(), device)  # everything above is float64 on the CPU, a few values a sample
+    matrix = to_device(matrix.float(), device)  # everything above is float64, a few values a sample
     x = torch.arange(width, device=device, dtype=torch.float32)
     y = torch.arange(height, device=device, dtype=torch.float32).unsqueeze(1)
     along_x, along_y, offset = matrix.view(batch, 2, 3, 1, 1).unbind(2)
@@ -177,7 +176,7 @@ def _gathered(images: Tensor, flip_x: Tensor, flip_y: Tensor, turn: Tensor) -> T
     batch, channels, height, width = images.shape
     index = torch.int32 if images.numel() < 2**31 else torch.int64
     turn = turn & (height == width)
-    plane = torch.arange(batch * channels).view(batch, channels) * (height * width)
+    plane = torch.arange(batch * channels, device=turn.device).view(batch, channels) * (height * width)
     first = plane + (flip_x * (width - 1) + flip_y * (height - 1) * width).view(-1, 1)
     along_x, along_y = 1 - 2 * flip_x.long(), width * (1 - 2 * flip_y.long())
     steps = torch.stack([torch.where(turn, along_x, along_y), torch.where(turn, along_y, along_x)], dim=1)

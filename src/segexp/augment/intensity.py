@@ -55,8 +55,8 @@ def gamma(images: Tensor, exponent: Tensor) -> Tensor:
 def blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     """Gaussian blur by ``sigma`` (B,) pixels, cut at ``radius`` pixels; the edge pixel is repeated outside."""
     batch, channels, height, width = images.shape
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=sigma.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3).unsqueeze(1)) ** 2)
     kernel = to_device(kernel / kernel.sum(dim=1, keepdim=True), images.device)
     kernel = kernel.repeat_interleave(channels, dim=0, output_size=batch * channels).view(batch * channels, 1, 1, -1)
     planes = images.reshape(1, batch * channels, height, width)

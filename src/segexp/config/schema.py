@@ -163,6 +163,7 @@ class TaskConfig(Checked):
 
 COMPILE = ("none", "default", "reduce-overhead", "max-autotune")
 MOST_WORKERS = 256
+CUDA_GRAPH = ("auto", "always", "never")
 START_METHODS = (None, "fork", "spawn", "forkserver")
 
 
@@ -190,6 +191,7 @@ class TrainerConfig(Checked):
     devices: int | str = MISSING
     precision: str = MISSING
     compile: str = MISSING
+    cuda_graph: str = MISSING
     deterministic: bool = MISSING
     log_every: int = MISSING
     pictures: int = MISSING
@@ -230,7 +232,8 @@ class TrainerConfig(Checked):
             value = str(getattr(self, name))
             fine = value == "auto" or (value.isdigit() and int(value) >= 1)
             require(faults, fine, f"trainer.{name}={value}: expected 1 or more, or auto")
-        for name, options in (("compile", COMPILE), ("start_method", START_METHODS)):
+        choices = (("compile", COMPILE), ("cuda_graph", CUDA_GRAPH), ("start_method", START_METHODS))
+        for name, options in choices:
             value = getattr(self, name)
             known = ", ".join(option or "null" for option in options)
             require(faults, value in options, f"trainer.{name}={value}: expected one of {known}")

@@ -33,6 +33,7 @@ from segexp.io.images import ImageFile, MaskFile
 from segexp.models import External, Network, trusted
 from segexp.models.unet import UNet, set_prior
 from segexp.training.batch_size import find_batch_size
+from segexp.training.cuda_graph import obstacle
 from segexp.training.learner import Learner
 from segexp.training.schedule import Budget, Schedule, Scheduler, check_schedule
 from segexp.viz.overlay import Picture
@@ -247,6 +248,18 @@ def build_learner(
         trainer.micro_batch,
         forward,
     )
+
+
+def choose_cuda_graph(trainer: TrainerConfig, learner: Learner, augment: Augmentation, ranks: Ranks) -> bool:
+    """Whether the steps of a run are recorded as a CUDA graph; `InputError` where they must be and cannot."""
+    if trainer.cuda_graph == "never":
+        return False
+    forced = trainer.cuda_graph == "always"
+    modules = (learner.model, learner.loss, augment)
+    why = obstacle(learner.device, ranks.world, trainer.compile != "none", learner.optimizer, modules, foreign=forced)
+    if why and forced:
+        raise InputError(f"trainer.cuda_graph=always: {why}; expected auto or never here")
+    return not why
 
 
 def build_source(

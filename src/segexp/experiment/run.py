@@ -39,6 +39,7 @@ from segexp.experiment.build import (
     build_model,
     build_schedule,
     build_source,
+    choose_cuda_graph,
     mix_facts,
     picture,
     read_data,
@@ -196,6 +197,9 @@ def assemble(
     threshold = task.scoring().threshold or 0.5
     predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
     augment = build_augment(cfg.augment, cfg.allow_targets)
+    cuda_graph = choose_cuda_graph(trainer, learner, augment, ranks)
+    if cuda_graph:
+        log.say("steps: recorded as a CUDA graph and replayed")
     if ranks.first and not resume:
         image = picture(augment, task, cfg.seed, train_samples, 4, mix)
         log.image("augmentation", image, 0)
@@ -230,6 +234,7 @@ def assemble(
         predictor=predictor,
         source=source,
         augment=augment.to(device),
+        cuda_graph=cuda_graph,
         val_samples=val_samples,
         best_path=folder / f"best_{task.name}_model.pth",
         facts=model_facts,

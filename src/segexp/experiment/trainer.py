@@ -34,6 +34,7 @@ class TrainingRun:
         predictor: validation and pictures are made with it; its model is the one that is saved as the best.
         source: training images.
         augment: what their crops go through.
+        cuda_graph: whether steps are recorded as a CUDA graph and replayed.
         val_samples: validation images.
         best_path: file of the best model; ``last.pth`` lies beside it.
         facts: what else the model file says; ``run`` is a name that no other run has.
@@ -54,6 +55,7 @@ class TrainingRun:
     predictor: Predictor
     source: CropBatches | DeviceBatches
     augment: Augmentation
+    cuda_graph: bool
     val_samples: list[Sample]
     best_path: Path
     facts: dict[str, Any]

@@ -61,8 +61,24 @@ class Learner:
 
         `rate` is the learning rate of the first group of parameters; those of others keep their ratio to it.
         """
+        self.set_rate(rate)
+        loss, skipped = self.update(images, targets)
+        self.follow()
+        return loss, skipped
+
+    def set_rate(self, rate: float | Tensor) -> None:
+        """Set the learning rate: a number, or one float32 on the device for a step that is recorded."""
         for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
             group["lr"] = rate * share
+
+    def follow(self) -> None:
+        """Count a step, and move the running average of the weights."""
+        self.updates += 1
+        if self.ema:
+            update_average(self.average, self.model, self.ema, self.updates)
+
+    def update(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What a step does on the device, the running average apart; the loss and whether it was skipped (1.0)."""
         buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
         kept = torch.cat([buffer.flatten() for buffer in buffers]) if buffers else None
         loss = self._gradients_within_memory(images, targets, buffers, kept)
@@ -83,9 +99,6 @@ class Learner:
         self.scaler.update()
         if kept is not None:
             _restore(buffers, kept, skipped)
-        self.updates += 1
-        if self.ema:
-            update_average(self.average, self.model, self.ema, self.updates)
         return loss, skipped
 
     def _gradients_within_memory(
@@ -122,6 +135,12 @@ class Learner:
                 self.scaler.scale(loss).backward()
             whole += loss.detach()
         return whole
+
+    def renew_scaler(self, state: dict[str, Any]) -> None:
+        """Put a loss scaler in its place that knows of no step which has begun."""
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        if state:
+            self.scaler.load_state_dict(state)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint; the weights under ``weights`` are those of the model itself."""

@@ -16,6 +16,7 @@ from segexp.data.loader import Batch
 from segexp.data.sampler import Position
 from segexp.distributed import ALONE, Ranks, agree
 from segexp.errors import InputError
+from segexp.training.cuda_graph import NotRecorded, RecordedStep
 from segexp.training.diagnostics import Look, watch
 from segexp.training.learner import Learner
 from segexp.training.prepare import prepare
@@ -50,12 +51,14 @@ class Run(Protocol):
         augment: what crops go through, on the device.
         normalization: one of `segexp.data.normalization.NORMALIZATIONS`.
         classes: their names.
+        cuda_graph: whether steps are recorded as a CUDA graph and replayed.
     """
 
     device: torch.device
     augment: Augmentation
     normalization: str
     classes: list[str]
+    cuda_graph: bool
 
     def batches(self, first: Position) -> Iterator[Batch]:
         """Batches without end from an epoch and a step in it."""
@@ -184,6 +187,7 @@ class _Loop:
         self.pulse = _Pulse()
         self.history: list[Look] = []
         self.feed: Iterator[Batch] | None = None
+        self.recorded = self._record()
 
     def nothing_left(self) -> str:
         """Why a run that is resumed is at its end and which setting would let it go on, in a line; else empty."""
@@ -249,13 +253,9 @@ class _Loop:
         state, schedule = self.state, self.schedule
         self.feed = self.feed or self.run.batches((state.epoch, state.position))
         batch = next(self.feed)
-        # every draw of a step follows from its number: nothing to save, and a resumed run repeats it exactly. After
-        # the batch, since a DataLoader that starts draws a number too
-        torch.manual_seed(schedule.seed * 1_000_003 + state.step)
-        run = self.run
-        images, targets = prepare(batch, run.device, run.augment, run.normalization, len(run.classes), self.ranks)
+        self._seed()  # after the batch, since a DataLoader that starts draws a number too
         parts = self.learner.micro_batch
-        loss, skipped = self.learner.step(images, targets, rate)
+        loss, skipped, targets = self._update(batch, rate)
         self.pulse.add(loss, skipped, targets, (state.epoch, state.position))
         state.step, state.position = state.step + 1, state.position + 1
         if self.learner.micro_batch != parts:
@@ -269,6 +269,32 @@ class _Loop:
         self.listener.step(state, progress, logged, rate)
         if self.pulse.in_a_row >= IN_A_ROW:
             self._retreat()
+
+    def _seed(self) -> None:
+        """Every draw of a step follows from its number: nothing to save, and a resumed run repeats it exactly."""
+        torch.manual_seed(self.schedule.seed * 1_000_003 + self.state.step)
+
+    def _update(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, whether the step was skipped, and targets; recorded where the run says so."""
+        run = self.run
+        if self.recorded is not None:
+            try:
+                return self.recorded(batch, rate)
+            except NotRecorded as error:
+                self.recorded = None
+                self._seed()  # the same draws again
+                self.listener.say(
+                    "warning: the step could not be recorded as a CUDA graph, so training goes on without, which is "
+                    f"slower (trainer.cuda_graph=never spares the attempt): {str(error).splitlines()[0][:200]}"
+                )
+        images, targets = prepare(batch, run.device, run.augment, run.normalization, len(run.classes), self.ranks)
+        return *self.learner.step(images, targets, rate), targets
+
+    def _record(self) -> RecordedStep | None:
+        run = self.run
+        if not run.cuda_graph:
+            return None
+        return RecordedStep(self.learner, run.augment, run.normalization, len(run.classes))
 
     def _read(self) -> float:
         """The last loss; tells of skipped steps."""
@@ -301,6 +327,7 @@ class _Loop:
         for name, value in (self.run.restore().plain() | kept).items():
             setattr(state, name, value)
         self.pulse, self.feed = _Pulse(), None
+        self.recorded = self._record()  # the optimiser's state lies elsewhere now
         self.listener.say(
             f"warning: {IN_A_ROW} steps in a row without a finite loss: back to epoch {state.epoch + 1}, "
             f"step {state.position + 1}, at {state.rate_scale:g} of the learning rate"

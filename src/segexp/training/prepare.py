@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from segexp.augment import Augmentation
+from segexp.augment.pipeline import Params
 from segexp.data.loader import Batch
 from segexp.data.normalization import finish, standardize
 from segexp.distributed import ALONE, Ranks
@@ -24,13 +25,18 @@ def prepare(
 
     With several processes the augmentation is drawn for the whole batch, of which each applies its own part.
     """
-    raw, labels, offset, scale = batch.to(device)
-    plain = standardize(raw, offset, scale)
-    if ranks.world == 1:
-        augmented, labels = augment(plain, labels)
-    else:
-        drawn = augment.sample((len(plain) * ranks.world, *plain.shape[1:]))
-        own = range(ranks.rank, len(plain) * ranks.world, ranks.world)
-        augmented, labels = augment(plain, labels, params=augment.select(drawn, own))
+    count, *shape = batch.pixels.shape
+    drawn = augment.sample((count * ranks.world, *shape))
+    if ranks.world > 1:
+        drawn = augment.select(drawn, range(ranks.rank, count * ranks.world, ranks.world))
+    return transform(batch.to(device), augment, drawn, normalization, classes)
+
+
+def transform(
+    batch: Batch, augment: Augmentation, drawn: Params, normalization: str, classes: int
+) -> tuple[Tensor, Tensor]:
+    """The same for crops on the device and drawn parameters: nothing here depends on values that the CPU knows."""
+    plain = standardize(batch.pixels, batch.offset, batch.scale)
+    augmented, labels = augment(plain, batch.labels, params=drawn)
     images = finish(augmented, plain, normalization)
     return images.contiguous(memory_format=torch.channels_last), to_targets(labels, classes)
