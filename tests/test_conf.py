@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from segexp.augment import Augmentation
 from segexp.config import build, conf_dir, load_augment, read
 from segexp.errors import InputError
+from segexp.experiment.build import build_model
 from segexp.models import MODELS
 
 CONF = conf_dir()
@@ -29,12 +30,13 @@ def test_every_option_composes_and_builds(task, group):
             continue
         run = config(f"task={task}", f"{group}={option}")
         assert isinstance(build(run.augment), Augmentation)
-        assert type(build(run.model | {"widths": [4, 8]})).__name__ in MODELS
+        assert type(build_model(run.model | {"widths": [4, 8]}, 1, 1, [0.1])).__name__ in MODELS
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_composes_and_says_its_command_time_and_score(experiment):
-    assert config(f"experiment={experiment}").task.name
+    needed = ["task=vesicle", "model.weights=vesicle"] if experiment == "finetune" else []
+    assert config(f"experiment={experiment}", *needed).task.name
     header = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("\n\n")[0]
     for word in (f"experiment={experiment}", "min", "Dice"):
         assert word in header
@@ -84,6 +86,8 @@ def test_defaults_are_the_older_scripts():
         (["data.channels=0"], ["data.channels=0", "1 (grey) or 3"]),
         (["model._target_=os.system"], ["os.system", "allow_targets"]),
         (["+model.width=3"], ["model.width", "widths"]),
+        (["model.weights=3"], ["model.weights=3", "a model file, a run, a sweep"]),
+        (["trainer.freeze=3"], ["trainer.freeze=3", "a list"]),
         (["task.threshold=high"], ["task.threshold=high", "or auto"]),
         (["task.threshold=1"], ["task.threshold=1"]),
         (["task.min_size=-3"], ["task.min_size=-3", "or auto"]),

@@ -69,12 +69,38 @@ def load_model(path: str | Path, allow_targets: Sequence[str] = ()) -> tuple[Net
     `InputError` also where a value is out of its limits (`segexp.model_facts`), the network answers with NaN, or is a
     class of another package that is neither among `allow_targets` (classes and packages) nor an installed entry point.
     """
+    content = _complete(path)
+    return _model(Path(path), content["model"], content.pop("weights"), allow_targets).eval(), content
+
+
+def _complete(path: str | Path) -> dict[str, Any]:
+    """A file with all that a model file has to say, each within its limits."""
     content = load(path)
     missing = [key for key in _NEEDED if key not in content]
     if missing:
         raise InputError(f"{path}: holds no {', '.join(missing)}; expected a best_<task>_model.pth")
     check_facts(path, content)
-    return _model(Path(path), content["model"], content.pop("weights"), allow_targets).eval(), content
+    return content
+
+
+def load_weights(path: str | Path) -> dict[str, Any]:
+    """What a model file holds, its weights among it, without building the network that it names.
+
+    `InputError` where it is not a model file, or a value is out of its limits or not finite.
+    """
+    content = _complete(path)
+    require_finite(path, content["weights"])
+    return content
+
+
+def require_finite(path: str | Path, weights: dict[Any, Any]) -> None:
+    """`InputError` where weights are not all tensors of possible values."""
+    if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise InputError(f"{path}: the weights do not fit the model that it names; some are not tensors")
+    wrong = [key for key, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    wrong += [key for key, tensor in weights.items() if key.endswith("running_var") and bool((tensor < 0).any())]
+    if wrong:
+        raise InputError(f"{path}: {wrong[0]} holds NaN, infinite or impossible values; damaged, or training failed")
 
 
 def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any], allow_targets: Sequence[str]) -> Network:
@@ -96,10 +122,7 @@ def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any], allow_tar
     expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
     if {key: tensor.shape for key, tensor in weights.items()} != expected:
         raise InputError(f"{unfit}; expected the file as it was saved")
-    wrong = [key for key, tensor in weights.items() if not torch.isfinite(tensor).all()]
-    wrong += [key for key, tensor in weights.items() if key.endswith("running_var") and bool((tensor < 0).any())]
-    if wrong:
-        raise InputError(f"{path}: {wrong[0]} holds NaN, infinite or impossible values; damaged, or training failed")
+    require_finite(path, weights)
     model = MODELS[named["name"]](**named["settings"], **more)
     model.load_state_dict(dict(weights))
     if isinstance(model, External):

@@ -75,6 +75,7 @@ SHAPE = {
     "metrics?": (None, {str: (None, int, float)}),
     "versions?": {str: _OPTION},
     "data?": (None, dict),
+    "start?": (None, {"weights": str, "file": str, "sha256": str, "settings": dict}),
 }
 """Of a ``best_<task>_model.pth``; see `segexp.io.shape`. Files of older versions lack those with a question mark."""
 _MEASURE = {"kind", "split", "spur", "gap", "ring"}

@@ -22,9 +22,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from segexp import __version__
-from segexp.config import conf_dir, package_conf_dir, read, use_conf_beside
+from segexp.config import RunConfig, conf_dir, package_conf_dir, read, use_conf_beside
 from segexp.config.compose import add_lab, composed, lab_folders
+from segexp.config.folders import existing
 from segexp.config.overrides import command_line, one_job
+from segexp.config.targets import WEIGHTS
 from segexp.distributed import Ranks, join, launched, leave, share
 from segexp.errors import InputError
 from segexp.experiment.build import (
@@ -34,12 +36,14 @@ from segexp.experiment.build import (
     read_data,
 )
 from segexp.experiment.run import run
+from segexp.experiment.start import read_start, take_settings
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import RunFolder
 from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.entry import enter, restarted, settle
 from segexp.sweep.job_store import FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Teller, read_job
 from segexp.sweep.search.command import job_pruning
+from segexp.sweep.selection import find_model
 from segexp.sweep.summary import locks, remove_new_folders
 from segexp.terminal import open_streams, streams
 from segexp.training.stop import Pruned, Stopped, pass_on
@@ -140,7 +144,8 @@ def job(cfg: DictConfig) -> float:
         checked = read(cfg)
         store(cfg, files)
         typed = list(settings.overrides.task)
-        score = run(checked, folder, resume, overrides=typed, files=files, overwrite=overwrite)
+        weights = None if resume else start_file(checked)
+        score = run(checked, folder, resume, overrides=typed, files=files, overwrite=overwrite, weights=weights)
         record = read_job(folder)
         if record is not None and ranks.first:  # a sweep's job, gone on with by hand
             settle(record, score)
@@ -160,6 +165,17 @@ def job(cfg: DictConfig) -> float:
     finally:
         if ranks.first and not files.begun:
             remove_new_folders()
+
+
+def start_file(cfg: RunConfig) -> Path | None:
+    """The model file that ``model.weights`` names: a file, a run's, a sweep's best, a ready model's; None: none."""
+    typed = cfg.model.get(WEIGHTS)
+    if typed is None:
+        return None
+    try:
+        return find_model(existing(typed))
+    except InputError as error:
+        raise InputError(f"model.weights={typed}: {error}") from None
 
 
 def say_sources(settings: HydraConf, ranks: Ranks) -> None:
@@ -227,7 +243,8 @@ def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
             on_step = Teller(folder, checked.task.monitor, files) if ranks.first else None
             typed = list(settings.overrides.task)
             should_prune = job_pruning(settings) if ranks.first else None
-            score = run(checked, folder, resume, on_step, should_prune, typed, axes(), files)
+            weights = None if resume else start_file(checked)
+            score = run(checked, folder, resume, on_step, should_prune, typed, axes(), files, weights=weights)
             if ranks.first:
                 settle(record, score)
             return score
@@ -271,6 +288,9 @@ def axes() -> list[str]:
 def preview_run(overrides: list[str], samples: int, config_dir: str | None = None) -> Picture:
     """The picture of `segexp preview` for the run that these overrides describe; nothing is trained or written."""
     cfg = composed(overrides, config_dir)
+    weights = start_file(cfg)
+    if weights is not None:
+        cfg, _, _ = take_settings(cfg, read_start(str(cfg.model[WEIGHTS]), weights), overrides)
     train_samples, _ = read_data(cfg.data, cfg.task, cfg.seed, cfg.trainer.num_workers, print)
     augment = build_augment(cfg.augment, cfg.allow_targets)
     mix = build_mix(cfg.data, cfg.task, cfg.seed, torch.device("cpu"))

@@ -46,9 +46,9 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
         overrides: as `segexp.config.typed.as_typed` makes them.
         config_dir: a folder of further options.
     """
-    cfg = _settings(tuple(overrides), config_dir)
+    cfg = run_settings(tuple(overrides), config_dir)
     if directory is not None and cfg.data.splits:
-        cfg = _settings((*overrides, f"data.root={quote(directory)}"), config_dir)
+        cfg = run_settings((*overrides, f"data.root={quote(directory)}"), config_dir)
     elif directory is not None:
         splits, val = find_folders(Path(directory)), Path(directory) / "val"
         if "train" in splits:  # a training misses it, and so does the check
@@ -67,7 +67,8 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
 
 
 @functools.cache
-def _settings(overrides: tuple[str, ...], config_dir: str | None) -> RunConfig:
+def run_settings(overrides: tuple[str, ...], config_dir: str | None) -> RunConfig:
+    """The settings of a run with these overrides; ``task=vesicle`` where they name none."""
     task = () if any(word.startswith(("task=", "experiment=")) for word in overrides) else ("task=vesicle",)
     return composed([*task, *overrides], config_dir)
 

@@ -28,6 +28,7 @@ def check(
     """Look through a data set before training: every fault with its file, what is odd, what would suit it.
 
     Takes the overrides of a run too, such as data.channels=3 or task.classes=[a,b]. Ends with 1 where there are faults.
+    With model.weights=MODEL it also says what a training would take from that model.
 
     Example: segexp check DATA --html check.html
     """
@@ -46,7 +47,8 @@ def check(
     overrides = overrides_of(words)
     if html is not None:
         file_to_write(html, (".html", ".htm"), flag="--html")
-    root, splits, val_names, check_settings, index = dataset(directory, overrides, config_dir)
+    taken, lines = start_of(overrides, config_dir) if any("model.weights" in word for word in overrides) else ([], [])
+    root, splits, val_names, check_settings, index = dataset(directory, [*overrides, *taken], config_dir)
     screen = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -62,5 +64,27 @@ def check(
         print(json.dumps(plain(report), indent=2))
     else:
         print_report(report, Console(), more="--json lists all" if html is None else f"{html} lists all")
+        for line in lines:
+            print(line)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def start_of(overrides: list[str], config_dir: str | None) -> tuple[list[str], list[str]]:
+    """What a training would take from the model that ``model.weights`` names: settings as overrides, lines of text."""
+    from segexp.check.settings import run_settings
+    from segexp.experiment.build import build_model
+    from segexp.experiment.start import as_override, read_start, say_table, take_settings, take_weights
+    from segexp.train import start_file
+
+    cfg = run_settings(tuple(overrides), config_dir)
+    path = start_file(cfg)
+    if path is None:
+        return [], []
+    start = read_start(str(cfg.model["weights"]), path)
+    cfg, taken, rows = take_settings(cfg, start, overrides)
+    classes = cfg.task.classes
+    network = build_model(cfg.model, cfg.data.channels, len(classes), [0.1] * len(classes), cfg.allow_targets)
+    lines = [start.title()]
+    say_table([*take_weights(network, start, classes), *rows], lines.append)
+    return [f"{name}={as_override(value)}" for name, value in taken.items()], lines

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segexp.config.schema import DataConfig, RunConfig, RunKeys, TaskConfig, TrainerConfig
-from segexp.config.targets import build, check_node
+from segexp.config.targets import WEIGHTS, build, check_node
 from segexp.errors import InputError
 from segexp.io.records import read_yaml, texts
 
@@ -108,6 +108,8 @@ def read(cfg: DictConfig) -> RunConfig:
             check_node(nodes[name], name, allowed)
             if name == "loss":
                 check_weights(nodes[name])
+            if name == "model":
+                check_start(nodes[name])
         except OmegaConfBaseException as error:
             problems.append(f"{name}: {str(error).splitlines()[0]}")
         except InputError as error:
@@ -115,6 +117,14 @@ def read(cfg: DictConfig) -> RunConfig:
     if not problems and run is not None:
         return RunConfig(**parts, **nodes, seed=run.seed, allow_targets=run.allow_targets)  # type: ignore[arg-type]
     raise InputError(*problems)
+
+
+def check_start(node: Any) -> None:
+    """Raise `InputError` where ``model.weights`` is neither text nor null."""
+    weights = node.get(WEIGHTS)
+    if weights is not None and not (isinstance(weights, str) and weights.strip()):
+        expected = "a model file, a run, a sweep, or the name of a ready model"
+        raise InputError(f"model.weights={weights}: expected {expected}; null starts from nothing")
 
 
 def check_weights(terms: Any) -> None:

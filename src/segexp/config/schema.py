@@ -196,6 +196,8 @@ class TrainerConfig(Checked):
     log_every: int = MISSING
     pictures: int = MISSING
     mlflow: bool | str = MISSING
+    freeze: list[str] = MISSING
+    rates: list[str] = MISSING
 
     def problems(self) -> list[str]:
         faults: list[str] = []

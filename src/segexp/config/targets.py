@@ -36,6 +36,8 @@ KINDS: dict[str, tuple[type, ...]] = {
 """Group of settings -> what a ``_target_`` in it has to be a class of."""
 
 _KEYS = ("_target_", "_partial_")
+WEIGHTS = "weights"
+"""Setting of ``model`` that is the run's and not the network's: the model file that it starts from."""
 
 
 def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, ...] = (torch.nn.Module,)) -> type:
@@ -94,6 +96,7 @@ def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     own = (*_KEYS, "weight") if re.fullmatch(r"loss\.\w+", path) else _KEYS  # a term's weight is the sum's, not its own
+    own = (*own, WEIGHTS) if path == "model" else own
     for key in node:
         if key not in own and key not in parameters:
             near = difflib.get_close_matches(str(key), parameters, n=1)

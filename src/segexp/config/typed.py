@@ -37,6 +37,7 @@ READ = (
     "data.val_mask_dir",
     "data.split",
     "data.synthetic.ranges",
+    "model.weights",
 )
 """Settings that hold the path of something that is read. A sweep may go over several."""
 

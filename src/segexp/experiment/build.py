@@ -19,6 +19,7 @@ from segexp.check.settings import check_settings, choose_split, run_folders
 from segexp.config import build
 from segexp.config.folders import DataConfig, SyntheticConfig, existing
 from segexp.config.schema import TaskConfig, TrainerConfig, reading_of
+from segexp.config.targets import WEIGHTS
 from segexp.data import sources, splits
 from segexp.data.dataset import Pair, Sample, sample_of_files
 from segexp.data.loader import CropBatches, DeviceBatches, held, pixel_memory
@@ -200,6 +201,7 @@ def build_model(
         foreground: share of each class among the pixels of the data, which the head's bias is set to.
         allowed: ``allow_targets``.
     """
+    node = {key: value for key, value in node.items() if key != WEIGHTS}
     model = build(node, tuple(allowed), in_channels=channels, classes=classes)
     if not isinstance(model, UNet | External):
         name = f"{type(model).__module__}.{type(model).__name__}"

@@ -55,9 +55,9 @@ def probe_loss(name: str, term: nn.Module, classes: int) -> None:
 
 
 def build_optimizer(
-    node: dict[str, Any], parameters: Iterable[nn.Parameter], allowed: tuple[str, ...] = ()
+    node: dict[str, Any], parameters: Iterable[nn.Parameter | dict[str, Any]], allowed: tuple[str, ...] = ()
 ) -> torch.optim.Optimizer:
-    """The optimiser that a node names, for these parameters."""
+    """The optimiser that a node names, for these parameters or groups of them."""
     if not node.get("_partial_"):
         raise InputError(f"optimizer: expected _partial_: true beside _target_: {node['_target_']}")
     make = build(node, allowed, "optimizer")
@@ -69,6 +69,12 @@ def build_optimizer(
     if not isinstance(rate, int | float) or not 0 < rate < math.inf:
         raise InputError(f"optimizer: lr={rate}: expected a number above 0, such as lr: ${{trainer.lr}}")
     return optimizer
+
+
+def scale_rates(optimizer: torch.optim.Optimizer, factors: Iterable[float]) -> None:
+    """Give each group of parameters its factor of the learning rate, which `Learner` keeps over the run."""
+    for group, factor in zip(optimizer.param_groups, factors, strict=True):
+        group["lr"] = group["lr"] * factor
 
 
 def try_optimizer(node: dict[str, Any], allowed: tuple[str, ...] = ()) -> float:

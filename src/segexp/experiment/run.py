@@ -19,11 +19,13 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
+from segexp import checkpoint
 from segexp.check.settings import check_command
 from segexp.config import RunConfig
 from segexp.config.differences import differences
 from segexp.config.fingerprint import settings_of
 from segexp.config.schema import reading_of
+from segexp.config.targets import WEIGHTS
 from segexp.data import splits
 from segexp.data.dataset import Sample
 from segexp.data.sources import foreground_share
@@ -45,8 +47,18 @@ from segexp.experiment.build import (
     read_data,
     rehearse,
 )
-from segexp.experiment.nodes import build_loss, build_optimizer, build_scheduler, check_nodes
+from segexp.experiment.nodes import build_loss, build_optimizer, build_scheduler, check_nodes, scale_rates
 from segexp.experiment.results import sample_overlay, write_results
+from segexp.experiment.start import (
+    Started,
+    freeze,
+    parameter_groups,
+    read_start,
+    say_table,
+    take_settings,
+    take_weights,
+    with_settings,
+)
 from segexp.experiment.trainer import TrainingRun
 from segexp.inference.predictor import Predictor
 from segexp.io.run_folder import RunFolder, require_apart
@@ -69,6 +81,7 @@ def run(
     axes: Sequence[str] = (),
     files: RunFolder | None = None,
     overwrite: bool = False,
+    weights: Path | None = None,
 ) -> float:
     """Train, evaluate and write one run folder; returns the monitored score of the best model.
 
@@ -76,7 +89,7 @@ def run(
     is raised
     where it says so. `overrides` are the settings that were typed, `axes` those that a sweep varies, for the records.
     `files` is the folder's record, with what else is to be written when the run begins; with `overwrite` an earlier run
-    there is moved aside.
+    there is moved aside. `weights` is the model file that ``model.weights`` names.
 
     Nothing in the folder is touched before all that can be refused is known to be fit: settings, files of the data set,
     model, and for a run that is resumed its state.
@@ -101,7 +114,8 @@ def run(
         if share(ranks, refusal is not None):  # one process says why, all end
             raise refusal or SystemExit(1)
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, on_step, files=files))
-        training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files)
+        cfg, start = begin_from(cfg, folder, resume, weights, overrides, log.say)
+        training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files, start)
         state, monitor = TrainState(), training.monitor
         if resume:
             state = training.restore()
@@ -153,8 +167,12 @@ def assemble(
     resume: bool,
     overrides: Sequence[str] = (),
     files: RunFolder | None = None,
+    start: Started | None = None,
 ) -> TrainingRun:
-    """All parts of a run, from its settings; `files` is given the texts of ``run.json`` and ``split.json``."""
+    """All parts of a run, from its settings; `files` is given the texts of ``run.json`` and ``split.json``.
+
+    With `start` its weights are put into the network, unless the run is resumed, and its facts are recorded.
+    """
     task, trainer = cfg.task, cfg.trainer
     check_nodes(cfg)
     name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
@@ -183,16 +201,23 @@ def assemble(
     torch.manual_seed(cfg.seed)
     foreground = foreground_share(train_samples)
     model = build_model(cfg.model, cfg.data.channels, len(task.classes), foreground, cfg.allow_targets)
+    if start is not None and start.model is not None:
+        log.say(start.model.title())
+        say_table([*take_weights(model, start.model, task.classes), *start.rows], log.say)
+    frozen = freeze(model, trainer.freeze)
+    groups, factors = parameter_groups(model, trainer.rates)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     log.say(f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})")
-    log.say(f"model: {model.title}, {weights:.2f} million weights")
+    still = f", {frozen / 1e6:.2f} million of them frozen" if frozen else ""
+    log.say(f"model: {model.title}, {weights:.2f} million weights{still}")
     if ranks.world > 1:
         log.say(f"processes: {ranks.world}, each with its share of every batch")
     source = build_source(cfg.data, task, trainer, cfg.seed, train_samples, model, precision, ranks, log.say, mix)
     allowed = tuple(cfg.allow_targets)
     loss = build_loss(cfg.loss, len(task.classes), allowed, ranks)
-    optimizer = build_optimizer(cfg.optimizer, model.parameters(), allowed)
+    optimizer = build_optimizer(cfg.optimizer, groups, allowed)
+    scale_rates(optimizer, factors)
     learner = build_learner(loss, optimizer, trainer, model, precision, ranks)
     threshold = task.scoring().threshold or 0.5
     predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
@@ -206,11 +231,13 @@ def assemble(
     facts = describe(cfg, folder, predictor, train_samples, val_samples, overrides)
     if mix:
         facts["data"]["generated"] = mix_facts(cfg.data)
+    if start is not None:
+        facts["start"] = start.facts
     if ranks.first:
         put("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     model_facts: dict[str, Any] = (
         {"run": uuid4().hex}
-        | {key: facts[key] for key in ("task", "versions", "data", "model")}
+        | {key: facts[key] for key in ("task", "versions", "data", "model", "start") if key in facts}
         | {
             "normalization": task.normalization,
             "classes": list(task.classes),
@@ -246,6 +273,38 @@ def assemble(
         stop=stop,
         ranks=ranks,
     )
+
+
+def begin_from(
+    cfg: RunConfig,
+    folder: Path,
+    resume: bool,
+    weights: Path | None,
+    overrides: Sequence[str],
+    say: Callable[[str], None],
+) -> tuple[RunConfig, Started | None]:
+    """The settings of a run that starts from the model file `weights`, and what it starts from; None: from nothing.
+
+    A run that is resumed has its weights in ``last.pth``, and the facts of its start too: no other file is read.
+    """
+    typed = cfg.model.get(WEIGHTS)
+    if typed is None:
+        return cfg, None
+    if resume:
+        stored = checkpoint.load(folder / "last.pth").get("start")
+        if not isinstance(stored, dict) or stored.get("weights") != typed:
+            before = stored.get("weights") if isinstance(stored, dict) else None
+            raise InputError(
+                f"model.weights={typed}: the run that is resumed started from {before or 'nothing'}, and what it "
+                "starts from cannot change; give another output_dir to begin anew"
+            )
+        say(f"weights: from {folder / 'last.pth'}; the run started from {stored.get('file')}")
+        return with_settings(cfg, stored["settings"]), Started(stored)
+    if weights is None:
+        raise InputError(f"model.weights={typed}: not found; expected a model file, a run, a sweep, or a model's name")
+    model = read_start(typed, weights)
+    cfg, taken, rows = take_settings(cfg, model, overrides)
+    return cfg, Started(model.facts(taken), model, rows)
 
 
 def describe(

@@ -8,10 +8,12 @@ from omegaconf.errors import OmegaConfBaseException
 from segexp.config import RunConfig, read
 from segexp.config.fingerprint import NOT_SETTINGS, settings_fingerprint
 from segexp.config.folders import existing
+from segexp.config.targets import WEIGHTS
 from segexp.data import splits
 from segexp.errors import InputError
 from segexp.experiment import provenance
 from segexp.sweep.job_store import Identity, data_fingerprint
+from segexp.sweep.selection import find_model
 
 
 def identify(cfg: DictConfig) -> Identity:
@@ -35,10 +37,12 @@ def identify(cfg: DictConfig) -> Identity:
 
 
 def data_of(cfg: RunConfig) -> str:
-    """Fingerprint of the data set, and of the content of the files that ``data.split`` and ``ranges`` name."""
+    """Fingerprint of the data set, and of the content of what ``data.split``, ``ranges`` and ``model.weights`` name."""
     digest = data_fingerprint(cfg.data.folders())
     named = [existing(path) for path in (cfg.data.split, cfg.data.synthetic.ranges) if path]
     files = [path / splits.FILE if path.is_dir() else path for path in named]
+    weights = cfg.model.get(WEIGHTS)
+    files += [find_model(existing(weights), lambda line: None)] if weights else []
     for path in files:
         digest = hashlib.sha256(f"{digest} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode()).hexdigest()
     return digest

@@ -50,6 +50,18 @@ def find_models(paths: Sequence[Path], log: Callable[[str], None] = print) -> li
     return models
 
 
+def find_model(path: Path, log: Callable[[str], None] = print) -> Path:
+    """One model file: as `find_models`, and of a sweep the best job of the setting with the best mean."""
+    if not is_sweep(path):
+        return find_models([path], log)[0]
+    groups = settings(path)
+    best = best_group([each for each, _ in groups])
+    records = next(records for each, records in groups if each is best)
+    chosen = max(records, key=lambda record: record.score or 0.0)
+    log(f"{path}: best of {len(groups)} settings is {best.name}, and of its jobs {chosen.number}, {chosen.score:.4f}")
+    return best_model(chosen.folder)
+
+
 def best_model(folder: Path) -> Path:
     """The ``best_<task>_model.pth`` of a run's folder."""
     files = sorted(folder.glob("best_*_model.pth"))
