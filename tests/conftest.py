@@ -14,6 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 _cache = tempfile.TemporaryDirectory(prefix="segexp-cache-")
 os.environ["SEGEXP_CACHE"] = _cache.name
 
+# a thread each: tests run beside each other and their tensors are small; set before torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # time limits on single examples fail on shared machines and say nothing about the code
 settings.register_profile("segexp", deadline=None)
 settings.load_profile("segexp")

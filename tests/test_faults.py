@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -27,6 +26,7 @@ from segexp.experiment import trainer as run_module
 from segexp.experiment.run import run
 from segexp.experiment.trainer import differences
 from segexp.training.learner import Learner
+from tests.processes import start
 from tests.test_scripts import write_dataset
 
 TINY = [
@@ -126,19 +126,15 @@ def test_a_run_killed_at_twenty_moments_ends_with_the_weights_of_one_that_was_no
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name):
     arguments = [*TINY[:-1], "trainer.epochs=40", "trainer.validate_every=20", f"output_dir={tmp_path / 'part'}"]
-    command = [sys.executable, "-m", "segexp.cli", "train", *arguments]
     # one thread, as in `sitting`: another number of threads adds up in another order
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environment
-    )
-    for line in process.stdout:
-        if line.startswith("epoch:"):
-            break
+    process = start("segexp", "train", *arguments, cwd=tmp_path, OMP_NUM_THREADS="1")
+    while "\nepoch:" not in process.stdout and process.returncode is None:
+        time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(getattr(signal, name))
-    rest, _ = process.communicate(timeout=120)
-    assert process.returncode == 128 + getattr(signal, name), rest
+    ended = process.ended(120)
+    rest = ended.stdout + ended.stderr
+    assert ended.returncode == 128 + getattr(signal, name), rest
     assert f"stopped by {name}; the state is saved. Resume with: python train.py resume=" in rest
     assert "Traceback" not in rest
     state = checkpoint.load(tmp_path / "part" / "last.pth")["state"]

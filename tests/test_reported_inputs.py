@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from segexp import read_image
+from tests.processes import start
 
 CASES = Path(os.environ.get("SEGEXP_CASES", Path(__file__).parents[2] / "shared" / "cases"))
 pytestmark = [
@@ -41,11 +42,8 @@ def case(tmp_path, request):
 
 def run(*arguments, cwd=None, timeout=240, **environment):
     """`segexp` with these arguments as a process of its own; exit code and everything it printed."""
-    command = [sys.executable, "-m", "segexp.cli", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=cwd, timeout=timeout, capture_output=True, env={**os.environ, "COLUMNS": "300", **environment}
-    )
-    text = (done.stdout + done.stderr).decode("utf-8", errors="backslashreplace")
+    done = start("segexp", *arguments, cwd=cwd, **{"COLUMNS": "300", **environment}).ended(timeout)
+    text = done.stdout + done.stderr
     assert "Traceback" not in text, text
     return done.returncode, " ".join(text.split())
 
@@ -353,17 +351,15 @@ def test_p10_model_files_of_other_programs(case):
 
 
 def test_p11_interrupted_and_resumed(case):
-    command = [
-        sys.executable, "-m", "segexp.cli", "train", "task=vesicle", *TINY, f"data.root={case / 'set'}",
-        "trainer.epochs=20000", f"output_dir={case / 'run'}",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    words = ["task=vesicle", *TINY, f"data.root={case / 'set'}", "trainer.epochs=20000", f"output_dir={case / 'run'}"]
+    process = start("segexp", "train", *words)
     end = time.monotonic() + 120
     while time.monotonic() < end and not (case / "run" / "metrics.csv").exists():
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    text = process.communicate(timeout=120)[0].decode()
-    assert process.returncode == 130, text
+    done = process.ended()
+    text = done.stdout + done.stderr
+    assert done.returncode == 130, text
     assert "the state is saved" in text
     with (case / "run" / "metrics.csv").open(newline="") as file:
         last = int(list(csv.DictReader(file))[-1]["epoch"])

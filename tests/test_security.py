@@ -39,8 +39,9 @@ from segexp.io.images import read_image, read_mask, read_pixel_size
 from tests.check.test_page import Tags
 from tests.data.broken import Attack, write_sound
 from tests.inference.test_predictor import write_model
+from tests.processes import script
 from tests.test_cli import run
-from tests.test_scripts import TINY, script
+from tests.test_scripts import TINY
 
 OPENED: list[str] = []
 _watching = False

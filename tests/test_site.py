@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import script
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PICTURES = {"tasks.webp", "augmentation.webp", "run.svg"}
@@ -19,8 +21,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 
 
 def test_the_pictures_are_made_by_one_command(tmp_path):
-    command = [sys.executable, str(DOCS / "make_pictures.py"), "--output", str(tmp_path), "--seconds", "3"]
-    subprocess.run(command, check=True, capture_output=True)
+    made = script("docs/make_pictures.py", "--output", tmp_path, "--seconds", "1", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
     assert {path.name for path in tmp_path.iterdir()} == PICTURES
     for path in tmp_path.iterdir():
         assert 2_000 < path.stat().st_size < LARGEST
@@ -65,15 +67,13 @@ def test_the_notebook_is_committed_without_outputs():
         assert cell.get("execution_count") is None
 
 
-def test_the_notebook_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "agg")
+def test_the_notebook_runs(tmp_path):
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     (tmp_path / "notebook.py").write_text(
         code + "\nassert (folder / 'runs/mine/report.html').is_file()\n", encoding="utf-8"
     )
-    done = subprocess.run([sys.executable, "notebook.py"], check=False, capture_output=True, text=True)
+    done = script(tmp_path / "notebook.py", cwd=tmp_path, MPLBACKEND="agg")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -172,7 +172,8 @@ def test_seeds_are_repeats_in_folders_of_their_own(tmp_path, monkeypatch, capsys
 
     data = write_dataset(tmp_path / "data", make)
     monkeypatch.setattr(sys, "argv", ["train.py"])
-    main(["task=vesicle", f"data.root={data}", *TINY[:-1], "trainer.seeds=2", f"output_dir={tmp_path / 'runs'}"])
+    words = ["task=vesicle", f"data.root={data}", *TINY[:-1], "hydra/launcher=basic", "trainer.seeds=2"]
+    main([*words, f"output_dir={tmp_path / 'runs'}"])
     runs = [read_run(tmp_path / "runs" / str(index)) for index in range(2)]
     (candidate,) = candidates(runs)
     assert [run.seed for run in runs] == [0, 1]

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from segexp.annotations.convert import Conversion, convert
 from segexp.data.dataset import Reading, read_folder
 from segexp.errors import InputError
 from segexp.io.images import read_mask
+from tests.processes import command
 
 SHAPE = (20, 30)
 IDS = np.zeros(SHAPE, np.uint16)
@@ -267,8 +267,7 @@ def test_the_background_of_pictures_is_asked_for(folders):
 def test_the_command(folders):
     (folders[1] / "a.geojson").write_text(json.dumps(feature(BOX)))
     words = ["--input", folders[1], "--images", folders[0], "--output", folders[2]]
-    command = [sys.executable, "-m", "segexp.cli", "masks", *map(str, words)]
-    first, second = (subprocess.run(command, capture_output=True, text=True, timeout=60) for _ in range(2))
+    first, second = (command("masks", *words) for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert f"1 mask in {folders[2]}" in first.stdout
     assert second.returncode == 1

@@ -1,10 +1,7 @@
 """The proof on a GPU: its stages in miniature on the CPU, what it does with failures, and what it counts."""
 
 import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,13 +11,12 @@ from benchmarks.gpu.parts import device_route
 from benchmarks.opponents import stock_kornia
 
 from segexp.augment import Augmentation, RandomFlip, clahe
-
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT, first_on_path, script
 
 
 def run(out, *words):
-    line = [sys.executable, "-m", "benchmarks.gpu", "--out", str(out), *words]
-    answer = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    words = ["benchmarks/gpu/__main__.py", "--out", out, *words]
+    answer = script(*words, cwd=ROOT, PYTHONPATH=first_on_path(ROOT))
     return answer, json.loads((out / "results.json").read_text())
 
 

@@ -1,18 +1,15 @@
 """Files of somebody else in the output folder of every command: untouched when it succeeds, is refused, or dies."""
 
 import hashlib
-import os
-import resource
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from segexp.io.ownership import LOCK, RECORD
-from tests.cli.test_predict import COMMAND, KILLED
+from tests.cli.test_predict import KILLED
 from tests.data.broken import write_sound
 from tests.inference.test_predictor import write_model
+from tests.processes import command
 from tests.report.folders import write_run
 from tests.test_cli import run
 
@@ -100,13 +97,8 @@ def test_nor_where_the_command_ends_half_way(house, tmp_path, monkeypatch, name,
     if name != "synthesize":
         assert run(monkeypatch, *commands(house, output)[name]) == 0
         first = foreign(output)
-    script = (KILLED if end == "killed" else "") + COMMAND
-    words = [sys.executable, "-c", script, *map(str, commands(house, output)[name])]
-    limit = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))) if end == "limited" else None
-    variables = {**os.environ, "AFTER": "0"}
-    ended = subprocess.run(
-        words, capture_output=True, text=True, timeout=120, check=False, env=variables, preexec_fn=limit
-    )
+    fault = {"before": KILLED} if end == "killed" else {"file_limit": 500}
+    ended = command(*commands(house, output)[name], AFTER="0", **fault)
     assert ended.returncode != 0, ended.stdout
     assert "Traceback" not in ended.stderr, ended.stderr
     whole = {path: digest for path, digest in foreign(output).items() if not path.split("/")[-1].startswith(".")}

@@ -1,10 +1,6 @@
 """`segexp predict` as it is typed: where results may go, what is taken, two commands at once, a disk that is full."""
 
-import os
-import resource
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +9,7 @@ import tifffile
 from segexp.io.ownership import hold
 from tests.data.broken import snapshot
 from tests.inference.test_predictor import write_model
+from tests.processes import command
 from tests.test_cli import run
 
 
@@ -116,27 +113,15 @@ def test_files_of_other_settings_are_said(house, monkeypatch, capsys):
     assert "1 files in" in capsys.readouterr().out.replace("1 file in", "1 files in")
 
 
-COMMAND = "import sys; from segexp.cli import main; sys.argv[0] = 'segexp'; main()"
-
-
 def results(house):
     """The files of an output folder that a user looks at."""
     return {path.name: path.read_bytes() for path in (house / "o").iterdir() if path.name[0] != "."}
 
 
-def start(arguments, **more):
-    command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **more)
-
-
 def test_a_limit_on_the_size_of_files_keeps_the_earlier_results(house, monkeypatch):
     assert run(monkeypatch, *predict(house, "day1")) == 0
     before = results(house)
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-
-    ended = start(predict(house, "day1", "--threshold", "0.4"), preexec_fn=limit)
+    ended = command(*predict(house, "day1", "--threshold", "0.4"), file_limit=3000)
     assert ended.returncode == 1, ended.stderr
     assert "File too large" in ended.stderr
     assert "0 of 1 images" in ended.stdout
@@ -163,9 +148,7 @@ def test_killed_while_the_results_of_another_model_take_their_names(house, monke
     first = results(house)
     write_model(house / "n.pth", seed=1)
     arguments = map(str, ("predict", "--model", house / "n.pth", *predict(house, "day1")[3:]))
-    command = [sys.executable, "-c", KILLED + COMMAND, *arguments]
-    variables = {**os.environ, "AFTER": str(after)}
-    ended = subprocess.run(command, capture_output=True, timeout=120, check=False, env=variables)
+    ended = command(*arguments, before=KILLED, AFTER=str(after))
     assert ended.returncode == -signal.SIGKILL
     assert {path.name for path in (house / "o").glob(".*.partial")}, "killed between the record and the names"
     assert all(results(house)[name] == first[name] for name in first) == (after == 0)

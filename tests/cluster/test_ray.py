@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_scripts import TINY, first_on_path, script
+from tests.processes import first_on_path, script
+from tests.test_scripts import TINY
 
 RAY = Path(sys.executable).with_name("ray")
 # in the workers: the process of job 1 is lost once, when its second epoch has been saved

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from segexp.train import is_resumed
 from segexp.training.stop import StopRequest, pass_on
 from tests.cluster import fake
-from tests.test_scripts import ROOT, TINY, first_on_path, script
+from tests.processes import ROOT, first_on_path, script
+from tests.test_scripts import TINY
 
 ARGUMENTS = ["task=vesicle", *TINY, "trainer.epochs=4", "trainer.precision=fp32"]
 # when a job has saved its second epoch for the first time, what `FATE` says for its folder happens to it

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from segexp.config import CONF, conf_dir, package_conf_dir, use_conf_beside
 from segexp.config.compose import add_lab, composed, lab_folders
 from segexp.config.overrides import with_resume
 from segexp.errors import InputError
+from tests.processes import start
 
 ROOT = Path(__file__).parents[2]
 TASK = "defaults: [vesicle]\nname: nucleus\ncrop: 64\n"
@@ -37,8 +36,8 @@ def checkout(tmp_path):
     return folder
 
 
-def output_of(*command, **environment):
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+def output_of(*words):
+    result = start(*words).ended()
     return result.returncode, result.stdout + result.stderr
 
 
@@ -59,14 +58,14 @@ def test_settings_beside_the_script_count(monkeypatch, checkout, tmp_path):
 
 
 def test_the_scripts_read_the_conf_beside_them_and_the_command_does_not(checkout, tmp_path):
-    code, text = output_of(sys.executable, checkout / "train.py", "task=mine", "--cfg", "job")
+    code, text = output_of(checkout / "train.py", "task=mine", "--cfg", "job")
     assert code == 0, text
     assert "crop: 64" in text
-    code, text = output_of(sys.executable, "-m", "segexp.cli", "train", "task=mine", "--cfg", "job")
+    code, text = output_of("segexp", "train", "task=mine", "--cfg", "job")
     assert code
     assert "task/mine" in text
     folders = [f"--{part}-{kind}-dir=x" for part in ("train", "val") for kind in ("img", "mask")]
-    code, text = output_of(sys.executable, checkout / "train_vesicle_seg.py", *folders, "task=mine", "--cfg", "job")
+    code, text = output_of(checkout / "train_vesicle_seg.py", *folders, "task=mine", "--cfg", "job")
     assert code == 0, text
     assert "crop: 64" in text
 
@@ -74,7 +73,7 @@ def test_the_scripts_read_the_conf_beside_them_and_the_command_does_not(checkout
 def test_the_first_line_says_which_settings_a_run_reads(checkout, lab, tmp_path):
     tiny = ["trainer=smoke", "model.widths=[4,8]", "trainer.epochs=1", "task.crop=32"]
     tiny += ["data.synthetic.train=2", "data.synthetic.val=2", "data.synthetic.size=48"]
-    command = [sys.executable, checkout / "train.py", "--config-dir", lab, "task=mine", "data.root=nowhere", *tiny]
+    command = [checkout / "train.py", "--config-dir", lab, "task=mine", "data.root=nowhere", *tiny]
     code, text = output_of(*command, f"output_dir={tmp_path / 'run'}")
     assert code == 1
     assert text.splitlines()[0] == f"settings: {checkout / 'conf'}, then {lab}"
@@ -97,7 +96,7 @@ def test_a_folder_that_is_not_there_or_is_a_run(tmp_path):
         add_lab(str(stored))
     with pytest.raises(InputError, match="no such folder"):
         composed(["task=vesicle"], "nowhere")
-    code, text = output_of(sys.executable, "-m", "segexp.cli", "train", "--config-dir", "nowhere", "task=vesicle")
+    code, text = output_of("segexp", "train", "--config-dir", "nowhere", "task=vesicle")
     assert code == 1
     assert text == "error: --config-dir nowhere: no such folder\n"
     assert lab_folders(["--config-dir=a", "task=b"]) == ["a"]
@@ -127,7 +126,7 @@ def test_a_file_that_is_no_yaml_ends_in_one_message(lab, content):
 
 def test_a_damaged_folder_of_options_ends_the_command_with_one_message(lab):
     (lab / "task" / "nucleus.yaml").write_text("a: [1,\n")
-    code, text = output_of(sys.executable, "-m", "segexp.cli", "train", "--config-dir", lab, "task=nucleus")
+    code, text = output_of("segexp", "train", "--config-dir", lab, "task=nucleus")
     assert code == 1
     assert text.startswith("error: ")
     assert "nucleus.yaml" in text

@@ -1,8 +1,6 @@
 """Whatever lies in the folder of a run or a sweep and is not segexp's survives every command there, byte for byte."""
 
 import random
-import subprocess
-import sys
 import time
 
 import pytest
@@ -11,6 +9,7 @@ from segexp.errors import InputError
 from segexp.io.ownership import OwnedFolder
 from segexp.sweep.folder import add_job, begin_sweep
 from tests.io.test_run_folder import contents, small_run
+from tests.processes import start
 
 RESERVED = [
     *("last.pth", "best_vesicle_model.pth", "summary.json", "run.json", "report.html", "split.json", "failed.txt"),
@@ -118,19 +117,19 @@ def test_it_survives_runs_that_are_killed(tmp_path, seed):
     foreign = contents(folder)
     tiny = ["task=vesicle", "model.widths=[4,8]", "task.crop=32", "trainer.num_workers=0", "data.synthetic.train=4"]
     tiny += ["data.synthetic.val=2", "data.synthetic.size=64", "trainer.epochs=60"]
-    begin = [sys.executable, "-m", "segexp.cli", "train", *tiny, f"output_dir={folder}"]
-    for command in (begin, [*begin, "overwrite=true"]):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        end = time.monotonic() + chance.uniform(3, 14)
-        while time.monotonic() < end and process.poll() is None:
+    begin = ["segexp", "train", *tiny, f"output_dir={folder}"]
+    for words in (begin, [*begin, "overwrite=true"]):
+        process = start(*words)
+        end = time.monotonic() + chance.uniform(0, 8)
+        while time.monotonic() < end and process.returncode is None:
             time.sleep(0.05)
-        process.kill()
-        process.communicate()
+        process.process.kill()
+        process.ended()
         after = contents(folder)
         assert {name: after.get(name, 0) for name in foreign} == foreign
-    ended = subprocess.run([*begin, "overwrite=true", "trainer.epochs=1"], capture_output=True, text=True, check=False)
+    ended = start(*begin, "overwrite=true", "trainer.epochs=1").ended()
     assert ended.returncode == 0, ended.stderr
-    again = subprocess.run(begin, capture_output=True, text=True, check=False)
+    again = start(*begin).ended()
     assert again.returncode == 1
     assert "overwrite=true" in again.stderr
     after = contents(folder)

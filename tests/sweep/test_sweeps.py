@@ -12,7 +12,8 @@ import pytest
 
 from segexp.io.ownership import hold
 from segexp.sweep.job_store import DONE, FAILED, INTERRUPTED, read_job, read_jobs
-from tests.test_scripts import ROOT, TINY, first_on_path, folder_flags, script, write_dataset
+from tests.processes import ROOT, first_on_path, script
+from tests.test_scripts import TINY, folder_flags, write_dataset
 
 SWEEP = ["train.py", "-m", "task=vesicle", *TINY]
 # a letter a training step of any job, so that work done twice is seen

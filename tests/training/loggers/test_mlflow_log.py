@@ -12,7 +12,8 @@ import pytest
 from segexp.errors import InputError
 from segexp.training.loggers import mlflow_log
 from segexp.training.loggers.mlflow_log import MlflowLog, tracking_uri
-from tests.test_scripts import TINY, first_on_path, script
+from tests.processes import first_on_path, script
+from tests.test_scripts import TINY
 
 INSTALLED = importlib.util.find_spec("mlflow") is not None
 needs_mlflow = pytest.mark.skipif(not INSTALLED, reason="MLflow is not installed: pip install '.[mlflow]'")
