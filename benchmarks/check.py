@@ -27,7 +27,7 @@ import json, sys, time
 from pathlib import Path
 from segexp.check.dataset import CheckSettings, check
 from segexp.check.scan import find_folders
-from segexp.io.memory import peak_memory
+from benchmarks.memory import peak_memory
 before, started, cpu = peak_memory(), time.perf_counter(), time.process_time()
 report, _ = check(sys.argv[1], find_folders(Path(sys.argv[1])), CheckSettings(), int(sys.argv[2]) or None)
 print(json.dumps({

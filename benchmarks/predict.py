@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import torch
+from memory import peak_memory
 
 from segexp import synthesis
 from segexp.data.normalization import compress, standardize
@@ -27,7 +28,6 @@ from segexp.inference.predictor import Predictor
 from segexp.inference.row_reader import ArrayRows
 from segexp.inference.sliding_window import lay_tiles, reflected
 from segexp.inference.statistics import row_statistics
-from segexp.io.memory import peak_memory
 from segexp.models import UNet
 
 

@@ -35,6 +35,23 @@ def save(path: Path, content: dict[str, Any]) -> None:
     atomic.write_bytes(path, whole.getbuffer(), noting(path))
 
 
+def model_file(path: Path) -> Path:
+    """The best model of a run's folder, the file of a shipped model's name, or `path`, which is a file's.
+
+    Raises:
+        InputError: where a folder holds no model, or several.
+    """
+    models = sorted(path.glob("best_*_model.pth")) if path.is_dir() else []
+    if not models and located(path) != path:
+        return located(path)
+    if not path.is_dir():
+        return path
+    if len(models) != 1:
+        what = ", ".join(file.name for file in models) or "no best_<task>_model.pth"
+        raise InputError(f"{path}: holds {what}; expected a run with one, a sweep, or a model file")
+    return models[0]
+
+
 def load(path: str | Path) -> dict[str, Any]:
     """Read a file written by `save`, or a shipped model by its name; every byte is compared with its checksum.
 

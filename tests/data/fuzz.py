@@ -23,11 +23,11 @@ from typing import Any
 import cv2
 import numpy as np
 import tifffile
+from benchmarks.memory import peak_memory
 from PIL import BmpImagePlugin, Image, PngImagePlugin
 
 from segexp.errors import InputError
 from segexp.io.images import MASK_SUFFIXES, open_image, read_image, read_mask, read_pixel_size
-from segexp.io.memory import peak_memory
 
 ROOM = 8 * 2**30
 """Bytes of addresses that the child may have, libraries included (they take about 3 GiB of them)."""

@@ -20,8 +20,8 @@ from segexp.check.preflight import check_folders
 from segexp.check.scan import find_folders
 from segexp.errors import InputError, printable
 from tests.data.broken import BOMBS, CASES, put_bytes, snapshot, write_sound
+from tests.processes import command, script
 from tests.test_cli import run
-from tests.test_scripts import script
 
 SAMPLE = [name for index, name in enumerate(CASES) if index % 31 == 0]
 
@@ -85,8 +85,7 @@ def test_the_same_in_words_and_before_a_training(folder, monkeypatch, capfd, nam
 def test_in_real_processes(folder, tmp_path, name):
     file = CASES[name].make(folder)
     before = snapshot(folder)
-    command = [sys.executable, "-m", "segexp.cli", "check", str(folder)]
-    checked = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    checked = command("check", folder, cwd=tmp_path)
     trained = script("train.py", "task=vesicle", f"data.root={folder}", "output_dir=run", cwd=tmp_path)
     for result, said in ((checked, checked.stdout), (trained, trained.stderr)):
         assert result.returncode == 1
@@ -101,7 +100,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from segexp.io.images import read_image
-from segexp.io.memory import peak_memory
+from benchmarks.memory import peak_memory
 from segexp.errors import InputError, printable
 before = peak_memory()
 for path in sorted(Path(sys.argv[1]).iterdir()):

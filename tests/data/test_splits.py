@@ -12,7 +12,7 @@ from segexp.data.splits import (
     read_split,
     split_fold,
     split_fraction,
-    write_split,
+    split_text,
 )
 from segexp.errors import InputError
 
@@ -85,7 +85,7 @@ def test_too_few_groups_and_bad_patterns():
 def test_a_split_is_written_and_read_back(tmp_path):
     names = [f"é {n}" for n in range(10)]
     split = split_fraction(names, 0.3, None, 5)
-    write_split(tmp_path / "split.json", split)
+    (tmp_path / "split.json").write_text(split_text(split), encoding="utf-8")
     assert read_split(tmp_path / "split.json", names) == split
     assert read_split(tmp_path, names) == split
     for other, words in ((names[1:], "not among the images"), ([*names, "x"], r"on neither side \(x\)")):

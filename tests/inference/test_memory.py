@@ -15,7 +15,7 @@ PREDICT = """
 import sys
 from pathlib import Path
 import torch
-from segexp.io.memory import peak_memory
+from benchmarks.memory import peak_memory
 from segexp.inference import job, writers
 from segexp.io import tiff_writer
 from segexp.inference.files import predict_files
@@ -34,7 +34,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import numpy as np
-from segexp.io.memory import peak_memory
+from benchmarks.memory import peak_memory
 from segexp.inference.outputs import Outputs, PredictedImage, SAVE, write_objects
 from segexp.measurements import Settings
 folder, kind = Path(sys.argv[1]), sys.argv[2]

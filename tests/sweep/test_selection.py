@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import tifffile
 from typer.testing import CliRunner
 
 from segexp.cli import app
+from segexp.cli.reading import model_files
 from segexp.errors import InputError
+from segexp.pretrained import located
 from segexp.sweep.job_store import FAILED
-from segexp.sweep.selection import find_models, is_sweep, settings
+from segexp.sweep.selection import best_models, is_sweep, settings
 from tests.evaluation.test_comparison import BASE, write_run
 from tests.inference.test_predictor import write_model
 from tests.sweep.test_table import job
@@ -29,7 +32,7 @@ def sweep_of(folder):
 
 def test_the_models_of_the_best_setting(tmp_path):
     sweep, said = sweep_of(tmp_path / "s"), []
-    assert [path.parent.name for path in find_models([sweep], said.append)] == ["2", "3"]
+    assert [path.parent.name for path in best_models(sweep, said.append)] == ["2", "3"]
     assert said == [f"{sweep}: best of 2 settings is lr=2, 0.7500 over 2 folds: jobs 2, 3"]
 
 
@@ -37,12 +40,33 @@ def test_runs_and_files(tmp_path):
     sweep = sweep_of(tmp_path / "s")
     file = sweep / "0" / "best_vesicle_model.pth"
     assert not is_sweep(sweep / "0")
-    assert find_models([sweep / "0", file, tmp_path / "absent.pth"]) == [file, file, tmp_path / "absent.pth"]
+    assert model_files([sweep / "0", file, tmp_path / "absent.pth"]) == [file, file, tmp_path / "absent.pth"]
+    assert [path.parent.name for path in model_files([sweep])] == ["2", "3"]
     with pytest.raises(InputError, match=r"holds no best_<task>_model\.pth"):
-        find_models([sweep / "4"])
+        model_files([sweep / "4"])
     (sweep / "0" / "best_other_model.pth").touch()
     with pytest.raises(InputError, match=r"best_other_model\.pth, best_vesicle_model\.pth; expected a run with one"):
-        find_models([sweep / "0"])
+        model_files([sweep / "0"])
+
+
+def test_a_name_is_of_a_shipped_model_where_no_run_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vesicle").mkdir()
+    assert model_files([Path("vesicle")]) == [located("vesicle")]
+    (tmp_path / "vesicle" / "best_x_model.pth").touch()
+    assert model_files([Path("vesicle")]) == [Path("vesicle/best_x_model.pth")]
+
+
+def test_files_and_runs_need_no_job_store(tmp_path):
+    write_model(tmp_path / "run" / "best_vesicle_model.pth")
+    tifffile.imwrite(tmp_path / "cell.tif", np.eye(40, dtype=np.uint16))
+    code = (
+        "import sys; from segexp.cli import main; sys.argv[1:] = "
+        f"['predict', '--model', {str(tmp_path / 'run')!r}, '--input', {str(tmp_path / 'cell.tif')!r}, "
+        f"'--output', {str(tmp_path / 'out')!r}]; main(); assert not [n for n in sys.modules if 'segexp.sweep' in n]"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_sweep_without_a_finished_job(tmp_path):

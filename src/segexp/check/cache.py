@@ -8,12 +8,14 @@ read as such a file is forgotten. Faults are never remembered: they are there to
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import platformdirs
+
 from segexp import __version__
 from segexp.check.scan import Source
+from segexp.io.atomic import write_text
 
 FORMAT = 1
 VARIABLE = "SEGEXP_CACHE"
@@ -25,19 +27,8 @@ _KEPT = 200
 def cache_folder() -> Path | None:
     """Where the memory lies; None where the user has no home."""
     named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named) / "check"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "segexp" / "check"
+    base = Path(named) if named else platformdirs.user_cache_path("segexp", appauthor=False, opinion=False)
+    return base / "check" if named or base.is_absolute() else None
 
 
 def fingerprint(sources: Sequence[Source], settings: str) -> str:
@@ -72,9 +63,7 @@ def remember(folder: Path | None, key: str, warnings: Sequence[str]) -> bool:
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{key}.{os.getpid()}"
-        temporary.write_text(json.dumps({"format": FORMAT, "warnings": list(warnings)}), encoding="utf-8")
-        temporary.replace(folder / f"{key}.json")
+        write_text(folder / f"{key}.json", json.dumps({"format": FORMAT, "warnings": list(warnings)}))
         for old in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
             old.unlink(missing_ok=True)
     except OSError:  # a full or read-only disk costs the next start a check, and this one nothing

@@ -67,6 +67,7 @@ def evaluate(
 
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """
+    from segexp.checkpoint import model_file
     from segexp.data.dataset import Sample
     from segexp.evaluation.run import FILES, chosen_families, chosen_samples, evaluate_folder
     from segexp.evaluation.scoring import read_tolerance
@@ -74,13 +75,13 @@ def evaluate(
     from segexp.inference.predictor import load_model
     from segexp.io.ownership import OwnedFolder
     from segexp.report import write_report
-    from segexp.sweep.selection import find_models, is_sweep
+    from segexp.sweep.selection import is_sweep
 
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: expected more than 0 µm")
     if is_sweep(model):
         raise InputError(f"--model {model}: a sweep; expected a single model, such as the run {model / '0'}")
-    (model,) = find_models([model])
+    model = model_file(model)
     predictor = load_model(model, device, allow_targets=allow_targets or ())
     if threshold is not None:
         if not 0 < threshold < 1:

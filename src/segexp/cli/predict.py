@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segexp.cli.output_paths import held_folder
-from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, read_as
+from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, model_files, read_as
 from segexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,13 +69,12 @@ def predict(
     from segexp.inference.predictor import load_model
     from segexp.io.ownership import OwnedFolder
     from segexp.measurements import Settings
-    from segexp.sweep.selection import find_models
 
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"--threshold {threshold}: expected more than 0 and less than 1")
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: expected micrometres, more than 0")
-    model = find_models(model)
+    model = model_files(model)
     predictor = load_model(model, device, tta=tta, allow_targets=allow_targets or ())
     predictor.threshold = predictor.threshold if threshold is None else threshold
     read_as(predictor, channel, page)

@@ -1,4 +1,4 @@
-"""How predict and evaluate read files otherwise than the model was trained: ``--channel`` and ``--page``.
+"""What predict and evaluate have in common: the files of models, and ``--channel`` and ``--page``.
 
 The words are those of the settings ``data.channel`` and ``data.page``. Messages of the readers name settings; here they
 name the options that a command has instead.
@@ -7,6 +7,7 @@ name the options that a command has instead.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,6 +42,22 @@ PageOption = Annotated[
 
 OPTIONS = {"channel": "--channel", "page": "--page", "pixel_size": "--pixel-size", "group": "--group"}
 _CHANNELS_KEPT = re.compile(r",? ?\bdata\.channels=\d+ keeps (it|them)")
+
+
+def model_files(paths: list[Path]) -> list[Path]:
+    """Model files of files, runs, names of shipped models, and sweeps; only for the last the job store is read."""
+    from segexp.checkpoint import model_file
+
+    models: list[Path] = []
+    for path in paths:
+        if path.is_dir() and not any(path.glob("best_*_model.pth")):
+            from segexp.sweep.selection import best_models, is_sweep
+
+            if is_sweep(path):
+                models += best_models(path)
+                continue
+        models.append(model_file(path))
+    return models
 
 
 def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> None:

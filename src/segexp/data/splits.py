@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from segexp.errors import InputError
-from segexp.io.atomic import write_text
 from segexp.io.records import read_json
 
 FILE = "split.json"
@@ -105,11 +104,6 @@ def parse_fold(text: str) -> tuple[int, int]:
     if not folds >= 2 or not 1 <= fold <= folds:
         raise InputError(f"data.fold={text}: expected a fold of several, such as 2/5 (the second of five)")
     return fold, folds
-
-
-def write_split(path: Path, split: Split) -> None:
-    """Write ``split.json``."""
-    write_text(path, split_text(split))
 
 
 def split_text(split: Split) -> str:

@@ -3,13 +3,13 @@
 Neither Hydra nor the data are needed. Used by ``segexp compare SWEEP`` and ``segexp predict --model SWEEP``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+from segexp.checkpoint import model_file
 from segexp.config.fingerprint import settings_of
 from segexp.errors import InputError
 from segexp.evaluation.aggregate import Group, best_group, group
-from segexp.pretrained import located
 from segexp.sweep.job_store import DONE, FILE, Record, read_jobs
 
 
@@ -19,7 +19,11 @@ def is_sweep(folder: Path) -> bool:
 
 
 def settings(sweep: Path) -> list[tuple[Group, list[Record]]]:
-    """The settings of a sweep, best mean first, each with its finished jobs."""
+    """The settings of a sweep, best mean first, each with its finished jobs.
+
+    Raises:
+        InputError: where no job is finished.
+    """
     done = [record for record in read_jobs(sweep) if record.status == DONE and record.score is not None]
     if not done:
         raise InputError(f"{sweep}: no job of this sweep is finished")
@@ -27,45 +31,32 @@ def settings(sweep: Path) -> list[tuple[Group, list[Record]]]:
     return [(each, [done[index] for index in each.indices]) for each in groups]
 
 
-def find_models(paths: Sequence[Path], log: Callable[[str], None] = print) -> list[Path]:
-    """Model files as they are; for a run's folder its best model; for a sweep's those of all folds and seeds of the
-    setting with the best mean, which `say` is told; for the name of a shipped model its file, where no model here is
-    called so.
+def best_setting(sweep: Path) -> tuple[Group, list[Record], int]:
+    """The setting of a sweep with the best mean, its finished jobs, and of how many settings it is the best.
+
+    Raises:
+        InputError: where no job of the sweep is finished.
     """
-    models: list[Path] = []
-    for path in paths:
-        if located(path) != path and not (is_sweep(path) or any(path.glob("best_*_model.pth"))):
-            models.append(located(path))
-        elif is_sweep(path):
-            groups = settings(path)
-            best = best_group([each for each, _ in groups])
-            chosen = next(records for each, records in groups if each is best)
-            log(
-                f"{path}: best of {len(groups)} settings is {best.name}, {best.mean:.4f} over {best.units}: "
-                f"jobs {', '.join(str(record.number) for record in chosen)}"
-            )
-            models += [best_model(record.folder) for record in chosen]
-        else:
-            models.append(best_model(path) if path.is_dir() else path)
-    return models
+    groups = settings(sweep)
+    best = best_group([each for each, _ in groups])
+    return best, next(records for each, records in groups if each is best), len(groups)
+
+
+def best_models(sweep: Path, log: Callable[[str], None] = print) -> list[Path]:
+    """The models of all folds and seeds of the setting with the best mean, which is logged."""
+    best, chosen, count = best_setting(sweep)
+    log(
+        f"{sweep}: best of {count} settings is {best.name}, {best.mean:.4f} over {best.units}: "
+        f"jobs {', '.join(str(record.number) for record in chosen)}"
+    )
+    return [model_file(record.folder) for record in chosen]
 
 
 def find_model(path: Path, log: Callable[[str], None] = print) -> Path:
-    """One model file: as `find_models`, and of a sweep the best job of the setting with the best mean."""
+    """One model file: as `model_file`, and of a sweep the best job of the setting with the best mean."""
     if not is_sweep(path):
-        return find_models([path], log)[0]
-    groups = settings(path)
-    best = best_group([each for each, _ in groups])
-    records = next(records for each, records in groups if each is best)
+        return model_file(path)
+    best, records, count = best_setting(path)
     chosen = max(records, key=lambda record: record.score or 0.0)
-    log(f"{path}: best of {len(groups)} settings is {best.name}, and of its jobs {chosen.number}, {chosen.score:.4f}")
-    return best_model(chosen.folder)
-
-
-def best_model(folder: Path) -> Path:
-    """The ``best_<task>_model.pth`` of a run's folder."""
-    files = sorted(folder.glob("best_*_model.pth"))
-    if len(files) != 1:
-        what = ", ".join(file.name for file in files) or "no best_<task>_model.pth"
-        raise InputError(f"{folder}: holds {what}; expected a run with one, a sweep, or a model file")
-    return files[0]
+    log(f"{path}: best of {count} settings is {best.name}, and of its jobs {chosen.number}, {chosen.score:.4f}")
+    return model_file(chosen.folder)
