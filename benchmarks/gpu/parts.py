@@ -105,10 +105,13 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def milliseconds(run: Callable[[], object], device: torch.device, seconds: float = 1.0, most: int = 20) -> float:
+def milliseconds(
+    run: Callable[[], object], device: torch.device, seconds: float = 1.0, most: int = 20, least: int = 1
+) -> float:
     """Median time of a call, by the clock, in blocks of a few calls: work that is queued meanwhile counts once.
 
-    The first call warms up. No more than `most` blocks are timed, and none after `seconds`.
+    The first call warms up. No more than `most` blocks are timed, and none after `seconds`. Blocks have at least
+    `least` calls: in a block of one the processor's work is never hidden behind the GPU's.
     """
     run()
     synchronize(device)
@@ -116,7 +119,7 @@ def milliseconds(run: Callable[[], object], device: torch.device, seconds: float
     run()
     synchronize(device)
     once = time.perf_counter() - tick
-    calls = max(1, min(10, int(0.05 / max(once, 1e-6))))
+    calls = max(least if device.type == "cuda" else 1, min(10, int(0.05 / max(once, 1e-6))))
     times, end = [], time.perf_counter() + seconds
     while not times or (len(times) < most and time.perf_counter() < end):
         tick = time.perf_counter()

@@ -90,7 +90,7 @@ def assemble(setting: Setting, *overrides: str) -> tuple[Learner, Trained]:
     )
     augment = build_augment(cfg.augment).to(setting.device)
     model.train()
-    recorded = choose_cuda_graph(cfg.trainer, learner, augment, ALONE)
+    recorded, _ = choose_cuda_graph(cfg.trainer, learner, augment, ALONE)
     run = Trained(source, augment, cfg.task.normalization, setting.device, cfg.trainer.num_workers, recorded)
     return learner, run
 
@@ -193,13 +193,13 @@ def _cost(setting: Setting, words: tuple[str, ...], batch: int) -> dict:
     raw = next(feed)
     images, targets = run.prepare(raw)
     device, seconds = setting.device, 0.8 if setting.full else 0.05
-    bare = milliseconds(lambda: learner.step(images, targets, 1e-3), device, seconds)
-    augmented = milliseconds(lambda: learner.step(*run.prepare(raw), 1e-3), device, seconds)
+    bare = milliseconds(lambda: learner.step(images, targets, 1e-3), device, seconds, least=8)
+    augmented = milliseconds(lambda: learner.step(*run.prepare(raw), 1e-3), device, seconds, least=8)
 
     def whole() -> None:
         learner.step(*run.prepare(next(feed)), 1e-3)
 
-    loop = milliseconds(whole, device, seconds)
+    loop = milliseconds(whole, device, seconds, least=8)
     row = {"bare ms": bare, "augmented ms": augmented, "loop ms": loop, "images/s": 1e3 * batch / loop}
     row["share of augmentation and input"] = 1 - bare / loop
     if run.cuda_graph:
@@ -227,13 +227,13 @@ def _recorded(
     alone = Recorded(network, device)
     for _ in range(WARM_UP):
         alone([images, targets], [rate])
-    bare = milliseconds(lambda: alone([images, targets], [rate]), device, seconds)
+    bare = milliseconds(lambda: alone([images, targets], [rate]), device, seconds, least=8)
     for group in learner.optimizer.param_groups:
         group["capturable"] = False
     step = RecordedStep(learner, run.augment, run.normalization, len(run.classes))
     for _ in range(WARM_UP):
         step(next(feed), 1e-3)
-    loop = milliseconds(lambda: step(next(feed), 1e-3), device, seconds)
+    loop = milliseconds(lambda: step(next(feed), 1e-3), device, seconds, least=8)
     busy = busy_milliseconds(lambda: step(next(feed), 1e-3), device)
     return {
         "recorded: bare ms": bare,
@@ -262,7 +262,7 @@ def _cached(setting: Setting, cache: str, batch: int) -> dict:
         step = partial(recorded, rate=1e-3)
     for _ in range(WARM_UP):
         step(next(feed))
-    loop = milliseconds(lambda: step(next(feed)), setting.device, 2.0 if setting.full else 0.05)
+    loop = milliseconds(lambda: step(next(feed)), setting.device, 2.0 if setting.full else 0.05, least=8)
     return {"loop ms": loop, "images/s": 1e3 * batch / loop, "workers": workers if cache == "disk" else 0}
 
 

@@ -252,16 +252,25 @@ def build_learner(
     )
 
 
-def choose_cuda_graph(trainer: TrainerConfig, learner: Learner, augment: Augmentation, ranks: Ranks) -> bool:
-    """Whether the steps of a run are recorded as a CUDA graph; `InputError` where they must be and cannot."""
+def choose_cuda_graph(
+    trainer: TrainerConfig, learner: Learner, augment: Augmentation, ranks: Ranks
+) -> tuple[bool, str]:
+    """Whether the steps of a run are recorded as a CUDA graph, and a line on it for runs on a GPU.
+
+    `InputError` where they must be and cannot.
+    """
     if trainer.cuda_graph == "never":
-        return False
+        return False, ""
     forced = trainer.cuda_graph == "always"
     modules = (learner.model, learner.loss, augment)
     why = obstacle(learner.device, ranks.world, trainer.compile != "none", learner.optimizer, modules, foreign=forced)
     if why and forced:
         raise InputError(f"trainer.cuda_graph=always: {why}; expected auto or never here")
-    return not why
+    if learner.device.type != "cuda":
+        return False, ""
+    if why:
+        return False, f"steps: not recorded as a CUDA graph, since {why} (trainer.cuda_graph, docs/training.md)"
+    return True, "steps: recorded as a CUDA graph and replayed"
 
 
 def build_source(

@@ -222,9 +222,9 @@ def assemble(
     threshold = task.scoring().threshold or 0.5
     predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
     augment = build_augment(cfg.augment, cfg.allow_targets)
-    cuda_graph = choose_cuda_graph(trainer, learner, augment, ranks)
-    if cuda_graph:
-        log.say("steps: recorded as a CUDA graph and replayed")
+    cuda_graph, how = choose_cuda_graph(trainer, learner, augment, ranks)
+    if how:
+        log.say(how)
     if ranks.first and not resume:
         image = picture(augment, task, cfg.seed, train_samples, 4, mix)
         log.image("augmentation", image, 0)

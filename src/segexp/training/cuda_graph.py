@@ -180,8 +180,9 @@ class RecordedStep:
         drawn = self.augment.sample(batch.pixels.shape)
         self.layout = self.layout or drawn
         values = [torch.tensor(rate, dtype=torch.float32), *drawn_values(drawn)]
-        micro_batch, scaler = self.learner.micro_batch, self.learner.scaler.state_dict()
         recording = self.recorded.replay is None and self.recorded.calls == WARM_UP
+        micro_batch = self.learner.micro_batch
+        scaler = self.learner.scaler.state_dict() if recording else {}  # waits for the device, once
         try:
             loss, skipped, targets = self.recorded(batch.to(self.learner.device), values)
         except RuntimeError as error:
