@@ -18,7 +18,7 @@ mkdir -p "$folder"
 rm -f "$folder"/*.whl # two versions of one package stop the install
 pinned() { grep -i "^$1==" constraints.txt | head -n 1; }
 wanted="antlr4-python3-runtime==4.9.3 kornia-rs openpyxl et-xmlfile"
-for name in hydra-core omegaconf kornia imagecodecs skan roifile cmaes filelock; do
+for name in hydra-core omegaconf kornia imagecodecs skan roifile cmaes filelock platformdirs; do
     wanted="$wanted $(pinned "$name")"
 done
 for one in $wanted; do

@@ -103,7 +103,7 @@ def _train_both(setting: Setting) -> dict:
     limit = ["trainer.epochs=null", f"trainer.max_time=00:{seconds // 60:02d}:{seconds % 60:02d}"]
     limit += ["trainer.batch_size=16", "trainer.lr=0.003"]
     folders = {task: Path(setting.folder) / task for task in tasks}
-    extra = [*limit, "trainer.validate_every=auto"] if setting.full else []
+    extra = [*limit, "trainer.validate_every=auto", "data.synthetic.train=48"] if setting.full else []
     logs = {task: folder.with_suffix(".log") for task, folder in folders.items()}
     running = {
         task: start(command(*_overrides(setting, task, folder), *extra), logs[task]) for task, folder in folders.items()
@@ -151,7 +151,7 @@ def _predict(setting: Setting) -> dict:
     words = ["--model", str(model), "--input", str(place / "large.tif"), "--output", str(place / "predicted")]
     words += ["--save", "mask", "--overwrite", "--device", setting.device.type]
     seconds = run(command("predict", *words), place / "predict.log")
-    written = (place / "predicted" / "large_mask.png").exists()
+    written = any((place / "predicted" / f"large_mask.{ending}").exists() for ending in ("png", "tif"))
     return {"ok": written, "seconds": seconds, "megapixels/s, start included": side**2 / 1e6 / seconds}
 
 

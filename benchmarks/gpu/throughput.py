@@ -189,6 +189,7 @@ def _compiled(setting: Setting, task: str, batch: int, size: int) -> dict:
     images, masks = micrographs(batch, size, setting.device)
     ours = recipe(task)
     params = ours.sample(images.shape)
+    params = with_values(params, [value.to(setting.device) for value in drawn_values(params)])
     eager = milliseconds(lambda: ours(images, masks, params=params), setting.device, _seconds(setting))
     compiled = torch.compile(ours, fullgraph=True)
     taken = milliseconds(lambda: compiled(images, masks, params=params), setting.device, _seconds(setting))

@@ -2,9 +2,16 @@
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
-from segexp.experiment.build import size_for_batch_norm, total_steps
+from segexp.augment import Augmentation
+from segexp.config import conf_dir, read
+from segexp.distributed import ALONE
+from segexp.errors import InputError
+from segexp.experiment.build import choose_cuda_graph, size_for_batch_norm, total_steps
+from segexp.losses import SegmentationLoss
 from segexp.models import UNet
+from segexp.training.learner import Learner
 
 
 def test_the_smaller_limit_counts():
@@ -26,3 +33,37 @@ def test_crops_grow_only_where_a_batch_norm_would_see_one_value(batch, micro, si
     model(torch.zeros(1, 1, 8, 8))
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         model(torch.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "optimizer", "recorded", "words"),
+    [
+        ("auto", "cuda", torch.optim.AdamW, True, "recorded as a CUDA graph and replayed"),
+        ("always", "cuda", torch.optim.AdamW, True, "recorded as a CUDA graph and replayed"),
+        ("auto", "cuda", torch.optim.RMSprop, False, "the optimiser is RMSprop"),
+        ("never", "cuda", torch.optim.AdamW, False, ""),
+        ("auto", "cpu", torch.optim.AdamW, False, ""),
+    ],
+)
+def test_whether_steps_are_recorded_is_said(setting, device, optimizer, recorded, words):
+    chosen, line = choose_cuda_graph(trainer(setting), learner_on(device, optimizer), Augmentation(), ALONE)
+    assert chosen == recorded
+    assert (words in line) if words else line == ""
+
+
+def test_a_recording_that_is_asked_for_and_cannot_be_is_refused():
+    with pytest.raises(InputError, match="cuda_graph=always: the device is cpu; expected auto or never"):
+        choose_cuda_graph(trainer("always"), learner_on("cpu", torch.optim.AdamW), Augmentation(), ALONE)
+
+
+def trainer(setting):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return read(compose("config", ["task=vesicle", "output_dir=none", f"trainer.cuda_graph={setting}"])).trainer
+
+
+def learner_on(device, optimizer):
+    model = UNet(1, 1, widths=(4, 8))
+    options = {"fused": True} if optimizer is torch.optim.AdamW else {}
+    made = Learner(model, SegmentationLoss(), optimizer(model.parameters(), 0.01, **options), "fp32", 1.0)
+    made.device = torch.device(device)  # a name: nothing runs there
+    return made

@@ -14,6 +14,7 @@ from segexp.data.sampler import CropPlan
 from segexp.errors import InputError
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
+from segexp.training import cuda_graph
 from segexp.training.learner import Learner
 from segexp.training.loop import IN_A_ROW, fit
 from segexp.training.prepare import prepare, to_targets
@@ -336,3 +337,60 @@ def test_prepare_normalises_with_the_whole_images_statistics():
     assert images[:, 0, 0, 0].tolist() == [4.0, 0.0]
     assert targets.dtype == torch.float32
     assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def recording(monkeypatch, fails=False):
+    """In place of CUDA graphs: a replay runs the step once more; counts the recordings."""
+    made = []
+
+    def capture(function, stream):
+        made.append(function)
+        if fails:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return function
+
+    monkeypatch.setattr(cuda_graph, "capture", capture)
+    return made
+
+
+def recorded_bench(**changes):
+    bench = Bench(**changes)
+    bench.cuda_graph = True
+    return bench
+
+
+def test_recorded_steps_train_as_usual_ones_do(monkeypatch):
+    made = recording(monkeypatch)
+    usual, *_ = train(Budget(steps=20))
+    bench, state, recorder = train(Budget(steps=20), bench=recorded_bench())
+    assert (len(made), state.step, recorder.lines) == (1, 20, [])
+    for mine, theirs in zip(bench.learner.model.parameters(), usual.learner.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)  # the rate is a float32 there
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_as_usual_and_said_once(monkeypatch):
+    made = recording(monkeypatch, fails=True)
+    usual, *_ = train(Budget(steps=12))
+    bench, state, recorder = train(Budget(steps=12), bench=recorded_bench())
+    assert (len(made), state.step) == (1, 12)
+    assert len(recorder.lines) == 1
+    assert "could not be recorded" in recorder.lines[0]
+    assert "trainer.cuda_graph=never" in recorder.lines[0]
+    for mine, theirs in zip(bench.learner.model.parameters(), usual.learner.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_after_going_back_the_step_is_recorded_anew(monkeypatch):
+    """The optimiser's state that was restored lies elsewhere."""
+    made = recording(monkeypatch)
+    bench = recorded_bench(poison=[(epoch, step) for epoch in range(1, 9) for step in range(4)])
+    restored = bench.restore
+
+    def restore():
+        bench.poison.clear()
+        return restored()
+
+    bench.restore = restore
+    _, state, _ = train(Budget(steps=40), bench=bench)
+    assert (state.step, state.retreats) == (40, 1)
+    assert len(made) == 2
