@@ -251,7 +251,7 @@ def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
         except Pruned as pruned:
             if ranks.first:
                 OwnedFolder(folder).write(PRUNED, f"{pruned}\n")
-                record.save(status=GIVEN_UP, score=pruned.score, message=str(pruned))
+                record.save(status=GIVEN_UP, score=pruned.score, better=pruned.better, message=str(pruned))
                 print(f"job {number} {pruned}", flush=True)
             return pruned.score
         except Stopped as stopped:

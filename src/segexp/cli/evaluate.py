@@ -68,12 +68,14 @@ def evaluate(
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """
     from segexp.checkpoint import model_file
+    from segexp.config.targets import own_scores
     from segexp.data.dataset import Sample
     from segexp.evaluation.run import FILES, chosen_families, chosen_samples, evaluate_folder
     from segexp.evaluation.scoring import read_tolerance
     from segexp.evaluation.tables import print_robustness, print_scores
     from segexp.inference.predictor import load_model
     from segexp.io.ownership import OwnedFolder
+    from segexp.models.external import is_allowed
     from segexp.report import write_report
     from segexp.sweep.selection import is_sweep
 
@@ -91,8 +93,12 @@ def evaluate(
     reach = None if tolerance is None else read_tolerance(tolerance)
     families = None if scores is None else tuple(name for name in scores.split(",") if name)
 
+    asked = predictor.facts.get("scores", ()) if families is None else families
+    own = [name for name in asked if "." in name and (families is not None or is_allowed(name, allow_targets or ()))]
+
     def prepare(folder: OwnedFolder) -> list[Sample]:
         folder.require_free(FILES)
+        own_scores(own, tuple(allow_targets or ()))
         chosen_families(predictor, families)
         return chosen_samples(predictor, data, images, group)
 

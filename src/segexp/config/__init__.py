@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segexp.config.schema import DataConfig, RunConfig, RunKeys, TaskConfig, TrainerConfig
-from segexp.config.targets import WEIGHTS, build, check_node
+from segexp.config.targets import WEIGHTS, build, check_node, own_scores
 from segexp.errors import InputError
 from segexp.io.records import read_yaml, texts
 
@@ -99,9 +99,13 @@ def read(cfg: DictConfig) -> RunConfig:
     if unknown:
         raise InputError(*unknown)
     run = _typed("", {key: cfg[key] for key in top}, RunKeys, problems)
+    allowed = tuple(run.allow_targets) if run else ()
+    try:  # before the task, which may monitor one of them
+        own_scores(_names(cfg.task.get("scores")), allowed)
+    except InputError as error:
+        problems += str(error).splitlines()
     parts = {name: _typed(name, cfg[name], schema, problems) for name, schema in sections.items()}
     nodes = {}
-    allowed = tuple(run.allow_targets) if run else ()
     for name in NODES:
         try:
             nodes[name] = OmegaConf.to_container(cfg[name], resolve=True)
@@ -125,6 +129,10 @@ def check_start(node: Any) -> None:
     if weights is not None and not (isinstance(weights, str) and weights.strip()):
         expected = "a model file, a run, a sweep, or the name of a ready model"
         raise InputError(f"model.weights={weights}: expected {expected}; null starts from nothing")
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in value if isinstance(name, str)] if isinstance(value, ListConfig) else []
 
 
 def check_weights(terms: Any) -> None:

@@ -31,7 +31,10 @@ def differences(cfg: RunConfig) -> dict[str, tuple[Any, Any]]:
     else:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             default = compose("config", overrides)
-    before, here = _flat(dataclasses.asdict(read(default))), _flat(dataclasses.asdict(cfg))
+    allowed = list(default.allow_targets)
+    default.allow_targets = cfg.allow_targets  # the task may name a class of its own module
+    defaults = dataclasses.asdict(read(default)) | {"allow_targets": allowed}
+    before, here = _flat(defaults), _flat(dataclasses.asdict(cfg))
     written = _flat(OmegaConf.to_container(default))
     follows = {
         name: value[2:-1] for name, value in written.items() if isinstance(value, str) and _REFERENCE.match(value)

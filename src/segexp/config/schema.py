@@ -1,5 +1,6 @@
 """What each setting may hold: types and ranges. The values are in `conf/`."""
 
+import difflib
 import math
 import re
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from segexp.data.normalization import NORMALIZATIONS
 from segexp.data.reading import Reading
 from segexp.device import PRECISIONS
 from segexp.errors import InputError
-from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Scoring, read_tolerance
 from segexp.io.labels import MASKS
 from segexp.measurements.measure import KINDS
+from segexp.metrics.registry import ALONE, FAMILIES, find, monitors, to_compute
 from segexp.model_facts import CLASS_NAME, LARGEST_OBJECT, is_class_name
 
 BACKGROUND = ("background", "bg", "back", "_background_", "0")
@@ -132,25 +133,30 @@ class TaskConfig(Checked):
             or (re.fullmatch(r"[0-9]{1,8}", self.min_size) is not None and int(self.min_size) <= LARGEST_OBJECT),
             f"task.min_size={self.min_size}: expected a number of pixels, at most {LARGEST_OBJECT}, or auto",
         )
-        unknown = [name for name in self.scores if name not in FAMILIES]
-        require(faults, not unknown, f"task.scores={self.scores}: expected some of {', '.join(FAMILIES)}")
+        unknown = [name for name in self.scores if name not in (*FAMILIES, *ALONE) and "." not in name]
+        require(
+            faults,
+            not unknown,
+            f"task.scores={self.scores}: expected some of {', '.join(FAMILIES)}, or a score of your own as module.name",
+        )
         try:
             read_tolerance(self.tolerance)
         except InputError as error:
             faults.append(str(error).replace("tolerance ", "task.tolerance=", 1))
-        monitors = ("dice", "iou", "precision", "recall", "cldice")
+        near = difflib.get_close_matches(self.monitor, monitors(), n=1)
         require(
             faults,
-            self.monitor in monitors,
-            f"task.monitor={self.monitor}: expected one of {', '.join(monitors)}",
+            self.monitor in monitors(),
+            f"task.monitor={self.monitor}: expected one of {', '.join(monitors())}"
+            f"{f'; did you mean {near[0]}?' if near else ''}",
         )
         return faults
 
     def scoring(self) -> Scoring:
         """What the run's evaluation computes and chooses."""
         families = tuple(self.scores)
-        if self.monitor == "cldice" and "filament" not in families:
-            families = (*families, "centreline")
+        if find(self.monitor).family not in families:
+            families = tuple(dict.fromkeys([*families, *to_compute(self.monitor)]))
         return Scoring(
             families,
             self.monitor,

@@ -5,13 +5,16 @@ import functools
 import importlib
 import inspect
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from segexp.errors import InputError
+from segexp.metrics import registry
+from segexp.metrics.registry import Score
 from segexp.models import External
-from segexp.models.external import TRAINABLE, check_arguments, network_class
+from segexp.models.external import TRAINABLE, check_arguments, is_allowed, network_class
 from segexp.training.schedule import Scheduler
 
 _ALLOWED = (
@@ -66,6 +69,32 @@ def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, 
         names = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
         raise InputError(f"_target_ {target}: expected a class derived from {names}")
     return resolved
+
+
+def own_scores(names: Sequence[str], allowed: tuple[str, ...] = ()) -> None:
+    """Have the scores that are named as ``package.module.name`` computed: each a `segexp.metrics.registry.Score`.
+
+    Only a module under one of `allowed` is imported; `InputError` lists all that does not fit.
+    """
+    problems = []
+    for key in names:
+        module_name, _, name = key.rpartition(".")
+        if not module_name:
+            continue
+        try:
+            if not is_allowed(key, allowed):
+                raise InputError(f"not a module that may be imported; add allow_targets=[{module_name}]")
+            try:
+                score = getattr(importlib.import_module(module_name), name, None)
+            except ImportError as error:
+                raise InputError(f"{module_name} cannot be imported ({error})") from None
+            if not isinstance(score, Score):
+                raise InputError(f"{module_name} has no segexp.metrics.registry.Score of this name")
+            registry.add(key, score)
+        except ValueError as error:
+            problems.append(f"task.scores: {key}: {error}")
+    if problems:
+        raise InputError(*problems)
 
 
 def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:

@@ -58,19 +58,20 @@ def varied(values: Sequence[Mapping[str, str]]) -> list[str]:
     return [name for name in names if len({job.get(name) for job in values}) > 1]
 
 
-def group(values: Sequence[Mapping[str, str]], scores: Sequence[float]) -> list[Group]:
+def group(values: Sequence[Mapping[str, str]], scores: Sequence[float], lower: bool = False) -> list[Group]:
     """Jobs by their settings without fold and seed, the best mean first.
 
     Args:
         values: each job's settings as typed.
-        scores: each job's score, higher being better.
+        scores: each job's score.
+        lower: whether a smaller score is better.
     """
     names = [name for name in varied(values) if name not in REPEATS]
     by_key: dict[tuple[str, ...], list[int]] = {}
     for index, job in enumerate(values):
         by_key.setdefault(tuple(job.get(name, "") for name in names), []).append(index)
     groups = [_group(dict(zip(names, key, strict=True)), indices, values, scores) for key, indices in by_key.items()]
-    return sorted(groups, key=lambda each: -each.mean)
+    return sorted(groups, key=lambda each: each.mean if lower else -each.mean)
 
 
 def repeated(groups: Sequence[Group]) -> bool:
@@ -78,10 +79,11 @@ def repeated(groups: Sequence[Group]) -> bool:
     return any(len(each.indices) > 1 for each in groups)
 
 
-def best_group(groups: Sequence[Group]) -> Group:
+def best_group(groups: Sequence[Group], lower: bool = False) -> Group:
     """The best mean among the settings with the most jobs: one that lost a fold has another mean for that alone."""
     most = max(len(each.indices) for each in groups)
-    return max((each for each in groups if len(each.indices) == most), key=lambda each: each.mean)
+    whole = [each for each in groups if len(each.indices) == most]
+    return (min if lower else max)(whole, key=lambda each: each.mean)
 
 
 def _group(

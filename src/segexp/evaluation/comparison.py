@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from segexp.errors import InputError
 from segexp.evaluation.images import image_values
 from segexp.evaluation.io import read_evaluation, read_rows
-from segexp.evaluation.scores import SCORES, Row
+from segexp.evaluation.scores import Row
 from segexp.io.records import read_yaml
 from segexp.metrics.interval import paired_difference, smallest_p
+from segexp.metrics.registry import everything
 
 NOISE = "within noise"
 
@@ -158,7 +159,7 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
     if min(len(each.repeats) for each in (baseline, other)) < 2:
         notes.append("one seed each: the difference may come from the seed; repeat with trainer.seeds=3")
     scores = {}
-    for name, score in SCORES.items():
+    for name, score in everything().items():
         if not score.better or not all(name in run.rows[0] for each in (baseline, other) for run in each.runs):
             continue
         ours, theirs = other.values(name), baseline.values(name)
@@ -169,7 +170,7 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
     return {
         "baseline": [baseline.title] if baseline.title else [str(run.folder) for run in baseline.runs],
         "other": [other.title] if other.title else [str(run.folder) for run in other.runs],
-        "monitor": other.monitor if other.monitor in scores else "specificity",
+        "monitor": next((name for name in (other.monitor, "dice") if name in scores), "specificity"),
         "images": len(paired),
         "unpaired": unpaired,
         "notes": notes,

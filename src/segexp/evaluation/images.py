@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.dataset import Sample
-from segexp.evaluation.scores import SCORES, WITHOUT_TRUTH, Row, is_number, score_image
-from segexp.evaluation.scoring import TWO_PIXELS, Tolerance, pixel_sides
+from segexp.evaluation.scores import Row, is_number, score_image
+from segexp.evaluation.scoring import TWO_PIXELS, Scoring, Tolerance, pixel_sides
 from segexp.inference.predictor import Predictor
 from segexp.measurements.vesicles import split_touching
 from segexp.metrics.overlap import Counts, overlap_scores
+from segexp.metrics.registry import SCORES, to_compute
 
 OnImage = Callable[[int, Sample, NDArray], None]
 """Is shown the number of an image, the sample and its predicted labels (H, W)."""
@@ -42,16 +43,30 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Predictor, samples: Iterable[Sample], centreline: bool = False, on_image: OnImage | None = None
+    predictor: Predictor,
+    samples: Iterable[Sample],
+    scoring: Scoring | None = None,
+    on_image: OnImage | None = None,
+    sides: Sequence[float] | None = None,
 ) -> list[Row]:
-    """Rows of overlap scores, all that validation during training needs; `centreline` adds clDice, which is slower."""
+    """Rows of overlap scores and of what the monitored score needs: all that validation during training asks for.
+
+    `scoring` names the monitored score (None: one of overlap) and its tolerance; `sides` are the pixels' in µm for each
+    sample, None: lengths in pixels.
+    """
+    scoring = scoring or Scoring()
+    families = to_compute(scoring.monitor)
     rows: list[Row] = []
     for index, sample in enumerate(samples):
         pixels, truth = sample.load()
         probabilities = predictor.probabilities(pixels)
         labels = predictor.labels(probabilities)
-        families = ("centreline",) if centreline else ()
-        scored = score_image(probabilities, labels, truth, predictor.classes, sample.name, families)
+        side = sides[index] if sides else 1.0
+        objects = objects_of(sample, labels, scoring.split) if "object" in families else None
+        reach = scoring.tolerance.of(side)
+        scored = score_image(
+            probabilities, labels, truth, predictor.classes, sample.name, families, "", reach, side, objects
+        )
         rows += [scores.row for scores in scored]
         if on_image is not None:
             on_image(index, sample, labels)
@@ -85,8 +100,7 @@ def evaluate_fully(
         group = sample.group
         side = 1.0 if sides is None else sides[index]
         reach = tolerance.of(side)
-        ids = sample.instances() if "object" in families else None
-        objects = None if ids is None else (split_touching(labels == 1, split), ids)
+        objects = objects_of(sample, labels, split) if "object" in families else None
         scored = score_image(maps, labels, truth, predictor.classes, sample.name, families, group, reach, side, objects)
         for name, scores in zip(predictor.classes, scored, strict=True):
             result.rows.append(scores.row)
@@ -113,14 +127,21 @@ def evaluate_fully(
     return result
 
 
+def objects_of(sample: Sample, labels: NDArray, split: float) -> tuple[NDArray, NDArray] | None:
+    """Ids of predicted and true objects (H, W) where the truth tells touching ones apart; None where it does not."""
+    ids = sample.instances()
+    return None if ids is None else (split_touching(labels == 1, split), ids)
+
+
 def without_absent_classes(rows: Sequence[Row]) -> list[Row]:
     """The rows, NaN in place of the scores of a class that no image of all the rows holds a pixel of.
 
-    Such a class cannot be found or missed there; only `WITHOUT_TRUTH` is kept. A class that is absent from one image
-    and present in another keeps its scores: 1 where nothing was predicted either, else 0.
+    Such a class cannot be found or missed there; only what looks at every pixel (`Score.without_truth`) is kept. A
+    class that is absent from one image and present in another keeps its scores: 1 where nothing was predicted either,
+    else 0.
     """
     present = {row["class"] for row in rows if row["tp"] or row["fn"]}
-    blank = {name: math.nan for name in SCORES if name not in WITHOUT_TRUTH}
+    blank = {name: math.nan for name, score in SCORES.items() if not score.without_truth}
     return [
         row if row["class"] in present else row | {name: nan for name, nan in blank.items() if name in row}
         for row in rows
@@ -131,7 +152,8 @@ def summarize(rows: Sequence[Row]) -> dict[str, float]:
     """Mean of each score over images and classes, and `dice_pooled`, from the pixels of all images together.
 
     The mean weighs every image alike, however much it holds; the pooled score weighs every pixel alike. A score that no
-    image has is left out, and a class that no image holds is left out of all but `WITHOUT_TRUTH`.
+    image has is left out, and a class that no image holds is left out of all but those that look
+    at every pixel.
     """
     rows, means = without_absent_classes(rows), {}
     for name in SCORES:

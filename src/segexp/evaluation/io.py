@@ -46,12 +46,13 @@ from numpy.typing import NDArray
 
 from segexp.errors import InputError
 from segexp.evaluation.images import Evaluation, image_values, pooled_scores
-from segexp.evaluation.scores import SCORES, Row, is_number
+from segexp.evaluation.scores import Row, is_number
 from segexp.io import atomic
 from segexp.io.records import csv_text, number, read_csv, read_json
 from segexp.io.shape import Number
 from segexp.metrics.calibration import average_precision, calibration_error, reliability
 from segexp.metrics.interval import bootstrap_interval
+from segexp.metrics.registry import SCORES, learn
 
 FORMAT = 1
 HISTOGRAM_BINS = 24
@@ -97,7 +98,7 @@ def score_table(evaluation: Evaluation) -> dict[str, Any]:
         groups = {str(row["group"]): [r for r in rows if r["group"] == row["group"]] for row in rows}
         by_class = {key: _entry(part, name, evaluation, (key,)) for key, part in classes.items()}
         table[name] = {
-            "words": score.words,
+            "words": score.label,
             "better": score.better,
             "unit": evaluation.unit if score.unit == "length" else "",
             **_entry(rows, name, evaluation, tuple(classes)),
@@ -140,6 +141,7 @@ _MAYBE = (None, _NUMBER)
 _ENDS = (None, [_NUMBER, _NUMBER])
 _WORDS = (None, str)
 _PART = {"mean?": _MAYBE, "interval?": _ENDS, "images?": _MAYBE, "pooled?": _MAYBE}
+_NAMES = {"words?": _WORDS, "better?": _WORDS, "unit?": _WORDS}
 _CURVE = {
     "words?": _WORDS,
     "unit?": _WORDS,
@@ -156,7 +158,16 @@ SHAPE = {
     "monitor?": _WORDS,
     "unit?": _WORDS,
     "images?": [{"name": str, "truth?": str, "pixels?": str}],
-    "scores?": {str: {**_PART, "classes?": {str: _PART}, "groups?": {str: _PART}}},
+    "scores?": {
+        str: {
+            "words?": _WORDS,
+            "better?": _WORDS,
+            "unit?": _WORDS,
+            **_PART,
+            "classes?": {str: _PART},
+            "groups?": {str: _PART},
+        }
+    },
     "operating_point?": {
         "threshold": _NUMBER,
         "min_size": _NUMBER,
@@ -182,6 +193,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     fault = _uneven(record)
     if fault:
         raise InputError(f"{path}: {fault}; damaged, or not written by segexp")
+    learn(record.get("scores") or {})
     return record
 
 

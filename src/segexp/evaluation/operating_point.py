@@ -28,7 +28,7 @@ from segexp.metrics.calibration import (
     temper,
 )
 from segexp.metrics.objects import match_objects
-from segexp.metrics.skeleton import cldice
+from segexp.metrics.registry import find
 
 FEWEST_IMAGES = 3
 FEWEST_OBJECTS = 20
@@ -115,14 +115,14 @@ def _temperature(
 def _threshold(
     samples: Sequence[Sample], maps: Callable[[int], NDArray], scoring: Scoring, notes: list[str]
 ) -> tuple[float, dict[str, Any]]:
-    criterion = scoring.monitor if scoring.monitor in ("dice", "iou", "cldice") else "dice"
+    criterion = scoring.monitor if find(scoring.monitor).chooses_threshold else "dice"
     present = present_classes(samples)
     if not present:
         if scoring.threshold is None:
             notes.append("threshold 0.5: no image has foreground to choose a threshold by")
         return scoring.threshold or 0.5, {}
-    grid = COARSE if criterion == "cldice" else FINE
-    function = _centreline_values if criterion == "cldice" else _overlap_values
+    alone = find(criterion).function is not None  # computed anew for each threshold, which is slower
+    grid, function = (COARSE, _values_alone) if alone else (FINE, _overlap_values)
     values = np.stack(
         [function(maps(index), sample.load()[1], grid, criterion, present) for index, sample in enumerate(samples)]
     )
@@ -197,13 +197,14 @@ def _overlap_values(maps: NDArray, truth: NDArray, grid: NDArray, criterion: str
     return np.mean(rows, axis=0)
 
 
-def _centreline_values(maps: NDArray, truth: NDArray, grid: NDArray, criterion: str, present: Sequence[int]) -> NDArray:
-    """clDice of one image at each threshold, thinned anew for each, mean over the classes `present`."""
-    known = truth != IGNORE
+def _values_alone(maps: NDArray, truth: NDArray, grid: NDArray, criterion: str, present: Sequence[int]) -> NDArray:
+    """A score with a function of its own, of one image at each threshold, mean over the classes `present`."""
+    known, function = truth != IGNORE, find(criterion).function
+    assert function is not None
     values = []
     for threshold in grid:
         labels = np.where(known, label_classes(maps, threshold), 0)
-        values.append(np.mean([cldice(labels == k, truth == k) for k in present]))
+        values.append(np.mean([function(labels == k, truth == k) for k in present]))
     return np.array(values)
 
 

@@ -1,17 +1,17 @@
 """Many settings against the best of them: which differences are real, with the number of comparisons reckoned in."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from segexp.evaluation.comparison import NOISE, Candidate, compare, known_mean
+from segexp.metrics.registry import find
 
 
 def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Compare every candidate's monitored score with that of the best, image by image.
 
-    The best has the highest mean over its images among those with the most of them. Its lead is a little flattered by
+    The best has the best mean over its images among those with the most of them. Its lead is a little flattered by
     being the best of many; the p of the others are corrected for their number (Holm 1979), and a verdict needs the
     corrected p below 0.05 beside what `compare` asks for.
 
@@ -24,10 +24,10 @@ def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
     tables = [candidate.values(monitor) for candidate in candidates]
     means = [known_mean(table.values()) for table in tables]
     most = max(map(len, tables))
-    best = max(
-        (k for k, table in enumerate(tables) if len(table) == most), key=lambda k: np.nan_to_num(means[k], nan=-1)
-    )
-    order = sorted(range(len(candidates)), key=lambda k: (k != best, -np.nan_to_num(means[k], nan=-1)))
+    sign = -1 if find(monitor).lower else 1
+    merits = [-math.inf if math.isnan(mean) else sign * mean for mean in means]
+    best = max((k for k, table in enumerate(tables) if len(table) == most), key=lambda k: merits[k])
+    order = sorted(range(len(candidates)), key=lambda k: (k != best, -merits[k]))
     comparisons = {k: compare(candidates[best], candidates[k]) for k in order if k != best}
     corrected = dict(
         zip(comparisons, holm([_monitored(each, monitor)["p"] for each in comparisons.values()]), strict=True)

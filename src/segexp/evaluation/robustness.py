@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.dataset import Sample
+from segexp.errors import InputError
 from segexp.evaluation.corruptions import PERTURBATIONS, Perturbation
 from segexp.evaluation.scores import score_image
 from segexp.evaluation.scoring import monitor_for, present_classes
 from segexp.inference.predictor import Predictor
 from segexp.metrics.interval import bootstrap_interval
+from segexp.metrics.registry import find, to_compute
 
 WITHIN = 0.02
 
@@ -58,13 +60,16 @@ def robustness_curves(
             )
         if done is not None:
             done()
-    return {name: curve(perturbations[name], np.array(rows)) for name, rows in values.items()}
+    return {name: curve(perturbations[name], np.array(rows), find(monitor).lower) for name, rows in values.items()}
 
 
-def curve(perturbation: Perturbation, values: NDArray[np.float64]) -> dict[str, Any]:
-    """One entry of the result, from scores (images, values)."""
+def curve(perturbation: Perturbation, values: NDArray[np.float64], lower: bool = False) -> dict[str, Any]:
+    """One entry of the result, from scores (images, values); images that have none of the score do not count."""
+    values = values[~np.isnan(values).any(axis=1)]
+    if not len(values):
+        raise InputError("robustness: no image has the monitored score at every change; expected another task.monitor")
     score = values.mean(axis=0)
-    low, high = holding_range(score)
+    low, high = holding_range(-score if lower else score)
     return {
         "words": perturbation.words,
         "unit": perturbation.unit,
@@ -104,7 +109,8 @@ def _score(
     if maps.shape[1:] != truth.shape:
         size = (truth.shape[1], truth.shape[0])
         maps = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in maps])
-    families = ("centreline",) if monitor == "cldice" else ()
+    families = to_compute(monitor)
     scored = score_image(maps, predictor.labels(maps), truth, predictor.classes, "", families)
     chosen = [float(scores.row[monitor]) for number, scores in enumerate(scored, 1) if number in present or not present]
-    return float(np.mean(chosen))
+    known = [value for value in chosen if not np.isnan(value)]
+    return float(np.mean(known)) if known else np.nan

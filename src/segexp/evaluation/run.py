@@ -15,11 +15,11 @@ from segexp.errors import InputError
 from segexp.evaluation.images import Evaluation, evaluate_fully
 from segexp.evaluation.io import evaluation_record, record_text, scores_text, to_json
 from segexp.evaluation.robustness import robustness_curves
-from segexp.evaluation.scores import FAMILIES
 from segexp.evaluation.scoring import Tolerance, monitor_for, read_tolerance
 from segexp.inference.predictor import Predictor
 from segexp.io.ownership import OwnedFolder, digest
 from segexp.measurements.measure import Settings
+from segexp.metrics.registry import ALONE, FAMILIES, monitors
 from segexp.viz.thumbnails import MOST, Picture, budget, make_picture, pictures_text
 
 FILES = ("scores.csv", "scores.json", "pictures.json", "report.html")
@@ -44,7 +44,7 @@ def evaluate_folder(
 
     Args:
         model: the file that `predictor` was read from.
-        families: of `segexp.evaluation.scores.FAMILIES`; None: those that the model file names.
+        families: of `segexp.metrics.registry.FAMILIES`; None: those that the model file names.
         tolerance: of outlines and centrelines; None: the model file's.
         pixel_size: µm, in place of what the image files say.
         images: score so many, spread evenly over the names; None: all.
@@ -71,7 +71,7 @@ def evaluate_folder(
         task=facts.get("task", ""),
         model=str(model),
         classes=predictor.classes,
-        monitor=monitor_for(samples, facts.get("monitor", "dice")),
+        monitor=monitor_for(samples, _monitor(facts)),
         operating_point={
             "threshold": predictor.threshold,
             "min_size": predictor.min_size,
@@ -122,15 +122,27 @@ def _score(
         curves = None
         if robustness:
             track = bar.add_task("changed images", total=len(samples))
-            monitor = predictor.facts.get("monitor", "dice")
-            curves = robustness_curves(predictor, samples, monitor, done=lambda: bar.advance(track))
+            curves = robustness_curves(predictor, samples, _monitor(predictor.facts), done=lambda: bar.advance(track))
     return evaluation, curves, pictures
+
+
+def _monitor(facts: dict[str, Any]) -> str:
+    """The score that the model was chosen by; Dice where nothing here computes that."""
+    name = facts.get("monitor", "dice")
+    return name if name in monitors() else "dice"
 
 
 def chosen_families(predictor: Predictor, families: Sequence[str] | None) -> tuple[str, ...]:
     """The families of scores asked for, or the model file's; raises `InputError` on one that does not exist."""
     chosen = tuple(predictor.facts.get("scores", ("probability",)) if families is None else families)
-    unknown = [name for name in chosen if name not in (*FAMILIES, "centreline")]
+    unknown = [name for name in chosen if name not in (*FAMILIES, *ALONE)]
+    own = [name for name in unknown if "." in name]
+    if own and families is None:  # named by the model file, and not allowed by whoever opens it
+        print(
+            f"{', '.join(own)}: scores of somebody's own module are left out; if you trust it, type --allow-targets "
+            f"{' --allow-targets '.join(dict.fromkeys(name.rpartition('.')[0] for name in own))}"
+        )
+        return tuple(name for name in chosen if name not in own)
     if unknown:
         raise InputError(f"--scores {','.join(unknown)}: expected some of {', '.join(FAMILIES)}")
     return chosen

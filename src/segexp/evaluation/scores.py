@@ -1,4 +1,4 @@
-"""The scores by name, and the rows of one image: one a class."""
+"""The rows of one image: one a class, with the scores of `segexp.metrics.registry`."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -12,70 +12,10 @@ from segexp.io.records import Row
 from segexp.metrics.calibration import average_precision, brier, calibration_error, probability_histogram
 from segexp.metrics.objects import equivalent_radius, match_objects, object_scores
 from segexp.metrics.overlap import confusion, overlap_scores
-from segexp.metrics.skeleton import cldice, piece_lengths, skeleton, skeleton_scores
+from segexp.metrics.registry import ALONE, number_of
+from segexp.metrics.skeleton import piece_lengths, skeleton, skeleton_scores
 from segexp.metrics.surface import surface_scores
 from segexp.metrics.topology import topology_scores
-
-FAMILIES = ("probability", "filament", "surface", "object")
-"""What can be asked for beside the overlap, which is always computed; `task.scores` holds some of these."""
-
-
-class Score(NamedTuple):
-    """How a column of ``scores.csv`` is to be read.
-
-    Attributes:
-        family: what computes it: ``overlap``, or one of `FAMILIES`.
-        better: ``higher`` or ``lower``; empty for a fact that is neither, such as a count of objects.
-        unit: empty for a share or a count, ``length`` for pixels (or µm where the pixel size is known).
-        words: its name for people.
-    """
-
-    family: str
-    better: str
-    unit: str
-    words: str
-
-
-SCORES = {
-    "dice": Score("overlap", "higher", "", "Dice"),
-    "iou": Score("overlap", "higher", "", "IoU"),
-    "precision": Score("overlap", "higher", "", "precision"),
-    "recall": Score("overlap", "higher", "", "recall"),
-    "specificity": Score("overlap", "higher", "", "specificity"),
-    "bce": Score("overlap", "lower", "", "cross-entropy (nats)"),
-    "brier": Score("probability", "lower", "", "Brier score"),
-    "ece": Score("probability", "lower", "", "calibration error"),
-    "average_precision": Score("probability", "higher", "", "average precision"),
-    "cldice": Score("filament", "higher", "", "clDice"),
-    "skeleton_precision": Score("filament", "higher", "", "centreline precision"),
-    "skeleton_recall": Score("filament", "higher", "", "centreline recall"),
-    "skeleton_f1": Score("filament", "higher", "", "centreline F1"),
-    "length_error": Score("filament", "lower", "", "length error"),
-    "length_truth": Score("filament", "", "length", "true length"),
-    "length_prediction": Score("filament", "", "length", "predicted length"),
-    "betti0_error": Score("filament", "lower", "", "pieces off (Betti-0)"),
-    "betti1_error": Score("filament", "lower", "", "holes off (Betti-1)"),
-    "breaks": Score("filament", "lower", "", "breaks"),
-    "merges": Score("filament", "lower", "", "merges"),
-    "surface_dice": Score("surface", "higher", "", "surface Dice"),
-    "surface_distance": Score("surface", "lower", "length", "mean surface distance"),
-    "hd95": Score("surface", "lower", "length", "HD95"),
-    "object_f1": Score("object", "higher", "", "object F1"),
-    "object_precision": Score("object", "higher", "", "object precision"),
-    "object_recall": Score("object", "higher", "", "object recall"),
-    "object_f1_75": Score("object", "higher", "", "object F1 at IoU 0.75"),
-    "object_ap": Score("object", "higher", "", "object AP, IoU 0.5 to 0.9"),
-    "panoptic_quality": Score("object", "higher", "", "panoptic quality"),
-    "count_error": Score("object", "lower", "", "count error"),
-    "centre_error": Score("object", "lower", "length", "centre error"),
-    "radius_error": Score("object", "lower", "length", "radius error"),
-    "objects_truth": Score("object", "", "", "true objects"),
-    "objects_prediction": Score("object", "", "", "predicted objects"),
-}
-
-
-WITHOUT_TRUTH = ("specificity", "bce", "brier", "ece")
-"""Scores that a class has although none of the images holds a pixel of it: they look at every pixel."""
 
 
 class ClassScores(NamedTuple):
@@ -108,7 +48,7 @@ def score_class(
         probability: (H, W) float32.
         predicted, true: boolean (H, W).
         known: False where nobody annotated; None where everything is.
-        families: of `FAMILIES`, or ``centreline`` for clDice alone.
+        families: of `segexp.metrics.registry.FAMILIES`, and scores to be had alone, of `ALONE` there.
         tolerance: of centrelines and outlines, in the unit of `spacing`.
         spacing: a pixel's side, 1 for pixels or in µm.
         objects: predicted and true object ids (H, W), 0 outside; None: the connected pieces of the masks.
@@ -127,8 +67,9 @@ def score_class(
         scores |= skeleton_scores(predicted, true, known, tolerance, spacing, lines)
         scores |= topology_scores(predicted, true, known)
         sizes["filament_length"] = piece_lengths(lines[1], spacing), piece_lengths(lines[0], spacing)
-    elif "centreline" in families:
-        scores["cldice"] = cldice(predicted, true)
+    for score in (ALONE[name] for name in families if name in ALONE):
+        if score.name not in scores:
+            scores[score.name] = number_of(score, predicted if known is None else predicted & known, true)
     if "surface" in families:
         scores |= surface_scores(predicted, true, known, tolerance, spacing)
     if "object" in families:

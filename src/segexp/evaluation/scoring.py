@@ -31,7 +31,7 @@ class Scoring:
     """Settings of an evaluation.
 
     Attributes:
-        families: of `segexp.evaluation.scores.FAMILIES`.
+        families: of `segexp.metrics.registry.FAMILIES`.
         monitor: the score that matters most: the threshold is chosen by it.
         tolerance: of centrelines and outlines.
         threshold: probability from which a pixel is foreground; None: chosen on the images.

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from segexp.errors import printable
 from segexp.evaluation.comparison import Candidate
-from segexp.evaluation.scores import SCORES
+from segexp.metrics.registry import find
 
 
 def print_scores(record: dict[str, Any], console: Console | None = None) -> None:
@@ -57,7 +57,7 @@ def print_seeds(candidate: Candidate, console: Console | None = None) -> None:
     seeds = ", ".join(str(runs[0].seed) for runs in candidate.repeats)
     monitor = candidate.monitor
     cells = [
-        f"{SCORES[name].words} {candidate.means(name).mean():.4f} ± {candidate.spread(name):.4f}"
+        f"{find(name).label} {candidate.means(name).mean():.4f} ± {candidate.spread(name):.4f}"
         for name in dict.fromkeys([monitor, "dice"])
     ]
     console.print(f"{candidate.name}: seeds {seeds}: {', '.join(cells)} (mean and standard deviation)", markup=False)
@@ -66,7 +66,7 @@ def print_seeds(candidate: Candidate, console: Console | None = None) -> None:
 def print_ranking(result: dict[str, Any], console: Console | None = None) -> None:
     """A row a setting, the best first, with what its difference from the best is worth."""
     console = console or Console(highlight=False, soft_wrap=True)
-    rows, words = result["rows"], SCORES[result["monitor"]].words
+    rows, words = result["rows"], find(result["monitor"]).label
     sizes = {(row["runs"], row["images"]) for row in rows}
     table = Table(box=None, header_style="bold")
     for name in (words, "difference", "95 % interval", "p (Holm)", ""):
@@ -101,7 +101,7 @@ def print_comparison(result: dict[str, Any], console: Console | None = None) -> 
     console.print(
         f"{printable(', '.join(result['other']))} against {printable(', '.join(result['baseline']))} "
         f"on {result['images']} images: "
-        f"{SCORES[result['monitor']].words} {monitored['difference']:+.4f} "
+        f"{find(result['monitor']).label} {monitored['difference']:+.4f} "
         f"({interval(monitored['interval'], '+.4f')}, p = {monitored['p']:.2g}): {monitored['verdict']}",
         markup=False,
     )
@@ -113,7 +113,7 @@ def print_comparison(result: dict[str, Any], console: Console | None = None) -> 
         table.add_column(name, justify="right")
     for name, entry in result["scores"].items():
         table.add_row(
-            SCORES[name].words,
+            find(name).label,
             number(entry["baseline"]),
             number(entry["other"]),
             f"{entry['difference']:+.4f}",

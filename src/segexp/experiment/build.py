@@ -29,6 +29,7 @@ from segexp.data.synthetic import Mix, Pool, Recipe, Stream
 from segexp.distributed import Ranks, wrap
 from segexp.errors import InputError
 from segexp.evaluation import evaluate, summarize
+from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import Predictor
 from segexp.io.images import ImageFile, MaskFile
 from segexp.models import External, Network, trusted
@@ -370,9 +371,9 @@ def picture(
     return preview(augment, batch, task.normalization, seed)
 
 
-def rehearse(predictor: Predictor, samples: list[Sample]) -> float:
+def rehearse(predictor: Predictor, samples: list[Sample], scoring: Scoring) -> float:
     """Validate two images before the first step, so that what is broken there shows now; guess the time for all."""
     tick = time.monotonic()
-    summarize(evaluate(predictor, samples[:2]))
+    summarize(evaluate(predictor, samples[:2], scoring))
     pixels = [sample.shape[1] * sample.shape[2] for sample in samples]
     return (time.monotonic() - tick) * sum(pixels) / sum(pixels[:2])

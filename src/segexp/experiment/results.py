@@ -17,13 +17,13 @@ from segexp.evaluation.operating_point import OperatingPoint, choose_operating_p
 from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import Predictor
 from segexp.io.atomic import write_text
+from segexp.metrics.registry import shown
 from segexp.models import trusted
 from segexp.training.loggers.run_log import RunLog, clock
 from segexp.training.state import TrainState
 from segexp.viz.overlay import Picture, overlay, write_png
 from segexp.viz.thumbnails import MOST, budget, make_picture, write_pictures
 
-SHOWN = ("dice", "dice_pooled", "iou", "precision", "recall", "cldice", "object_f1")
 PICTURES = 50
 """Validation images of which an overlay is written: enough to look at, and small enough to copy."""
 
@@ -139,7 +139,7 @@ def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor, larges
 def print_summary(console: Console, best: dict[str, float], state: TrainState, model: Path) -> None:
     """The closing table and the paths."""
     table = Table(box=None, header_style="bold")
-    names = [name for name in SHOWN if name in best] if "dice" in best else ["specificity"]
+    names = [name for name in shown("summary") if name in best] if "dice" in best else ["specificity"]
     for name in ("best epoch", *names):
         table.add_column(name, justify="right")
     table.add_row(str(best["epoch"]), *(f"{best[name]:.4f}" for name in names))

@@ -121,7 +121,7 @@ def run(
             state = training.restore()
             best = f"best {monitor} {state.best[monitor]:.4f}" if monitor in state.best else "no validation yet"
             log.say(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
-        validation_seconds = rehearse(training.predictor, training.val_samples)
+        validation_seconds = rehearse(training.predictor, training.val_samples, training.scoring)
         uri = tracking_uri(cfg.trainer.mlflow) if ranks.first else None
         log.mlflow = MlflowLog(folder, uri, cfg.task.name, print) if uri else None
         if log.mlflow is not None:
@@ -268,6 +268,7 @@ def assemble(
         say=log.say,
         show=show,
         monitor=monitor,
+        scoring=replace(task.scoring(), monitor=monitor),
         workers=trainer.num_workers,
         start_method=trainer.start_method,
         stop=stop,

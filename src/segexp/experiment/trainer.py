@@ -16,7 +16,9 @@ from segexp.data.sampler import Position
 from segexp.distributed import Ranks, gather, share
 from segexp.errors import InputError
 from segexp.evaluation import Row, evaluate, summarize
+from segexp.evaluation.scoring import Scoring, pixel_sides
 from segexp.inference.predictor import Predictor
+from segexp.metrics.registry import is_better, to_compute
 from segexp.training.learner import Learner
 from segexp.training.state import Scores, TrainState
 from segexp.training.stop import Stopped, StopRequest
@@ -40,12 +42,13 @@ class TrainingRun:
         facts: what else the model file says; ``run`` is a name that no other run has.
         say: prints and records a line.
         show: is given the number, a validation sample and its predicted labels (H, W).
-        monitor: the score whose largest value marks the best model.
+        monitor: the score whose best value marks the best model.
         workers: processes that read images from files.
         start_method: how they are started.
         stop: whether the run was asked to end.
         ranks: the processes of the run.
         records: names in the run folder that were there when the run began and have to be there when it ends.
+        scoring: what validation computes: the monitored score, its tolerance, how touching objects are cut.
     """
 
     device: torch.device
@@ -67,6 +70,7 @@ class TrainingRun:
     stop: StopRequest
     ranks: Ranks
     records: tuple[str, ...] = ()
+    scoring: Scoring = field(default_factory=Scoring)
     _best: dict[str, Any] | None = field(default=None, init=False)
     _best_is_written: bool = field(default=True, init=False)
     _saved_step: int | None = field(default=None, init=False)
@@ -93,12 +97,21 @@ class TrainingRun:
                 raise Stopped(self.stop.number)
             self.show(index * self.ranks.world + self.ranks.rank, sample, labels)
 
-        own = self.val_samples[self.ranks.rank :: self.ranks.world]
-        rows = evaluate(self.predictor, own, self.monitor == "cldice", look)
+        own, sides = self.val_samples[self.ranks.rank :: self.ranks.world], None
+        if to_compute(self.scoring.monitor):
+            sides = pixel_sides(self.val_samples, None, self.scoring.tolerance)
+            sides = sides and sides[self.ranks.rank :: self.ranks.world]
+        rows = evaluate(self.predictor, own, self.scoring, look, sides)
         per_image = len(self.classes)
         images = [rows[first : first + per_image] for first in range(0, len(rows), per_image)]
         together: list[Row] = [row for image in gather(self.ranks, images) for row in image]
-        return summarize(together)
+        scores = summarize(together)
+        if self.monitor not in scores:
+            raise InputError(
+                f"task.monitor={self.monitor}: undefined on every validation image; expected a score that some of them "
+                "have, such as task.monitor=dice"
+            )
+        return scores
 
     def save(self, state: TrainState, improved: bool) -> None:
         """Write ``last.pth``, then the best model where this is it.
@@ -188,7 +201,7 @@ class TrainingRun:
         if kept is not None:
             self.say(f"{self.best_path}: missing, damaged or not this run's; its weights are taken from last.pth")
             self._best, self._best_is_written = kept, False
-        elif found is not None and found["metrics"].get(self.monitor, 0) >= state.best.get(self.monitor, 0):
+        elif found is not None and self._at_least_as_good(found["metrics"], state.best):
             self._best, state.best = found, found["metrics"]  # of an epoch whose state could not be saved any more
         else:
             self.say(
@@ -196,6 +209,10 @@ class TrainingRun:
                 f"The best of epoch {state.best['epoch']:g} is lost; the next validation gives a new one"
             )
             state.best, state.stale = {}, 0
+
+    def _at_least_as_good(self, first: Scores, second: Scores) -> bool:
+        scores = first.get(self.monitor), second.get(self.monitor)
+        return None not in scores and is_better(self.monitor, *scores)  # type: ignore[arg-type]
 
     def _read_best(self) -> dict[str, Any] | None:
         """The file of the best model; None where it is missing, damaged or another run's."""

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from segexp.metrics.registry import find, shown
 from segexp.report import metric_labels
 from segexp.report.charts import Chart, Series, decimal, histogram, line_chart, number
 
 Record = Mapping[str, Any]
-KEY = ("dice", "precision", "recall", "dice_pooled", "cldice", "object_f1", "count_error", "length_error", "ece")
 KINDS = {"object_diameter": "Diameter of objects", "filament_length": "Length of filament pieces"}
 
 
@@ -20,7 +20,7 @@ def score_groups(record: Record, best: Mapping[str, float]) -> list[dict[str, An
     entries = record.get("scores") or {name: {"mean": value} for name, value in best.items() if name != "epoch"}
     groups: dict[str, list[dict[str, str]]] = {}
     for name, entry in entries.items():
-        family = metric_labels.FAMILIES.get(metric_labels.score(name).family, "Other")
+        family = metric_labels.FAMILIES.get(find(name).family, "Other")
         interval = entry.get("interval")
         groups.setdefault(family, []).append(
             {
@@ -29,7 +29,7 @@ def score_groups(record: Record, best: Mapping[str, float]) -> list[dict[str, An
                 "mean": _cell(entry.get("mean")),
                 "interval": f"{decimal(interval[0])} to {decimal(interval[1])}" if interval else "",
                 "pooled": _cell(entry.get("pooled")),
-                "meaning": metric_labels.MEANINGS.get(name, ""),
+                "meaning": find(name).meaning,
             }
         )
     return [{"family": family, "rows": rows} for family, rows in groups.items()]
@@ -37,7 +37,7 @@ def score_groups(record: Record, best: Mapping[str, float]) -> list[dict[str, An
 
 def key_rows(groups: list[dict[str, Any]]) -> list[dict[str, str]]:
     """The few scores that are shown at once; all of them stand in `groups`."""
-    return [row for group in groups for row in group["rows"] if row["name"] in KEY]
+    return [row for group in groups for row in group["rows"] if row["name"] in shown("key")]
 
 
 def parts_table(record: Record, kind: str) -> dict[str, Any] | None:

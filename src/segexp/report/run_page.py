@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from segexp.metrics.registry import find, shown
 from segexp.report import evaluation_section as section
 from segexp.report import metric_labels
 from segexp.report.charts import Chart, Series, decimal, line_chart, number
@@ -14,8 +15,6 @@ from segexp.report.page import fill
 from segexp.report.records import Records, Row, read_evaluation, read_records, score_names
 from segexp.report.summary_text import evaluation_sentence, next_step, sentence
 from segexp.viz.thumbnails import Picture
-
-CURVES = ("dice", "iou", "precision", "recall", "cldice")
 
 
 def render_run(folder: Path) -> str:
@@ -94,7 +93,7 @@ def interval(evaluation: dict[str, Any]) -> tuple[float, float] | None:
 def sortable(gallery: Sequence[dict[str, Any]]) -> list[str]:
     """Scores that images can be sorted by: those of which one end is better."""
     columns = dict.fromkeys(key for item in gallery for key in item["scores"])
-    return [name for name in columns if metric_labels.score(name).better]
+    return [name for name in columns if find(name).better]
 
 
 def curves(rows: Sequence[Row]) -> list[Chart]:
@@ -114,7 +113,7 @@ def curves(rows: Sequence[Row]) -> list[Chart]:
     train, bce = series("training loss", "train_loss"), series("validation cross-entropy", "bce")
     text = f"The training loss went from {number(train.y[0])} to {number(train.y[-1])}."
     charts.append(line_chart("Loss", text, [line for line in (train, bce) if line.y], unit, "loss", from_zero=True))
-    scores = [series(metric_labels.label(column), column) for column in CURVES]
+    scores = [series(metric_labels.label(column), column) for column in shown("curve")]
     scores = [line for line in scores if line.y]
     if scores:
         first, final, best = (decimal(value) for value in (scores[0].y[0], scores[0].y[-1], max(scores[0].y)))

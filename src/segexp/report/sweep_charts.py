@@ -34,17 +34,21 @@ def positions(values: Sequence[str]) -> tuple[list[float], list[tuple[float, str
 
 
 def parallel_chart(
-    jobs: Sequence[str], parameters: Mapping[str, Sequence[str]], scores: Sequence[float], label: str
+    jobs: Sequence[str],
+    parameters: Mapping[str, Sequence[str]],
+    scores: Sequence[float],
+    label: str,
+    lower: bool = False,
 ) -> Chart:
     """A line a job across one vertical axis a parameter, the score last; the best job is drawn thick.
 
-    `parameters` holds each parameter's values, in the order of `jobs`, as typed.
+    `parameters` holds each parameter's values, in the order of `jobs`, as typed; `lower`: the least score is the best.
     """
     names = [*parameters, label]
     columns = [positions(values) for values in parameters.values()]
     low, high = min(scores), max(scores)
     columns.append(([(score - low) / (high - low) if high > low else 0.5 for score in scores], _score_ticks(low, high)))
-    best = max(range(len(scores)), key=lambda index: scores[index])
+    best = (min if lower else max)(range(len(scores)), key=lambda index: scores[index])
 
     def draw(axes: Axes) -> None:
         for index in sorted(range(len(jobs)), key=lambda index: index == best):

@@ -13,7 +13,7 @@ from segexp.report.charts import decimal
 from segexp.report.page import fill
 from segexp.report.sweep_charts import effect_chart, parallel_chart
 
-FIXED = ("job", "status", "score", "seconds", "folder", "message")
+FIXED = ("job", "status", "score", "better", "seconds", "folder", "message")
 """Columns of ``summary.csv`` that are no parameters."""
 
 
@@ -22,7 +22,8 @@ def render_sweep(folder: Path) -> str:
     jobs = read_jobs(folder)
     parameters = varied([job["values"] for job in jobs])
     done = [job for job in jobs if job["score"] is not None]
-    done.sort(key=lambda job: -job["score"])
+    lower = less_is_better(jobs)
+    done.sort(key=lambda job: job["score"] if lower else -job["score"])
     charts = []
     columns = {name: [job["values"].get(name, "") for job in done] for name in parameters}
     scores = [job["score"] for job in done]
@@ -35,9 +36,10 @@ def render_sweep(folder: Path) -> str:
         sentence=sentence(jobs, parameters),
         jobs=done + [job for job in jobs if job["score"] is None],
         parameters=parameters,
-        parallel=parallel_chart([job["job"] for job in done], columns, scores, "score") if charts else None,
+        parallel=parallel_chart([job["job"] for job in done], columns, scores, "score", lower) if charts else None,
         effects=charts,
         repeats=repeats(done),
+        lower=lower,
     )
 
 
@@ -57,6 +59,7 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
                 "job": row["job"],
                 "status": row["status"],
                 "score": _number(row["score"]),
+                "lower": row.get("better") == "lower",
                 "seconds": _number(row.get("seconds")),
                 "message": row.get("message") or "",
                 "values": {name: value or "" for name, value in row.items() if name and name not in FIXED},
@@ -64,6 +67,11 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
             }
         )
     return jobs
+
+
+def less_is_better(jobs: list[dict[str, Any]]) -> bool:
+    """Whether the score is one of which less is better."""
+    return any(job.get("lower") for job in jobs)
 
 
 def sentence(jobs: list[dict[str, Any]], parameters: list[str]) -> str:
@@ -74,12 +82,13 @@ def sentence(jobs: list[dict[str, Any]], parameters: list[str]) -> str:
     text += f", {failed} without a score" if failed else ""
     if not done:
         return f"{text}; none has a score."
-    best = max(done, key=lambda job: job["score"])
+    lower = less_is_better(jobs)
+    best = (min if lower else max)(done, key=lambda job: job["score"])
     values = ", ".join(f"{name}={best['values'].get(name, '')}" for name in parameters)
     text += f"; the best, job {best['job']}, scores {best['score']:.3f}{' with ' + values if values else ''}."
-    groups = group([job["values"] for job in done], [job["score"] for job in done])
+    groups = group([job["values"] for job in done], [job["score"] for job in done], lower)
     if len(groups) > 1 and repeated(groups):
-        first = best_group(groups)
+        first = best_group(groups, lower)
         text += f" Best on average is {first.name} with {first.mean:.3f} over {first.units}."
     return text
 
@@ -89,7 +98,7 @@ def repeats(jobs: list[dict[str, Any]]) -> list[list[str]]:
 
     Settings, what they were repeated over, mean, standard deviation and 95 % interval of the mean.
     """
-    groups = group([job["values"] for job in jobs], [job["score"] for job in jobs])
+    groups = group([job["values"] for job in jobs], [job["score"] for job in jobs], less_is_better(jobs))
     if not repeated(groups):
         return []
     return [

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from segexp.evaluation.io import read_evaluation
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import JOB_FILES, RunFolder
+from segexp.metrics.registry import find
 from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.folder import add_job, is_job
 from segexp.sweep.identity import identify
@@ -76,9 +78,17 @@ def restarted(hydra: Any) -> bool:
 
 
 def settle(record: Record, score: float) -> None:
-    """Note that a job is done."""
+    """Note that a job is done, and whether its score is one of which less is better."""
     summary = json.loads((record.folder / "summary.json").read_text(encoding="utf-8"))
     files = RunFolder(record.folder)
     for name in (FAILURE, PRUNED, PROGRESS):
         files.remove(name)
-    record.save(status=DONE, score=score, seconds=summary["seconds"], message="")
+    record.save(status=DONE, score=score, better=direction(record.folder), seconds=summary["seconds"], message="")
+
+
+def direction(folder: Path) -> str:
+    """Whether the score that a run is judged by is better ``higher`` or ``lower``."""
+    path = folder / "val" / "evaluation.json"
+    if not path.is_file():
+        return "higher"
+    return find(str(read_evaluation(path).get("monitor", "dice"))).better

@@ -11,7 +11,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Record:
         identity: what its result follows from.
         status: one of the words above.
         score: the monitored score of a job that is done.
+        better: ``higher`` or ``lower``: which of these scores are good.
         seconds: training time over all its sittings.
         message: why it failed.
         sittings: how often it was begun or gone on with.
@@ -74,6 +75,7 @@ class Record:
     message: str = ""
     sittings: int = 0
     changed: float = field(default_factory=time.time)
+    better: str = "higher"
 
     def save(self, **changes: Any) -> None:
         """Set `changes` and write ``job.json``, whole or not at all; `InputError` where it is not segexp's own."""
@@ -86,6 +88,8 @@ class Record:
         content = {"format": FORMAT} | {name: value for name, value in asdict(self).items() if name != "folder"}
         if self.score is not None and not math.isfinite(self.score):
             content["score"] = None
+        if self.better == "higher":  # stated where it is otherwise
+            del content["better"]
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -112,12 +116,18 @@ SHAPE = {
     "identity": {"settings": str, "data": str, "code": str},
     "status": Text(lambda text: text in _STATES, f"one of {', '.join(_STATES)}"),
     "score": (None, Number(-1e300, 1e300)),
+    "better?": Text(lambda text: text in ("higher", "lower"), "higher or lower"),
     "seconds": (None, Number(0, 1e12)),
     "message": str,
     "sittings": _COUNT,
     "changed": Number(0, 1e12),
 }
 """Of ``job.json``; see `segexp.io.shape`."""
+
+
+def less_is_better(records: Iterable[Record]) -> bool:
+    """Whether the jobs of a sweep are judged by a score of which less is better."""
+    return any(record.better == "lower" for record in records)
 
 
 def read_jobs(sweep: Path) -> list[Record]:

@@ -149,7 +149,7 @@ def _settle(one: _Busy, stopping: bool) -> None:
     record, code = one.record, one.process.returncode
     written = read_job(record.folder)
     if written is not None:
-        for name in ("status", "score", "seconds", "message", "sittings", "identity"):
+        for name in ("status", "score", "better", "seconds", "message", "sittings", "identity"):
             setattr(record, name, getattr(written, name))
     if record.status not in (RUNNING, WAITING):
         return

@@ -10,7 +10,7 @@ from segexp.checkpoint import model_file
 from segexp.config.fingerprint import settings_of
 from segexp.errors import InputError
 from segexp.evaluation.aggregate import Group, best_group, group
-from segexp.sweep.job_store import DONE, FILE, Record, read_jobs
+from segexp.sweep.job_store import DONE, FILE, Record, less_is_better, read_jobs
 
 
 def is_sweep(folder: Path) -> bool:
@@ -27,7 +27,8 @@ def settings(sweep: Path) -> list[tuple[Group, list[Record]]]:
     done = [record for record in read_jobs(sweep) if record.status == DONE and record.score is not None]
     if not done:
         raise InputError(f"{sweep}: no job of this sweep is finished")
-    groups = group([settings_of(record.overrides) for record in done], [record.score or 0.0 for record in done])
+    scores = [record.score or 0.0 for record in done]
+    groups = group([settings_of(record.overrides) for record in done], scores, less_is_better(done))
     return [(each, [done[index] for index in each.indices]) for each in groups]
 
 
@@ -38,7 +39,7 @@ def best_setting(sweep: Path) -> tuple[Group, list[Record], int]:
         InputError: where no job of the sweep is finished.
     """
     groups = settings(sweep)
-    best = best_group([each for each, _ in groups])
+    best = best_group([each for each, _ in groups], less_is_better(groups[0][1]))
     return best, next(records for each, records in groups if each is best), len(groups)
 
 
@@ -57,6 +58,7 @@ def find_model(path: Path, log: Callable[[str], None] = print) -> Path:
     if not is_sweep(path):
         return model_file(path)
     best, records, count = best_setting(path)
-    chosen = max(records, key=lambda record: record.score or 0.0)
+    best_of = min if less_is_better(records) else max
+    chosen = best_of(records, key=lambda record: record.score or 0.0)
     log(f"{path}: best of {count} settings is {best.name}, and of its jobs {chosen.number}, {chosen.score:.4f}")
     return model_file(chosen.folder)

@@ -14,7 +14,7 @@ from segexp.errors import printable
 from segexp.evaluation.aggregate import REPEATS, group, repeated, varied
 from segexp.io.ownership import OwnedFolder
 from segexp.io.records import csv_text
-from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record, read_jobs
+from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record, less_is_better, read_jobs
 
 FILE = "summary.csv"
 
@@ -22,12 +22,14 @@ FILE = "summary.csv"
 def write_summary(sweep: Path) -> list[Record]:
     """Write ``summary.csv`` from what the jobs' folders tell, and return that.
 
-    Columns: job, status, score, seconds, the overrides one a column, fold and seed last of them, folder, message.
+    Columns: job, status, score, better (where less is), seconds, the overrides one a column, fold and seed last of
+    them, folder, message.
     """
     records = read_jobs(sweep)
     rows = [_row(record, sweep) for record in records]
     names = dict.fromkeys(key for row in rows for key in row)
-    first, last = ("job", "status", "score", "seconds"), ("folder", "message")
+    first = ("job", "status", "score", *(["better"] if less_is_better(records) else []), "seconds")
+    last = ("folder", "message")
     columns = [*first, *(name for name in names if name not in (*first, *last, *REPEATS))]
     columns += [name for name in REPEATS if name in names] + list(last)
     OwnedFolder(sweep).write(FILE, csv_text(rows, columns))
@@ -43,6 +45,8 @@ def _row(record: Record, sweep: Path) -> dict[str, Any]:
         "folder": record.folder.relative_to(sweep).as_posix(),
         "message": record.message,
     }
+    if record.better == "lower":
+        row["better"] = "lower"
     return row | settings_of(record.overrides)
 
 
@@ -53,7 +57,8 @@ def print_jobs(records: Sequence[Record], console: Console) -> None:
     table = Table(box=None, header_style="bold")
     for name in ("job", "score", "seconds", *names, "status"):
         table.add_column(name, justify="left" if name == "status" else "right", overflow="fold")
-    order = sorted(range(len(records)), key=lambda index: -_rank(records[index].score))
+    sign = -1 if less_is_better(records) else 1
+    order = sorted(range(len(records)), key=lambda index: -_rank(records[index].score, sign))
     for index in order:
         record = records[index]
         score = "" if record.score is None else f"{record.score:.4f}"
@@ -69,7 +74,8 @@ def print_jobs(records: Sequence[Record], console: Console) -> None:
 def group_lines(records: Sequence[Record]) -> list[str]:
     """A line for each setting, best first, with mean, spread and interval; none where nothing was repeated."""
     done = [record for record in records if record.status == DONE and record.score is not None]
-    groups = group([settings_of(record.overrides) for record in done], [_rank(record.score) for record in done])
+    scores = [_rank(record.score) for record in done]
+    groups = group([settings_of(record.overrides) for record in done], scores, less_is_better(records))
     if not repeated(groups):
         return []
     lines = []
@@ -89,5 +95,5 @@ def closing_line(records: Sequence[Record]) -> str:
     return "; ".join(parts)
 
 
-def _rank(score: float | None) -> float:
-    return -math.inf if score is None or math.isnan(score) else score
+def _rank(score: float | None, sign: int = 1) -> float:
+    return -math.inf if score is None or math.isnan(score) else sign * score

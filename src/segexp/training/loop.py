@@ -359,7 +359,7 @@ class _Loop:
         improved = False
         if scores is not None:
             # of equals the later: with every score still 0 it has at least learned longer
-            improved = not state.best or scores[schedule.monitor] >= state.best[schedule.monitor]
+            improved = schedule.improves(scores, state.best)
             state.stale = 0 if improved else state.stale + 1
             if improved:
                 state.best = {"epoch": state.epoch, **scores}

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from segexp.errors import InputError
+from segexp.metrics.registry import is_better
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ class Schedule:
         epoch_steps: steps an epoch.
         lr: peak learning rate.
         scheduler: the share of it at each point.
-        monitor: the score whose largest value marks the best model.
+        monitor: the score whose best value marks the best model.
         validate_every: epochs between validations; None: as often as keeps them within a tenth of the time.
         patience: validations without improvement after which training stops; None: never.
         log_every: steps between two looks at the loss.
@@ -236,3 +237,7 @@ class Schedule:
     log_every: int = 20
     save_every: float = 300.0
     seed: int = 0
+
+    def improves(self, scores: Mapping[str, float], best: Mapping[str, float]) -> bool:
+        """Whether the monitored score is at least as good as the best; of equals the later counts."""
+        return not best or is_better(self.monitor, scores[self.monitor], best[self.monitor])

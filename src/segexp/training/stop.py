@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from segexp.metrics.registry import find
+
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 """Ctrl-C; the end that operating systems and SLURM announce; what SLURM's ``--signal=USR1@60`` or submitit ask for."""
 
@@ -27,13 +29,14 @@ class Pruned(Exception):
     Attributes:
         progress: share of its budget that it has used.
         score: its best.
+        better: ``higher`` or ``lower``: which scores are good.
     """
 
     def __init__(self, epoch: int, progress: float, monitor: str, score: float):
         super().__init__(
             f"pruned after epoch {epoch} at {100 * progress:.0f} % of its budget: {monitor} {score:.4f} lags behind"
         )
-        self.progress, self.score = progress, score
+        self.progress, self.score, self.better = progress, score, find(monitor).better
 
 
 class StopRequest:

@@ -212,3 +212,13 @@ def test_a_file_that_is_no_study_is_said_to_be_none(tmp_path):
     (tmp_path / "search.journal").write_text("not a journal\n")
     with pytest.raises(InputError, match="cannot be read as a study"):
         open_search(tmp_path)
+
+
+def test_a_score_of_which_less_is_better_is_minimised(tmp_path):
+    chosen = make_sampler("random", 0, 5)
+    study = open_study(str(tmp_path / "search.journal"), chosen, make_pruner("none", 10, 3, 5), lower=True)
+    outcomes = iter([0.4, 0.2, 0.3])
+    search(study, plan(3), Bench(lambda values: next(outcomes)), fine)
+    assert best_trial(study).number == 1
+    again = open_search(tmp_path)  # as a job opens it, to report to it
+    assert again.direction.name == "MINIMIZE"

@@ -13,9 +13,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from segexp.config.targets import own_scores
 from segexp.errors import InputError
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import RunFolder
+from segexp.metrics.registry import find
 
 TARGET = "hydra_plugins.segexp_search.SearchSweeper"
 JOURNAL = "search.journal"
@@ -62,7 +64,8 @@ def run_search(
     OmegaConf.save(config, folder / "multirun.yaml")
     storage = _storage(config.hydra)
     pruner = make_pruner(settings.pruner, settings.first, settings.factor, settings.startup)
-    study = open_study(storage, make_sampler(settings.sampler, settings.seed, settings.startup), pruner)
+    lower = less_is_better(config)
+    study = open_study(storage, make_sampler(settings.sampler, settings.seed, settings.startup), pruner, lower)
     if (folder / JOURNAL).is_file():
         RunFolder(folder).note_beginning(JOURNAL)
     earlier = study.get_trials(deepcopy=False)
@@ -74,6 +77,13 @@ def run_search(
     returned = search(study, plan, launcher.launch, check)
     _write_result(study, folder)
     return returned
+
+
+def less_is_better(config: DictConfig) -> bool:
+    """Whether the score that these settings monitor is one of which less is better."""
+    names = [str(name) for name in OmegaConf.select(config, "task.scores") or ()]
+    own_scores(names, tuple(OmegaConf.select(config, "allow_targets") or ()))
+    return find(str(OmegaConf.select(config, "task.monitor"))).lower
 
 
 def _write_result(study: Any, folder: Path) -> None:

@@ -11,6 +11,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 
 from segexp.errors import InputError
 
@@ -19,10 +20,11 @@ SAMPLERS = ("tpe", "random")
 PRUNERS = ("none", "median", "halving", "hyperband")
 
 
-def open_study(storage: str, sampler: BaseSampler, pruner: BasePruner) -> optuna.Study:
+def open_study(storage: str, sampler: BaseSampler, pruner: BasePruner, lower: bool = False) -> optuna.Study:
     """The study that `storage` (a file, or an address such as ``sqlite:///search.db``) holds; a new one where none is.
 
-    The score is the monitored one of the task, so more is better.
+    The score is the monitored one of the task; `lower`: a new study minimises it, one that is there keeps its
+    direction.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     kept: str | BaseStorage = storage
@@ -30,8 +32,9 @@ def open_study(storage: str, sampler: BaseSampler, pruner: BasePruner) -> optuna
         Path(storage).parent.mkdir(parents=True, exist_ok=True)
         kept = JournalStorage(JournalFileBackend(storage))
     try:
+        direction = StudyDirection.MINIMIZE if lower else StudyDirection.MAXIMIZE
         return optuna.create_study(
-            storage=kept, sampler=sampler, pruner=pruner, study_name=NAME, direction="maximize", load_if_exists=True
+            storage=kept, sampler=sampler, pruner=pruner, study_name=NAME, direction=direction, load_if_exists=True
         )
     except ValueError as error:  # a journal with lines that are none
         raise InputError(f"hydra.sweeper.storage={storage}: cannot be read as a study ({error})") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from segexp.errors import InputError
@@ -70,9 +71,10 @@ def search(study: optuna.Study, plan: Plan, launch: Launch, check: Callable[[lis
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The finished trial with the highest score; None where none has finished."""
+    """The finished trial with the best score; None where none has finished."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return max(done, key=lambda trial: trial.value or 0.0, default=None)
+    best = min if study.direction == StudyDirection.MINIMIZE else max
+    return best(done, key=lambda trial: trial.value or 0.0, default=None)
 
 
 def _check_same(study: optuna.Study, plan: Plan) -> None:

@@ -13,13 +13,12 @@ from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, PLUGIN_NAME, SE
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from torch.utils.tensorboard.summary import hparams
 
-SHOWN = ("dice", "dice_pooled", "iou", "precision", "recall", "cldice", "object_f1")
-"""Scores of the best model that are columns, where the task has them."""
+from segexp.metrics.registry import shown
 
 
 def columns(monitor: str) -> list[str]:
     """Names of the metrics in the tab: the best model's scores, and the monitored one of the last validation."""
-    return [*dict.fromkeys([f"best/{monitor}", *(f"best/{name}" for name in SHOWN)]), f"val/{monitor}"]
+    return [*dict.fromkeys([f"best/{monitor}", *(f"best/{name}" for name in shown("summary"))]), f"val/{monitor}"]
 
 
 def start(settings: Mapping[str, Any], metrics: Sequence[str], varied: Collection[str] = ()) -> list[Summary]:

@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from segexp.errors import printable
 from segexp.io.atomic import write_text
 from segexp.io.run_folder import RunFolder
+from segexp.metrics import registry
 from segexp.training.loggers import hparams
 from segexp.training.loggers.mlflow_log import MlflowLog
 from segexp.training.state import Scores, TrainState
@@ -271,7 +272,7 @@ class RunLog:
         self._rows.append(row | (scores or {}))
         path = self.folder / "metrics.csv"
         size = path.stat().st_size if path.exists() else 0
-        columns = [*row, *dict.fromkeys([*_SCORES, self.monitor])]
+        columns = [*row, *dict.fromkeys(["bce", *registry.shown("validation"), self.monitor])]
         if size:
             with path.open(newline="", encoding="utf-8") as file:
                 columns = next(csv.reader(file))
@@ -290,7 +291,6 @@ class RunLog:
 
 
 _EVENTS = "TensorBoard's record"
-_SCORES = ("bce", "dice", "dice_pooled", "iou", "precision", "recall", "cldice")
 
 
 def _shown(monitor: str, scores: Scores) -> list[str]:
