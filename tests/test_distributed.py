@@ -1,12 +1,10 @@
 """Two processes that share every batch train what one process trains."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from segexp.distributed import ALONE, agree, gather, share, total
+from tests.processes import command
 
 TINY = [
     "task=cytoskeleton",
@@ -28,8 +26,8 @@ def test_two_processes_end_with_the_weights_and_scores_of_one(tmp_path):
     states = []
     for devices in (1, 2):
         folder = tmp_path / str(devices)
-        command = [sys.executable, "-m", "segexp.train", *TINY, f"trainer.devices={devices}", f"output_dir={folder}"]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        words = ["train", *TINY, f"trainer.devices={devices}", f"output_dir={folder}"]
+        result = command(*words, cwd=tmp_path)
         assert result.returncode == 0, result.stdout + result.stderr
         assert ("processes: 2" in result.stdout) == (devices == 2)
         states.append(torch.load(folder / "last.pth", weights_only=True))
@@ -41,7 +39,7 @@ def test_two_processes_end_with_the_weights_and_scores_of_one(tmp_path):
     for name, value in one["state"]["best"].items():
         assert two["state"]["best"][name] == pytest.approx(value, abs=1e-4)
     before = (folder / "run.json").read_bytes()
-    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)  # a finished run
+    refused = command(*words, cwd=tmp_path)  # a finished run
     assert refused.returncode == 1
     assert refused.stderr.count("error: ") == 1, refused.stderr
     assert "overwrite=true" in refused.stderr

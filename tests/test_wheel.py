@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+# on one worker of xdist, so that the wheel is built once
+pytestmark = pytest.mark.xdist_group("wheel")
 ROOT = Path(__file__).parent.parent
 
 

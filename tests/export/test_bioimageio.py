@@ -11,6 +11,8 @@ from segexp.errors import InputError
 from segexp.export import bioimageio, card
 from tests.export.test_graph import make_predictor
 
+# on one worker of xdist, so that each package is made once
+pytestmark = pytest.mark.xdist_group("bioimageio")
 FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
 
 
