@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
-from segexp.config import build, conf_dir, read
+from segexp.config import build, conf_dir
+from segexp.config.compose import compose_config
 from segexp.device import autocast, choose_precision
 from segexp.losses import SegmentationLoss
 from segexp.training.prepare import to_targets
@@ -27,8 +27,7 @@ REFERENCE = "unet_small"
 
 def network(*overrides: str) -> nn.Module:
     """The model of a configuration."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return build(read(compose("config", ["task=vesicle", "output_dir=none", *overrides])).model)
+    return build(compose_config(["task=vesicle", *overrides]).model)
 
 
 def stepper(model: nn.Module, batch: int, size: int, precision: str) -> Callable[[], tuple[float, float]]:

@@ -13,9 +13,8 @@ import time
 from itertools import islice
 
 import torch
-from hydra import compose, initialize_config_dir
 
-from segexp.config import conf_dir, read
+from segexp.config.compose import compose_config
 from segexp.data.loader import CropBatches, open_feed
 from segexp.data.sampler import CropPlan
 from segexp.data.sources import foreground_share
@@ -44,8 +43,7 @@ def main() -> None:
     device, _ = choose_device("auto")
     overrides = [f"task={options.task}", "trainer=quick", "data.synthetic.online=true", "output_dir=none"]
     for crops in map(int, options.crops.split(",")):
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = read(compose("config", [*overrides, f"data.synthetic.crops={crops}"]))
+        cfg = compose_config([*overrides, f"data.synthetic.crops={crops}"])
         samples = recipe(cfg.data, cfg.task, cfg.seed).samples(range(32))
         model = build_model(cfg.model, cfg.data.channels, 1, foreground_share(samples))
         model = model.to(device).to(memory_format=torch.channels_last)

@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from segexp.config import conf_dir, read
+from segexp.config.compose import compose_config
 from segexp.data.loader import Batch, open_feed
 from segexp.data.sampler import Position
 from segexp.data.sources import foreground_share
@@ -102,8 +101,7 @@ def since(tick: tuple[float, float]) -> tuple[float, float]:
 
 def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
     """Train for `steps` steps beside bare ones; also the seconds that augmentation and loss take alone."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = read(compose("config", [*overrides, "trainer.device=cpu", "output_dir=none"]))
+    cfg = compose_config([*overrides, "trainer.device=cpu"])
     precision, _ = choose_precision(cfg.trainer.precision, CPU)
     set_arithmetic(precision, False)
     samples, _ = read_data(cfg.data, cfg.task, cfg.seed, cfg.trainer.num_workers, lambda text: None)

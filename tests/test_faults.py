@@ -17,10 +17,9 @@ from contextlib import redirect_stderr, redirect_stdout
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from segexp import checkpoint
-from segexp.config import conf_dir, read
+from segexp.config.compose import compose_config
 from segexp.errors import InputError
 from segexp.experiment import trainer as run_module
 from segexp.experiment.run import run
@@ -44,8 +43,7 @@ TINY = [
 
 
 def settings(*overrides):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return read(compose("config", [*TINY, *overrides]))
+    return compose_config([*TINY, *overrides])
 
 
 def weights(folder):

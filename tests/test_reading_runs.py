@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from hydra import compose, initialize_config_dir
 
 import segexp
 from segexp import checkpoint
 from segexp.check import preflight
 from segexp.check.settings import check_command
-from segexp.config import conf_dir, read
+from segexp.config.compose import compose_config
 from segexp.data import dataset
 from segexp.data.reading import Reading, reading_of_model
 from segexp.errors import InputError
@@ -28,8 +27,7 @@ TINY = ["task=vesicle", "model.widths=[4,8]", "trainer.epochs=1", "trainer.batch
 
 
 def settings(*overrides):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return read(compose("config", [*TINY, "output_dir=x", *overrides]))
+    return compose_config([*TINY, *overrides])
 
 
 def field(seed, size=64):

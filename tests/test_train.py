@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from hydra import compose, initialize_config_dir
 
 import segexp
 from segexp import checkpoint
-from segexp.config import conf_dir, read
+from segexp.config.compose import compose_config
 from segexp.errors import InputError
 from segexp.evaluation.comparison import candidates, read_run
 from segexp.evaluation.run import evaluate_folder
@@ -24,8 +23,7 @@ TINY = ["model.widths=[4,8]", "trainer.epochs=1", "trainer.batch_size=2", "task.
 
 
 def settings(*overrides):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return read(compose("config", [*TINY, *overrides]))
+    return compose_config([*TINY, *overrides])
 
 
 def write_dataset(folder, make):

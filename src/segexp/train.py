@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segexp import __version__
 from segexp.config import RunConfig, conf_dir, package_conf_dir, read, use_conf_beside
-from segexp.config.compose import add_lab, composed, lab_folders
+from segexp.config.compose import add_lab, compose_config, lab_folders
 from segexp.config.folders import existing
 from segexp.config.overrides import command_line, one_job
 from segexp.config.targets import WEIGHTS
@@ -287,7 +287,7 @@ def axes() -> list[str]:
 
 def preview_run(overrides: list[str], samples: int, config_dir: str | None = None) -> Picture:
     """The picture of `segexp preview` for the run that these overrides describe; nothing is trained or written."""
-    cfg = composed(overrides, config_dir)
+    cfg = compose_config(overrides, config_dir)
     weights = start_file(cfg)
     if weights is not None:
         cfg, _, _ = take_settings(cfg, read_start(str(cfg.model[WEIGHTS]), weights), overrides)

@@ -10,7 +10,7 @@ import pytest
 
 from segexp.cli.init import NAMED, TEMPLATE, init, project_files
 from segexp.config import package_conf_dir
-from segexp.config.compose import composed
+from segexp.config.compose import compose_config
 from segexp.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -61,8 +61,8 @@ def test_the_project_runs_beside_the_installed_wheel(tmp_path):
 def test_every_option_of_the_project_composes(tmp_path):
     init(tmp_path / "lab", "filopodia", "vesicle")
     conf = tmp_path / "lab" / "conf"
-    plain = composed(["task=filopodia"], str(conf))
-    recipe = composed(["experiment=filopodia"], str(conf))
+    plain = compose_config(["task=filopodia"], str(conf))
+    recipe = compose_config(["experiment=filopodia"], str(conf))
     assert plain.task == recipe.task
     assert (plain.task.name, plain.task.normalization) == ("filopodia", "log")
     assert recipe.allow_targets == ["filopodia_parts"]

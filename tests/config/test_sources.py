@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from segexp.config import CONF, conf_dir, package_conf_dir, use_conf_beside
-from segexp.config.compose import add_lab, composed, lab_folders
+from segexp.config.compose import add_lab, compose_config, lab_folders
 from segexp.config.overrides import with_resume
 from segexp.errors import InputError
 from tests.processes import start
@@ -54,7 +54,7 @@ def test_settings_beside_the_script_count(monkeypatch, checkout, tmp_path):
     assert conf_dir() == package_conf_dir()
     use_conf_beside(checkout / "train.py")
     assert conf_dir() == checkout / "conf"
-    assert composed(["task=mine"]).task.name == "mine"
+    assert compose_config(["task=mine"]).task.name == "mine"
 
 
 def test_the_scripts_read_the_conf_beside_them_and_the_command_does_not(checkout, tmp_path):
@@ -81,10 +81,10 @@ def test_the_first_line_says_which_settings_a_run_reads(checkout, lab, tmp_path)
 
 @pytest.mark.parametrize("form", ["file://{}", "{}"])
 def test_a_search_path_adds_a_folder_wherever_settings_are_composed(lab, form):
-    assert composed([f"hydra.searchpath=[{form.format(lab)}]", "task=nucleus"]).task.crop == 64
-    assert composed(["task=nucleus"], str(lab)).task.crop == 64
+    assert compose_config([f"hydra.searchpath=[{form.format(lab)}]", "task=nucleus"]).task.crop == 64
+    assert compose_config(["task=nucleus"], str(lab)).task.crop == 64
     with pytest.raises(InputError, match="task/nucleus"):
-        composed(["task=nucleus"])
+        compose_config(["task=nucleus"])
 
 
 def test_a_folder_that_is_not_there_or_is_a_run(tmp_path):
@@ -95,7 +95,7 @@ def test_a_folder_that_is_not_there_or_is_a_run(tmp_path):
     with pytest.raises(InputError, match=r"stored settings of a run.* type resume=.*run'?; to repeat it elsewhere"):
         add_lab(str(stored))
     with pytest.raises(InputError, match="no such folder"):
-        composed(["task=vesicle"], "nowhere")
+        compose_config(["task=vesicle"], "nowhere")
     code, text = output_of("segexp", "train", "--config-dir", "nowhere", "task=vesicle")
     assert code == 1
     assert text == "error: --config-dir nowhere: no such folder\n"

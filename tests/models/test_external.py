@@ -170,9 +170,9 @@ def test_settings_may_not_allow_themselves():
 
 def test_monai_and_others_are_options(tmp_path):
     pytest.importorskip("monai")
-    from segexp.config.compose import composed
+    from segexp.config.compose import compose_config
 
-    cfg = composed(["task=vesicle", "model=monai", "model.arguments.features=[4,4,4,4,4,4]"])
+    cfg = compose_config(["task=vesicle", "model=monai", "model.arguments.features=[4,4,4,4,4,4]"])
     model = build_model(cfg.model, 1, 1, [0.1]).eval()
     assert model(torch.rand(1, 1, 50, 70)).shape == (1, 1, 50, 70)
     path = write(tmp_path / "m.pth", model)
@@ -187,9 +187,9 @@ def test_segmentation_models_pytorch(option):
         import segmentation_models_pytorch  # noqa: F401
     except (ImportError, RuntimeError):  # torchvision without its own operators raises RuntimeError
         pytest.skip("segmentation_models_pytorch is not installed, or its torchvision is of another PyTorch")
-    from segexp.config.compose import composed
+    from segexp.config.compose import compose_config
 
-    model = build_model(composed(["task=vesicle", f"model={option}"]).model, 1, 1, [0.1]).eval()
+    model = build_model(compose_config(["task=vesicle", f"model={option}"]).model, 1, 1, [0.1]).eval()
     assert model(torch.rand(1, 1, 50, 70)).shape == (1, 1, 50, 70)
     with pytest.raises(InputError, match="downloads nothing"):
-        composed(["task=vesicle", f"model={option}", "model.arguments.encoder_weights=imagenet"])
+        compose_config(["task=vesicle", f"model={option}", "model.arguments.encoder_weights=imagenet"])

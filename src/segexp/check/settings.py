@@ -9,7 +9,7 @@ from typing import NamedTuple
 from segexp.check.dataset import CheckSettings
 from segexp.check.scan import Folders, find_folders
 from segexp.config import RunConfig, conf_dir
-from segexp.config.compose import composed
+from segexp.config.compose import compose_config
 from segexp.config.differences import differences
 from segexp.config.folders import DataConfig, existing
 from segexp.config.overrides import quote
@@ -70,7 +70,7 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
 def run_settings(overrides: tuple[str, ...], config_dir: str | None) -> RunConfig:
     """The settings of a run with these overrides; ``task=vesicle`` where they name none."""
     task = () if any(word.startswith(("task=", "experiment=")) for word in overrides) else ("task=vesicle",)
-    return composed([*task, *overrides], config_dir)
+    return compose_config([*task, *overrides], config_dir)
 
 
 def choose_split(data: DataConfig, seed: int, pairing: Pairing, stored: Path | None = None) -> Split | None:

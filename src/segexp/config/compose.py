@@ -56,7 +56,8 @@ def add_lab(config_dir: str) -> None:
 def sources(config_dir: str | None = None) -> Iterator[None]:
     """Within it ``hydra.compose`` finds ``conf/`` and, before it, a folder of one's own, as ``--config-dir`` has it.
 
-    What Hydra refuses is raised as `InputError`.
+    Raises:
+        InputError: what Hydra refuses.
     """
     if config_dir is not None:
         add_lab(config_dir)
@@ -73,7 +74,11 @@ def sources(config_dir: str | None = None) -> Iterator[None]:
         raise InputError(*str(error).splitlines()) from None
 
 
-def composed(overrides: Sequence[str], config_dir: str | None = None) -> RunConfig:
-    """The checked settings that overrides ask for; no folder is made."""
+def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> RunConfig:
+    """The checked settings that overrides ask for; no folder is made.
+
+    Raises:
+        InputError: where Hydra or the schema refuses them.
+    """
     with sources(config_dir):
         return read(compose("config", [*overrides, "output_dir=none"]))

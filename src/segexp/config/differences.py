@@ -2,13 +2,15 @@
 
 import dataclasses
 import re
+from contextlib import nullcontext
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from segexp.config import conf_dir, read
+from segexp.config.compose import sources
 from segexp.config.schema import RunConfig
 
 _REFERENCE = re.compile(r"\$\{[\w.]+\}$")
@@ -26,11 +28,8 @@ def differences(cfg: RunConfig) -> dict[str, tuple[Any, Any]]:
     else:
         known = (conf_dir() / "task" / f"{cfg.task.name}.yaml").is_file()
     overrides = [f"task={cfg.task.name if known else 'vesicle'}", "output_dir=none"]
-    if started:
+    with nullcontext() if started else sources():
         default = compose("config", overrides)
-    else:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            default = compose("config", overrides)
     allowed = list(default.allow_targets)
     default.allow_targets = cfg.allow_targets  # the task may name a class of its own module
     defaults = dataclasses.asdict(read(default)) | {"allow_targets": allowed}

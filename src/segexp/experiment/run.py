@@ -24,7 +24,7 @@ from segexp.check.settings import check_command
 from segexp.config import RunConfig
 from segexp.config.differences import differences
 from segexp.config.fingerprint import settings_of
-from segexp.config.schema import reading_of
+from segexp.config.schema import TrainerConfig, reading_of
 from segexp.config.targets import WEIGHTS
 from segexp.data import splits
 from segexp.data.dataset import Sample
@@ -62,6 +62,7 @@ from segexp.experiment.start import (
 from segexp.experiment.trainer import TrainingRun
 from segexp.inference.predictor import Predictor
 from segexp.io.run_folder import RunFolder, require_apart
+from segexp.models import Network
 from segexp.report import write_report
 from segexp.training.loggers.mlflow_log import FILE as MLFLOW
 from segexp.training.loggers.mlflow_log import MlflowLog, tracking_uri
@@ -175,42 +176,17 @@ def assemble(
     """
     task, trainer = cfg.task, cfg.trainer
     check_nodes(cfg)
-    name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
-    device, device_reason = choose_device(name)
-    precision, precision_reason = choose_precision(trainer.precision, device)
-    set_arithmetic(precision, trainer.deterministic)
+    device, precision, arithmetic = choose_arithmetic(trainer, ranks)
     put = files.put if files is not None else lambda name, text: None
-    stored_split = folder / splits.FILE if resume else None
-    train_samples, val_samples = read_data(
-        cfg.data,
-        task,
-        cfg.seed,
-        trainer.num_workers,
-        log.say,
-        stored_split=stored_split if stored_split is not None and stored_split.is_file() else None,
-        keep_split=partial(put, splits.FILE),
-        check=partial(check_command, cfg) if ranks.first else None,
-    )
-    monitor = log.monitor = monitor_for(val_samples, task.monitor)
-    if monitor != task.monitor:
-        log.say(
-            f"warning: no validation mask holds any foreground, so {task.monitor} is not defined: the best model is "
-            "chosen by specificity, the share of the background left alone (docs/evaluation.md)"
-        )
+    train_samples, val_samples = read_samples(cfg, folder, ranks, log, resume, put)
+    monitor = log.monitor = choose_monitor(val_samples, task.monitor, log)
     mix = build_mix(cfg.data, task, cfg.seed, device)
     torch.manual_seed(cfg.seed)
-    foreground = foreground_share(train_samples)
-    model = build_model(cfg.model, cfg.data.channels, len(task.classes), foreground, cfg.allow_targets)
-    if start is not None and start.model is not None:
-        log.say(start.model.title())
-        say_table([*take_weights(model, start.model, task.classes), *start.rows], log.say)
-    frozen = freeze(model, trainer.freeze)
+    model, frozen = build_started_model(cfg, foreground_share(train_samples), start, log)
     groups, factors = parameter_groups(model, trainer.rates)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    log.say(f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})")
-    still = f", {frozen / 1e6:.2f} million of them frozen" if frozen else ""
-    log.say(f"model: {model.title}, {weights:.2f} million weights{still}")
+    log.say(arithmetic)
+    log.say(model_line(model, frozen))
     if ranks.world > 1:
         log.say(f"processes: {ranks.world}, each with its share of every batch")
     source = build_source(cfg.data, task, trainer, cfg.seed, train_samples, model, precision, ranks, log.say, mix)
@@ -226,8 +202,7 @@ def assemble(
     if how:
         log.say(how)
     if ranks.first and not resume:
-        image = picture(augment, task, cfg.seed, train_samples, 4, mix)
-        log.image("augmentation", image, 0)
+        log.image("augmentation", picture(augment, task, cfg.seed, train_samples, 4, mix), 0)
     facts = describe(cfg, folder, predictor, train_samples, val_samples, overrides)
     if mix:
         facts["data"]["generated"] = mix_facts(cfg.data)
@@ -235,18 +210,6 @@ def assemble(
         facts["start"] = start.facts
     if ranks.first:
         put("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-    model_facts: dict[str, Any] = (
-        {"run": uuid4().hex}
-        | {key: facts[key] for key in ("task", "versions", "data", "model", "start") if key in facts}
-        | {
-            "normalization": task.normalization,
-            "classes": list(task.classes),
-            "threshold": predictor.threshold,
-            "pixel_size": task.pixel_size,
-            "reading": reading_of(cfg.data, task).facts(),
-            "measure": asdict(task.measure),
-        }
-    )
 
     def show(index: int, sample: Sample, labels: NDArray) -> None:
         if index < trainer.pictures and ranks.first:
@@ -264,7 +227,7 @@ def assemble(
         cuda_graph=cuda_graph,
         val_samples=val_samples,
         best_path=folder / f"best_{task.name}_model.pth",
-        facts=model_facts,
+        facts=model_file_facts(cfg, facts, threshold),
         say=log.say,
         show=show,
         monitor=monitor,
@@ -273,6 +236,77 @@ def assemble(
         start_method=trainer.start_method,
         stop=stop,
         ranks=ranks,
+    )
+
+
+def choose_arithmetic(trainer: TrainerConfig, ranks: Ranks) -> tuple[torch.device, str, str]:
+    """Device and precision of this process, which PyTorch is set to, and the line of the log that gives the reasons."""
+    name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
+    device, device_reason = choose_device(name)
+    precision, precision_reason = choose_precision(trainer.precision, device)
+    set_arithmetic(precision, trainer.deterministic)
+    return device, precision, f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})"
+
+
+def read_samples(
+    cfg: RunConfig, folder: Path, ranks: Ranks, log: RunLog, resume: bool, put: Callable[[str, str], None]
+) -> tuple[list[Sample], list[Sample]]:
+    """Training and validation samples, checked by the first process; a resumed run keeps its ``split.json``."""
+    stored = folder / splits.FILE
+    return read_data(
+        cfg.data,
+        cfg.task,
+        cfg.seed,
+        cfg.trainer.num_workers,
+        log.say,
+        stored_split=stored if resume and stored.is_file() else None,
+        keep_split=partial(put, splits.FILE),
+        check=partial(check_command, cfg) if ranks.first else None,
+    )
+
+
+def choose_monitor(samples: Sequence[Sample], asked: str, log: RunLog) -> str:
+    """The score that chooses the best model: the one asked for, where the validation masks define it."""
+    monitor = monitor_for(samples, asked)
+    if monitor != asked:
+        log.say(
+            f"warning: no validation mask holds any foreground, so {asked} is not defined: the best model is "
+            "chosen by specificity, the share of the background left alone (docs/evaluation.md)"
+        )
+    return monitor
+
+
+def build_started_model(
+    cfg: RunConfig, foreground: Sequence[float], start: Started | None, log: RunLog
+) -> tuple[Network, int]:
+    """The network, with the weights that it starts from where there are some, and how many weights are frozen."""
+    model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground, cfg.allow_targets)
+    if start is not None and start.model is not None:
+        log.say(start.model.title())
+        say_table([*take_weights(model, start.model, cfg.task.classes), *start.rows], log.say)
+    return model, freeze(model, cfg.trainer.freeze)
+
+
+def model_line(model: Network, frozen: int) -> str:
+    """The line of the log on a network and its size."""
+    weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    still = f", {frozen / 1e6:.2f} million of them frozen" if frozen else ""
+    return f"model: {model.title}, {weights:.2f} million weights{still}"
+
+
+def model_file_facts(cfg: RunConfig, facts: dict[str, Any], threshold: float) -> dict[str, Any]:
+    """What the run's model files say beside the weights: an own id of the run, some of ``run.json``, how to predict."""
+    return (
+        {"run": uuid4().hex}
+        | {key: facts[key] for key in ("task", "versions", "data", "model", "start") if key in facts}
+        | {
+            "normalization": cfg.task.normalization,
+            "classes": list(cfg.task.classes),
+            "threshold": threshold,
+            "pixel_size": cfg.task.pixel_size,
+            "reading": reading_of(cfg.data, cfg.task).facts(),
+            "measure": asdict(cfg.task.measure),
+        }
     )
 
 
