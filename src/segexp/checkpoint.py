@@ -55,7 +55,8 @@ def model_file(path: Path) -> Path:
 def load(path: str | Path) -> dict[str, Any]:
     """Read a file written by `save`, or a shipped model by its name; every byte is compared with its checksum.
 
-    `InputError` where it is missing, damaged, foreign or of a newer format.
+    Raises:
+        InputError: where it is missing, damaged, foreign or of a newer format.
     """
     path = located(path)
     if not path.is_file():
@@ -83,8 +84,10 @@ def load(path: str | Path) -> dict[str, Any]:
 def load_model(path: str | Path, allow_targets: Sequence[str] = ()) -> tuple[Network, dict[str, Any]]:
     """The network with its weights, in evaluation mode on the CPU, and all else that the file holds.
 
-    `InputError` also where a value is out of its limits (`segexp.model_facts`), the network answers with NaN, or is a
-    class of another package that is neither among `allow_targets` (classes and packages) nor an installed entry point.
+    Raises:
+        InputError: as `load`; where a value is out of its limits (`segexp.model_facts`), the network answers with NaN,
+            or is a class of another package that is neither among `allow_targets` (classes and packages) nor an
+            installed entry point.
     """
     content = _complete(path)
     return _model(Path(path), content["model"], content.pop("weights"), allow_targets).eval(), content
@@ -103,7 +106,8 @@ def _complete(path: str | Path) -> dict[str, Any]:
 def load_weights(path: str | Path) -> dict[str, Any]:
     """What a model file holds, its weights among it, without building the network that it names.
 
-    `InputError` where it is not a model file, or a value is out of its limits or not finite.
+    Raises:
+        InputError: where it is not a model file, or a value is out of its limits or not finite.
     """
     content = _complete(path)
     require_finite(path, content["weights"])

@@ -47,6 +47,9 @@ def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
     ``auto`` takes bf16 where the hardware multiplies in it: NVIDIA from Ampere on, CPUs with AVX512-bf16 or AMX.
     Elsewhere bf16 is emulated and slower than float32; a GPU without it takes fp16. ``tf32`` is float32 whose products
     keep 10 bits, on NVIDIA from Ampere on.
+
+    Raises:
+        InputError: where it is none of them.
     """
     if name not in PRECISIONS:
         raise InputError(f"trainer.precision={name}: expected one of {', '.join(PRECISIONS)}")

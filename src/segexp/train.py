@@ -168,7 +168,11 @@ def job(cfg: DictConfig) -> float:
 
 
 def start_file(cfg: RunConfig) -> Path | None:
-    """The model file that ``model.weights`` names: a file, a run's, a sweep's best, a ready model's; None: none."""
+    """The model file that ``model.weights`` names: a file, a run's, a sweep's best, a ready model's; None: none.
+
+    Raises:
+        InputError: where it names nothing that can be read.
+    """
     typed = cfg.model.get(WEIGHTS)
     if typed is None:
         return None

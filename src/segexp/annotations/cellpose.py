@@ -68,7 +68,11 @@ class _Reader(pickle._Unpickler):  # the one in Python: the C one makes room for
 
 
 def read_cellpose(path: Path) -> NDArray:
-    """Object ids (H, W) of a ``_seg.npy``; `InputError` where it holds anything but arrays, numbers and texts."""
+    """Object ids (H, W) of a ``_seg.npy``.
+
+    Raises:
+        InputError: where it holds anything but arrays, numbers and texts.
+    """
     with path.open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)

@@ -79,7 +79,12 @@ def covered(outline: Outline, shape: tuple[int, int], width: int = 1) -> NDArray
 
 
 def read_rois(path: Path) -> Drawing:
-    """The ROIs of ImageJ in a ``.roi`` or ``.zip``: areas, lines and points; those of several slices are refused."""
+    """The ROIs of ImageJ in a ``.roi`` or ``.zip``: areas, lines and points; those of several slices are refused.
+
+    Raises:
+        InputError: where the file is damaged, unpacks to too much, or holds ROIs of several slices and none was asked
+            for.
+    """
     import roifile
 
     try:
@@ -116,7 +121,11 @@ def _roi(roi: Any) -> Outline:
 
 
 def read_json(path: Path) -> list[Drawing]:
-    """The drawings in a GeoJSON, LabelMe or COCO file; the last has one for each image."""
+    """The drawings in a GeoJSON, LabelMe or COCO file; the last has one for each image.
+
+    Raises:
+        InputError: where the file is damaged or of none of the three forms.
+    """
     from segexp.data.foreign import json_kind
 
     try:

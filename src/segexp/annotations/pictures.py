@@ -25,7 +25,11 @@ def read_picture(path: Path) -> NDArray:
 
 
 def colours_of(paths: Iterable[Path], background: Colour | None) -> list[Colour]:
-    """The colours of all files but the background, sorted: the first is class 1; transparent pixels are background."""
+    """The colours of all files but the background, sorted: the first is class 1; transparent pixels are background.
+
+    Raises:
+        InputError: where a file has more than a few flat colours, or no pixel that is surely background.
+    """
     colours: set[Colour] = set()
     for path in paths:
         opaque, shades = _opaque(read_picture(path)), _shades(read_picture(path))
@@ -60,6 +64,9 @@ def one_hot(path: Path) -> NDArray[np.uint8]:
     """Class ids (H, W) of an array (H, W, K) or (K, H, W) with 1 in the layer of the pixel's class.
 
     Where every pixel has a layer the first is background, else pixels without one are.
+
+    Raises:
+        InputError: where there are no layers of 0 and 1, or a pixel is in several.
     """
     array = read_picture(path)
     if array.ndim != 3 or array.dtype.kind not in "buif" or not np.isin(np.unique(array), (0, 1, 255)).all():

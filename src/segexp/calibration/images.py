@@ -17,7 +17,11 @@ SMALLEST = 64  # px: less holds too little to look at
 
 
 def find(sources: Sequence[Path]) -> list[Path]:
-    """The image files among `sources` and right inside their folders, sorted by name; `InputError` for none."""
+    """The image files among `sources` and right inside their folders, sorted by name.
+
+    Raises:
+        InputError: where there is none.
+    """
     files: list[Path] = []
     for source in sources:
         if source.is_dir():
@@ -36,8 +40,10 @@ def find(sources: Sequence[Path]) -> list[Path]:
 def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
     """Squares out of the files' first pages, turned grey: up to `most`, as many of each file, evenly over each image.
 
-    They are `size` px a side, or as large as the smallest image; `InputError` where that is too small, or where
-    nothing but constant squares is left.
+    They are `size` px a side, or as large as the smallest image.
+
+    Raises:
+        InputError: where that is too small, or where nothing but constant squares is left.
     """
     chosen = [files[k] for k in np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).astype(int))]
     images = [to_channels(read_image(path, "first"), 1)[0] for path in chosen]

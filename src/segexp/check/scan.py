@@ -103,7 +103,8 @@ Progress = Callable[[int, int], None]
 def find_folders(root: Path) -> dict[str, Folders]:
     """The splits in a folder: ``train/`` and ``val/``, or ``img/`` and ``mask/``, or images lying in it.
 
-    Raises `InputError` where it is none of these.
+    Raises:
+        InputError: where it is none of these.
     """
     if root.is_file():
         raise InputError(f"{root}: a file; expected the folder of a data set")
@@ -239,7 +240,11 @@ class ImagePixels(NamedTuple):
 
 
 def read_planes(source: Source, reading: Reading) -> ImagePixels:
-    """Read an image to its end; `InputError` where training cannot."""
+    """Read an image to its end.
+
+    Raises:
+        InputError: where training cannot.
+    """
     with open_image(source.image, reading.page_of(source.page), reading.channel) as file:
         return _planes(file, source, reading)
 

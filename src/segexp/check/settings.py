@@ -45,6 +45,9 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
         directory: the folder.
         overrides: as `segexp.config.typed.as_typed` makes them.
         config_dir: a folder of further options.
+
+    Raises:
+        InputError: where neither names a data set.
     """
     cfg = run_settings(tuple(overrides), config_dir)
     if directory is not None and cfg.data.splits:

@@ -17,7 +17,11 @@ Ready = TypeVar("Ready")
 
 
 def folder_to_write(path: Path, flag: str = "--output") -> Path:
-    """The folder, which need not exist yet; `InputError` where it is a file or takes no files."""
+    """The folder, which need not exist yet.
+
+    Raises:
+        InputError: where it is a file or takes no files.
+    """
     if path.exists() and not path.is_dir():
         raise InputError(f"{flag} {path}: a file; expected a folder, which is created if missing")
     there = path.absolute()

@@ -20,7 +20,11 @@ ConfigDir = Annotated[
 
 
 def overrides_of(words: Sequence[str]) -> list[str]:
-    """The words behind a command as Hydra takes them; `InputError` where one is a flag, or no override."""
+    """The words behind a command as Hydra takes them.
+
+    Raises:
+        InputError: where one is a flag, or no override.
+    """
     from segexp.config.typed import as_typed, is_flag
 
     for word in words:

@@ -61,7 +61,11 @@ def model_files(paths: list[Path]) -> list[Path]:
 
 
 def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> None:
-    """Let a predictor read channels and pages as the options say, where they say something; `InputError` if unfit."""
+    """Let a predictor read channels and pages as the options say, where they say something.
+
+    Raises:
+        InputError: where an option is no channel or page, or does not fit the model.
+    """
     from segexp.io.images import PAGES
 
     stored = dict(predictor.facts.get("reading") or {})

@@ -68,7 +68,11 @@ def use_conf_beside(script: str | Path) -> None:
 
 
 def package_conf_dir() -> Path:
-    """The folder of YAML files inside the installed package, or at the root of the checkout it is imported from."""
+    """The folder of YAML files inside the installed package, or at the root of the checkout it is imported from.
+
+    Raises:
+        FileNotFoundError: where the installation is damaged.
+    """
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "conf", package.parent.parent / "conf"):
         if (folder / "config.yaml").is_file():
@@ -79,7 +83,11 @@ def package_conf_dir() -> Path:
 
 
 def read(cfg: DictConfig) -> RunConfig:
-    """Check a composed configuration: all missing keys, else all unknown ones, else all wrong types and ranges."""
+    """Check a composed configuration: all missing keys, else all unknown ones, else all wrong types and ranges.
+
+    Raises:
+        InputError: with all problems of the first kind that there is.
+    """
     try:
         missing = sorted(OmegaConf.missing_keys(cfg))
     except OmegaConfBaseException:  # a node may refer to what is missing, as optimizer.lr does to trainer.lr
@@ -238,6 +246,9 @@ def load_augment(name_or_yaml: str | Path) -> torch.nn.Module:
     Args:
         name_or_yaml: an option of ``conf/augment`` (``vesicle``, ``cytoskeleton``, ``none``) or the path of such a
             file.
+
+    Raises:
+        InputError: where the file is missing, is not YAML of plain values, or its operations cannot be built.
     """
     path = Path(name_or_yaml)
     if path.suffix not in (".yaml", ".yml"):

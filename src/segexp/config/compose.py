@@ -31,8 +31,11 @@ def lab_folders(arguments: Sequence[str]) -> list[str]:
 def add_lab(config_dir: str) -> None:
     """Check a folder given with ``--config-dir``, and let the modules that lie beside it be imported, after all others.
 
-    Nothing is imported here: a ``_target_`` may name such a module only where ``allow_targets`` has its name. Raises
-    `InputError` where a YAML file in the folder is damaged or holds more than values: Hydra answers with a traceback.
+    Nothing is imported here: a ``_target_`` may name such a module only where ``allow_targets`` has its name.
+
+    Raises:
+        InputError: where a YAML file in the folder is damaged or holds more than values: Hydra answers with a
+            traceback.
     """
     if not os.path.isdir(config_dir):
         raise InputError(f"--config-dir {config_dir}: no such folder")

@@ -128,7 +128,11 @@ class DataConfig(Checked):
             )
 
     def channel_numbers(self) -> int | tuple[int, ...] | None:
-        """`channel` as a number or several."""
+        """`channel` as a number or several.
+
+        Raises:
+            InputError: where one is no number from 1.
+        """
         numbers = self.channel if isinstance(self.channel, list) else [self.channel]
         fine = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
         if self.channel is not None and not (fine and numbers):
@@ -143,6 +147,9 @@ class DataConfig(Checked):
         """The four folders by name, ``~`` expanded; None where none is given and images are generated.
 
         Only the first two where their images are split; ``img`` and ``mask`` right under `root` count as those.
+
+        Raises:
+            InputError: where a validation folder exists and a setting divides the training images as well.
         """
         if self.root is None and self.train_img_dir is None:
             return None

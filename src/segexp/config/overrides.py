@@ -40,6 +40,9 @@ def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> lis
     """Replace ``resume=D`` by the settings that the run in D was started with, followed by those given now.
 
     Relative paths among the stored settings mean what they meant where the run was started; `log` hears of each.
+
+    Raises:
+        InputError: where D is no run that can be resumed, or its stored overrides are not what a run was started with.
     """
     given = [argument for argument in arguments if argument.startswith("resume=") and argument != "resume=null"]
     if not given:
@@ -188,6 +191,9 @@ def with_seeds(arguments: list[str]) -> list[str]:
     """Replace ``trainer.seeds=3`` by a sweep over as many seeds, ``-m seed=0,1,2``, from the seed given on.
 
     A number that is none is left for the settings' own check.
+
+    Raises:
+        InputError: where the seed to start from is a sweep itself.
     """
     given = [argument for argument in arguments if argument.startswith("trainer.seeds=")]
     text = given[-1].partition("=")[2] if given else "1"
@@ -201,7 +207,11 @@ def with_seeds(arguments: list[str]) -> list[str]:
 
 
 def with_folds(arguments: list[str]) -> list[str]:
-    """Replace ``data.fold=range(5)`` by a sweep over all five, ``-m data.fold=1/5,2/5,3/5,4/5,5/5``."""
+    """Replace ``data.fold=range(5)`` by a sweep over all five, ``-m data.fold=1/5,2/5,3/5,4/5,5/5``.
+
+    Raises:
+        InputError: where there are fewer than two folds.
+    """
     matches = [re.fullmatch(r"data\.fold=range\((\d+)\)", argument) for argument in arguments]
     if not any(matches):
         return arguments
@@ -218,10 +228,13 @@ def with_folds(arguments: list[str]) -> list[str]:
 
 
 def with_sweep(arguments: list[str]) -> list[str]:
-    """Where ``sweep.resume=D`` is given, let the sweep's folder be D; `InputError` where D holds no sweep.
+    """Where ``sweep.resume=D`` is given, let the sweep's folder be D.
 
     A folder that does not exist is begun where ``output_dir`` or ``hydra.sweep.dir`` names it too: so one command can
     be given to a queue again and again.
+
+    Raises:
+        InputError: where D holds no sweep.
     """
     given = [
         argument for argument in arguments if argument.startswith("sweep.resume=") and argument != "sweep.resume=null"

@@ -152,6 +152,9 @@ def build(node: Any, allowed: tuple[str, ...] = (), path: str = "", **more: Any)
 
     A node with ``_partial_: true`` becomes a function that still takes the arguments which only a run has: an
     optimiser's parameters, say. `path` is the node's name, from the group on; it says what classes it may name.
+
+    Raises:
+        InputError: where a target is not allowed, or its class refuses the arguments.
     """
     if isinstance(node, list):
         return [build(item, allowed, path) for item in node]

@@ -217,7 +217,11 @@ def parsed(word: str) -> Override | None:
 
 
 def literal(word: str) -> str:
-    """The text that an override's value, once read, stands for: the path in ``resume='a b'``."""
+    """The text that an override's value, once read, stands for: the path in ``resume='a b'``.
+
+    Raises:
+        InputError: where it cannot be read.
+    """
     name, _, value = word.partition("=")
     override = parsed(f"k={value}")
     if override is None or not isinstance(override.value(), str):

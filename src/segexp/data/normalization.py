@@ -143,7 +143,11 @@ def standardize(raw: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
 
 
 def compress(images: Tensor, normalization: str) -> Tensor:
-    """The pointwise step after the augmentation: nothing for ``standard``, the symmetric logarithm for ``log``."""
+    """The pointwise step after the augmentation: nothing for ``standard``, the symmetric logarithm for ``log``.
+
+    Raises:
+        InputError: where there is no such normalisation.
+    """
     if normalization == "standard":
         return images
     if normalization == "log":

@@ -24,7 +24,11 @@ WIDEST = 20  # times the largest value of the table: a file must not ask for ima
 
 
 def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
-    """Keywords for `segexp.synthesis.generate`: limits by row, and ``style``; `InputError` where the file is unfit."""
+    """Keywords for `segexp.synthesis.generate`: limits by row, and ``style``.
+
+    Raises:
+        InputError: where the file is missing, or a row or limit in it is not one of the task's.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; segexp calibrate {task} --images DIR --output FILE.yaml writes one")

@@ -91,7 +91,10 @@ def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> R
     """How the files for a model are read: as those it was trained on were, as far as its file says.
 
     `facts` are those of `segexp.checkpoint.load_model`, with ``reading`` and ``pixel_size``; `channels` and `classes`
-    the model's. Raises `InputError` where the file says what cannot be.
+    the model's.
+
+    Raises:
+        InputError: where the file says what cannot be.
     """
     stored = facts.get("reading") or {}
     page, channel, masks, ignore = (stored.get(key) for key in ("page", "channel", "masks", "ignore"))
@@ -136,7 +139,11 @@ def locate(file: ImageFile, reading: Reading) -> Place:
 
 
 def read_pixels(file: ImageFile, reading: Reading, place: Place, window: Window | None = None) -> NDArray:
-    """Pixels (channels, H, W) of an open image in its dtype, at the scale of `place`; `InputError` where unfit."""
+    """Pixels (channels, H, W) of an open image in its dtype, at the scale of `place`.
+
+    Raises:
+        InputError: where its channels do not fit the settings, or values are not finite or too large for float32.
+    """
     top, left, height, width = window or (0, 0, *place.shape)
     hue = file.hue if reading.channels == 1 and file.colour else None
     if place.shape == place.source:
@@ -163,7 +170,11 @@ def read_image_as(path: str | Path, reading: Reading, page: int | None = None) -
 
 
 def open_mask(path: Path, page: int | str | None, reading: Reading) -> MaskFile:
-    """A mask open for reading: a page of a stack, or with ``max`` all of them projected; `InputError` where unfit."""
+    """A mask open for reading: a page of a stack, or with ``max`` all of them projected.
+
+    Raises:
+        InputError: where the file is no mask, or is not in the form that the settings say.
+    """
     if page == "max" and reading.ignore is not None:
         both = f"data.page={reading.page} and task.ignore={reading.ignore}"
         raise InputError(
@@ -234,7 +245,10 @@ def read_pair_window(
 ) -> tuple[NDArray, NDArray[np.uint8]]:
     """The same window of pixels (channels, H, W) and labels (H, W), reading no more of the two files than needed.
 
-    `shape` (H, W) and `dtype` are what the image had when it was looked at first; `InputError` where it has others now.
+    `shape` (H, W) and `dtype` are what the image had when it was looked at first.
+
+    Raises:
+        InputError: where it has others now.
     """
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)

@@ -54,7 +54,11 @@ def group_names(names: Iterable[str], pattern: str | None) -> dict[str, list[str
 
 
 def compile_group(pattern: str) -> re.Pattern[str]:
-    """The expression of ``data.group``, which needs a parenthesis that names the group."""
+    """The expression of ``data.group``, which needs a parenthesis that names the group.
+
+    Raises:
+        InputError: where it is no regular expression or has no parenthesis.
+    """
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -98,7 +102,11 @@ def split_fold(names: Iterable[str], fold: int, folds: int, group: str | None, s
 
 
 def parse_fold(text: str) -> tuple[int, int]:
-    """``2/5`` to (2, 5)."""
+    """``2/5`` to (2, 5).
+
+    Raises:
+        InputError: where it is not of this form.
+    """
     match = re.fullmatch(r"\s*(\d{1,4})\s*/\s*(\d{1,4})\s*", text)
     fold, folds = (int(match[1]), int(match[2])) if match else (0, 0)
     if not folds >= 2 or not 1 <= fold <= folds:
@@ -113,7 +121,11 @@ def split_text(split: Split) -> str:
 
 
 def read_split(path: Path, names: Iterable[str]) -> Split:
-    """Read a ``split.json``, or that of a run folder, for the images `names`; each must be on one side of it."""
+    """Read a ``split.json``, or that of a run folder, for the images `names`; each must be on one side of it.
+
+    Raises:
+        InputError: where the file is damaged or does not fit the images.
+    """
     path = path / FILE if path.is_dir() else path
     try:
         content = read_json(path, {"train": [str], "val": [str]})

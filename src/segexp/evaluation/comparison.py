@@ -108,7 +108,11 @@ def _values(runs: Sequence[EvaluatedRun], score: str) -> dict[tuple[str, str], f
 
 
 def read_run(folder: str | Path) -> EvaluatedRun:
-    """A run folder, or what ``segexp evaluate`` wrote; `InputError` where there are no scores in it."""
+    """A run folder, or what ``segexp evaluate`` wrote.
+
+    Raises:
+        InputError: where there are no scores in it.
+    """
     folder = Path(folder)
     for table, details in (("val/scores.csv", "val/evaluation.json"), ("scores.csv", "scores.json")):
         if (folder / table).is_file() and (folder / details).is_file():
@@ -145,6 +149,9 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
         why others do not; `notes`; `scores` {score: {baseline, other, difference, interval, p, verdict, seed_error}},
         the first two being means over the paired images, seed_error the standard error of the difference over seeds or
         None.
+
+    Raises:
+        InputError: where the two have no image in common.
     """
     paired, unpaired = _pair(baseline, other)
     notes = []

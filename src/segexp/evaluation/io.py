@@ -126,7 +126,11 @@ def write_scores(rows: Sequence[Row], record: dict[str, Any], table: Path, detai
 
 
 def read_rows(table: Path) -> list[Row]:
-    """The rows of a ``scores.csv``: numbers as numbers, empty cells as NaN, names as text."""
+    """The rows of a ``scores.csv``: numbers as numbers, empty cells as NaN, names as text.
+
+    Raises:
+        InputError: where the table is damaged.
+    """
     try:
         return [
             {key: value if key in ("image", "class", "group") else number(value) for key, value in row.items()}
@@ -188,7 +192,11 @@ SHAPE = {
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """The content of an ``evaluation.json``, or of ``scores.json``; `InputError` where it is damaged."""
+    """The content of an ``evaluation.json``, or of ``scores.json``.
+
+    Raises:
+        InputError: where it is damaged.
+    """
     record = read_json(path, SHAPE)
     fault = _uneven(record)
     if fault:

@@ -64,7 +64,11 @@ def robustness_curves(
 
 
 def curve(perturbation: Perturbation, values: NDArray[np.float64], lower: bool = False) -> dict[str, Any]:
-    """One entry of the result, from scores (images, values); images that have none of the score do not count."""
+    """One entry of the result, from scores (images, values); images that have none of the score do not count.
+
+    Raises:
+        InputError: where no image has the monitored score at every change.
+    """
     values = values[~np.isnan(values).any(axis=1)]
     if not len(values):
         raise InputError("robustness: no image has the monitored score at every change; expected another task.monitor")

@@ -149,7 +149,11 @@ def chosen_families(predictor: Predictor, families: Sequence[str] | None) -> tup
 
 
 def find_samples(predictor: Predictor, data: Path) -> list[Sample]:
-    """The annotated images of ``data/val``, or of ``data`` itself, facts only: pixels are read when they are used."""
+    """The annotated images of ``data/val``, or of ``data`` itself, facts only: pixels are read when they are used.
+
+    Raises:
+        InputError: where the folder holds no annotated images.
+    """
     for folder in (data / "val", data):
         if (folder / "img").is_dir():
             return read_folder(

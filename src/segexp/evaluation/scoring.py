@@ -60,7 +60,11 @@ def monitor_for(samples: Sequence[Sample], requested: str) -> str:
 
 
 def read_tolerance(text: str) -> Tolerance:
-    """``2`` or ``2px``: pixels; ``0.2um`` or ``0.2µm``: micrometres. `InputError` for all else."""
+    """``2`` or ``2px``: pixels; ``0.2um`` or ``0.2µm``: micrometres.
+
+    Raises:
+        InputError: for all else.
+    """
     parts = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(px|um|µm|μm)?\s*", text)
     if parts is None:
         raise InputError(f"tolerance {text}: expected pixels, such as 2, or micrometres, such as 0.2um")
@@ -70,8 +74,10 @@ def read_tolerance(text: str) -> Tolerance:
 def pixel_sides(samples: Sequence[Sample], given: float | None, tolerance: Tolerance) -> list[float] | None:
     """A pixel's side in µm for each sample: `given`, or what the files say; None where that is not known of all.
 
-    Of pixels that are not square the side of a square of their area. `InputError` where a tolerance in micrometres
-    needs a size that is not known.
+    Of pixels that are not square the side of a square of their area.
+
+    Raises:
+        InputError: where a tolerance in micrometres needs a size that is not known.
     """
     if given is not None:
         return [given] * len(samples)

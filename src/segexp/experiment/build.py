@@ -133,7 +133,11 @@ def _generate(
 
 
 def recipe(data: DataConfig, task: TaskConfig, seed: int) -> Recipe:
-    """What is generated for a run."""
+    """What is generated for a run.
+
+    Raises:
+        InputError: where nothing can be generated for the task, or it has several classes.
+    """
     synthetic = data.synthetic
     if task.name not in synthesis.TASKS:
         raise InputError(f"task {task.name}: only {', '.join(synthesis.TASKS)} can be generated; set data.root=DIR")
@@ -183,7 +187,11 @@ def mix_facts(data: DataConfig) -> dict[str, Any]:
 
 
 def build_augment(node: dict[str, Any], allowed: Sequence[str] = ()) -> Augmentation:
-    """The operations that training batches go through, from the settings ``augment``; `allowed`: ``allow_targets``."""
+    """The operations that training batches go through, from the settings ``augment``; `allowed`: ``allow_targets``.
+
+    Raises:
+        InputError: where the node is no `Augmentation`.
+    """
     augment = build(node, tuple(allowed))
     if not isinstance(augment, Augmentation):
         raise InputError("augment: expected _target_: segexp.augment.Augmentation, with operations listed under it")
@@ -258,7 +266,8 @@ def choose_cuda_graph(
 ) -> tuple[bool, str]:
     """Whether the steps of a run are recorded as a CUDA graph, and a line on it for runs on a GPU.
 
-    `InputError` where they must be and cannot.
+    Raises:
+        InputError: where they must be and cannot.
     """
     if trainer.cuda_graph == "never":
         return False, ""
@@ -286,7 +295,11 @@ def build_source(
     say: Callable[[str], None],
     mix: Mix | None = None,
 ) -> CropBatches | DeviceBatches:
-    """Training batches, from the memory that is nearest to the device and large enough."""
+    """Training batches, from the memory that is nearest to the device and large enough.
+
+    Raises:
+        InputError: where the batch cannot be shared by the processes, or images are to be kept that cannot be.
+    """
     device = next(model.parameters()).device
     size = crop_size(samples, task.crop, model.multiple)
     if trainer.batch_size == "auto":

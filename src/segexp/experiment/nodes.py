@@ -18,7 +18,11 @@ from segexp.training.schedule import BySteps, Scheduler, check_schedule
 def build_loss(
     nodes: dict[str, Any], classes: int, allowed: tuple[str, ...] = (), ranks: Ranks = ALONE
 ) -> SegmentationLoss:
-    """The weighted terms of the loss; `InputError` where one does not take logits and targets to one number."""
+    """The weighted terms of the loss.
+
+    Raises:
+        InputError: where one does not take logits and targets to one number.
+    """
     terms, problems = {}, []
     for name, node in nodes.items():
         settings = {key: value for key, value in node.items() if key != "weight"}
@@ -33,7 +37,11 @@ def build_loss(
 
 
 def probe_loss(name: str, term: nn.Module, classes: int) -> None:
-    """Try a term of the loss on two small crops, (2, K, 32, 32)."""
+    """Try a term of the loss on two small crops, (2, K, 32, 32).
+
+    Raises:
+        InputError: where it fails, or gives anything but a number with a gradient.
+    """
     logits = torch.zeros(2, classes, 32, 32, requires_grad=True)
     targets = torch.zeros(2, classes, 32, 32)
     targets[:, :, 8:16] = 1
@@ -57,7 +65,11 @@ def probe_loss(name: str, term: nn.Module, classes: int) -> None:
 def build_optimizer(
     node: dict[str, Any], parameters: Iterable[nn.Parameter | dict[str, Any]], allowed: tuple[str, ...] = ()
 ) -> torch.optim.Optimizer:
-    """The optimiser that a node names, for these parameters or groups of them."""
+    """The optimiser that a node names, for these parameters or groups of them.
+
+    Raises:
+        InputError: where the node or its learning rate is unfit.
+    """
     if not node.get("_partial_"):
         raise InputError(f"optimizer: expected _partial_: true beside _target_: {node['_target_']}")
     make = build(node, allowed, "optimizer")
@@ -97,7 +109,11 @@ def try_optimizer(node: dict[str, Any], allowed: tuple[str, ...] = ()) -> float:
 
 
 def build_scheduler(node: dict[str, Any], lr: float, allowed: tuple[str, ...] = ()) -> Scheduler:
-    """The learning rate's course: by progress, or one of torch's that counts steps from the rate `lr` on."""
+    """The learning rate's course: by progress, or one of torch's that counts steps from the rate `lr` on.
+
+    Raises:
+        InputError: where the node is unfit, or waits for scores.
+    """
     found = target_class(str(node["_target_"]), allowed, KINDS["scheduler"])
     if issubclass(found, Scheduler):
         scheduler: Scheduler = build(node, allowed, "scheduler")

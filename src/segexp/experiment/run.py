@@ -86,14 +86,18 @@ def run(
 ) -> float:
     """Train, evaluate and write one run folder; returns the monitored score of the best model.
 
-    `on_step` is called after each step. `should_prune` gets progress and best score at each validation; `Pruned`
-    is raised
-    where it says so. `overrides` are the settings that were typed, `axes` those that a sweep varies, for the records.
-    `files` is the folder's record, with what else is to be written when the run begins; with `overwrite` an earlier run
-    there is moved aside. `weights` is the model file that ``model.weights`` names.
+    `on_step` is called after each step. `should_prune` gets progress and best score at each validation. `overrides` are
+    the settings that were typed, `axes` those that a sweep varies, for the records. `files` is the folder's record, with
+    what else is to be written when the run begins; with `overwrite` an earlier run there is moved aside. `weights` is
+    the model file that ``model.weights`` names.
 
     Nothing in the folder is touched before all that can be refused is known to be fit: settings, files of the data set,
     model, and for a run that is resumed its state.
+
+    Raises:
+        InputError: where something of that is not fit.
+        Pruned: where `should_prune` says so.
+        Stopped: where a signal ended the run; its state is saved.
     """
     started, ranks = time.monotonic(), join()
     with ExitStack() as stack:
@@ -321,6 +325,9 @@ def begin_from(
     """The settings of a run that starts from the model file `weights`, and what it starts from; None: from nothing.
 
     A run that is resumed has its weights in ``last.pth``, and the facts of its start too: no other file is read.
+
+    Raises:
+        InputError: where ``model.weights`` names nothing, or something else than the resumed run started from.
     """
     typed = cfg.model.get(WEIGHTS)
     if typed is None:
@@ -424,7 +431,8 @@ def finish(
 ) -> float:
     """Score the best model and write the results; returns its monitored score.
 
-    `InputError` where the run folder was deleted meanwhile: model and scores are written by then.
+    Raises:
+        InputError: where the run folder was deleted meanwhile: model and scores are written by then.
     """
     val, scoring = training.val_samples, replace(cfg.task.scoring(), monitor=training.monitor)
     training.settle_best(state)

@@ -72,7 +72,11 @@ class Started:
 
 
 def read_start(typed: str, path: Path) -> Start:
-    """Read the model file `path` that ``model.weights=typed`` names; `InputError` where it is none."""
+    """Read the model file `path` that ``model.weights=typed`` names.
+
+    Raises:
+        InputError: where it is none.
+    """
     try:
         content = checkpoint.load_weights(path)
     except InputError as error:
@@ -94,7 +98,11 @@ def given_settings(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_settings(cfg: RunConfig, settings: dict[str, Any]) -> RunConfig:
-    """`cfg` with other values of settings such as ``task.normalization``; `InputError` where one is out of range."""
+    """`cfg` with other values of settings such as ``task.normalization``.
+
+    Raises:
+        InputError: where one is out of range.
+    """
     parts: dict[str, dict[str, Any]] = {"task": {}, "data": {}}
     for name, value in settings.items():
         section, _, key = name.partition(".")

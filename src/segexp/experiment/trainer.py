@@ -118,6 +118,9 @@ class TrainingRun:
 
         Until the best model's file is whole its weights are also in ``last.pth`` and in memory, and every save tries
         again. A full disk costs no run: the last complete files stay, and a warning names them.
+
+        Raises:
+            InputError: where the folder takes no file for another reason than a full disk.
         """
         if not self.ranks.first:
             return
@@ -158,7 +161,11 @@ class TrainingRun:
             )
 
     def restore(self) -> TrainState:
-        """Put the learner back to the state saved last; says what differs from this run."""
+        """Put the learner back to the state saved last; says what differs from this run.
+
+        Raises:
+            InputError: where ``last.pth`` holds no state, or that of another model.
+        """
         content = checkpoint.load(self.last_path)
         if not {"state", "learner", "model", "data"} <= content.keys():
             raise InputError(f"{self.last_path}: holds a model but no state of training; expected a run's last.pth")
@@ -229,7 +236,11 @@ class TrainingRun:
             self._write_best()
 
     def settle_best(self, state: TrainState) -> None:
-        """Make sure, when training has ended, that the best model's file is whole and of this run; `OSError` if not."""
+        """Make sure, when training has ended, that the best model's file is whole and of this run.
+
+        Raises:
+            OSError: where it is not and cannot be written now.
+        """
         found = self._read_best()
         if found is not None and found["metrics"] == state.best:
             return

@@ -31,6 +31,9 @@ def standalone_source(network: nn.Module, normalization: str, margin: int) -> tu
     """The file's text, and the name in it that builds the network from its keyword arguments.
 
     `margin` is the width of the reflection around an image, px.
+
+    Raises:
+        InputError: where the network is another package's.
     """
     network_class = type(network)
     if isinstance(network, External):

@@ -17,7 +17,8 @@ SEED = 41  # of the generated images; not the seed of any recipe in conf/
 def annotated(predictor: Predictor, data: Path | None, count: int = 16, size: int = 256) -> list[Sample]:
     """The validation images of a data set (``DATA/val/img``, ``DATA/val/mask``), or `count` generated ones.
 
-    Raises `InputError` where no data is given and nothing can be generated for the model's task.
+    Raises:
+        InputError: where no data is given and nothing can be generated for the model's task.
     """
     channels, classes = predictor.model.settings["in_channels"], len(predictor.classes)
     if data is not None:

@@ -166,6 +166,9 @@ def require_memory(shape: tuple[int, int, int], free: int, name: str) -> None:
     """Refuse what would need more memory than is `free`: the objects of an image have to be found in one piece.
 
     `shape` is (pages, H, W).
+
+    Raises:
+        InputError: where it would not suffice.
     """
     need = shape[1] * shape[2] * (BYTES_A_PIXEL + 8 * (shape[0] - 1))
     if need > free:

@@ -177,6 +177,9 @@ class Predictor:
         Returns:
             float32 in [0, 1]: (H, W) for a model of one class, (K, H, W) for K classes. ``predict(image) >
             model.threshold`` is the mask.
+
+        Raises:
+            InputError: where the array is no image.
         """
         array = np.asarray(image)
         if array.ndim not in (2, 3) or array.size == 0:
@@ -221,6 +224,9 @@ def load_model(
     An ensemble answers with the mean probability; its threshold is the mean, its `min_size` the largest of theirs.
     `allow_targets` are classes and packages that a file of another package's network may name, such as
     ``monai.networks.nets``: they are imported, so name only what you trust.
+
+    Raises:
+        InputError: where a file is no model that can be read, or the models of an ensemble do not agree.
 
     >>> model = segexp.load_model("runs/vesicle/.../best_vesicle_model.pth")
     >>> mask = model.predict(segexp.read_image("cell.tif")) > model.threshold

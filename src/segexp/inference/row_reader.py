@@ -37,7 +37,11 @@ class FileRows:
             check_float32((self._stored(top, bottom) for top, bottom in band_edges(self.shape)), file.path)
 
     def rows(self, top: int, bottom: int) -> NDArray:
-        """Rows `top` to `bottom` - 1 as (C, bottom - top, W); `InputError` where they hold NaN."""
+        """Rows `top` to `bottom` - 1 as (C, bottom - top, W).
+
+        Raises:
+            InputError: where they hold NaN.
+        """
         return pixels_of(self._stored(top, bottom))
 
     def _stored(self, top: int, bottom: int) -> NDArray:
@@ -50,7 +54,11 @@ def pixels_of(pixels: NDArray) -> NDArray:
 
 
 def checked(pixels: NDArray, name: str = "image") -> NDArray:
-    """The same pixels (C, H, W); `InputError` where float32 cannot hold them, as with NaN or values of 10^38."""
+    """The same pixels (C, H, W).
+
+    Raises:
+        InputError: where float32 cannot hold them, as with NaN or values of 10^38.
+    """
     check_finite(pixels, name)
     check_float32([pixels], name)
     return pixels

@@ -33,7 +33,11 @@ PIECE = 1024
 
 
 def largest() -> int:
-    """Bytes that one read may take: 16 GiB, or what the environment variable ``SEGEXP_MAX_GIB`` says."""
+    """Bytes that one read may take: 16 GiB, or what the environment variable ``SEGEXP_MAX_GIB`` says.
+
+    Raises:
+        InputError: where the variable is no number.
+    """
     text = os.environ.get(VARIABLE, str(LARGEST_GIB))
     try:
         limit = float(text)
@@ -45,7 +49,7 @@ def largest() -> int:
 
 
 def check_declared(path: str | Path, shape: Sequence[int], itemsize: int, stored: int | None = None) -> int:
-    """Bytes of an array of `shape` and `itemsize` that `path` asks for; `InputError` where that is not to be believed.
+    """Bytes of an array of `shape` and `itemsize` that `path` asks for.
 
     Args:
         path: the file, for the message.
@@ -53,6 +57,9 @@ def check_declared(path: str | Path, shape: Sequence[int], itemsize: int, stored
         itemsize: bytes a value.
         stored: bytes in the file that it would be decoded from, times 8 where a bit becomes a byte; None where that
             does not matter, because the file holds all of them uncompressed and its length was checked.
+
+    Raises:
+        InputError: where that is not to be believed.
     """
     size = prod(int(length) for length in shape) * itemsize
     claim = f"{path}: declares {'x'.join(str(length) for length in shape)} values, {_amount(size)}"

@@ -16,7 +16,8 @@ _PARSING = Lock()
 def open_array(path: Path) -> NDArray:
     """The array of an ``.npy`` file, memory-mapped: only the header is read, and the length compared with it.
 
-    Raises `InputError` for pickled objects, archives (``.npz``), and whatever is no NumPy file.
+    Raises:
+        InputError: for pickled objects, archives (``.npz``), and whatever is no NumPy file.
     """
     try:
         with path.open("rb") as file:

@@ -181,7 +181,11 @@ class OwnedFolder:
             yield file
 
     def write(self, name: str, content: bytes | str, **facts: Any) -> None:
-        """Write a file whole and record it; `InputError` where something lies there that is not segexp's own."""
+        """Write a file whole and record it.
+
+        Raises:
+            InputError: where something lies there that is not segexp's own.
+        """
         with self.create(name, **facts) as file:
             file.write(content.encode("utf-8", errors="surrogateescape") if isinstance(content, str) else content)
 

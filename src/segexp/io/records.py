@@ -27,7 +27,11 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def read_json(path: Path, shape: Shape = None) -> Any:
-    """The content of a JSON file that fits `shape` (see `segexp.io.shape`; None: anything)."""
+    """The content of a JSON file that fits `shape` (see `segexp.io.shape`; None: anything).
+
+    Raises:
+        InputError: where it is not JSON or does not fit.
+    """
     try:
         content = json.loads(_text(path, "JSON"))
     except (ValueError, RecursionError) as error:
@@ -39,7 +43,11 @@ def read_json(path: Path, shape: Shape = None) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The values of a YAML file."""
+    """The values of a YAML file.
+
+    Raises:
+        InputError: where it is not YAML, or unfolds to very much.
+    """
     try:
         content = yaml.safe_load(_text(path, "YAML"))
     except (yaml.YAMLError, ValueError, RecursionError, AttributeError, TypeError, LookupError) as error:
@@ -76,7 +84,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a CSV file with a heading, as text; cells that `safe_cell` changed are as they were.
 
-    `InputError` where a row has more cells than the heading, or fewer: it was cut.
+    Raises:
+        InputError: where a row has more cells than the heading, or fewer: it was cut.
     """
     text = _text(path, "CSV")
     if "\0" in text:
@@ -123,7 +132,11 @@ def _is_number(text: str) -> bool:
 
 
 def number(text: str) -> float:
-    """A cell as a number; NaN where it is empty. `ValueError` for all else."""
+    """A cell as a number; NaN where it is empty.
+
+    Raises:
+        ValueError: for all else.
+    """
     return float(text) if text else math.nan
 
 

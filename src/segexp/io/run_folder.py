@@ -320,7 +320,11 @@ class RunFolder(OwnedFolder):
                 self.adopt(place / name, name)
 
     def peek(self) -> None:
-        """Take the lock now where that changes nothing; `InputError` where another command holds it."""
+        """Take the lock now where that changes nothing.
+
+        Raises:
+            InputError: where another command holds it.
+        """
         if os.path.lexists(self.folder / LOCK):
             self.hold()
 

@@ -107,7 +107,11 @@ def pixel_size(page: Any) -> tuple[float, float] | None:
 
 
 def ome(text: str, path: Path | None) -> ElementTree.Element | None:
-    """The root of an OME-XML description; None where it is none. A document type declaration is refused."""
+    """The root of an OME-XML description; None where it is none. A document type declaration is refused.
+
+    Raises:
+        InputError: where it declares a document type.
+    """
     if "<OME" not in text[:2000] and ":OME" not in text[:2000]:
         return None
     if re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):

@@ -72,6 +72,9 @@ def measure(
         image: (H, W) or (H, W, colours) of any real dtype; intensities are in its units, colours averaged.
         settings: see `Settings`; the default measures vesicles.
         pixel_size: side of a pixel in micrometres; adds the columns in micrometres.
+
+    Raises:
+        InputError: where the shapes differ, or the pixel size is not above 0.
     """
     settings = settings or Settings()
     mask = np.asarray(mask) > 0

@@ -24,7 +24,11 @@ class Counts(NamedTuple):
 
 
 def confusion(prediction: NDArray, truth: NDArray, known: NDArray | None = None) -> Counts:
-    """Count pixels of two boolean masks of the same shape; pixels where `known` is False count nowhere."""
+    """Count pixels of two boolean masks of the same shape; pixels where `known` is False count nowhere.
+
+    Raises:
+        ValueError: where the shapes differ.
+    """
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
     if prediction.shape != truth.shape:
         raise ValueError(f"prediction has shape {prediction.shape}, truth {truth.shape}: expected the same")

@@ -288,6 +288,9 @@ def add(key: str, score: Score) -> None:
     """Have a lab's own score computed wherever `key`, such as ``mylab.scores.tip_error``, is asked for.
 
     ValueError where it is not fit, or another score has its column.
+
+    Raises:
+        ValueError: where name, label or function is missing, or another score has the name.
     """
     if not score.name.isidentifier() or not score.label or score.function is None:
         raise ValueError("expected a name of letters, digits and _, a label and a function")

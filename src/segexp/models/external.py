@@ -47,7 +47,11 @@ def is_allowed(name: str, allowed: Sequence[str]) -> bool:
 
 
 def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[{}]") -> type[nn.Module]:
-    """The class called `name`; `how` is what to type where it is not allowed. Only then is its package imported."""
+    """The class called `name`; `how` is what to type where it is not allowed. Only then is its package imported.
+
+    Raises:
+        InputError: where the name is none, is not allowed, cannot be imported, or is no module.
+    """
     if not isinstance(name, str) or len(name) > 200 or not _NAME.fullmatch(name):
         raise InputError(f"model.network={str(name)[:60]!r}: expected a class such as monai.networks.nets.BasicUNet")
     module_name, _, class_name = name.rpartition(".")

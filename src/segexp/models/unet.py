@@ -22,7 +22,11 @@ NORMS = ("batch", "group", "none")
 
 
 def normalization_layer(norm: str, channels: int) -> nn.Module:
-    """Batch norm, group norm (groups of 8 channels, or one group when 8 does not divide) or nothing."""
+    """Batch norm, group norm (groups of 8 channels, or one group when 8 does not divide) or nothing.
+
+    Raises:
+        InputError: where there is no such norm.
+    """
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "group":

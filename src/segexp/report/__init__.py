@@ -19,8 +19,9 @@ __all__ = ["PAGE", "write_report"]
 def write_report(folder: str | Path) -> Path:
     """Write ``report.html`` into the folder of a run, a sweep or an evaluation and return its path.
 
-    Raises `InputError` where the folder holds none of them, records that cannot be read, or a page of that name that
-    segexp did not write.
+    Raises:
+        InputError: where the folder holds none of them, records that cannot be read, or a page of that name that
+            segexp did not write.
     """
     # imported here: Matplotlib takes half a second, and results.py needs only the pictures
     from segexp.report.run_page import render_evaluation, render_run

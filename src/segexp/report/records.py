@@ -104,7 +104,11 @@ def _printable(content: Any) -> Any:
 
 
 def read_table(path: Path, needed: Sequence[str] = ()) -> list[Row]:
-    """The rows of a CSV file, numbers as numbers; empty cells are left out, `needed` ones must be there."""
+    """The rows of a CSV file, numbers as numbers; empty cells are left out, `needed` ones must be there.
+
+    Raises:
+        InputError: where the table is damaged.
+    """
     if not path.is_file():
         return []
     rows: list[Row] = []

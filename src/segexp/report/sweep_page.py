@@ -44,7 +44,11 @@ def render_sweep(folder: Path) -> str:
 
 
 def read_jobs(folder: Path) -> list[dict[str, Any]]:
-    """The rows of ``summary.csv``: job, status, score (None without one), seconds, message, values, link."""
+    """The rows of ``summary.csv``: job, status, score (None without one), seconds, message, values, link.
+
+    Raises:
+        InputError: where it is no table of a sweep.
+    """
     path = folder / "summary.csv"
     rows = [{printable(key): printable(cell) for key, cell in row.items()} for row in read_csv(path)]
     whole = rows and {"job", "status", "score"} <= rows[0].keys()

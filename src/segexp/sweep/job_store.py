@@ -78,7 +78,11 @@ class Record:
     better: str = "higher"
 
     def save(self, **changes: Any) -> None:
-        """Set `changes` and write ``job.json``, whole or not at all; `InputError` where it is not segexp's own."""
+        """Set `changes` and write ``job.json``, whole or not at all.
+
+        Raises:
+            InputError: where it is not segexp's own.
+        """
         for name, value in changes.items():
             setattr(self, name, value)
         self.changed = time.time()

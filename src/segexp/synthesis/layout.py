@@ -42,7 +42,11 @@ class Layout:
 
 
 def tables(task: str) -> tuple[dict[str, Range], dict[str, Style]]:
-    """Give all that `task` can vary, and its styles."""
+    """Give all that `task` can vary, and its styles.
+
+    Raises:
+        ValueError: where there is no such task.
+    """
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}; accepted: {', '.join(TASKS)}")
     return _TABLES[task], _STYLES[task]

@@ -134,6 +134,9 @@ def psf_sigma(
     Emission `wavelength` in nm, numerical `aperture` (below the refractive `index` of the immersion), `pixel` in nm in
     the sample. Widefield; with the `excitation` wavelength in nm a confocal microscope with a small pinhole. After
     Zhang, Zerubia and Olivo-Marin, Applied Optics 46 (2007), non-paraxial forms.
+
+    Raises:
+        ValueError: where a quantity is out of its physical range.
     """
     if not (wavelength > 0 and pixel > 0 and 0 < aperture < index and (excitation is None or excitation > 0)):
         raise ValueError(

@@ -38,7 +38,11 @@ class Range:
         return float(self.low + (self.high - self.low) * share)
 
     def narrowed(self, name: str, limits: Limits) -> "Range":
-        """Give this row with other limits: one number (always that value) or a pair (low, high)."""
+        """Give this row with other limits: one number (always that value) or a pair (low, high).
+
+        Raises:
+            ValueError: where the limits are none, or out of range.
+        """
         low, high = limits if isinstance(limits, tuple | list) and len(limits) == 2 else (limits, limits)
         if not isinstance(low, int | float) or not isinstance(high, int | float) or not -np.inf < low <= high < np.inf:
             raise ValueError(
@@ -65,7 +69,11 @@ class Style:
 
 
 def narrow(table: Table, limits: Mapping[str, Limits]) -> dict[str, Range]:
-    """Give the table with some rows narrowed; a name that is no row is an error that lists the rows."""
+    """Give the table with some rows narrowed; a name that is no row is an error that lists the rows.
+
+    Raises:
+        ValueError: where a name is no row.
+    """
     unknown = sorted(set(limits) - set(table))
     if unknown:
         raise ValueError(f"unknown range {', '.join(unknown)}; accepted: {', '.join(sorted(table))}")

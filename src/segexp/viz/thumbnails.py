@@ -123,7 +123,11 @@ def pictures_text(pictures: Sequence[Picture]) -> str:
 
 
 def read_pictures(path: Path) -> list[Picture]:
-    """Read what `write_pictures` wrote; `InputError` where it is something else, since it goes into a page."""
+    """Read what `write_pictures` wrote.
+
+    Raises:
+        InputError: where it is something else, since it goes into a page.
+    """
     try:
         return [_checked(picture) for picture in read_json(path, SHAPE)]
     except InputError as error:

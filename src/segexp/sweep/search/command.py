@@ -39,6 +39,9 @@ def run_search(
         loader: knows the options that a ``glob`` may stand for.
         launcher: runs the jobs.
         check: raises where the overrides of jobs do not compose.
+
+    Raises:
+        InputError: where there is nothing to search, or a setting of the search is out of range.
     """
     _require_optuna()
     from segexp.sweep.search.space import split_space

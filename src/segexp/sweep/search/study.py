@@ -25,6 +25,9 @@ def open_study(storage: str, sampler: BaseSampler, pruner: BasePruner, lower: bo
 
     The score is the monitored one of the task; `lower`: a new study minimises it, one that is there keeps its
     direction.
+
+    Raises:
+        InputError: where it cannot be read.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     kept: str | BaseStorage = storage
@@ -48,6 +51,9 @@ def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
             one; ``random``.
         seed: of the choices; the same again with jobs one after the other.
         startup: random jobs before the first guess.
+
+    Raises:
+        InputError: where there is no such sampler.
     """
     if name == "random":
         return RandomSampler(seed=seed)
@@ -69,6 +75,9 @@ def make_pruner(name: str, first: int, factor: int, startup: int) -> BasePruner:
         first: percent of the budget at which a job may end for the first time.
         factor: of halving and hyperband; rungs lie at ``first``, ``first * factor``, ... percent.
         startup: finished jobs that the median needs.
+
+    Raises:
+        InputError: where there is no such pruner, or a number is out of range.
     """
     if not 1 <= first <= 99:
         raise InputError(f"hydra.sweeper.first={first}: expected 1 to 99 percent of a job's budget")
