@@ -88,8 +88,8 @@ def run(
 
     `on_step` is called after each step. `should_prune` gets progress and best score at each validation. `overrides` are
     the settings that were typed, `axes` those that a sweep varies, for the records. `files` is the folder's record,
-    with what else is to be written when the run begins; with `overwrite` an earlier run there is moved aside. `weights` is
-    the model file that ``model.weights`` names.
+    with what else is to be written when the run begins; with `overwrite` an earlier run there is moved aside. `weights`
+    is the model file that ``model.weights`` names.
 
     Nothing in the folder is touched before all that can be refused is known to be fit: settings, files of the data set,
     model, and for a run that is resumed its state.
