@@ -93,7 +93,7 @@ def test_defaults_are_the_older_scripts():
         (["task.min_size=-3"], ["task.min_size=-3", "or auto"]),
         (["task.scores=[dise]"], ["task.scores=['dise']", "probability, filament"]),
         (["task.tolerance=-1"], ["task.tolerance=-1"]),
-        (["trainer.seeds=3"], ["trainer.seeds=3", "command line"]),
+        (["trainer.seeds=0"], ["trainer.seeds=0", "1 to 1000"]),
         (["trainer.devices=many"], ["trainer.devices=many", "or auto"]),
         (["trainer.compile=yes"], ["none, default, reduce-overhead"]),
         (["trainer.start_method=thread"], ["null, fork, spawn"]),

@@ -16,9 +16,12 @@ _FOLDERS = {
     "--val-mask-dir": "Path to the validation masks directory (.npy files).",
 }
 
+SHOWS = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--version"}
+"""Flags of Hydra that show something and train nothing: no folder is needed."""
 
-def parser(task: str) -> argparse.ArgumentParser:
-    """The flags, in both spellings (``--batch-size``, ``--batch_size``)."""
+
+def parser(task: str, required: bool = True) -> argparse.ArgumentParser:
+    """The flags, in both spellings (``--batch-size``, ``--batch_size``); `required`: the folders have to be given."""
     flags = argparse.ArgumentParser(
         description=f"Train a U-Net for {task} segmentation. Further arguments are Hydra overrides.",
         epilog="Example: %(prog)s --train-img-dir data/train/img --train-mask-dir data/train/mask "
@@ -32,7 +35,7 @@ def parser(task: str) -> argparse.ArgumentParser:
         flags.add_argument(*spellings, help=help_text, **more)  # type: ignore[arg-type]
 
     for flag, text in _FOLDERS.items():
-        add(flag, text, required=True, metavar="DIR", default=argparse.SUPPRESS)
+        add(flag, text, required=required, metavar="DIR", default=argparse.SUPPRESS)
     add("--epochs", "Total number of training epochs.", type=int, default=50)
     add("--batch-size", "Number of samples per batch.", type=int, default=4)
     add("--lr", "Learning rate for the optimizer.", type=float, default=0.001)
@@ -48,12 +51,11 @@ def parser(task: str) -> argparse.ArgumentParser:
 
 def overrides(task: str, arguments: list[str]) -> list[str]:
     """Hydra overrides for the flags in `arguments`, followed by the arguments that are not flags."""
-    known, rest = parser(task).parse_known_args(arguments)
+    asks = bool({word.partition("=")[0] for word in arguments} & SHOWS)
+    known, rest = parser(task, required=not asks).parse_known_args(arguments)
+    names = [flag[2:].replace("-", "_") for flag in _FOLDERS]
     keys = {
-        "data.train_img_dir": quote(known.train_img_dir),
-        "data.train_mask_dir": quote(known.train_mask_dir),
-        "data.val_img_dir": quote(known.val_img_dir),
-        "data.val_mask_dir": quote(known.val_mask_dir),
+        **{f"data.{name}": quote(getattr(known, name)) for name in names if hasattr(known, name)},
         "trainer.epochs": known.epochs,
         "trainer.batch_size": known.batch_size,
         "trainer.lr": known.lr,

@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from segexp import __version__
 from segexp.config import RunConfig, conf_dir, package_conf_dir, read, use_conf_beside
+from segexp.config.ahead import with_counts
+from segexp.config.completion import complete
 from segexp.config.compose import add_lab, compose_config, lab_folders
 from segexp.config.folders import existing
 from segexp.config.overrides import command_line, one_job
@@ -49,6 +52,9 @@ from segexp.terminal import open_streams, streams
 from segexp.training.stop import Pruned, Stopped, pass_on
 from segexp.viz.overlay import Picture
 
+ASKS = ("--help", "--hydra-help", "--cfg", "--info", "--shell-completion")
+"""Flags that show something and run nothing."""
+
 
 def main(arguments: list[str] | None = None, script: str | None = None) -> float | None:
     """Run Hydra on `arguments` (default: the command line); returns the monitored score of the last job.
@@ -70,16 +76,32 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> float
         arguments = command_line(arguments)
         for folder in lab_folders(arguments):
             add_lab(folder)
+        if "--shell-completion" in arguments and complete(arguments):
+            return None
     except InputError as error:
         sys.exit(f"error: {error}")
     flags = {argument.partition("=")[0] for argument in arguments}
-    asks = {"--help", "--hydra-help", "--cfg", "--info", "--shell-completion"} & flags
+    asks = set(ASKS) & flags
     if asks:
         arguments = one_job(arguments)
-        if not any(argument.startswith(("task=", "experiment=")) for argument in arguments):
+        chosen = any(argument.startswith(("task=", "experiment=")) for argument in arguments)
+        if "--hydra-help" in flags:  # about Hydra alone, which refuses the settings of anything else
+            arguments = ["--hydra-help"]
+        elif not chosen and "--shell-completion" not in flags:
             arguments = [*arguments, "task=vesicle"]  # Hydra composes before it helps, and fails without a task
-    if not asks and not launched():
-        launch(arguments)
+    elif "--resolve" in flags:
+        sys.exit("error: --resolve: shows settings, so it needs --cfg job, --cfg all, --cfg hydra or --help beside it")
+    else:
+        try:
+            arguments, devices = with_counts(arguments)
+        except InputError as error:
+            sys.exit(f"error: {error}")
+        if not launched():
+            launch(arguments, devices)
+        verbose = [word for word in arguments if word.startswith("hydra.verbose=") and word != "hydra.verbose=false"]
+        if verbose and not any(word.startswith("hydra/job_logging=") for word in arguments):
+            arguments = [*arguments, "hydra/job_logging=stdout"]  # none, the default, shows nothing
+        flags = {argument.partition("=")[0] for argument in arguments}
     ranks = join()
     named = {"output_dir", "hydra.sweep.dir", "hydra.run.dir"} & flags
     now = share(ranks, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
@@ -109,21 +131,43 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> float
     return scores[-1] if scores else None
 
 
-def launch(arguments: list[str]) -> None:
+def launch(arguments: list[str], devices: str) -> None:
     """Where ``trainer.devices`` asks for several processes, become ``torchrun`` with this same command."""
-    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("trainer.devices=")]
-    if not given or given[-1] == "1":
-        return
-    if given[-1] == "auto":
+    if devices == "auto":
         count = max(1, torch.cuda.device_count())
-    elif given[-1].isdigit() and int(given[-1]) > 1:
-        count = int(given[-1])
+    elif devices.isdigit():
+        count = int(devices)
     else:
         return  # the schema says what is wrong with it
     if count > 1:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
         sys.stdout.flush()
         os.execv(sys.executable, [*command, "-m", "segexp.train", *arguments])  # noqa: S606 a shell would reinterpret them
+
+
+def read_job_settings(cfg: DictConfig, typed: Sequence[str], ranks: Ranks) -> RunConfig:
+    """The checked settings of a run; `InputError` where a file asks for what only the whole command can do."""
+    checked = read(cfg)
+    problems = []
+    if cfg.resume and not any(word.startswith("resume=") for word in typed):
+        problems.append(
+            f"resume={cfg.resume}: is set in a file of settings, but a resumed run takes its settings from its own "
+            f"folder; expected null there, and on the command line: {resume_command(Path(str(cfg.resume)))}"
+        )
+    trainer = checked.trainer
+    if trainer.seeds > 1:
+        problems.append(
+            f"trainer.seeds={trainer.seeds}: this job is one of a sweep that has no such repeats; expected the same "
+            "number for all its jobs, such as trainer.seeds=3 on the command line"
+        )
+    if str(trainer.devices) not in ("auto", "1", str(ranks.world)):
+        problems.append(
+            f"trainer.devices={trainer.devices}: this run has {ranks.world} process{'es' * (ranks.world > 1)}; "
+            "expected the same number for all jobs of a sweep, and no more than torchrun was told"
+        )
+    if problems:
+        raise InputError(*problems)
+    return checked
 
 
 def job(cfg: DictConfig) -> float:
@@ -141,9 +185,9 @@ def job(cfg: DictConfig) -> float:
     files = RunFolder(folder)
     try:
         say_sources(settings, ranks)
-        checked = read(cfg)
-        store(cfg, files)
         typed = list(settings.overrides.task)
+        checked = read_job_settings(cfg, typed, ranks)
+        store(cfg, files)
         weights = None if resume else start_file(checked)
         score = run(checked, folder, resume, overrides=typed, files=files, overwrite=overwrite, weights=weights)
         record = read_job(folder)
@@ -242,10 +286,10 @@ def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
             if ranks.first:
                 record.save(status=RUNNING, message="", sittings=record.sittings + 1)
             say_sources(settings, ranks)
-            checked = read(cfg)
+            typed = list(settings.overrides.task)
+            checked = read_job_settings(cfg, typed, ranks)
             store(cfg, files)
             on_step = Teller(folder, checked.task.monitor, files) if ranks.first else None
-            typed = list(settings.overrides.task)
             should_prune = job_pruning(settings) if ranks.first else None
             weights = None if resume else start_file(checked)
             score = run(checked, folder, resume, on_step, should_prune, typed, axes(), files, weights=weights)

@@ -102,9 +102,9 @@ def test_nothing_to_resume():
     [
         (["task=vesicle"], ["task=vesicle"]),
         (["task=vesicle", "trainer.seeds=1"], ["task=vesicle", "trainer.seeds=1"]),
-        (["task=vesicle", "trainer.seeds=3"], ["-m", "task=vesicle", "seed=0,1,2"]),
-        (["trainer.seeds=2", "seed=7", "task=vesicle"], ["-m", "task=vesicle", "seed=7,8"]),
-        (["-m", "trainer.lr=1,2", "trainer.seeds=2"], ["-m", "trainer.lr=1,2", "seed=0,1"]),
+        (["task=vesicle", "trainer.seeds=3"], ["-m", "task=vesicle", "trainer.seeds=1", "seed=0,1,2"]),
+        (["trainer.seeds=2", "seed=7", "task=vesicle"], ["-m", "task=vesicle", "trainer.seeds=1", "seed=7,8"]),
+        (["-m", "trainer.lr=1,2", "trainer.seeds=2"], ["-m", "trainer.lr=1,2", "trainer.seeds=1", "seed=0,1"]),
         (["trainer.seeds=many"], ["trainer.seeds=many"]),
     ],
 )
@@ -223,7 +223,7 @@ def test_a_whole_command_line_in_any_order(tmp_path):
         *["--cfg=job", "task=vesicle", f"resume={place}", f"output_dir={place}", "trainer.steps=4"]
     ]
     assert command_line(["task=a", "trainer.seeds=2", "data.root=é,b", "output_dir=a,b"]) == [
-        *["--multirun", "task=a", "data.root='é',b", "output_dir='a,b'", "seed=0,1"]
+        *["--multirun", "task=a", "data.root='é',b", "output_dir='a,b'", "trainer.seeds=1", "seed=0,1"]
     ]
 
 

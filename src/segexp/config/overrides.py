@@ -190,7 +190,8 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
 def with_seeds(arguments: list[str]) -> list[str]:
     """Replace ``trainer.seeds=3`` by a sweep over as many seeds, ``-m seed=0,1,2``, from the seed given on.
 
-    A number that is none is left for the settings' own check.
+    Each job has ``trainer.seeds=1``, whatever a file of settings says. A number that is none is left for the settings'
+    own check.
 
     Raises:
         InputError: where the seed to start from is a sweep itself.
@@ -203,7 +204,8 @@ def with_seeds(arguments: list[str]) -> list[str]:
     if not first.isdigit():
         raise InputError(f"trainer.seeds={text} seed={first}: expected one seed to start from")
     others = [argument for argument in arguments if argument not in given and not argument.startswith("seed=")]
-    return [*multirun(others), "seed=" + ",".join(str(int(first) + k) for k in range(int(text)))]
+    seeds = ",".join(str(int(first) + k) for k in range(int(text)))
+    return [*multirun(others), "trainer.seeds=1", f"seed={seeds}"]
 
 
 def with_folds(arguments: list[str]) -> list[str]:

@@ -228,13 +228,7 @@ class TrainerConfig(Checked):
         require(faults, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: expected a share from 0 to below 1")
         if self.grad_clip is not None:
             require(faults, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: expected more than 0, or null")
-        require(
-            faults,
-            self.seeds == 1,
-            f"trainer.seeds={self.seeds}: expected 1 here; several seeds repeat the run, which only the command "
-            "line of "
-            "segexp train can ask for",
-        )
+        require(faults, 1 <= self.seeds <= 1000, f"trainer.seeds={self.seeds}: expected 1 to 1000")
         require(faults, 0 <= self.ema < 1, f"trainer.ema={self.ema}: expected 0 (off) to below 1, such as 0.99")
         for name in ("batch_size", "devices"):
             value = str(getattr(self, name))

@@ -44,6 +44,7 @@ class SweepSummary(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Make the run's folder, or end with a line that says why it cannot be."""
+        check_logging(config)
         folder = Path(str(config.hydra.run.dir)).absolute()
         with contextlib.suppress(OSError, ValueError):
             new_folders[:] = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -53,6 +54,7 @@ class SweepSummary(Callback):
         """Claim the sweep's folder before anything is written to it."""
         if not join().first:
             return
+        check_logging(config)
         sweep = Path(str(config.hydra.sweep.dir))
         try:
             again, overwrite = restarted(config.hydra), bool(config.overwrite)
@@ -77,6 +79,18 @@ class SweepSummary(Callback):
         """Print the jobs, best first, and end with exit code 1 where one is not done."""
         if not conclude(Path(str(config.hydra.sweep.dir))):
             sys.exit(1)
+
+
+def check_logging(config: DictConfig) -> None:
+    """End with a line where ``hydra/job_logging`` would write ``train.log``, the run's own record."""
+    handlers = OmegaConf.select(config, "hydra.job_logging.handlers") or OmegaConf.create({})
+    for name, handler in OmegaConf.to_container(handlers, resolve=False).items():  # type: ignore[union-attr]
+        file = str(handler.get("filename") or "").replace("${hydra.job.name}", str(config.hydra.job.name))
+        if Path(file).name == "train.log":
+            sys.exit(
+                f"error: hydra/job_logging: its handler {name} writes train.log, which is the run's own record; "
+                "expected hydra/job_logging=stdout, or another file name in it"
+            )
 
 
 def make_folder(folder: str) -> None:
