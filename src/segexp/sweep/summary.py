@@ -84,11 +84,13 @@ class SweepSummary(Callback):
 def check_logging(config: DictConfig) -> None:
     """End with a line where ``hydra/job_logging`` would write ``train.log``, the run's own record."""
     handlers = OmegaConf.select(config, "hydra.job_logging.handlers") or OmegaConf.create({})
-    for name, handler in OmegaConf.to_container(handlers, resolve=False).items():  # type: ignore[union-attr]
-        file = str(handler.get("filename") or "").replace("${hydra.job.name}", str(config.hydra.job.name))
+    plain = OmegaConf.to_container(handlers, resolve=False)
+    assert isinstance(plain, dict)
+    for name, handler in plain.items():
+        file = str((handler or {}).get("filename") or "").replace("${hydra.job.name}", str(config.hydra.job.name))
         if Path(file).name == "train.log":
             sys.exit(
-                f"error: hydra/job_logging: its handler {name} writes train.log, which is the run's own record; "
+                f"error: hydra/job_logging: its handler {name!s} writes train.log, which is the run's own record; "
                 "expected hydra/job_logging=stdout, or another file name in it"
             )
 
