@@ -1,10 +1,17 @@
 """Every option file composes, and every kind of wrong setting gets one clear message."""
 
+import dataclasses
+
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import MISSING
 
 from segexp.augment import Augmentation
 from segexp.config import build, conf_dir, load_augment, read
+from segexp.config.folders import DataConfig, SyntheticConfig
+from segexp.config.schema import MeasureConfig, TaskConfig, TrainerConfig
+from segexp.config.typed import as_typed
 from segexp.errors import InputError
 from segexp.experiment.build import build_model
 from segexp.models import MODELS
@@ -14,7 +21,7 @@ OTHERS = ("monai", "smp", "timm_unet")  # networks of packages that need not be 
 
 
 def options(group):
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if (group, path.stem) != ("task", "base"))
 
 
 def config(*overrides):
@@ -40,6 +47,24 @@ def test_every_experiment_composes_and_says_its_command_time_and_score(experimen
     header = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("\n\n")[0]
     for word in (f"experiment={experiment}", "min", "Dice"):
         assert word in header
+
+
+def test_a_task_states_only_what_differs_from_the_others():
+    """A value of `task/base.yaml` stands there alone."""
+    shared = yaml.safe_load((CONF / "task" / "base.yaml").read_text())
+    for task in options("task"):
+        own = yaml.safe_load((CONF / "task" / f"{task}.yaml").read_text())
+        assert own.pop("defaults")[0] == "base"
+        assert not [key for key, value in own.items() if shared[key] == value]
+        assert not set(own) - set(shared)
+    with pytest.raises(InputError, match="task=base: holds what tasks share"):
+        as_typed(["task=base"])
+
+
+def test_a_default_stands_in_the_yaml_alone():
+    for schema in (TaskConfig, MeasureConfig, TrainerConfig, DataConfig, SyntheticConfig):
+        values = [field.default for field in dataclasses.fields(schema)]
+        assert set(values) <= {MISSING, dataclasses.MISSING}, schema
 
 
 def test_augment_follows_the_task_unless_chosen():

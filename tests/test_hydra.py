@@ -1,6 +1,7 @@
 """What Hydra's users type works on every command line that trains: flags that show settings, logging, folders."""
 
 import csv
+import logging
 import sys
 from contextlib import contextmanager
 
@@ -33,8 +34,12 @@ def shown(monkeypatch, capsys, caplog):
     def show(command, *words):
         monkeypatch.setattr(sys, "argv", [command, *words])
         caplog.clear()
+        root = logging.getLogger()
+        before, level = list(root.handlers), root.level
         with suppress_success():
             train_with_flags("vesicle") if command == "train_vesicle_seg.py" else main(list(words))
+        root.handlers[:], root.level = before, level  # Hydra's own write to a stream that pytest closes
+        logging.getLogger("hydra").handlers.clear()
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err
         return printed.out + caplog.text  # Hydra logs some of its answers

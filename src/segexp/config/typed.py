@@ -110,6 +110,10 @@ def _as_typed(word: str, sweep: bool) -> str:
     name = key.lstrip("+")
     if name == "experiment" and value in RENAMED:
         raise InputError(f"{word}: this experiment is now called {RENAMED[value]}; type experiment={RENAMED[value]}")
+    if word == "task=base":
+        raise InputError(
+            f"{word}: holds what tasks share; expected a task with a name and classes, such as task=vesicle"
+        )
     if name in GROUPS and re.fullmatch(r"[\w./,-]+", value):
         return f"{name}={value}"
     if name in (*READ, *PLACES):
