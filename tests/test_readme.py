@@ -43,7 +43,11 @@ def of_the_first_job(word):
     return f"{override.get_key_element()}={first}"
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if train_overrides(c) is not None])
+OF_A_LAB = "--config-dir lab/conf"
+"""In commands of docs/extend.md, which tests/test_extend.py runs one after the other."""
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if train_overrides(c) is not None and OF_A_LAB not in c])
 def test_train_commands_compose(command):
     overrides = [word for word in with_folds(with_seeds(train_overrides(command))) if word not in ("-m", "--help")]
     if any(word.startswith("resume=") for word in overrides):
@@ -59,9 +63,10 @@ def test_every_command_is_of_a_kind_that_a_test_runs():
     """Installing is what .ci/run does; segexp and train.py are run in test_cli, test_scripts and test_wheel."""
     assert len(COMMANDS) > 8
     for command in COMMANDS:
-        known = r"(pip install|python train\.py|python -m pytest|python -m benchmarks\.gpu|python benchmarks/\w+\.py"
+        known = r"(PYTHONPATH=lab )?(pip install|python train\.py|python -m pytest|python -m benchmarks\.gpu"
+        known += r"|python benchmarks/\w+\.py"
         known += r"|bash benchmarks/gpu_wheels\.sh|tensorboard|segexp (train|predict|synthesize|check|preview|export"
-        known += r"|evaluate|compare|report|sweep-plan|calibrate|masks|doctor))"
+        known += r"|evaluate|compare|report|sweep-plan|calibrate|masks|doctor|init))"
         assert re.match(known, command), command
 
 

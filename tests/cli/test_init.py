@@ -35,7 +35,7 @@ def test_the_project_tests_itself(tmp_path):
     assert "lab && python -m pytest" in result.stdout
     result = run_tests(tmp_path / "lab")
     assert result.returncode == 0, result.stdout
-    assert "4 passed" in result.stdout
+    assert "5 passed" in result.stdout
 
 
 @pytest.mark.slow
@@ -63,6 +63,8 @@ def test_every_option_of_the_project_composes(tmp_path):
     conf = tmp_path / "lab" / "conf"
     plain = compose_config(["task=filopodia"], str(conf))
     recipe = compose_config(["experiment=filopodia"], str(conf))
+    assert recipe.task.scores == ["probability", "surface", "filopodia_parts.area_error"]
+    recipe.task.scores = plain.task.scores
     assert plain.task == recipe.task
     assert (plain.task.name, plain.task.normalization) == ("filopodia", "log")
     assert recipe.allow_targets == ["filopodia_parts"]

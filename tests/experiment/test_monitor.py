@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ from segexp.config.compose import composed
 from segexp.errors import InputError
 from segexp.metrics.registry import ALONE, SCORES
 from segexp.training.schedule import Budget, Schedule
+from tests.processes import command as segexp
 
 TINY = ["trainer=smoke", "model.widths=[4,8]", "task.crop=32", "trainer.num_workers=0", "trainer.validate_every=1"]
 TINY += ["data.synthetic.train=2", "data.synthetic.val=2", "data.synthetic.size=48", "trainer.epochs=3"]
@@ -37,11 +37,6 @@ def lab(tmp_path, monkeypatch):
         ALONE.pop(name, None)
         SCORES.pop(name, None)
     sys.modules.pop("lab_scores", None)
-
-
-def segexp(*words, cwd=None):
-    command = [sys.executable, "-m", "segexp.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
 def validated(folder, name):

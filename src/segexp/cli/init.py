@@ -31,7 +31,7 @@ def init(
     """Write a small project for a task of your own: settings, a module with parts, tests, a README.
 
     DIR/conf/ holds the task, a recipe, and an option each for loss, augmentation and model; DIR/TASK_parts.py their
-    classes, as examples to change. Nothing that exists is replaced.
+    classes and a score, as examples to change. Nothing that exists is replaced.
 
     Example: segexp init lab --task microvilli
     """

@@ -31,7 +31,7 @@ def render_run(folder: Path) -> str:
         sentence=sentence(summary, facts, interval(records.evaluation)),
         next_step=next_step(summary, worst, len(records.warnings), monitor),
         warnings=records.warnings,
-        curves=curves(records.curves),
+        curves=curves(records.curves, monitor),
         changed=facts.get("changed", {}),
         commands=commands(records, measure=not shared_values["robustness"]),
         environment=environment(facts, records),
@@ -96,8 +96,8 @@ def sortable(gallery: Sequence[dict[str, Any]]) -> list[str]:
     return [name for name in columns if find(name).better]
 
 
-def curves(rows: Sequence[Row]) -> list[Chart]:
-    """Loss, scores and learning rate over the time of the run."""
+def curves(rows: Sequence[Row], monitor: str = "dice") -> list[Chart]:
+    """Loss, scores and learning rate over the time of the run; the monitored score where the usual ones lack it."""
     if len(rows) < 2:
         return []
     last = float(rows[-1]["seconds"])
@@ -121,6 +121,13 @@ def curves(rows: Sequence[Row]) -> list[Chart]:
         if len(scores[0].y) == 1:
             text = f"{scores[0].name} is {final} at the only validation."
         charts.append(line_chart("Validation scores", text, scores, unit, "score", unit_y=True, from_zero=True))
+    monitored = series(metric_labels.label(monitor), monitor)
+    if monitored.y and monitor not in (*shown("curve"), "bce"):
+        least, most = min(monitored.y), max(monitored.y)
+        text = (
+            f"The best model is chosen by {monitored.name}: {decimal(least if find(monitor).lower else most)} at best."
+        )
+        charts.append(line_chart("Monitored score", text, [monitored], unit, monitored.name))
     rate = series("learning rate", "lr")
     text = f"The learning rate went from {number(rate.y[0])} to {number(rate.y[-1])}."
     charts.append(line_chart("Learning rate", text, [rate], unit, "learning rate", from_zero=True))

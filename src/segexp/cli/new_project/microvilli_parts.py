@@ -1,14 +1,19 @@
-"""Parts of this project's experiments: a loss, an augmentation operation and a network.
+"""Parts of this project's experiments: a loss, an augmentation operation, a score and a network.
 
-The files under ``conf/`` name them by ``_target_`` (a network: by ``network``) and give their arguments. To add a part,
-write its class here and name it in a file of ``conf/``.
+The files under ``conf/`` name them by ``_target_`` (a network: by ``network``, a score: in ``task.scores``) and give
+their arguments. To add a part, write it here and name it in a file of ``conf/``.
 """
 
+import math
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segexp.augment.base import IntensityOperation, checked_range, draw, per_sample, to_device
+from segexp.metrics import Score
 
 
 class EdgeLoss(nn.Module):
@@ -52,6 +57,15 @@ class RandomStripes(IntensityOperation):
     ) -> Tensor:
         """Images (B, C, H, W) float32 to the same with stripes."""
         return input + per_sample(params["strength"], input) * to_device(params["rows"], input.device)
+
+
+def area_difference(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    """How far the predicted area is off, as a share of the true one; masks (H, W). NaN, undefined, where that is 0."""
+    return abs(int(predicted.sum()) / int(true.sum()) - 1) if true.any() else math.nan
+
+
+area_error = Score("area_error", "area error", "lower", "area too large or too small, as a share", area_difference)
+"""``task.scores`` computes it; with ``task.monitor=area_error`` the best model is the one with the smallest."""
 
 
 class SmallNet(nn.Module):
