@@ -123,10 +123,8 @@ def curves(rows: Sequence[Row], monitor: str = "dice") -> list[Chart]:
         charts.append(line_chart("Validation scores", text, scores, unit, "score", unit_y=True, from_zero=True))
     monitored = series(metric_labels.label(monitor), monitor)
     if monitored.y and monitor not in (*shown("curve"), "bce"):
-        least, most = min(monitored.y), max(monitored.y)
-        text = (
-            f"The best model is chosen by {monitored.name}: {decimal(least if find(monitor).lower else most)} at best."
-        )
+        best = decimal(min(monitored.y) if find(monitor).lower else max(monitored.y))
+        text = f"The best model is chosen by {monitored.name}: {best} at best."
         charts.append(line_chart("Monitored score", text, [monitored], unit, monitored.name))
     rate = series("learning rate", "lr")
     text = f"The learning rate went from {number(rate.y[0])} to {number(rate.y[-1])}."
