@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from segexp.config.compose import composed
+from segexp.config.compose import compose_config
 from segexp.errors import InputError
 from segexp.metrics.registry import ALONE, SCORES
 from segexp.training.schedule import Budget, Schedule
@@ -59,16 +59,16 @@ def test_wrong_monitors():
         ("hd9", "hd95?"),
     ):
         with pytest.raises(InputError, match=f"task.monitor={name}: ") as error:
-            composed(["task=vesicle", f"task.monitor={name}"])
+            compose_config(["task=vesicle", f"task.monitor={name}"])
         assert words in str(error.value)
 
 
 def test_what_a_monitor_needs_is_computed():
-    assert composed(["task=vesicle", "task.monitor=cldice"]).task.scoring().families[-1] == "cldice"
-    assert composed(["task=vesicle", "task.monitor=object_f1"]).task.scoring().families == (
-        *composed(["task=vesicle"]).task.scores,
+    assert compose_config(["task=vesicle", "task.monitor=cldice"]).task.scoring().families[-1] == "cldice"
+    assert compose_config(["task=vesicle", "task.monitor=object_f1"]).task.scoring().families == (
+        *compose_config(["task=vesicle"]).task.scores,
     )
-    assert "filament" in composed(["task=vesicle", "task.monitor=length_error"]).task.scoring().families
+    assert "filament" in compose_config(["task=vesicle", "task.monitor=length_error"]).task.scoring().families
 
 
 def test_a_sweep_by_a_distance_puts_the_smallest_first(tmp_path):
@@ -96,19 +96,19 @@ def test_a_score_of_ones_own_module(lab):
     with pytest.raises(
         InputError, match=r"lab_scores.missed_area: not a module that may be imported; add allow_targets"
     ):
-        composed(["task=nucleus"], str(lab / "conf"))
+        compose_config(["task=nucleus"], str(lab / "conf"))
     assert "lab_scores" not in sys.modules
-    cfg = composed(["task=nucleus", "allow_targets=[lab_scores]"], str(lab / "conf"))
+    cfg = compose_config(["task=nucleus", "allow_targets=[lab_scores]"], str(lab / "conf"))
     assert cfg.task.monitor == "missed_area"
     assert cfg.task.scoring().families == ("object", "lab_scores.missed_area")
     for name, words in (("not_a_score", "has no segexp.metrics.registry.Score"), ("absent", "has no segexp")):
         with pytest.raises(InputError, match=words):
-            composed(
+            compose_config(
                 ["task=nucleus", "allow_targets=[lab_scores]", f"task.scores=[lab_scores.{name}]", "task.monitor=dice"],
                 str(lab / "conf"),
             )
     with pytest.raises(InputError, match=r"lab_scores.more cannot be imported"):
-        composed(
+        compose_config(
             ["task=nucleus", "allow_targets=[lab_scores]", "task.scores=[lab_scores.more.x]", "task.monitor=dice"],
             str(lab / "conf"),
         )
