@@ -11,12 +11,14 @@ from segexp.losses import (
     CrossEntropy,
     Focal,
     SegmentationLoss,
+    SkeletonRecall,
     SoftClDice,
     SoftDice,
     Tversky,
     _binary_skeleton,
     binary_cross_entropy,
     focal_loss,
+    skeleton_recall_loss,
     soft_cldice_loss,
     soft_dice_loss,
     soft_skeleton,
@@ -24,6 +26,7 @@ from segexp.losses import (
 )
 
 SURE = 40.0
+LOSSES = [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, skeleton_recall_loss, tversky_loss, focal_loss]
 
 
 def logits_of(mask):
@@ -58,14 +61,18 @@ def test_dice_averages_classes_and_pools_the_batch():
     assert soft_dice_loss(perfect_then_blind, targets).item() == pytest.approx((0 + 1 - 1 / 9) / 2)
 
 
-@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, tversky_loss, focal_loss])
+@pytest.mark.parametrize(
+    "loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, skeleton_recall_loss, tversky_loss, focal_loss]
+)
 def test_perfect_predictions_cost_nothing_and_wrong_ones_do(loss):
     truth = line(4)
     assert loss(logits_of(truth), truth).item() == pytest.approx(0, abs=1e-5)
     assert loss(logits_of(1 - truth), truth).item() > 0.5
 
 
-@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, tversky_loss, focal_loss])
+@pytest.mark.parametrize(
+    "loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, skeleton_recall_loss, tversky_loss, focal_loss]
+)
 def test_ignored_pixels_count_nowhere(loss):
     truth, other = line(4), line(4)
     truth[..., :2, :] = -1
@@ -139,7 +146,9 @@ def test_the_sum_is_weighted_and_in_float32():
     assert total.dtype == torch.float32
 
 
-@pytest.mark.parametrize("loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, tversky_loss, focal_loss])
+@pytest.mark.parametrize(
+    "loss", [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, skeleton_recall_loss, tversky_loss, focal_loss]
+)
 def test_processes_that_add_up_their_sums_have_the_loss_of_the_whole_batch(loss):
     """Two shares of one batch, unevenly annotated: each has the whole loss once it knows the other's sums."""
     generator = torch.Generator().manual_seed(0)
@@ -177,6 +186,31 @@ def test_focal_by_hand():
     assert focal_loss(logits, targets, gamma=0).item() == pytest.approx(binary_cross_entropy(logits, targets).item())
 
 
+def test_skeleton_recall_by_hand():
+    """A bar of 3 x 7; the columns left of the fifth are predicted at 3/4, the others at 1/4."""
+    truth = torch.zeros(1, 1, 7, 11)
+    truth[..., 2:5, 2:9] = 1
+    skeleton = soft_skeleton(truth, 3)
+    logits = torch.full((1, 1, 7, 11), -math.log(3))
+    logits[..., :5] = math.log(3)
+    left, right = skeleton[..., :5].sum().item(), skeleton[..., 5:].sum().item()
+    assert left > 1 < right
+    expected = 1 - (0.75 * left + 0.25 * right + 1) / (left + right + 1)
+    assert skeleton_recall_loss(logits, truth, tube=0).item() == pytest.approx(expected)
+    whole = 1 - (0.75 * 9 + 0.25 * 12 + 1) / (21 + 1)
+    assert skeleton_recall_loss(logits, truth, tube=3).item() == pytest.approx(whole)
+
+
+def test_skeleton_recall_sees_gaps_and_not_what_lies_beside():
+    truth = line(4)
+    gap, beside = logits_of(truth), logits_of(truth)
+    gap[..., 8:11] = -SURE
+    beside[..., 7, :] = SURE
+    whole = skeleton_recall_loss(logits_of(truth), truth).item()
+    assert skeleton_recall_loss(beside, truth).item() == pytest.approx(whole)
+    assert skeleton_recall_loss(gap, truth).item() > whole + 0.1
+
+
 @pytest.mark.parametrize("loss", [tversky_loss, focal_loss])
 def test_what_nobody_annotated_counts_nowhere(loss):
     logits, truth = torch.randn(1, 1, 4, 8), line(2, 4, 8)
@@ -199,6 +233,8 @@ def test_a_loss_from_elsewhere_learns_nothing_from_what_nobody_annotated():
         lambda: SoftClDice(iterations=2.5),
         lambda: SoftClDice(iterations=0),
         lambda: SoftDice("much"),
+        lambda: SkeletonRecall(tube=0.5),
+        lambda: SkeletonRecall(iterations=0),
         lambda: Tversky(false_negatives=-1),
         lambda: Focal(alpha=2),
     ],

@@ -1,4 +1,4 @@
-"""Losses on logits, each class a sigmoid channel of its own: cross-entropy, soft Dice, soft clDice, Tversky, focal.
+"""Losses on logits, each class a sigmoid channel: cross-entropy, Dice, clDice, skeleton recall, Tversky, focal.
 
 Each is a function of tensors, and a module of the same name that `conf/loss/` names with its settings.
 
@@ -117,6 +117,31 @@ def soft_cldice_loss(
     return (1 - 2 * precision * recall / (precision + recall)).mean()
 
 
+def skeleton_recall_loss(
+    logits: Tensor,
+    targets: Tensor,
+    iterations: int = 3,
+    tube: int = 1,
+    smooth: float = 1.0,
+    add_up: AddUp = alone,
+) -> Tensor:
+    """One minus the recall on the true skeleton, after Kirchhoff et al. (2024, arXiv:2404.03010), a scalar in [0, 1].
+
+    The skeleton of each true class, widened by `tube` pixels to each side within the class, and how much of it the
+    prediction covers, over the batch, averaged over classes. Only the truth is thinned, so it costs a fraction of soft
+    clDice; what is predicted beside filaments is left to the other terms. `iterations` as for `soft_skeleton`.
+    """
+    known = targets >= 0
+    probabilities = torch.sigmoid(logits.float()) * known
+    truth = targets > 0.5
+    skeleton = _binary_skeleton(truth, iterations)
+    for _ in range(tube):
+        skeleton = _combine(skeleton.clone(), skeleton, Tensor.logical_or_, axes=(-2, -1)) & truth
+    axes = (0, 2, 3)
+    covered, length = add_up(torch.stack([(skeleton * probabilities).sum(axes), skeleton.sum(axes).float()]))
+    return (1 - (covered + smooth) / (length + smooth)).mean()
+
+
 def tversky_loss(
     logits: Tensor,
     targets: Tensor,
@@ -196,6 +221,23 @@ class SoftClDice(_Loss):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets (B, K, H, W) to a scalar."""
         return soft_cldice_loss(logits, targets, self.iterations, self.smooth, self.add_up)
+
+
+class SkeletonRecall(_Loss):
+    """`skeleton_recall_loss` as a module; `iterations` is about half the width of the widest filament in pixels."""
+
+    def __init__(self, iterations: int = 3, tube: int = 1, smooth: float = 1.0):
+        super().__init__()
+        for name, value, least in (("iterations", iterations, 1), ("tube", tube, 0)):
+            if not isinstance(value, int):
+                raise ValueError(f"{name}={value}: expected a whole number")
+            _number(name, value, least, 50)
+        self.iterations, self.tube = int(iterations), int(tube)
+        self.smooth = _number("smooth", smooth, 0, 1e6)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits and targets (B, K, H, W) to a scalar."""
+        return skeleton_recall_loss(logits, targets, self.iterations, self.tube, self.smooth, self.add_up)
 
 
 class Tversky(_Loss):
