@@ -2,7 +2,8 @@
 
 Random numbers are drawn on the CPU, in float32, wherever the images are; the few drawn values per sample follow the
 images with copies that do not wait. A draw is therefore the same on every device, and the CPU knows it without asking
-the device.
+the device. Operations also take values that lie on the images' device already, and then compute all that follows from
+them there: a step that is recorded as a CUDA graph (`segexp.training.cuda_graph`) may use nothing else of the CPU.
 
 A probability below one is handled in two ways with one result. For images in host memory only the selected samples are
 processed. On a device the whole batch is processed and the selection made with ``torch.where``: shapes stay the same
@@ -76,7 +77,8 @@ class IntensityOperation(IntensityAugmentationBase2D):
     """Base of the intensity operations: a Kornia augmentation that follows the two rules at the top of this file.
 
     A subclass overrides ``generate_parameters(batch_shape)``, which returns tensors of shape (B, ...) drawn on the CPU,
-    and ``apply_transform(images, params, flags)``, which gets float32 (B, C, H, W) and the same parameters.
+    and ``apply_transform(images, params, flags)``, which gets float32 (B, C, H, W) and the same parameters, on the CPU
+    or on the images' device.
 
     Attributes:
         probabilities: names of the attributes whose value is the probability that a sample is changed.
