@@ -12,6 +12,7 @@ from segexp.measurements.measure import KINDS
 from segexp.models import MODELS
 
 LONGEST_CLASS = 100  # characters
+FEATURES = 32  # numbers that say what an image looks like: segexp.inference.misfit
 LARGEST_OBJECT = 10**7  # pixels that `min_size` may ask for: a square of 3,162 on a side
 _TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
@@ -39,6 +40,16 @@ def _one_of(options: Any) -> Text:
 
 _PIXEL_SIZE = (None, Number(1e-6, 1e6))
 _CHANNEL = Number(1, 10**6, whole=True)
+_NUMBERS = [Number()]
+_SHARE = Number(0, 1)
+_APPEARANCE = {
+    "images": Number(1, 10**9, whole=True),
+    "low": _NUMBERS,
+    "high": _NUMBERS,
+    "spread": [Number(1e-6)],
+    "limit": Number(0),
+    "foreground": [_SHARE, _SHARE],
+}
 SHAPE = {
     "model": {"name": _one_of(MODELS), "settings": dict},
     "weights": dict,
@@ -75,6 +86,7 @@ SHAPE = {
     "metrics?": (None, {str: (None, int, float)}),
     "versions?": {str: _OPTION},
     "data?": (None, dict),
+    "appearance?": (None, _APPEARANCE),
     "start?": (None, {"weights": str, "file": str, "sha256": str, "settings": dict}),
 }
 """Of a ``best_<task>_model.pth``; see `segexp.io.shape`. Files of older versions lack those with a question mark."""
@@ -91,6 +103,9 @@ def check_facts(path: Any, content: dict[str, Any]) -> None:
         fault = "classes has a name twice; expected names that differ in more than upper and lower case"
     if not fault and set(content.get("measure") or {}) - _MEASURE:
         fault = f"measure has an entry of no meaning; expected {', '.join(sorted(_MEASURE))}"
+    ranges = {} if fault else content.get("appearance") or {}
+    if any(len(ranges[key]) != FEATURES for key in ("low", "high", "spread") if ranges):
+        fault = f"appearance has not {FEATURES} numbers for each range"
     told = None if fault else content["model"]["settings"].get("classes", 1)
     if not fault and told != len(classes):
         fault = f"classes has {len(classes)} names; its network tells {str(told)[:50]}"

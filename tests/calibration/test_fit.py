@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from segexp import synthesis
-from segexp.calibration import calibrate, fit
+from segexp.calibration import fit
+from segexp.calibration.fit import calibrate
 
 VESICLES = {"style": "field", "radius": (4.0, 5.0), "radius_spread": 0.2, "photons": (40.0, 60.0), "background": 0.6}
 FILAMENTS = {"style": "network", "psf": (1.2, 1.4), "photons": (100.0, 150.0), "haze": (0.05, 0.1), "blobs": 0.0}

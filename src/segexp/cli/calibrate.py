@@ -32,8 +32,8 @@ def calibrate(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from segexp import synthesis
-    from segexp.calibration import GROUPS
-    from segexp.calibration import calibrate as fit
+    from segexp.calibration.features import GROUPS
+    from segexp.calibration.fit import calibrate as fit
     from segexp.calibration.images import cut, find, side_by_side
     from segexp.data.ranges_file import ranges_text
     from segexp.viz.overlay import encode_png

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from segexp.cli.output_paths import held_folder
-from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, options_in_messages, read_as
+from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, options_in_messages, read_as, say_misfits
 from segexp.errors import InputError
 
 
@@ -60,6 +60,9 @@ def evaluate(
             )
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit code 1 where an image is unlike the training images.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     allow_targets: AllowTargets = None,
 ) -> None:
@@ -123,3 +126,9 @@ def evaluate(
         print_robustness(record["robustness"], record["monitor"])
     print(output / "scores.json")
     print(page_file)
+    unlike = {str(image["name"]): image["misfit"] for image in record["images"] if image.get("misfit")}
+    for name, text in unlike.items():
+        print(f"warning: {name}: {text}")
+    say_misfits(predictor.facts, list(unlike), len(samples), strict)
+    if strict and unlike:
+        raise typer.Exit(1)

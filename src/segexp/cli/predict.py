@@ -54,6 +54,9 @@ def predict(
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Tiles in a batch; default: 1, or 8 on a GPU.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier predictions.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit code 1 where an image is unlike the training images.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     allow_targets: AllowTargets = None,
 ) -> None:
@@ -91,7 +94,7 @@ def predict(
     with held_folder(output, prepare) as (images, manifest):
         for remark in images.remarks:
             print(remark)
-        _run(predictor, images.files, output, outputs, tiling, manifest)
+        _run(predictor, images.files, output, outputs, tiling, manifest, strict)
 
 
 def _run(
@@ -101,8 +104,10 @@ def _run(
     outputs: "Outputs",
     tiling: "Tiling",
     manifest: "Manifest",
+    strict: bool,
 ) -> None:
     from segexp.cli.progress import PredictionProgress
+    from segexp.cli.reading import say_misfits
     from segexp.inference.files import predict_files, write_tables
 
     with PredictionProgress(len(files)) as report:
@@ -119,5 +124,7 @@ def _run(
         print(f"{len(outdated)} files in {output} were predicted with other settings, such as {outdated[0]}")
     faults = sum(result.error is not None for result in results)
     print(f"{len(files) - faults} of {len(files)} images in {output}")
-    if faults:
+    unlike = [result.path.name for result in results if result.misfit]
+    say_misfits(predictor.facts, unlike, len(files), strict)
+    if faults or (strict and unlike):
         raise typer.Exit(1)

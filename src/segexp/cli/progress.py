@@ -53,3 +53,5 @@ class PredictionProgress:
             )
         else:
             self.log(f"{name}: {100 * result.foreground:.2f} % foreground")
+        if result.misfit:
+            self.log(f"warning: {name}: {result.misfit}")

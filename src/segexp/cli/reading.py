@@ -5,14 +5,14 @@ name the options that a command has instead.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
 
 if TYPE_CHECKING:
     from segexp.inference.predictor import Predictor
@@ -106,3 +106,15 @@ def options_in_messages() -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(in_options(str(error))) from None
+
+
+def say_misfits(facts: Mapping[str, Any], names: Sequence[str], images: int, strict: bool) -> None:
+    """Sum up which images are unlike those that a model was trained on; with `strict`, that a model cannot tell."""
+    from segexp.inference.misfit import KEY
+
+    if names:
+        listed = ", ".join(printable(name, multiline=False) for name in names[:5]) + (", ..." if len(names) > 5 else "")
+        one = len(names) == 1
+        print(f"{len(names)} of {images} images {'is' if one else 'are'} unlike the training images: {listed}")
+    elif strict and not facts.get(KEY):
+        print("--strict: the model file does not say what its training images looked like, so no image was compared")

@@ -16,7 +16,9 @@ from segexp.evaluation.images import Evaluation, evaluate_fully
 from segexp.evaluation.io import evaluation_record, record_text, scores_text, to_json
 from segexp.evaluation.robustness import robustness_curves
 from segexp.evaluation.scoring import Tolerance, monitor_for, read_tolerance
+from segexp.inference.misfit import KEY, misfit
 from segexp.inference.predictor import Predictor
+from segexp.inference.row_reader import ArrayRows
 from segexp.io.ownership import OwnedFolder, digest
 from segexp.measurements.measure import Settings
 from segexp.metrics.registry import ALONE, FAMILIES, monitors
@@ -110,8 +112,12 @@ def _score(
     with Progress(*columns, disable=not progress) as bar:
         track = bar.add_task("scoring", total=len(samples))
         pictures: list[Picture] = []
+        misfits: dict[str, str] = {}
 
         def keep(index: int, sample: Sample, labels: NDArray) -> None:
+            if predictor.facts.get(KEY):
+                share = float(np.count_nonzero(labels)) / labels.size
+                misfits[sample.name] = misfit(predictor.facts, ArrayRows(sample.load()[0]), share)
             if index < MOST:
                 limit = budget(min(len(samples), MOST))
                 pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
@@ -119,6 +125,9 @@ def _score(
 
         split = Settings.of(predictor.facts).split
         evaluation = evaluate_fully(predictor, samples, families, tolerance, pixel_size, keep, split=split)
+        for image in evaluation.images:
+            if image["name"] in misfits:
+                image["misfit"] = misfits[image["name"]]
         curves = None
         if robustness:
             track = bar.add_task("changed images", total=len(samples))

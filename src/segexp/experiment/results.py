@@ -1,9 +1,11 @@
 """What a run leaves behind when it ends: scores and pictures image by image, ``summary.json``, a closing table."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +17,10 @@ from segexp.evaluation.images import OnImage
 from segexp.evaluation.io import evaluation_record, write_scores
 from segexp.evaluation.operating_point import OperatingPoint, choose_operating_point
 from segexp.evaluation.scoring import Scoring
+from segexp.inference.misfit import KEY, WINDOW, describe, ranges_of, spread_evenly
+from segexp.inference.misfit import MOST as MOST_DESCRIBED
 from segexp.inference.predictor import Predictor
+from segexp.inference.row_reader import ArrayRows
 from segexp.io.atomic import write_text
 from segexp.metrics.registry import shown
 from segexp.models import trusted
@@ -36,6 +41,7 @@ def write_results(
     state: TrainState,
     scoring: Scoring,
     log: RunLog,
+    train: Sequence[Sample] = (),
 ) -> dict[str, float]:
     """Score the best model on the validation images and write the run's results; returns its scores.
 
@@ -43,13 +49,16 @@ def write_results(
         folder: the run folder.
         best_path: the model file; its weights are put into `predictor`.
         scoring: which scores, and what may be chosen on the validation images and put into the model file.
+        train: training images, whose look the model file keeps, with that of `samples`.
     """
     network, _ = checkpoint.load_model(best_path, trusted(predictor.model))
     predictor.model.load_state_dict(network.state_dict())
     (folder / "val").mkdir(parents=True, exist_ok=True)
     pictures = []
+    shares: list[float] = []
 
     def keep(index: int, sample: Sample, labels: NDArray) -> None:
+        shares.append(float(np.count_nonzero(labels)) / labels.size)
         if index < PICTURES:
             image = sample_overlay(sample, labels, predictor)
             write_png(folder / "val" / f"{Path(sample.name).stem}.png", image)
@@ -58,6 +67,7 @@ def write_results(
             pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
 
     point, rows, record = score_best(best_path, predictor, samples, scoring, keep)
+    keep_appearance(best_path, [*train, *samples], shares)
     write_scores(rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
     write_pictures(folder / "val" / "pictures.json", pictures)
     best = state.best | summarize(rows)
@@ -81,6 +91,31 @@ def write_results(
     log.say(_in_words(point))
     print_summary(log.console, best, state, best_path)
     return best
+
+
+def keep_appearance(best_path: Path, samples: Sequence[Sample], predicted: Sequence[float]) -> None:
+    """Put into a model file what its images look like: see `segexp.inference.misfit`.
+
+    Args:
+        best_path: the model file.
+        samples: its training and validation images.
+        predicted: shares of foreground that the model itself finds in images of the kind.
+    """
+    chosen = [samples[place] for place in spread_evenly(len(samples), 2 * MOST_DESCRIBED)]
+    features = [describe_sample(sample) for sample in chosen]
+    shares = [float(sample.class_pixels[1:].sum() / max(sample.class_pixels.sum(), 1)) for sample in samples]
+    ranges = ranges_of([each for each in features if each is not None], [*shares, *predicted])
+    if ranges is not None:
+        checkpoint.save(best_path, checkpoint.load(best_path) | {KEY: ranges})
+
+
+def describe_sample(sample: Sample) -> NDArray | None:
+    """The numbers of `segexp.inference.misfit.describe`, reading no more of a large image than they need."""
+    _, height, width = sample.shape
+    if min(height, width) < WINDOW:
+        return describe(ArrayRows(sample.load()[0]))
+    window, _ = sample.window((height - WINDOW) // 2, (width - WINDOW) // 2, WINDOW)
+    return describe(ArrayRows(window))
 
 
 def score_best(

@@ -438,7 +438,8 @@ def finish(
     training.settle_best(state)
     files = RunFolder(folder) if files is None else files
     with files.draft() as place:
-        best = write_results(place, training.best_path, training.predictor, val, state, scoring, log)
+        train = training.source.plan.samples
+        best = write_results(place, training.best_path, training.predictor, val, state, scoring, log, train)
     show_report(folder, log)
     missing = training.check_records()
     if missing:

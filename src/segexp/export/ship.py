@@ -3,18 +3,25 @@
     python -m segexp.export.ship runs/cytoskeleton/... src/segexp/pretrained/cytoskeleton.pth
 
 Matrices become float16; biases, norms and their running statistics stay float32. The file is read like any other model.
+With the second path alone, a file that was shipped before gets the ranges by which it tells images that are unlike its
+generated ones (`segexp.inference.misfit`); its weights stay as they are:
+
+    python -m segexp.export.ship src/segexp/pretrained/cytoskeleton.pth
 """
 
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from segexp import checkpoint
+from segexp import checkpoint, synthesis
+from segexp.inference.misfit import KEY, MOST, describe_pixels, ranges_of
+from segexp.inference.predictor import load_model
 
 KEPT = (
     "task", "versions", "data", "model", "normalization", "classes", "threshold", "min_size", "temperature",
-    "pixel_size", "reading", "measure", "metrics",
+    "pixel_size", "reading", "measure", "metrics", "appearance",
 )  # fmt: skip
 
 
@@ -29,6 +36,20 @@ def ship(run: Path, target: Path) -> None:
     checkpoint.save(target, {name: content[name] for name in KEPT if name in content} | {"weights": weights})
 
 
+def add_ranges(target: Path, images: int = 2 * MOST, size: int = 384, seed: int = 20_261_127) -> None:
+    """Write what generated images of the model's task look like, and what it finds in them, into its file."""
+    content = checkpoint.load(target)
+    predictor = load_model(target, "cpu", "fp32")
+    pictures, masks = synthesis.generate(content["task"], images, size, seed)
+    found = [predictor.labels(predictor.probabilities(picture[None])) for picture in pictures]
+    shares = [float(np.count_nonzero(each)) / each.size for each in [*masks, *found]]
+    ranges = ranges_of([describe_pixels(picture[None]) for picture in pictures], shares)
+    checkpoint.save(target, content | {KEY: ranges})
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    ship(Path(sys.argv[1]), Path(sys.argv[2]))
+    if len(sys.argv) == 2:
+        add_ranges(Path(sys.argv[1]))
+    else:
+        ship(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -216,7 +216,7 @@ def _finish(finish: Finish, manifest: Manifest) -> Result:
 
 
 def _known(path: Path, record: dict[str, Any]) -> Result:
-    return Result(path, None, True, record["foreground"], record["pixels"])
+    return Result(path, None, True, record["foreground"], record["pixels"], misfit=str(record.get("misfit", "")))
 
 
 def _after(progress: Callable[[float], None], files: int) -> Progress:

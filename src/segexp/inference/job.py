@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segexp.data.reading import locate, read_pixels, reading_of_model
 from segexp.errors import InputError
 from segexp.inference.manifest import content_of
+from segexp.inference.misfit import KEY, misfit
 from segexp.inference.outputs import Outputs, PredictedImage, require_memory, write_objects
 from segexp.inference.postprocess import labelled_bands
 from segexp.inference.predictor import Predictor
@@ -37,6 +38,7 @@ class Result:
         record: what the manifest keeps of it: ``foreground``, ``pixels`` and ``summary``, the rows of its measurements.
         files: what was written for it, by the names that the files are to have; still hidden.
         content: size, time and hash of the image file before it was read.
+        misfit: in words, how the image and its prediction are unlike the training images; empty where they are not.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Result:
     record: dict[str, Any] | None = None
     files: dict[str, Path] = field(default_factory=dict)
     content: dict[str, Any] = field(default_factory=dict)
+    misfit: str = ""
 
 
 class Job:
@@ -107,17 +110,21 @@ def predict_job(
 ) -> Finish:
     """Run the network over all pages of a file; what is left to do is given back, to be done beside the next file."""
     kept: list[PredictedImage] = []
+    misfits: list[str] = []
     with contextlib.closing(job.file):
         if outputs.whole:
             require_memory(job.shape, free_memory(), str(job.path))
         sinks = Sinks(output, job.path.stem, outputs, job.shape, len(predictor.classes), job.size)
         try:
             for number in range(job.shape[0]):
+                before = sinks.foreground
                 with job.page(number) as (file, rows):
                     on_progress = None if progress is None else _paged(progress, number, job.shape[0])
                     labels = list(
                         _label_page(predictor, rows, job.shape[1:], sinks, tiling, on_progress, outputs.whole)
                     )
+                    share = (sinks.foreground - before) / (job.shape[1] * job.shape[2])
+                    misfits.append(misfit(predictor.facts, rows, share))
                     if outputs.whole:
                         kept.append(PredictedImage(file.read(), np.concatenate(labels)))
         except BaseException:
@@ -135,11 +142,26 @@ def predict_job(
                 files |= more
         except (InputError, OSError) as error:
             return Result(job.path, str(error))
-        share = sinks.foreground / sinks.total
-        record = {"foreground": share, "pixels": sinks.total, "summary": summaries}
-        return Result(job.path, foreground=share, pixels=sinks.total, record=record, files=files, content=job.content)
+        share, said = sinks.foreground / sinks.total, _first_misfit(misfits)
+        if predictor.facts.get(KEY):
+            summaries = [row | {"misfit": _of_page(row, misfits)} for row in summaries]
+        record = {"foreground": share, "pixels": sinks.total, "summary": summaries, "misfit": said}
+        return Result(job.path, None, False, share, sinks.total, record, files, job.content, said)
 
     return finish
+
+
+def _first_misfit(misfits: list[str]) -> str:
+    """What is said of a file: of a stack the first page that does not fit, and how many more."""
+    numbered = [(number, text) for number, text in enumerate(misfits, 1) if text]
+    if not numbered or len(misfits) == 1:
+        return numbered[0][1] if numbered else ""
+    more = f" (and {len(numbered) - 1} more of {len(misfits)} pages)" if len(numbered) > 1 else ""
+    return f"page {numbered[0][0]} {numbered[0][1]}{more}"
+
+
+def _of_page(row: Row, misfits: list[str]) -> str:
+    return misfits[int(row.get("page", 1)) - 1]
 
 
 def _label_page(

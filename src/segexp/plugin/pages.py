@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.errors import InputError
+from segexp.inference.misfit import misfit
 from segexp.inference.predictor import Predictor
 from segexp.inference.row_reader import ArrayRows, checked
 from segexp.io.images import to_channels
@@ -23,11 +24,13 @@ class Segmentation:
             page to page and from class to class.
         probabilities: float32 in [0, 1], a class in front where there are several: ([K,] ..., H, W).
         rows: one an object, with its ``label``, ``page`` (of a stack) and ``class`` (of several).
+        misfits: in words, how pages and what was found in them are unlike the training images.
     """
 
     labels: NDArray[np.int32]
     probabilities: NDArray[np.float32]
     rows: list[Row] = field(default_factory=list)
+    misfits: list[str] = field(default_factory=list)
 
 
 def segment(
@@ -54,6 +57,10 @@ def segment(
             maps[:, first : first + band.shape[1]] = band
             yield (number + (first + band.shape[1]) / shape[-2]) / len(pages)
         _measure(predictor, result, page, image, maps, number if len(pages) > 1 else None, pixel_size)
+        share = float(np.count_nonzero(predictor.labels(maps))) / maps[0].size
+        text = misfit(predictor.facts, ArrayRows(pixels), share)
+        if text:
+            result.misfits.append(text if len(pages) == 1 else f"page {number}: {text}")
     if classes == 1:
         result.probabilities = result.probabilities[0]
     yield result

@@ -22,7 +22,7 @@ from magicgui.widgets import (
 )
 from napari.layers import Image
 from napari.qt.threading import thread_worker
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_warning
 
 from segexp.errors import InputError
 from segexp.inference.predictor import Predictor, load_model
@@ -157,6 +157,11 @@ class SegmentWidget(Container):
         more = f" (the table shows {SHOWN})" if len(segmented.rows) > SHOWN else ""
         self.status.value = f"{len(segmented.rows)} objects{more}"
         self.progress.value = _STEPS
+        if segmented.misfits:
+            others = len(segmented.misfits) - 1
+            more = f" (and {others} more {'pages' if others > 1 else 'page'})" if others else ""
+            show_warning(f"{layer.name}: {segmented.misfits[0]}{more}")
+            self.status.value += f"; {segmented.misfits[0]}{more}"
 
     def _fill_table(self, rows: list[Row]) -> None:
         columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -1,0 +1,97 @@
+"""How many images of foreign kinds a model's file tells, and how many of its own kind it takes for foreign.
+
+For each data set of a folder (each with train/ and val/) a small model is trained on train/ alone, a quarter of it held
+back for validation, for ``--seconds``. Its file then judges every image of val/, which it never saw, and those of all
+other sets, by `segexp.inference.misfit`: the image, and what the model finds in it. So do the models of the package.
+
+    python benchmarks/misfit.py DATA --sets nuclei,em_membranes --seconds 20 --output misfit.json
+
+Printed are shares of flagged images: a row is a model, a column a set; the diagonal holds the false alarms.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segexp.config.compose import composed
+from segexp.experiment.run import run
+from segexp.inference.misfit import KEY, describe, look_reasons, share_reasons
+from segexp.inference.predictor import Predictor, load_model
+from segexp.inference.row_reader import ArrayRows
+from segexp.io.channels import to_channels
+from segexp.io.images import read_image
+
+Judged = dict[str, Any]
+"""Of one image: its numbers, its share of foreground, and whether either is told to be unlike the training."""
+
+
+def trained(data: Path, seconds: int, folder: Path) -> Predictor:
+    """A model of ``data/train``, trained for `seconds`."""
+    words = ["task=vesicle", "trainer=quick", f"trainer.max_time=0:{seconds:02}", "trainer.num_workers=0"]
+    words += [f"data.train_img_dir={data}/train/img", f"data.train_mask_dir={data}/train/mask"]
+    run(composed([*words, "data.val_fraction=0.25", "model.widths=[8,16,32]"]), folder)
+    return load_model(folder / "best_vesicle_model.pth", "cpu")
+
+
+def judged(model: Predictor, files: list[Path]) -> list[Judged]:
+    """What the model's file says of each image."""
+    ranges, found = model.facts[KEY], []
+    for path in files:
+        pixels = to_channels(read_image(path), 1, path)
+        share = float(np.count_nonzero(model.labels(model.probabilities(pixels)))) / pixels[0].size
+        features = describe(ArrayRows(pixels))
+        assert features is not None
+        look, foreground = bool(look_reasons(ranges, features)), bool(share_reasons(ranges, share))
+        found.append({"features": features.tolist(), "share": share, "look": look, "foreground": foreground})
+    return found
+
+
+def show(result: dict[str, dict[str, list[Judged]]], sets: list[str], kinds: tuple[str, ...]) -> None:
+    """Print a table of what is flagged by any of `kinds`, and the two sums."""
+
+    def flagged(row: str, column: str) -> float:
+        return 100 * float(np.mean([any(image[kind] for kind in kinds) for image in result[row][column]]))
+
+    print(f"\nflagged by {' or '.join(kinds)}, %; columns: {', '.join(sets)}")
+    width = max(map(len, result))
+    for name in result:
+        print(name.ljust(width), *(f"{flagged(name, other):4.0f}" for other in sets))
+    counts = [len(result[name][name]) for name in sets]
+    own = np.average([flagged(name, name) for name in sets], weights=counts)
+    foreign = [flagged(name, other) for name in sets for other in sets if name != other]
+    print(
+        f"foreign {np.mean(foreign):.1f} % over {len(foreign)} pairs; false alarms {own:.1f} % of {sum(counts)} images"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--sets", required=True, help="folders in DATA, separated by commas")
+    parser.add_argument("--seconds", type=int, default=20, help="of training for each model, below 60")
+    parser.add_argument("--ready", default="vesicle,cytoskeleton", help="ready models that are judged too")
+    parser.add_argument("--output", type=Path, help="JSON file for every image's numbers")
+    arguments = parser.parse_args()
+    sets = arguments.sets.split(",")
+    images = {name: sorted((arguments.data / name / "val" / "img").iterdir()) for name in sets}
+    result: dict[str, dict[str, list[Judged]]] = {}
+    known = {}
+    for name in [*sets, *filter(None, arguments.ready.split(","))]:
+        with tempfile.TemporaryDirectory() as folder:
+            ready = name not in sets
+            data = arguments.data / name
+            model = load_model(name, "cpu") if ready else trained(data, arguments.seconds, Path(folder) / "run")
+            known[name] = model.facts[KEY]
+            result[name] = {other: judged(model, files) for other, files in images.items()}
+        if arguments.output:
+            arguments.output.write_text(json.dumps({"ranges": known, "images": result}))
+    for kinds in (("look", "foreground"), ("look",), ("foreground",)):
+        show(result, sets, kinds)
+
+
+if __name__ == "__main__":
+    main()
