@@ -1,16 +1,22 @@
 """The best model by any score, in the direction that is good for it; scores of a module of one's own."""
 
 import csv
+import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from segexp.config.compose import compose_config
 from segexp.errors import InputError
+from segexp.experiment.results import print_summary
 from segexp.metrics.registry import ALONE, SCORES
 from segexp.training.schedule import Budget, Schedule
+from segexp.training.state import TrainState
 from tests.processes import command as segexp
+from tests.processes import first_on_path
 
 TINY = ["trainer=smoke", "model.widths=[4,8]", "task.crop=32", "trainer.num_workers=0", "trainer.validate_every=1"]
 TINY += ["data.synthetic.train=2", "data.synthetic.val=2", "data.synthetic.size=48", "trainer.epochs=3"]
@@ -50,6 +56,13 @@ def test_of_a_distance_the_smaller_improves():
     assert schedule.improves({"hd95": 3.0}, {"hd95": 4.0})
     assert not schedule.improves({"hd95": 5.0}, {"hd95": 4.0})
     assert Schedule(Budget(1), 1, 0.1).improves({"dice": 0.5}, {"dice": 0.5})
+
+
+@pytest.mark.parametrize(("monitor", "columns"), [("hd95", ["hd95", "dice"]), ("dice", ["dice"])])
+def test_the_closing_table_shows_the_monitored_score(monitor, columns):
+    console = Console(file=io.StringIO(), width=200)
+    print_summary(console, {"epoch": 1, "dice": 0.5, "hd95": 3.0}, TrainState(), Path("x.pth"), monitor)
+    assert console.file.getvalue().splitlines()[0].split() == ["best", "epoch", *columns]
 
 
 def test_wrong_monitors():
@@ -94,7 +107,7 @@ def test_a_sweep_by_a_distance_puts_the_smallest_first(tmp_path):
 
 def test_a_score_of_ones_own_module(lab):
     with pytest.raises(
-        InputError, match=r"lab_scores.missed_area: not a module that may be imported; add allow_targets"
+        InputError, match=r"lab_scores.missed_area: not a module that may be imported; type allow_targets"
     ):
         compose_config(["task=nucleus"], str(lab / "conf"))
     assert "lab_scores" not in sys.modules
@@ -129,10 +142,15 @@ def test_a_run_by_a_score_of_ones_own(lab):
     assert record["monitor"] == "missed_area"
     assert "missed area" in (lab / "run" / "report.html").read_text(encoding="utf-8")
     score = ["evaluate", "--model", lab / "run", "--data", lab / "data", "--output"]
-    without = segexp(*score, lab / "without", cwd=lab)
+    refused = segexp(*score, lab / "refused", "--scores", "lab_scores.missed_area")
+    assert refused.returncode == 1
+    assert "score lab_scores.missed_area: not a module" in refused.stderr
+    assert "type --allow-targets lab_scores" in refused.stderr
+    assert not (lab / "refused").exists()
+    without = segexp(*score, lab / "without")
     assert without.returncode == 0, without.stderr
     assert "type --allow-targets lab_scores" in without.stdout
     assert "missed_area" not in (lab / "without" / "scores.csv").read_text().splitlines()[0]
-    with_it = segexp(*score, lab / "with", "--allow-targets", "lab_scores", cwd=lab)
+    with_it = segexp(*score, lab / "with", "--allow-targets", "lab_scores", PYTHONPATH=first_on_path(lab))
     assert with_it.returncode == 0, with_it.stderr
     assert "missed_area" in (lab / "with" / "scores.csv").read_text().splitlines()[0]

@@ -10,7 +10,7 @@ from segexp.report import write_report
 from segexp.report.commands import command, data_folder
 from segexp.report.page import setting
 from segexp.report.records import read_records
-from segexp.report.run_page import gather
+from segexp.report.run_page import curves, gather
 from segexp.viz.thumbnails import read_pictures, write_pictures
 from tests.report.folders import write_run
 
@@ -140,3 +140,14 @@ def test_a_second_page_replaces_the_first(folder, tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps(summary | {"epochs": 4321}))
     assert "4,321 passes" in write_report(run).read_text()
+
+
+def test_a_monitored_score_beside_the_usual_ones_has_a_chart_of_its_own():
+    rows = [
+        {"seconds": 60.0 * epoch, "lr": 0.1, "train_loss": 1.0, "dice": 0.5, "hd95": distance}
+        for epoch, distance in enumerate((9.0, 4.0, 6.0), 1)
+    ]
+    assert [chart.title for chart in curves(rows)] == ["Loss", "Validation scores", "Learning rate"]
+    charts = curves(rows, "hd95")
+    assert [chart.title for chart in charts] == ["Loss", "Validation scores", "Monitored score", "Learning rate"]
+    assert charts[2].summary == "The best model is chosen by HD95: 4.000 at best."

@@ -98,10 +98,10 @@ def evaluate(
 
     asked = predictor.facts.get("scores", ()) if families is None else families
     own = [name for name in asked if "." in name and (families is not None or is_allowed(name, allow_targets or ()))]
+    own_scores(own, tuple(allow_targets or ()), "--allow-targets {}")
 
     def prepare(folder: OwnedFolder) -> list[Sample]:
         folder.require_free(FILES)
-        own_scores(own, tuple(allow_targets or ()))
         chosen_families(predictor, families)
         return chosen_samples(predictor, data, images, group)
 

@@ -71,10 +71,13 @@ def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, 
     return resolved
 
 
-def own_scores(names: Sequence[str], allowed: tuple[str, ...] = ()) -> None:
+def own_scores(names: Sequence[str], allowed: tuple[str, ...] = (), how: str = "allow_targets=[{}]") -> None:
     """Have the scores that are named as ``package.module.name`` computed: each a `segexp.metrics.registry.Score`.
 
-    Only a module under one of `allowed` is imported; `InputError` lists all that does not fit.
+    Only a module under one of `allowed` is imported; `how` is what to type where it is not allowed.
+
+    Raises:
+        InputError: lists all that does not fit.
     """
     problems = []
     for key in names:
@@ -83,16 +86,18 @@ def own_scores(names: Sequence[str], allowed: tuple[str, ...] = ()) -> None:
             continue
         try:
             if not is_allowed(key, allowed):
-                raise InputError(f"not a module that may be imported; add allow_targets=[{module_name}]")
+                raise InputError(f"not a module that may be imported; type {how.format(module_name)}")
             try:
                 score = getattr(importlib.import_module(module_name), name, None)
             except ImportError as error:
-                raise InputError(f"{module_name} cannot be imported ({error})") from None
+                raise InputError(f"{module_name} cannot be imported ({error}); put its folder on PYTHONPATH") from None
+            except Exception as error:  # a module may raise anything while it is imported
+                raise InputError(f"{module_name} fails on import: {type(error).__name__}: {error}") from None
             if not isinstance(score, Score):
                 raise InputError(f"{module_name} has no segexp.metrics.registry.Score of this name")
             registry.add(key, score)
         except ValueError as error:
-            problems.append(f"task.scores: {key}: {error}")
+            problems.append(f"score {key}: {error}")
     if problems:
         raise InputError(*problems)
 

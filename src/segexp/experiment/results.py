@@ -89,7 +89,7 @@ def write_results(
             "look at the overlays in val/, and check that the masks mark what you mean."
         )
     log.say(_in_words(point))
-    print_summary(log.console, best, state, best_path)
+    print_summary(log.console, best, state, best_path, scoring.monitor)
     return best
 
 
@@ -171,10 +171,13 @@ def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor, larges
     return overlay(*reduced, len(predictor.classes))
 
 
-def print_summary(console: Console, best: dict[str, float], state: TrainState, model: Path) -> None:
-    """The closing table and the paths."""
+def print_summary(
+    console: Console, best: dict[str, float], state: TrainState, model: Path, monitor: str = "dice"
+) -> None:
+    """The closing table, with the monitored score first where the usual ones lack it, and the paths."""
     table = Table(box=None, header_style="bold")
     names = [name for name in shown("summary") if name in best] if "dice" in best else ["specificity"]
+    names = names if monitor in names or monitor not in best else [monitor, *names]
     for name in ("best epoch", *names):
         table.add_column(name, justify="right")
     table.add_row(str(best["epoch"]), *(f"{best[name]:.4f}" for name in names))
