@@ -5,10 +5,11 @@ import pytest
 import tifffile
 
 from segexp.data.dataset import find_pairs, read_samples
-from segexp.data.reading import Reading, locate, read_image_as
+from segexp.data.reading import Reading, locate
 from segexp.errors import InputError
 from segexp.inference.row_reader import FileRows, checked
 from segexp.io.images import open_image
+from tests.data.files import read_image_as
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segexp.data.reading import Reading, locate, read_image_as, read_pixels
+from segexp.data.reading import Reading, locate, read_pixels
 from segexp.io.channels import lookup_direction, single_hue, to_channels
 from segexp.io.images import open_image, read_image, read_mask
+from tests.data.files import read_image_as
 
 LEVELS = np.arange(256, dtype=np.uint8).reshape(16, 16)
 NOTHING = np.zeros_like(LEVELS)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from segexp.data.reading import Reading, read_image_as
+from segexp.data.reading import Reading
 from segexp.errors import InputError
 from segexp.io.images import open_image, read_image, read_mask
+from tests.data.files import read_image_as
 
 CHANNELS = np.random.default_rng(0).integers(0, 60000, (20, 30, 2), np.uint16)
 

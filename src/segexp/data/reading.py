@@ -159,16 +159,6 @@ def read_pixels(file: ImageFile, reading: Reading, place: Place, window: Window 
     return pixels
 
 
-def read_image_as(path: str | Path, reading: Reading, page: int | None = None) -> tuple[NDArray, Place]:
-    """Pixels (channels, H, W) of a whole file as the settings say, and where they lie; for prediction and training.
-
-    ``rescale(result, place.source)`` brings what was predicted at the model's scale back to the file's own size.
-    """
-    with open_image(path, reading.page_of(page), reading.channel) as file:
-        place = locate(file, reading)
-        return read_pixels(file, reading, place), place
-
-
 def open_mask(path: Path, page: int | str | None, reading: Reading) -> MaskFile:
     """A mask open for reading: a page of a stack, or with ``max`` all of them projected.
 

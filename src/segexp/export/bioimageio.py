@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from segexp import __version__
+from segexp.data.loader import extend
 from segexp.errors import InputError
 from segexp.evaluation import evaluate, summarize
 from segexp.export import card, formats
@@ -109,10 +110,8 @@ def _sample(predictor: Predictor, data: Path | None) -> tuple[NDArray[np.float32
         return patterned(predictor, side, side), {key: value for key, value in known.items() if key != "epoch"}
     samples = annotated(predictor, data)
     scores = summarize(evaluate(predictor, samples))
-    pixels = samples[0].load()[0]
-    repeats = [(0, 0)] + [(0, max(0, side - length)) for length in pixels.shape[1:]]
-    grown = np.pad(pixels, repeats, mode="symmetric")
-    return np.ascontiguousarray(grown[:, :side, :side], np.float32), scores
+    pixels = extend(samples[0].load()[0][:, :side, :side], side)
+    return np.ascontiguousarray(pixels, np.float32), scores
 
 
 def _write_files(predictor: Predictor, folder: Path, pixels: NDArray[np.float32]) -> str:
