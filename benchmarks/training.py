@@ -56,8 +56,8 @@ class Stopwatch:
     def epoch(self, *facts) -> None:
         self.tick = now()
 
-    def say(self, text: str) -> None:
-        self.log.say(text)
+    def info(self, text: str) -> None:
+        self.log.info(text)
 
 
 class Trained:

@@ -68,7 +68,7 @@ class Steps:
     def epoch(self, *facts: object) -> None:
         pass
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         print(text)
 
 

@@ -44,7 +44,7 @@ from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import RunFolder
 from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.entry import enter, restarted, settle
-from segexp.sweep.job_store import FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Teller, read_job
+from segexp.sweep.job_store import FAILED, GIVEN_UP, INTERRUPTED, RUNNING, ProgressWriter, read_job
 from segexp.sweep.search.command import job_pruning
 from segexp.sweep.selection import find_model
 from segexp.sweep.summary import locks, remove_new_folders
@@ -184,7 +184,7 @@ def job(cfg: DictConfig) -> float:
     resume, overwrite = bool(cfg.get("resume")) or is_resumed(settings, folder), bool(cfg.get("overwrite"))
     files = RunFolder(folder)
     try:
-        say_sources(settings, ranks)
+        log_sources(settings, ranks)
         typed = list(settings.overrides.task)
         checked = read_job_settings(cfg, typed, ranks)
         store(cfg, files)
@@ -226,7 +226,7 @@ def start_file(cfg: RunConfig) -> Path | None:
         raise InputError(f"model.weights={typed}: {error}") from None
 
 
-def say_sources(settings: HydraConf, ranks: Ranks) -> None:
+def log_sources(settings: HydraConf, ranks: Ranks) -> None:
     """Print which folders the settings come from, where these are not the package's own alone."""
     own = str(package_conf_dir())
     folders = [str(source.path) for source in settings.runtime.config_sources if source.schema == "file"]
@@ -285,11 +285,11 @@ def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
         try:
             if ranks.first:
                 record.save(status=RUNNING, message="", sittings=record.sittings + 1)
-            say_sources(settings, ranks)
+            log_sources(settings, ranks)
             typed = list(settings.overrides.task)
             checked = read_job_settings(cfg, typed, ranks)
             store(cfg, files)
-            on_step = Teller(folder, checked.task.monitor, files) if ranks.first else None
+            on_step = ProgressWriter(folder, checked.task.monitor, files) if ranks.first else None
             should_prune = job_pruning(settings) if ranks.first else None
             weights = None if resume else start_file(checked)
             score = run(checked, folder, resume, on_step, should_prune, typed, axes(), files, weights=weights)

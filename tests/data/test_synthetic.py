@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from segexp import synthesis
 from segexp.data.dataset import make_sample, read_folder
-from segexp.data.loader import CropBatches, DeviceBatches, held, open_feed
+from segexp.data.loader import CropBatches, DeviceBatches, open_feed, plan_samples
 from segexp.data.sampler import AHEAD, CropPlan
 from segexp.data.synthetic import ROWS, Mix, Pool, Recipe, Stream
 from tests.data.test_dataset import dataset
@@ -156,7 +156,7 @@ def test_reading_processes_draw_the_same_images(tmp_path, workers, method):
 
 def test_the_device_holds_a_mixed_pool_too():
     plan = CropPlan(real(), 32, 4, 0.5, 0, mix=pooled(0.5))
-    assert len(held(plan)) == 7
+    assert len(plan_samples(plan)) == 7
     for step in range(plan.steps):
         for one, other in zip(DeviceBatches(plan, CPU)[0, step], CropBatches(plan)[0, step], strict=True):
             assert torch.equal(one.to(torch.float32), other.to(torch.float32))

@@ -12,9 +12,9 @@ from segexp.errors import InputError
 from segexp.experiment.run import run
 from segexp.experiment.start import (
     freeze,
+    log_table,
     parameter_groups,
     read_start,
-    say_table,
     take_settings,
     take_weights,
 )
@@ -146,7 +146,7 @@ def test_what_the_network_sees_is_the_models_unless_typed(tmp_path):
 
 def test_the_table_is_aligned():
     lines = []
-    say_table([("network", "UNet", "UNet", "all"), ("x", "a much longer cell", "b", "c")], lines.append)
+    log_table([("network", "UNet", "UNet", "all"), ("x", "a much longer cell", "b", "c")], lines.append)
     assert lines[1].index("all") == lines[2].rindex("c") == lines[0].index("taken")
 
 

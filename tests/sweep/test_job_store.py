@@ -13,8 +13,8 @@ from segexp.sweep.job_store import (
     FILE,
     RUNNING,
     Identity,
+    ProgressWriter,
     Record,
-    Teller,
     claim,
     data_fingerprint,
     read_job,
@@ -133,7 +133,7 @@ def test_data_are_known_by_name_size_and_time(tmp_path):
 
 
 def test_progress_is_written_at_epochs_and_once_a_second(tmp_path):
-    teller = Teller(tmp_path, "dice")
+    teller = ProgressWriter(tmp_path, "dice")
     assert read_progress(tmp_path) == {}
     teller(TrainState(epoch=1, step=4, elapsed=2.0), 0.25)
     teller(TrainState(epoch=1, step=5, elapsed=2.0), 0.3)

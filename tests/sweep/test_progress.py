@@ -6,7 +6,7 @@ import json
 from rich.console import Console
 
 from segexp.sweep.job_store import DONE, FAILED, RUNNING, Identity, Record
-from segexp.sweep.progress import Board
+from segexp.sweep.progress import SweepProgress
 
 
 def records(tmp_path, count=3):
@@ -28,7 +28,7 @@ def test_a_line_a_job_with_epoch_score_and_time_left(tmp_path):
     jobs = records(tmp_path)
     jobs[0].save(status=DONE, score=0.75, seconds=83.0)
     console, out = screen()
-    board = Board(jobs, jobs[1:], 2, console)
+    board = SweepProgress(jobs, jobs[1:], 2, console)
     board.started(jobs[1])
     jobs[1].save(status=RUNNING)
     progress = {"epoch": 3, "step": 9, "progress": 0.25, "elapsed": 20.0, "score": 0.5}
@@ -46,7 +46,7 @@ def test_a_small_terminal_shows_what_runs(tmp_path):
     jobs = records(tmp_path, 9)
     jobs[8].save(status=RUNNING)
     console, out = screen(height=7)
-    console.print(Board(jobs, jobs, 1, console).render())
+    console.print(SweepProgress(jobs, jobs, 1, console).render())
     lines = out.getvalue().splitlines()
     assert len(lines) <= 7
     assert any(line.split()[:2] == ["8", "running"] for line in lines)
@@ -57,7 +57,7 @@ def test_without_a_terminal_there_are_plain_lines_and_a_failure_shows_its_last_o
     jobs = records(tmp_path)
     jobs[0].save(status=DONE, score=0.75, seconds=83.0)
     out = io.StringIO()
-    with Board(jobs, jobs[1:], 1, Console(file=out, width=60, highlight=False)) as board:
+    with SweepProgress(jobs, jobs[1:], 1, Console(file=out, width=60, highlight=False)) as board:
         for record in jobs[1:]:
             board.started(record)
         jobs[1].save(status=FAILED, message="ValueError: [b]a bug[/b]")
@@ -80,7 +80,7 @@ def test_without_a_terminal_there_are_plain_lines_and_a_failure_shows_its_last_o
 
 def test_the_time_left_of_all_is_guessed_from_those_done(tmp_path):
     jobs = records(tmp_path, 4)
-    board = Board(jobs, jobs, 2, screen()[0])
+    board = SweepProgress(jobs, jobs, 2, screen()[0])
     board.started(jobs[0])
     board._began[id(jobs[0])] -= 60.0
     jobs[0].save(status=DONE, score=0.5)
@@ -93,7 +93,7 @@ def test_control_characters_of_settings_are_spelt_out(tmp_path):
     for record in jobs:
         record.overrides.append(f"data.root=a{record.number}\x1b]0;title\x07")
     console, out = screen()
-    board = Board(jobs, jobs, 1, console)
+    board = SweepProgress(jobs, jobs, 1, console)
     console.print(board.render())
     board.started(jobs[0])
     assert "\x1b]0;" not in out.getvalue()

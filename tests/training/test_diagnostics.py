@@ -2,13 +2,13 @@
 
 import pytest
 
-from segexp.training.diagnostics import Look, watch
+from segexp.training.diagnostics import ValidatedEpoch, watch
 
-HEALTHY = [Look(1.0 / epoch, {"recall": 0.8, "precision": 0.7, "bce": 0.3 / epoch}) for epoch in range(1, 6)]
+HEALTHY = [ValidatedEpoch(1.0 / epoch, {"recall": 0.8, "precision": 0.7, "bce": 0.3 / epoch}) for epoch in range(1, 6)]
 
 
 def looks(losses=(1.0, 0.9, 0.8, 0.7, 0.6), **scores):
-    return [Look(loss, {name: values[i] for name, values in scores.items()}) for i, loss in enumerate(losses)]
+    return [ValidatedEpoch(loss, {name: values[i] for name, values in scores.items()}) for i, loss in enumerate(losses)]
 
 
 def test_a_healthy_run_hears_nothing():

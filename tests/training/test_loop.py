@@ -47,7 +47,7 @@ class Recorder:
     def epoch(self, state, progress, loss, rate, scores):
         self.epochs.append((state.epoch, loss, scores))
 
-    def say(self, text):
+    def info(self, text):
         self.lines.append(text)
 
 

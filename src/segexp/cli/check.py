@@ -74,7 +74,7 @@ def start_of(overrides: list[str], config_dir: str | None) -> tuple[list[str], l
     """What a training would take from the model that ``model.weights`` names: settings as overrides, lines of text."""
     from segexp.check.settings import run_settings
     from segexp.experiment.build import build_model
-    from segexp.experiment.start import as_override, read_start, say_table, take_settings, take_weights
+    from segexp.experiment.start import as_override, log_table, read_start, take_settings, take_weights
     from segexp.train import start_file
 
     cfg = run_settings(tuple(overrides), config_dir)
@@ -86,5 +86,5 @@ def start_of(overrides: list[str], config_dir: str | None) -> tuple[list[str], l
     classes = cfg.task.classes
     network = build_model(cfg.model, cfg.data.channels, len(classes), [0.1] * len(classes), cfg.allow_targets)
     lines = [start.title()]
-    say_table([*take_weights(network, start, classes), *rows], lines.append)
+    log_table([*take_weights(network, start, classes), *rows], lines.append)
     return [f"{name}={as_override(value)}" for name, value in taken.items()], lines

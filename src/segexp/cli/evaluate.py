@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from segexp.cli.output_paths import held_folder
+from segexp.cli.output_paths import locked_folder
 from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, options_in_messages, read_as, say_misfits
 from segexp.errors import InputError
 
@@ -105,7 +105,7 @@ def evaluate(
         chosen_families(predictor, families)
         return chosen_samples(predictor, data, images, group)
 
-    with options_in_messages(), held_folder(output, prepare) as samples:
+    with options_in_messages(), locked_folder(output, prepare) as samples:
         record = evaluate_folder(
             predictor,
             model,

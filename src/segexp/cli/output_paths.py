@@ -36,7 +36,7 @@ def folder_to_write(path: Path, flag: str = "--output") -> Path:
 
 
 @contextmanager
-def held_folder(path: Path, prepare: Callable[[OwnedFolder], Ready], flag: str = "--output") -> Iterator[Ready]:
+def locked_folder(path: Path, prepare: Callable[[OwnedFolder], Ready], flag: str = "--output") -> Iterator[Ready]:
     """Make an output folder and keep other segexp commands out of it; gives what `prepare` returned.
 
     Args:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segexp.cli.output_paths import held_folder
+from segexp.cli.output_paths import locked_folder
 from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, model_files, read_as
 from segexp.errors import InputError
 
@@ -91,7 +91,7 @@ def predict(
         manifest.require_room(images.files)
         return images, manifest
 
-    with held_folder(output, prepare) as (images, manifest):
+    with locked_folder(output, prepare) as (images, manifest):
         for remark in images.remarks:
             print(remark)
         _run(predictor, images.files, output, outputs, tiling, manifest, strict)
@@ -111,7 +111,7 @@ def _run(
     from segexp.inference.files import predict_files, write_tables
 
     with PredictionProgress(len(files)) as report:
-        predictor.say = report.log
+        predictor.log = report.log
         results = []
         for result in predict_files(predictor, files, output, outputs, tiling, manifest, report.progress):
             report.result(result)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segexp.cli.output_paths import held_folder
+from segexp.cli.output_paths import locked_folder
 from segexp.errors import InputError
 from segexp.io.ownership import OwnedFolder
 
@@ -80,7 +80,7 @@ def synthesize(
         _require_room(folder, overwrite)
         return folder
 
-    with held_folder(output, prepare) as folder:
+    with locked_folder(output, prepare) as folder:
         for name in folder.names() if overwrite else ():
             if name.startswith(tuple(f"{part}/" for part in PARTS)):
                 folder.remove(name)

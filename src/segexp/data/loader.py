@@ -80,7 +80,7 @@ class DeviceBatches:
 
     def __init__(self, plan: CropPlan, device: torch.device):
         self.plan, self.device = plan, device
-        samples = held(plan)
+        samples = plan_samples(plan)
         loaded = [sample.load() for sample in samples]
         self._pixels = _flat([pixels for pixels, _ in loaded], plan.dtype).to(device)
         self._labels = _flat([labels for _, labels in loaded], np.dtype(np.uint8)).to(device)
@@ -111,7 +111,7 @@ class DeviceBatches:
         return Batch(pixels.view(_TORCH[self.plan.dtype]), labels, self._offset[images], self._scale[images])
 
 
-def held(plan: CropPlan) -> list[Sample]:
+def plan_samples(plan: CropPlan) -> list[Sample]:
     """All images of a plan, in the order of their numbers; fresh ones cannot be held."""
     if plan.mix is None:
         return list(plan.samples)

@@ -22,7 +22,7 @@ from segexp.config.schema import TaskConfig, TrainerConfig, reading_of
 from segexp.config.targets import WEIGHTS
 from segexp.data import sources, splits
 from segexp.data.dataset import Pair, Sample, sample_of_files
-from segexp.data.loader import CropBatches, DeviceBatches, held, pixel_memory
+from segexp.data.loader import CropBatches, DeviceBatches, pixel_memory, plan_samples
 from segexp.data.ranges_file import read_ranges
 from segexp.data.sampler import CropPlan, crop_size
 from segexp.data.synthetic import Mix, Pool, Recipe, Stream
@@ -292,7 +292,7 @@ def build_source(
     model: Network,
     precision: str,
     ranks: Ranks,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     mix: Mix | None = None,
 ) -> CropBatches | DeviceBatches:
     """Training batches, from the memory that is nearest to the device and large enough.
@@ -314,19 +314,19 @@ def build_source(
         )
     wanted, size = size, size_for_batch_norm(model, size, batch_size // ranks.world, trainer.micro_batch)
     if size > wanted:
-        say(
+        log(
             f"crops are {size}x{size}: a single one of {wanted}x{wanted} would leave one value to each batch norm at "
             "the coarsest scale (model.norm=group takes smaller ones)"
         )
     plan = CropPlan(samples, size, batch_size, task.foreground, seed, ranks.rank, ranks.world, mix)
     if mix:
-        say(describe_mix(data.synthetic, mix))
-    say(f"epoch: {plan.steps} steps of {batch_size} crops of {size}x{size}")
+        log(describe_mix(data.synthetic, mix))
+    log(f"epoch: {plan.steps} steps of {batch_size} crops of {size}x{size}")
     fresh = mix is not None and isinstance(mix.images, Stream)
     if fresh and data.cache == "device":
         raise InputError("data.cache=device: fresh images cannot all be kept; leave data.cache at auto")
-    if data.cache == "device" or (data.cache == "auto" and not fresh and _fits_on(device, held(plan))):
-        say(f"all training images are kept on {device}")
+    if data.cache == "device" or (data.cache == "auto" and not fresh and _fits_on(device, plan_samples(plan))):
+        log(f"all training images are kept on {device}")
         return DeviceBatches(plan, device)
     return CropBatches(plan)
 

@@ -84,11 +84,11 @@ def write_results(
     log.stop_bar()
     log.record(f"best {best}; model {best_path}")
     if best.get("recall") == 0:
-        log.say(
+        log.info(
             "warning: the best model finds no foreground at all. Train longer (trainer.epochs, trainer.max_time), "
             "look at the overlays in val/, and check that the masks mark what you mean."
         )
-    log.say(_in_words(point))
+    log.info(_in_words(point))
     print_summary(log.console, best, state, best_path, scoring.monitor)
     return best
 

@@ -52,9 +52,9 @@ from segexp.experiment.results import sample_overlay, write_results
 from segexp.experiment.start import (
     Started,
     freeze,
+    log_table,
     parameter_groups,
     read_start,
-    say_table,
     take_settings,
     take_weights,
     with_settings,
@@ -119,13 +119,13 @@ def run(
         if share(ranks, refusal is not None):  # one process says why, all end
             raise refusal or SystemExit(1)
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, on_step, files=files))
-        cfg, start = begin_from(cfg, folder, resume, weights, overrides, log.say)
+        cfg, start = begin_from(cfg, folder, resume, weights, overrides, log.info)
         training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files, start)
         state, monitor = TrainState(), training.monitor
         if resume:
             state = training.restore()
             best = f"best {monitor} {state.best[monitor]:.4f}" if monitor in state.best else "no validation yet"
-            log.say(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
+            log.info(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
         validation_seconds = rehearse(training.predictor, training.val_samples, training.scoring)
         uri = tracking_uri(cfg.trainer.mlflow) if ranks.first else None
         log.mlflow = MlflowLog(folder, uri, cfg.task.name, print) if uri else None
@@ -134,7 +134,7 @@ def run(
         said = files.begin(resume, overwrite) if ranks.first else ""
         log.open()
         if said:
-            log.say(said)
+            log.info(said)
         training.begin(tuple(name for name in (".hydra", "run.json") if (folder / name).exists()))
         log.begin(compared(cfg, training, overrides), list(axes))
         if resume:
@@ -189,11 +189,11 @@ def assemble(
     model, frozen = build_started_model(cfg, foreground_share(train_samples), start, log)
     groups, factors = parameter_groups(model, trainer.rates)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    log.say(arithmetic)
-    log.say(model_line(model, frozen))
+    log.info(arithmetic)
+    log.info(model_line(model, frozen))
     if ranks.world > 1:
-        log.say(f"processes: {ranks.world}, each with its share of every batch")
-    source = build_source(cfg.data, task, trainer, cfg.seed, train_samples, model, precision, ranks, log.say, mix)
+        log.info(f"processes: {ranks.world}, each with its share of every batch")
+    source = build_source(cfg.data, task, trainer, cfg.seed, train_samples, model, precision, ranks, log.info, mix)
     allowed = tuple(cfg.allow_targets)
     loss = build_loss(cfg.loss, len(task.classes), allowed, ranks)
     optimizer = build_optimizer(cfg.optimizer, groups, allowed)
@@ -204,7 +204,7 @@ def assemble(
     augment = build_augment(cfg.augment, cfg.allow_targets)
     cuda_graph, how = choose_cuda_graph(trainer, learner, augment, ranks)
     if how:
-        log.say(how)
+        log.info(how)
     if ranks.first and not resume:
         log.image("augmentation", picture(augment, task, cfg.seed, train_samples, 4, mix), 0)
     facts = describe(cfg, folder, predictor, train_samples, val_samples, overrides)
@@ -215,7 +215,7 @@ def assemble(
     if ranks.first:
         put("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
-    def show(index: int, sample: Sample, labels: NDArray) -> None:
+    def on_image(index: int, sample: Sample, labels: NDArray) -> None:
         if index < trainer.pictures and ranks.first:
             image = sample_overlay(sample, labels, predictor, largest=1024)
             log.image(f"val/{index}_{sample.name}", image, log.epochs)
@@ -232,8 +232,8 @@ def assemble(
         val_samples=val_samples,
         best_path=folder / f"best_{task.name}_model.pth",
         facts=model_file_facts(cfg, facts, threshold),
-        say=log.say,
-        show=show,
+        log=log.info,
+        on_image=on_image,
         monitor=monitor,
         scoring=replace(task.scoring(), monitor=monitor),
         workers=trainer.num_workers,
@@ -262,7 +262,7 @@ def read_samples(
         cfg.task,
         cfg.seed,
         cfg.trainer.num_workers,
-        log.say,
+        log.info,
         stored_split=stored if resume and stored.is_file() else None,
         keep_split=partial(put, splits.FILE),
         check=partial(check_command, cfg) if ranks.first else None,
@@ -273,7 +273,7 @@ def choose_monitor(samples: Sequence[Sample], asked: str, log: RunLog) -> str:
     """The score that chooses the best model: the one asked for, where the validation masks define it."""
     monitor = monitor_for(samples, asked)
     if monitor != asked:
-        log.say(
+        log.info(
             f"warning: no validation mask holds any foreground, so {asked} is not defined: the best model is "
             "chosen by specificity, the share of the background left alone (docs/evaluation.md)"
         )
@@ -286,8 +286,8 @@ def build_started_model(
     """The network, with the weights that it starts from where there are some, and how many weights are frozen."""
     model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground, cfg.allow_targets)
     if start is not None and start.model is not None:
-        log.say(start.model.title())
-        say_table([*take_weights(model, start.model, cfg.task.classes), *start.rows], log.say)
+        log.info(start.model.title())
+        log_table([*take_weights(model, start.model, cfg.task.classes), *start.rows], log.info)
     return model, freeze(model, cfg.trainer.freeze)
 
 
@@ -320,7 +320,7 @@ def begin_from(
     resume: bool,
     weights: Path | None,
     overrides: Sequence[str],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> tuple[RunConfig, Started | None]:
     """The settings of a run that starts from the model file `weights`, and what it starts from; None: from nothing.
 
@@ -340,7 +340,7 @@ def begin_from(
                 f"model.weights={typed}: the run that is resumed started from {before or 'nothing'}, and what it "
                 "starts from cannot change; give another output_dir to begin anew"
             )
-        say(f"weights: from {folder / 'last.pth'}; the run started from {stored.get('file')}")
+        log(f"weights: from {folder / 'last.pth'}; the run started from {stored.get('file')}")
         return with_settings(cfg, stored["settings"]), Started(stored)
     if weights is None:
         raise InputError(f"model.weights={typed}: not found; expected a model file, a run, a sweep, or a model's name")
@@ -453,6 +453,6 @@ def finish(
 def show_report(folder: Path, log: RunLog) -> None:
     """Write the run's page and say where it is. The run itself is whole by now, whatever becomes of its page."""
     try:
-        log.say(f"report: {write_report(folder)}")
+        log.info(f"report: {write_report(folder)}")
     except Exception as error:
-        log.say(f"warning: report.html was not written ({type(error).__name__}: {error}); segexp report {folder}")
+        log.info(f"warning: report.html was not written ({type(error).__name__}: {error}); segexp report {folder}")

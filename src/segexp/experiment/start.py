@@ -273,13 +273,13 @@ def parameter_groups(network: nn.Module, rates: Sequence[str]) -> tuple[list[dic
     return [{"params": group} for group in groups], [1.0, *(factor for _, factor in scaled)]
 
 
-def say_table(rows: Iterable[Row], say: Callable[[str], None]) -> None:
+def log_table(rows: Iterable[Row], log: Callable[[str], None]) -> None:
     """The table as lines of aligned text."""
     lines = [HEAD, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line[:3], widths, strict=True)]
-        say(f"  {'  '.join([*cells, line[3]])}".rstrip())
+        log(f"  {'  '.join([*cells, line[3]])}".rstrip())
 
 
 def as_override(value: Any) -> str:

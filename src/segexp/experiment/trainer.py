@@ -40,8 +40,8 @@ class TrainingRun:
         val_samples: validation images.
         best_path: file of the best model; ``last.pth`` lies beside it.
         facts: what else the model file says; ``run`` is a name that no other run has.
-        say: prints and records a line.
-        show: is given the number, a validation sample and its predicted labels (H, W).
+        log: prints and records a line.
+        on_image: is given the number, a validation sample and its predicted labels (H, W).
         monitor: the score whose best value marks the best model.
         workers: processes that read images from files.
         start_method: how they are started.
@@ -62,8 +62,8 @@ class TrainingRun:
     val_samples: list[Sample]
     best_path: Path
     facts: dict[str, Any]
-    say: Callable[[str], None]
-    show: Callable[[int, Sample, NDArray], None]
+    log: Callable[[str], None]
+    on_image: Callable[[int, Sample, NDArray], None]
     monitor: str
     workers: int
     start_method: str | None
@@ -83,7 +83,7 @@ class TrainingRun:
 
     def batches(self, first: Position) -> Iterator[Batch]:
         """Batches without end from an epoch and a step in it."""
-        return open_feed(self.source, first, self.device, self.workers, self.start_method, self.say)
+        return open_feed(self.source, first, self.device, self.workers, self.start_method, self.log)
 
     def names(self, position: Position) -> list[str]:
         """Files that a batch was cut from."""
@@ -95,7 +95,7 @@ class TrainingRun:
         def look(index: int, sample: Sample, labels: NDArray) -> None:
             if self.stop.number and self.ranks.world == 1:  # several processes finish together
                 raise Stopped(self.stop.number)
-            self.show(index * self.ranks.world + self.ranks.rank, sample, labels)
+            self.on_image(index * self.ranks.world + self.ranks.rank, sample, labels)
 
         own, sides = self.val_samples[self.ranks.rank :: self.ranks.world], None
         if to_compute(self.scoring.monitor):
@@ -142,7 +142,7 @@ class TrainingRun:
         except OSError as error:
             if self._saved_step is None:
                 raise InputError(f"{self.last_path}: cannot be written ({error.strerror or error})") from None
-            self.say(
+            self.log(
                 f"warning: the state of epoch {state.epoch}, step {state.step} could not be saved "
                 f"({error.strerror or error}). {self.last_path} still holds step {self._saved_step}; training goes on"
             )
@@ -155,7 +155,7 @@ class TrainingRun:
             checkpoint.save(self.best_path, self._best)
             self._best_is_written = True
         except OSError as error:
-            self.say(
+            self.log(
                 f"warning: the best model could not be written to {self.best_path} ({error.strerror or error}). "
                 "Training goes on with it in memory; every save puts it into last.pth and tries again"
             )
@@ -177,7 +177,7 @@ class TrainingRun:
             )
         changed = changed_data(content["data"], self.facts["data"])
         if changed:
-            self.say(f"warning: the data differ from those of the run that is resumed: {'; '.join(changed)}")
+            self.log(f"warning: the data differ from those of the run that is resumed: {'; '.join(changed)}")
         try:
             self.learner.restore(content["learner"])
             state = TrainState(**content["state"])
@@ -190,7 +190,7 @@ class TrainingRun:
         before, now = content.get("epoch_steps", self.source.plan.steps), self.source.plan.steps
         if before != now:
             state.change_epoch_steps(before, now)
-            self.say(f"steps an epoch: {before} before, {now} now; the run goes on at the same place of the same epoch")
+            self.log(f"steps an epoch: {before} before, {now} now; the run goes on at the same place of the same epoch")
         return state
 
     def _restore_best(self, content: dict[str, Any], state: TrainState) -> None:
@@ -206,12 +206,12 @@ class TrainingRun:
         if kept is None and state.position == 0 and state.best["epoch"] == state.epoch:
             kept = {key: content[key] for key in content if key not in ("state", "learner", "epoch_steps")}
         if kept is not None:
-            self.say(f"{self.best_path}: missing, damaged or not this run's; its weights are taken from last.pth")
+            self.log(f"{self.best_path}: missing, damaged or not this run's; its weights are taken from last.pth")
             self._best, self._best_is_written = kept, False
         elif found is not None and self._at_least_as_good(found["metrics"], state.best):
             self._best, state.best = found, found["metrics"]  # of an epoch whose state could not be saved any more
         else:
-            self.say(
+            self.log(
                 f"warning: {self.best_path}: missing, damaged or not this run's, and its weights lie nowhere else. "
                 f"The best of epoch {state.best['epoch']:g} is lost; the next validation gives a new one"
             )
@@ -246,7 +246,7 @@ class TrainingRun:
             return
         assert self._best is not None
         if self._best_is_written:
-            self.say(f"warning: {self.best_path} was deleted, damaged or replaced meanwhile; it is written again")
+            self.log(f"warning: {self.best_path} was deleted, damaged or replaced meanwhile; it is written again")
         checkpoint.save(self.best_path, self._best)
         self._best_is_written = True
 
@@ -256,7 +256,7 @@ class TrainingRun:
         missing = " and ".join(name for name in self.records if not (folder / name).exists())
         if missing and not self._lost:
             self._lost = True
-            self.say(
+            self.log(
                 f"warning: {folder}: {missing} is gone: the run folder was deleted, emptied or moved while the run is "
                 "at work. Training goes on and writes its models there, but the run cannot be resumed and ends with "
                 "exit code 1"

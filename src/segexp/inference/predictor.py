@@ -35,7 +35,7 @@ class Predictor:
         facts: what else the model file holds (task, metrics, versions).
         others: further members of an ensemble; probabilities are the mean over all.
         tta: whether each tile is predicted in all eight flips and turns, and their mean taken.
-        say: told what a user should know, such as a halved batch.
+        log: is given lines that a user should read, such as a halved batch.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Predictor:
         self.precision, self.facts = precision, facts or {}
         self.others: list[Predictor] = []
         self.tta = False
-        self.say: Callable[[str], None] = print
+        self.log: Callable[[str], None] = print
 
     def forward(self, *images: RowSource) -> Forward:
         """Raw tiles of an image to probabilities, normalised with the statistics of the whole image.
@@ -131,7 +131,7 @@ class Predictor:
 
         tiling = tiling or self.tiling()
         yield from predict_bands(
-            mean, stacked, len(images) * len(self.classes), tiling, self.device, self.say, progress
+            mean, stacked, len(images) * len(self.classes), tiling, self.device, self.log, progress
         )
 
     def probabilities(

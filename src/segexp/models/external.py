@@ -77,7 +77,7 @@ def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[
     return found
 
 
-def check_arguments(found: type[nn.Module], arguments: Any, names: Sequence[str]) -> None:
+def check_arguments(network: type[nn.Module], arguments: Any, names: Sequence[str]) -> None:
     """`InputError` where arguments are no plain values, ask for trained weights, or are none that the class takes."""
     if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
         raise InputError(f"model.arguments={str(arguments)[:60]}: expected settings by name")
@@ -95,14 +95,14 @@ def check_arguments(found: type[nn.Module], arguments: Any, names: Sequence[str]
                 f"model.arguments.{key}={str(value)[:60]}: would load or download weights; segexp downloads nothing, "
                 f"expected {'false' if value is True else 'null'}"
             )
-    parameters = inspect.signature(found).parameters
+    parameters = inspect.signature(network).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for key in [*arguments, *names]:
         if key not in parameters:
             near = difflib.get_close_matches(key, parameters, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise InputError(f"model.arguments.{key}: {found.__name__} takes {', '.join(parameters)}{hint}")
+            raise InputError(f"model.arguments.{key}: {network.__name__} takes {', '.join(parameters)}{hint}")
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

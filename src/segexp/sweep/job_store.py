@@ -216,7 +216,7 @@ def _next(folder: Path) -> Path:
     return folder.with_name(f"{stem}~{int(count) + 1}" if stem and count.isdecimal() else f"{folder.name}~2")
 
 
-class Teller:
+class ProgressWriter:
     """Writes ``progress.json`` while a job trains, at most once a second and at each end of an epoch.
 
     It holds `epoch`, `step`, `progress` (0 to 1), `elapsed` seconds and `score`, the best so far or null.
@@ -248,7 +248,7 @@ class Teller:
 
 
 def read_progress(folder: Path) -> dict[str, Any]:
-    """What `Teller` wrote last; empty before."""
+    """What `ProgressWriter` wrote last; empty before."""
     try:
         content = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -13,7 +13,7 @@ from segexp.errors import InputError
 from segexp.sweep.entry import enter
 from segexp.sweep.job_store import WAITING, Record
 from segexp.sweep.pool import Work, places, run_pool
-from segexp.sweep.progress import Board
+from segexp.sweep.progress import SweepProgress
 from segexp.sweep.summary import conclude
 from segexp.sweep.table import write_summary
 from segexp.training.stop import StopRequest
@@ -76,7 +76,7 @@ def run_jobs(
         works.append(Work(record, payload(config), entry.resumes))
     again = [work.record for work in works]
     write_summary(sweep)
-    with StopRequest().listening() as stop, Board(records, again, len(environments), console) as board:
+    with StopRequest().listening() as stop, SweepProgress(records, again, len(environments), console) as board:
         run_pool(works, command, environments, board, stop, lambda: write_summary(sweep))
     if stop.number:
         conclude(sweep)

@@ -244,7 +244,7 @@ class _Clock:
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
         return None
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         return None
 
 

@@ -22,8 +22,8 @@ from segexp.sweep import FAILURE, LOG
 from segexp.sweep.job_store import FAILED, INTERRUPTED, RUNNING, WAITING, Record, read_job
 from segexp.training.stop import StopRequest
 
-_LOOK = 0.1
-"""Seconds between two looks at the processes."""
+_POLL = 0.1
+"""Seconds between two polls of the processes."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Work:
 
 
 class Watcher(Protocol):
-    """Who is told how the jobs fare: see `segexp.sweep.progress.Board`."""
+    """What is called as the jobs go on: see `segexp.sweep.progress.SweepProgress`."""
 
     def started(self, record: Record) -> None:
         """A job's process was started."""
@@ -108,7 +108,7 @@ def run_pool(
                 settled()
                 watcher.ended(one.record)
             watcher.refresh()
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
     finally:
         for one in busy:  # only where something above went wrong
             one.process.kill()

@@ -23,7 +23,7 @@ _EVERY = 15.0
 """Seconds between two plain lines about a running job."""
 
 
-class Board:
+class SweepProgress:
     """Shows jobs; a context manager, and the watcher of `segexp.sweep.pool.run_pool`.
 
     Args:
@@ -47,7 +47,7 @@ class Board:
         self._left = {id(record) for record in again}
         self._display: Live | None = None
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> "SweepProgress":
         for record in self.records:
             if id(record) not in self._left:
                 self._print(record, self._outcome(record, "already "))

@@ -6,14 +6,14 @@ from typing import NamedTuple
 from segexp.training.state import Scores
 
 
-class Look(NamedTuple):
+class ValidatedEpoch(NamedTuple):
     """A validated epoch: mean training loss, and the validation scores (`recall`, `precision`, `bce` are used)."""
 
     train_loss: float
     scores: Scores
 
 
-def watch(history: Sequence[Look], empty_share: float, foreground: float) -> dict[str, str]:
+def watch(history: Sequence[ValidatedEpoch], empty_share: float, foreground: float) -> dict[str, str]:
     """Warnings by name, from the validated epochs so far.
 
     Args:

@@ -17,7 +17,7 @@ from segexp.data.sampler import Position
 from segexp.distributed import ALONE, Ranks, agree
 from segexp.errors import InputError
 from segexp.training.cuda_graph import NotRecorded, RecordedStep
-from segexp.training.diagnostics import Look, watch
+from segexp.training.diagnostics import ValidatedEpoch, watch
 from segexp.training.learner import Learner
 from segexp.training.prepare import prepare
 from segexp.training.schedule import Budget, Schedule
@@ -39,7 +39,7 @@ class Listener(Protocol):
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
         """After each epoch; `scores` is None where it was not validated."""
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """A line for the person who watches."""
 
 
@@ -146,7 +146,7 @@ def fit(
     loop = _Loop(learner, run, listener, state, schedule, stop or StopRequest(), ranks, started, validation_seconds)
     over = loop.nothing_left() if state.step else ""
     if over:
-        listener.say(over)
+        listener.info(over)
     done = bool(over) and state.position == 0
     if done:
         loop.have_a_best()
@@ -185,7 +185,7 @@ class _Loop:
         self.last_validated = self.last_saved = time.monotonic()
         self.save_seconds = 0.0
         self.pulse = _Pulse()
-        self.history: list[Look] = []
+        self.history: list[ValidatedEpoch] = []
         self.feed: Iterator[Batch] | None = None
         self.recorded = self._record()
 
@@ -259,7 +259,7 @@ class _Loop:
         self.pulse.add(loss, skipped, targets, (state.epoch, state.position))
         state.step, state.position = state.step + 1, state.position + 1
         if self.learner.micro_batch != parts:
-            self.listener.say(
+            self.listener.info(
                 f"warning: memory ran out; batches now go through the network {self.learner.micro_batch} crops at a "
                 f"time (trainer.micro_batch={self.learner.micro_batch} spares the first attempt)"
             )
@@ -283,7 +283,7 @@ class _Loop:
             except NotRecorded as error:
                 self.recorded = None
                 self._seed()  # the same draws again
-                self.listener.say(
+                self.listener.info(
                     "warning: the step could not be recorded as a CUDA graph, so training goes on without, which is "
                     f"slower (trainer.cuda_graph=never spares the attempt): {str(error).splitlines()[0][:200]}"
                 )
@@ -301,12 +301,12 @@ class _Loop:
         loss, skipped = self.pulse.read(self.state)
         for epoch, step in skipped[:3]:
             files = ", ".join(self.run.names((epoch, step)))
-            self.listener.say(
+            self.listener.info(
                 f"warning: epoch {epoch + 1}, step {step + 1} skipped: its loss or gradient was not a finite number. "
                 f"Files: {files}"
             )
         if len(skipped) > 3:
-            self.listener.say(f"warning: {len(skipped) - 3} more steps were skipped")
+            self.listener.info(f"warning: {len(skipped) - 3} more steps were skipped")
         return loss
 
     def _retreat(self) -> None:
@@ -328,7 +328,7 @@ class _Loop:
             setattr(state, name, value)
         self.pulse, self.feed = _Pulse(), None
         self.recorded = self._record()  # the optimiser's state lies elsewhere now
-        self.listener.say(
+        self.listener.info(
             f"warning: {IN_A_ROW} steps in a row without a finite loss: back to epoch {state.epoch + 1}, "
             f"step {state.position + 1}, at {state.rate_scale:g} of the learning rate"
         )
@@ -363,11 +363,11 @@ class _Loop:
             state.stale = 0 if improved else state.stale + 1
             if improved:
                 state.best = {"epoch": state.epoch, **scores}
-            self.history.append(Look(loss, scores))
+            self.history.append(ValidatedEpoch(loss, scores))
             for name, text in watch(self.history, self.pulse.empty_share, foreground).items():
                 if name not in state.warned:
                     state.warned.append(name)
-                    self.listener.say(f"warning: {text}")
+                    self.listener.info(f"warning: {text}")
         (state.elapsed,) = agree(self.ranks, time.monotonic() - self.started)
         progress = self._progress(schedule.budget)
         impatient = schedule.patience is not None and state.stale >= schedule.patience

@@ -111,7 +111,7 @@ def is_search(hydra: Any) -> bool:
 
 
 def job_pruning(hydra: Any) -> Callable[[float, float], bool] | None:
-    """Whether a job of a search is hopeless, given its progress and best score; None for any other job.
+    """Whether to prune a job of a search, given its progress and best score; None for any other job.
 
     Args:
         hydra: Hydra's own settings of the job.

@@ -66,7 +66,7 @@ def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
 
 
 def make_pruner(name: str, first: int, factor: int, startup: int) -> BasePruner:
-    """How hopeless jobs are told; they are compared at equal shares of their own budget, in percent.
+    """Which jobs are pruned: they are compared at equal shares of their own budget, in percent.
 
     Args:
         name: ``none``; ``median``: worse than half of the earlier jobs; ``halving``: one of `factor` jobs goes on at

@@ -34,7 +34,7 @@ class MlflowLog:
         folder: the run folder.
         uri: of the tracking server or file, as `tracking_uri` gives it.
         experiment: name of the experiment, such as the task's.
-        say: prints a line.
+        log: prints a line.
     """
 
     def __init__(self, folder: Path, uri: str, experiment: str, log: Callable[[str], None]):

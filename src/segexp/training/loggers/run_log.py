@@ -176,7 +176,7 @@ class RunLog:
         if self._bar is not None:
             self._bar.stop()
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Print a line and keep it in ``train.log``."""
         text = printable(text)
         self.console.print(text, markup=False)
@@ -252,7 +252,7 @@ class RunLog:
         line = f"epoch {state.epoch:<4} loss {loss:.4f}{shown}  {clock(state.elapsed)}, {left}{best}"
         if scores or time.monotonic() - self._last_line > _LINE_EVERY:
             self._last_line = time.monotonic()
-            self.say(line)
+            self.info(line)
         else:
             self.record(line)
 
