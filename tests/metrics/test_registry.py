@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from segexp.errors import InputError
 from segexp.evaluation.scores import score_class
 from segexp.metrics import registry
 from segexp.metrics.registry import ALONE, FAMILIES, SCORES, Score, add, find, is_better, learn, monitors, shown
@@ -91,7 +92,7 @@ def test_an_unfit_score_is_refused(kept, score, words):
 def test_a_function_that_gives_no_number_is_said_in_words(kept, value):
     add("lab.mine", Score("mine", "mine", "higher", function=value))
     mask = np.zeros((8, 8), bool)
-    with pytest.raises(ValueError, match="score mine: its function"):
+    with pytest.raises(InputError, match="score mine: its function"):
         score_class(mask.astype(np.float32), mask, mask, None, ("lab.mine",))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from segexp.errors import InputError
 from segexp.metrics.skeleton import cldice
 
 FAMILIES = ("probability", "filament", "surface", "object")
@@ -287,8 +288,6 @@ def to_compute(name: str) -> tuple[str, ...]:
 def add(key: str, score: Score) -> None:
     """Have a lab's own score computed wherever `key`, such as ``mylab.scores.tip_error``, is asked for.
 
-    ValueError where it is not fit, or another score has its column.
-
     Raises:
         ValueError: where name, label or function is missing, or another score has the name.
     """
@@ -309,16 +308,20 @@ def learn(entries: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def number_of(score: Score, predicted: NDArray, true: NDArray) -> float:
-    """What the function of a score gives for two masks; ValueError in words where that is no number."""
+    """What the function of a score gives for two boolean masks (H, W).
+
+    Raises:
+        InputError: where it fails, or gives no finite number nor NaN.
+    """
     assert score.function is not None
     try:
         value = float(score.function(predicted, true))
     except Exception as error:  # whatever somebody's own code raises
         first = (str(error).splitlines() or [""])[0]
-        raise ValueError(
+        raise InputError(
             f"score {score.name}: its function fails: {type(error).__name__}: {first}; expected one that takes two "
             "boolean masks (H, W), predicted and true, to a number"
         ) from error
     if math.isinf(value):
-        raise ValueError(f"score {score.name}: its function gives {value}; expected a finite number, or NaN: undefined")
+        raise InputError(f"score {score.name}: its function gives {value}; expected a finite number, or NaN: undefined")
     return value
