@@ -112,6 +112,7 @@ def test_defaults_are_the_older_scripts():
         (["model._target_=os.system"], ["os.system", "allow_targets"]),
         (["+model.width=3"], ["model.width", "widths"]),
         (["model.weights=3"], ["model.weights=3", "a model file, a run, a sweep"]),
+        (["experiment=finetune"], ["missing: model.weights"]),
         (["trainer.freeze=3"], ["trainer.freeze=3", "a list"]),
         (["task.threshold=high"], ["task.threshold=high", "or auto"]),
         (["task.threshold=1"], ["task.threshold=1"]),

@@ -11,6 +11,8 @@ from segexp import checkpoint
 from segexp.errors import InputError
 from segexp.experiment.run import run
 from segexp.experiment.start import (
+    Started,
+    as_it_was,
     freeze,
     log_table,
     parameter_groups,
@@ -268,3 +270,42 @@ def test_a_ready_model_a_run_and_a_sweep_are_found(tmp_path, monkeypatch):
     assert start_file(settings(*SMALL, "model.weights=cytoskeleton")).name == "cytoskeleton.pth"
     file = model_file(tmp_path / "runs" / "first" / "best_vesicle_model.pth")
     assert start_file(settings(*SMALL, "model.weights=runs/first")).resolve() == file
+
+
+@pytest.mark.parametrize(("spoilt", "kept"), [(False, "trained"), (True, "given")])
+def test_the_better_of_the_given_and_the_trained_model_is_kept(tmp_path, capsys, spoilt, kept):
+    """A new network is worse than any that was trained; a ready one is better than one trained at an absurd rate."""
+    words = [*SMALL[:1], "task.crop=64", "data.synthetic.train=2", "data.synthetic.val=4", "data.synthetic.size=96"]
+    words += ["trainer.num_workers=0", "trainer.keep_given=true", "trainer.precision=fp32"]
+    if spoilt:
+        words += ["model.widths=[16,32,64,128]", "model.weights=vesicle", "trainer.lr=3"]
+    else:
+        file = model_file(tmp_path / "m.pth", moved(UNet(widths=(4, 8), shrink=2)), threshold=0.999)
+        words += ["trainer.lr=0.01", "trainer.epochs=4", f"model.weights={file}"]
+    cfg = settings(*words)
+    run(cfg, tmp_path / "run", weights=start_file(cfg))
+    said = capsys.readouterr().out
+    content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
+    ready = checkpoint.load("vesicle")
+    words = {"trained": "kept: the fine-tuned model", "given": "kept: the given model as it was"}
+    assert words[kept] in said
+    assert "validation images" in said
+    assert content["start"]["kept"] == kept
+    assert (content["start"]["gain"] > 0) == (kept == "trained")
+    if kept == "given":
+        assert all(
+            torch.equal(tensor.float(), ready["weights"][name].float()) for name, tensor in content["weights"].items()
+        )
+        assert [content[key] for key in ("threshold", "min_size", "temperature")] == [
+            ready[key] for key in ("threshold", "min_size", "temperature")
+        ]
+
+
+def test_a_model_without_all_classes_is_not_compared(tmp_path):
+    model = start(model_file(tmp_path / "m.pth", UNet(1, 2, widths=(4, 8)), classes=["a", "b"]))
+    started = Started(model.facts({}), model)
+    assert "no output for c" in as_it_was(started, UNet(1, 2, widths=(4, 8)), ["a", "c"])
+    copy, content = as_it_was(Started(model.facts({})), UNet(1, 2, widths=(4, 8)), ["b", "a"])
+    assert torch.equal(copy.head.bias, content["weights"]["head.bias"][[1, 0]])
+    (tmp_path / "m.pth").unlink()
+    assert "is gone" in as_it_was(Started(model.facts({})), UNet(1, 2, widths=(4, 8)), ["b", "a"])

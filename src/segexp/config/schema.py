@@ -204,6 +204,7 @@ class TrainerConfig(Checked):
     mlflow: bool | str = MISSING
     freeze: list[str] = MISSING
     rates: list[str] = MISSING
+    keep_given: bool = MISSING
 
     def problems(self) -> list[str]:
         faults: list[str] = []
@@ -296,8 +297,15 @@ class RunConfig(Checked):
     allow_targets: list[str]
 
     def problems(self) -> list[str]:
-        fine = 0 <= self.seed < 2**32
-        return [] if fine else [f"seed={self.seed}: expected 0 to 4294967295"]
+        faults: list[str] = []
+        require(faults, 0 <= self.seed < 2**32, f"seed={self.seed}: expected 0 to 4294967295")
+        require(
+            faults,
+            self.model.get("weights") is not None or not self.trainer.keep_given,
+            "missing: model.weights, for trainer.keep_given (experiment=finetune sets it); expected a model file, a "
+            "run, a sweep, or the name of a ready model: model.weights=vesicle",
+        )
+        return faults
 
 
 def reading_of(data: DataConfig, task: TaskConfig) -> Reading:

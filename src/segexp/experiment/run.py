@@ -48,9 +48,10 @@ from segexp.experiment.build import (
     rehearse,
 )
 from segexp.experiment.nodes import build_loss, build_optimizer, build_scheduler, check_nodes, scale_rates
-from segexp.experiment.results import sample_overlay, write_results
+from segexp.experiment.results import keep_better, sample_overlay, write_results
 from segexp.experiment.start import (
     Started,
+    as_it_was,
     freeze,
     log_table,
     parameter_groups,
@@ -157,7 +158,7 @@ def run(
         )
         score = state.best[monitor]
         if ranks.first:
-            score = finish(cfg, folder, training, state, log, files)
+            score = finish(cfg, folder, training, state, log, files, start)
         # where each job validates images of its own, a specificity must not be averaged with the others' Dice
         comparable = monitor == cfg.task.monitor or not cfg.data.splits
         return share(ranks, score) if comparable else float("nan")
@@ -428,6 +429,7 @@ def finish(
     state: TrainState,
     log: RunLog,
     files: RunFolder | None = None,
+    start: Started | None = None,
 ) -> float:
     """Score the best model and write the results; returns its monitored score.
 
@@ -436,10 +438,17 @@ def finish(
     """
     val, scoring = training.val_samples, replace(cfg.task.scoring(), monitor=training.monitor)
     training.settle_best(state)
+    point = None
+    if start is not None and cfg.trainer.keep_given:
+        given = as_it_was(start, training.predictor.model, training.classes)
+        if isinstance(given, str):
+            log.say(f"the given model as it was is not compared: {given}")
+        else:
+            point = keep_better(training.best_path, training.predictor, *given, val, scoring, log.say)
     files = RunFolder(folder) if files is None else files
     with files.draft() as place:
         train = training.source.plan.samples
-        best = write_results(place, training.best_path, training.predictor, val, state, scoring, log, train)
+        best = write_results(place, training.best_path, training.predictor, val, state, scoring, log, train, point)
     show_report(folder, log)
     missing = training.check_records()
     if missing:

@@ -7,6 +7,7 @@ package that is of. How images are read and normalised comes with the weights un
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,27 @@ def take_weights(network: Network, start: Start, classes: Sequence[str]) -> list
         more = f" and {len(fresh) - 4} more" if len(fresh) > 4 else ""
         lines.append(("tensors", "no such shape", f"{len(fresh)}", f"new: {', '.join(fresh[:4])}{more}"))
     return lines
+
+
+def as_it_was(started: Started, network: Network, classes: Sequence[str]) -> tuple[Network, dict[str, Any]] | str:
+    """A copy of `network` with the given model's weights, and what its file says; a reason where there is none.
+
+    In a run that was resumed the file is read again.
+    """
+    model = started.model
+    if model is None:
+        path = Path(started.facts["file"])
+        if not path.is_file() or digest(path) != started.facts["sha256"]:
+            return f"{path} is gone or holds another model now"
+        model = read_start(started.facts["weights"], path)
+    theirs = model.content["classes"]
+    new = [name for name in classes if _row_of(name, theirs, classes) is None]
+    if new:
+        return f"the given model has no output for {', '.join(new)}"
+    copy = deepcopy(network)
+    if any(row[0] == "tensors" for row in take_weights(copy, model, classes)):
+        return "some of its tensors have no place in this network"
+    return copy, model.content
 
 
 def require_same_architecture(network: Network, start: Start) -> None:
