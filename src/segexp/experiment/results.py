@@ -23,7 +23,7 @@ from segexp.inference.predictor import Predictor
 from segexp.inference.row_reader import ArrayRows
 from segexp.io.atomic import write_text
 from segexp.metrics.interval import paired_difference
-from segexp.metrics.registry import find, to_compute
+from segexp.metrics.registry import find, shown, to_compute
 from segexp.models import Network, trusted
 from segexp.training.loggers.run_log import RunLog, clock
 from segexp.training.state import TrainState
