@@ -442,9 +442,9 @@ def finish(
     if start is not None and cfg.trainer.keep_given:
         given = as_it_was(start, training.predictor.model, training.classes)
         if isinstance(given, str):
-            log.say(f"the given model as it was is not compared: {given}")
+            log.info(f"the given model as it was is not compared: {given}")
         else:
-            point = keep_better(training.best_path, training.predictor, *given, val, scoring, log.say)
+            point = keep_better(training.best_path, training.predictor, *given, val, scoring, log.info)
     files = RunFolder(folder) if files is None else files
     with files.draft() as place:
         train = training.source.plan.samples
