@@ -331,7 +331,9 @@ def test_resuming_a_strangers_run_runs_nothing_of_it(tmp_path):
 
 
 def test_a_strangers_run_does_not_learn_what_is_in_the_environment(tmp_path):
-    hostile_run(tmp_path, ["task=vesicle", *TINY, "data.group='${oc.env:TOKEN}'", "trainer.mlflow=http://127.0.0.1:9"])
+    hostile_run(
+        tmp_path, ["task=vesicle", *TINY, "data.group='${oc.env:TOKEN}'", "logger.mlflow.uri=http://127.0.0.1:9"]
+    )
     result = script("train.py", "resume=run", cwd=tmp_path, TOKEN="s3cret")
     assert result.returncode == 1
     assert "contains an interpolation" in result.stderr
@@ -350,9 +352,9 @@ def test_an_augmentation_of_a_stranger_looks_nothing_up(tmp_path, monkeypatch):
 
 
 def test_a_secret_that_was_typed_as_a_reference_is_recorded_as_typed():
-    changed = {"trainer.mlflow": (False, "http://user:s3cret@host"), "trainer.lr": (0.1, 0.2)}
-    typed = {"trainer.mlflow": "${oc.env:URI}", "trainer.lr": "0.2"}
-    assert as_typed(changed, typed) == {"trainer.mlflow": (False, "${oc.env:URI}"), "trainer.lr": (0.1, 0.2)}
+    changed = {"logger.mlflow.uri": (False, "http://user:s3cret@host"), "trainer.lr": (0.1, 0.2)}
+    typed = {"logger.mlflow.uri": "${oc.env:URI}", "trainer.lr": "0.2"}
+    assert as_typed(changed, typed) == {"logger.mlflow.uri": (False, "${oc.env:URI}"), "trainer.lr": (0.1, 0.2)}
 
 
 def test_generated_images_of_a_strangers_ranges_stay_bounded(tmp_path):

@@ -162,8 +162,9 @@ def test_a_job_gone_on_with_by_hand_is_no_sweep(tmp_path):
         "+x={a:{b:'${custom:1}'}}",
         "data.root='\\\\${oc.env:TOKEN}'",
         "seed=${trainer.epochs}",
-        "trainer.mlflow=http://elsewhere",
-        "+trainer.mlflow='sqlite:///x'",
+        "logger.mlflow.uri=http://elsewhere",
+        "+logger.mlflow.uri='sqlite:///x'",
+        "+logger.x={_target_: segexp.training.loggers.mlflow_log.Mlflow, uri: http://elsewhere}",
     ],
 )
 def test_what_a_stored_run_would_look_up_or_report_to_has_to_be_given_anew(tmp_path, stored):
@@ -175,7 +176,9 @@ def test_what_a_stored_run_would_look_up_or_report_to_has_to_be_given_anew(tmp_p
     assert f"{key}=7" in with_resume([f"resume={folder}", f"{key}=7"])
 
 
-@pytest.mark.parametrize("stored", [f"data.root={quote('${x}')}", "trainer.mlflow=true", "trainer.mlflow=null"])
+@pytest.mark.parametrize(
+    "stored", [f"data.root={quote('${x}')}", "logger=[tensorboard,mlflow]", "logger.mlflow.uri=null"]
+)
 def test_what_only_looks_like_it_is_taken(tmp_path, stored):
     assert stored in with_resume([f"resume={stopped_run(tmp_path, [stored])}"])
 

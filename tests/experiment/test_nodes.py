@@ -35,7 +35,7 @@ def build_scheduler(cfg, lr):
     return nodes.build_scheduler(cfg.scheduler, lr, tuple(cfg.allow_targets))
 
 
-@pytest.mark.parametrize("group", ["loss", "optimizer", "scheduler"])
+@pytest.mark.parametrize("group", ["loss", "optimizer", "scheduler", "logger", "callbacks", "debug"])
 def test_every_option_can_be_trained_with(group):
     for option in options(group):
         check_nodes(config(f"{group}={option}", "trainer.epochs=null", "trainer.steps=2000"))
@@ -85,6 +85,13 @@ def lab(tmp_path, monkeypatch):
                 def __call__(self, progress, step):
                     return None
 
+            from segexp.training.callbacks import Callback
+
+            class Mine(Callback):
+                def __init__(self, every=1):
+                    if every < 1:
+                        raise ValueError(f"every={every}: expected 1 or more")
+
             class Half(Scheduler):
                 def __call__(self, progress, step):
                     return 0.5
@@ -132,6 +139,54 @@ def test_what_cannot_be_trained_with_is_one_message(overrides, words, lab):
         check_nodes(cfg)
     assert words in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+callbacks.mine={_target_: nodelab.Mine, evry: 2}", "callbacks.mine.evry: Mine takes every; did you mean"),
+        (
+            "+callbacks.mine={_target_: nodelab.Blind}",
+            "expected a class derived from segexp.training.callbacks.Callback",
+        ),
+        ("+callbacks.mine={_target_: os.system}", "expected a class under"),
+        ("+callbacks.mine=3", "callbacks.mine=3: expected an entry with a _target_"),
+        ("+logger.mine={a: 1}", "logger.mine={'a': 1}: expected an entry with a _target_"),
+        ("+logger.tensorboard.folder=x", "logger.tensorboard.folder: TensorBoard takes"),
+        ("debug.profile=-1", "debug.profile=-1: expected 0 to 1000"),
+        ("debug.overfit=maybe", "debug.overfit=maybe: expected true or false"),
+        ("+debug.overfitt=true", "did you mean debug.overfit?"),
+        ("+trainer.mlflow=true", "trainer.mlflow: is called logger.mlflow.uri, with logger=[tensorboard,mlflow], now"),
+    ],
+)
+def test_loggers_callbacks_and_debug_settings_that_are_wrong_are_one_message(override, words, lab):
+    with pytest.raises(InputError) as error:
+        config("allow_targets=[nodelab]", override)
+    assert words in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+callbacks.mine={_target_: nodelab.Mine, every: 0}", "callbacks.mine: nodelab.Mine: every=0: expected 1"),
+        ("logger.mlflow.uri=3", "logger.mlflow: segexp.training.loggers.mlflow_log.Mlflow: uri=3: expected an address"),
+    ],
+)
+def test_arguments_that_a_callback_refuses_are_one_message(override, words, lab):
+    with pytest.raises(InputError) as error:
+        check_nodes(config("allow_targets=[nodelab]", "logger=mlflow", override))
+    assert words in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_several_loggers_and_callbacks_at_once(lab):
+    node = "+callbacks.mine={_target_: nodelab.Mine}"
+    cfg = config("allow_targets=[nodelab]", "logger=[tensorboard,mlflow]", "callbacks=[early_stopping,pictures]", node)
+    assert [type(made).__name__ for made in nodes.build_callbacks(cfg)] == ["TensorBoard", "Mlflow", "Mine"]
+    assert (cfg.trainer.patience, cfg.trainer.pictures) == (10, 16)
+    assert nodes.build_callbacks(config("logger=none")) == nodes.build_callbacks(config("logger=csv")) == []
+    assert [type(made).__name__ for made in nodes.build_callbacks(config())] == ["TensorBoard"]
 
 
 def test_all_that_is_wrong_comes_at_once(lab):

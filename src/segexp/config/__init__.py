@@ -17,7 +17,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from segexp.config.schema import DataConfig, RunConfig, RunKeys, TaskConfig, TrainerConfig
+from segexp.config.schema import DataConfig, DebugConfig, RunConfig, RunKeys, TaskConfig, TrainerConfig
 from segexp.config.targets import WEIGHTS, build, check_node, own_scores
 from segexp.errors import InputError
 from segexp.io.records import read_yaml, texts
@@ -35,7 +35,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-NODES = ("model", "augment", "loss", "optimizer", "scheduler")
+NODES = ("model", "augment", "loss", "optimizer", "scheduler", "logger", "callbacks")
 """Groups that say by ``_target_`` which class a part of the run is."""
 
 MOVED = {
@@ -44,6 +44,7 @@ MOVED = {
     "task.loss.cldice": "loss.cldice.weight",
     "task.loss.cldice_iterations": "loss.cldice.iterations",
     "task.loss": "loss",
+    "trainer.mlflow": "logger.mlflow.uri, with logger=[tensorboard,mlflow],",
 }
 """Settings of earlier versions and what they are called now."""
 
@@ -96,7 +97,7 @@ def read(cfg: DictConfig) -> RunConfig:
     if missing:
         raise InputError("missing: " + ", ".join(missing))
     problems: list[str] = []
-    sections = {"task": TaskConfig, "data": DataConfig, "trainer": TrainerConfig}
+    sections = {"task": TaskConfig, "data": DataConfig, "trainer": TrainerConfig, "debug": DebugConfig}
     absent = [name for name in (*sections, *NODES) if not isinstance(cfg.get(name), DictConfig)]
     if absent:
         raise InputError("missing: " + ", ".join(absent))
@@ -120,6 +121,8 @@ def read(cfg: DictConfig) -> RunConfig:
             check_node(nodes[name], name, allowed)
             if name == "loss":
                 check_weights(nodes[name])
+            if name in ("logger", "callbacks"):
+                check_named(name, nodes[name])
             if name == "model":
                 check_start(nodes[name])
         except OmegaConfBaseException as error:
@@ -129,6 +132,18 @@ def read(cfg: DictConfig) -> RunConfig:
     if not problems and run is not None:
         return RunConfig(**parts, **nodes, seed=run.seed, allow_targets=run.allow_targets)  # type: ignore[arg-type]
     raise InputError(*problems)
+
+
+def check_named(group: str, nodes: Any) -> None:
+    """Raise `InputError` where an entry of ``logger`` or ``callbacks`` is no node."""
+    problems = [
+        f"{group}.{name}={node}: expected an entry with a _target_, a class derived from "
+        "segexp.training.callbacks.Callback"
+        for name, node in nodes.items()
+        if not isinstance(node, dict) or "_target_" not in node
+    ]
+    if problems:
+        raise InputError(*problems)
 
 
 def check_start(node: Any) -> None:

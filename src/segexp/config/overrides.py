@@ -170,7 +170,7 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
     if ("/" in match["rest"] and not group) or (group and not _OPTION.fullmatch(match["value"] or "")):
         raise refused
     looked_up = _REFERENCE.search(item) is not None
-    address = match["key"] == "trainer.mlflow" and not _ON_OR_OFF.fullmatch(match["value"] or "")
+    address = first == "logger" and not group and not _ON_OR_OFF.fullmatch(match["value"] or "")
     if (looked_up or address) and any(word.lstrip("+").startswith(f"{match['key']}=") for word in given):
         return False
     if looked_up:
@@ -182,7 +182,7 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
         raise InputError(
             f"{stored}: {item!r} would send the records of the run to that address, and this folder may come "
             "from somebody else; "
-            "give trainer.mlflow=ADDRESS, or trainer.mlflow=false, beside resume="
+            f"give {match['key']}=ADDRESS, or {match['key']}=null, beside resume="
         )
     return True
 

@@ -201,7 +201,6 @@ class TrainerConfig(Checked):
     deterministic: bool = MISSING
     log_every: int = MISSING
     pictures: int = MISSING
-    mlflow: bool | str = MISSING
     freeze: list[str] = MISSING
     rates: list[str] = MISSING
     keep_given: bool = MISSING
@@ -282,17 +281,33 @@ def _seconds(name: str, text: str) -> float:
 
 
 @dataclass
+class DebugConfig(Checked):
+    """What helps to find out why a run does not learn, or what takes its time."""
+
+    overfit: bool = MISSING
+    anomaly: bool = MISSING
+    profile: int = MISSING
+
+    def problems(self) -> list[str]:
+        fine = 0 <= self.profile <= 1000
+        return [] if fine else [f"debug.profile={self.profile}: expected 0 to 1000 steps"]
+
+
+@dataclass
 class RunConfig(Checked):
-    """A whole run. From `model` to `scheduler` they are nodes for `build`; `loss` names its terms, each a node."""
+    """A whole run. From `model` on they are nodes for `build`; `loss`, `logger` and `callbacks` name several each."""
 
     task: TaskConfig
     data: DataConfig
     trainer: TrainerConfig
+    debug: DebugConfig
     model: dict[str, Any]
     augment: dict[str, Any]
     loss: dict[str, Any]
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
+    logger: dict[str, Any]
+    callbacks: dict[str, Any]
     seed: int
     allow_targets: list[str]
 

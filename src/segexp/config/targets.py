@@ -15,6 +15,7 @@ from segexp.metrics import registry
 from segexp.metrics.registry import Score
 from segexp.models import External
 from segexp.models.external import TRAINABLE, check_arguments, is_allowed, network_class
+from segexp.training.callbacks import Callback
 from segexp.training.schedule import Scheduler
 
 _ALLOWED = (
@@ -22,6 +23,8 @@ _ALLOWED = (
     "segexp.losses.",
     "segexp.models.",
     "segexp.training.schedule.",
+    "segexp.training.callbacks.",
+    "segexp.training.loggers.",
     "kornia.augmentation.",
     "kornia.filters.",
     "kornia.enhance.",
@@ -35,6 +38,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "loss": (torch.nn.Module,),
     "optimizer": (torch.optim.Optimizer,),
     "scheduler": (Scheduler, torch.optim.lr_scheduler.LRScheduler),
+    "logger": (Callback,),
+    "callbacks": (Callback,),
 }
 """Group of settings -> what a ``_target_`` in it has to be a class of."""
 

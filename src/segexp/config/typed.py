@@ -16,9 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from segexp.config import MOVED
 from segexp.errors import InputError
 
-GROUPS = {"task", "data", "model", "augment", "loss", "optimizer", "scheduler", "trainer", "experiment"}
+GROUPS = {"task", "data", "model", "augment", "loss", "optimizer", "scheduler", "trainer", "logger", "callbacks"}
+GROUPS |= {"experiment", "debug"}
 """Settings whose value names an option: a file of ``conf/``."""
 
 RENAMED = {
@@ -110,6 +112,8 @@ def _as_typed(word: str, sweep: bool) -> str:
     name = key.lstrip("+")
     if name == "experiment" and value in RENAMED:
         raise InputError(f"{word}: this experiment is now called {RENAMED[value]}; type experiment={RENAMED[value]}")
+    if name in MOVED:
+        raise InputError(f"{word}: {name} is called {MOVED[name]} now")
     if word == "task=base":
         raise InputError(
             f"{word}: holds what tasks share; expected a task with a name and classes, such as task=vesicle"

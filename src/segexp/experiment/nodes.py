@@ -1,4 +1,4 @@
-"""Loss, optimiser and schedule as the settings name them, each tried before any image is read."""
+"""Loss, optimiser, schedule, loggers and callbacks as the settings name them, each tried before any image is read."""
 
 import math
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from segexp.config.targets import KINDS, target_class
 from segexp.distributed import ALONE, Ranks, total
 from segexp.errors import InputError
 from segexp.losses import SegmentationLoss
+from segexp.training.callbacks import Callback
 from segexp.training.schedule import BySteps, Scheduler, check_schedule
 
 
@@ -127,15 +128,35 @@ def build_scheduler(node: dict[str, Any], lr: float, allowed: tuple[str, ...] = 
         raise InputError(f"scheduler: {node['_target_']}: {(str(error).splitlines() or [''])[0]}") from error
 
 
+def build_callbacks(cfg: RunConfig) -> list[Callback]:
+    """The loggers and callbacks of a run, in the order of the settings.
+
+    Raises:
+        InputError: where one cannot be made from its arguments.
+    """
+    problems, made = [], []
+    for group, nodes in (("logger", cfg.logger), ("callbacks", cfg.callbacks)):
+        for name, node in nodes.items():
+            try:
+                made.append(build(node, tuple(cfg.allow_targets), f"{group}.{name}"))
+            except InputError as error:
+                problems += str(error).splitlines()
+    if problems:
+        raise InputError(*problems)
+    return made
+
+
 def check_nodes(cfg: RunConfig) -> None:
-    """Build loss, optimiser and schedule for trial, before any image is read; one `InputError` of all that fails."""
+    """Build all nodes but model and augmentation for trial, before an image is read; one `InputError` of all faults."""
     problems, lr, allowed = [], cfg.trainer.lr, tuple(cfg.allow_targets)
-    for part in ("loss", "optimizer", "scheduler"):
+    for part in ("loss", "optimizer", "scheduler", "callbacks"):
         try:
             if part == "loss":
                 build_loss(cfg.loss, len(cfg.task.classes), allowed)
             elif part == "optimizer":
                 lr = try_optimizer(cfg.optimizer, allowed)
+            elif part == "callbacks":
+                build_callbacks(cfg)
             else:
                 check_schedule(build_scheduler(cfg.scheduler, lr, allowed), cfg.trainer.steps)
         except InputError as error:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from segexp import checkpoint
+from segexp.augment import Augmentation
 from segexp.check.settings import check_command
 from segexp.config import RunConfig
 from segexp.config.differences import differences
@@ -47,7 +48,14 @@ from segexp.experiment.build import (
     read_data,
     rehearse,
 )
-from segexp.experiment.nodes import build_loss, build_optimizer, build_scheduler, check_nodes, scale_rates
+from segexp.experiment.nodes import (
+    build_callbacks,
+    build_loss,
+    build_optimizer,
+    build_scheduler,
+    check_nodes,
+    scale_rates,
+)
 from segexp.experiment.results import keep_better, sample_overlay, write_results
 from segexp.experiment.start import (
     Started,
@@ -65,11 +73,10 @@ from segexp.inference.predictor import Predictor
 from segexp.io.run_folder import RunFolder, require_apart
 from segexp.models import Network
 from segexp.report import write_report
-from segexp.training.loggers.mlflow_log import FILE as MLFLOW
-from segexp.training.loggers.mlflow_log import MlflowLog, tracking_uri
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
 from segexp.training.state import TrainState
+from segexp.training.step_times import StepTimes
 from segexp.training.stop import StopRequest
 
 
@@ -128,10 +135,10 @@ def run(
             best = f"best {monitor} {state.best[monitor]:.4f}" if monitor in state.best else "no validation yet"
             log.info(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
         validation_seconds = rehearse(training.predictor, training.val_samples, training.scoring)
-        uri = tracking_uri(cfg.trainer.mlflow) if ranks.first else None
-        log.mlflow = MlflowLog(folder, uri, cfg.task.name, print) if uri else None
-        if log.mlflow is not None:
-            files.put(MLFLOW, log.mlflow.address())
+        log.callbacks = build_callbacks(cfg) if ranks.first else []
+        for callback in log.callbacks:
+            for name, text in callback.prepare(folder, cfg.task.name, print).items():
+                files.put(name, text)
         said = files.begin(resume, overwrite) if ranks.first else ""
         log.open()
         if said:
@@ -143,6 +150,12 @@ def run(
         lr = training.learner.lr
         scheduler = build_scheduler(cfg.scheduler, lr, tuple(cfg.allow_targets))
         schedule = build_schedule(cfg.trainer, training.source.plan.steps, monitor, cfg.seed, scheduler, lr)
+        if cfg.debug.anomaly:
+            stack.enter_context(torch.autograd.set_detect_anomaly(True))
+        if cfg.debug.profile and ranks.first:
+            times = StepTimes(cfg.debug.profile, training.device, log.say)
+            times.watch(training.augment, training.learner.model, training.learner.loss, training.learner.optimizer)
+            training.step_times, log.callbacks = times, [*log.callbacks, times]
         state = fit(
             training.learner,
             training,
@@ -202,7 +215,9 @@ def assemble(
     learner = build_learner(loss, optimizer, trainer, model, precision, ranks)
     threshold = task.scoring().threshold or 0.5
     predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
-    augment = build_augment(cfg.augment, cfg.allow_targets)
+    augment = Augmentation([]) if cfg.debug.overfit else build_augment(cfg.augment, cfg.allow_targets)
+    if cfg.debug.overfit:
+        log.say("debug: one batch again and again, without augmentation; its loss has to fall towards 0")
     cuda_graph, how = choose_cuda_graph(trainer, learner, augment, ranks)
     if how:
         log.info(how)
@@ -241,6 +256,7 @@ def assemble(
         start_method=trainer.start_method,
         stop=stop,
         ranks=ranks,
+        one_batch=cfg.debug.overfit,
     )
 
 
@@ -407,7 +423,7 @@ def compared(cfg: RunConfig, training: TrainingRun, overrides: Sequence[str]) ->
         "seed": cfg.seed,
     }
     typed = settings_of(overrides)
-    places = ("data.root", "data.train_", "data.val_img", "data.val_mask", "trainer.mlflow")
+    places = ("data.root", "data.train_", "data.val_img", "data.val_mask", "logger.")
     more = {name: number_or_text(text) for name, text in typed.items() if not name.startswith(places)}
     return {**more, **usual}
 

@@ -1,5 +1,6 @@
 """One training run as its loop sees it: where batches come from, how the model is scored, which files are written."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from segexp.inference.predictor import Predictor
 from segexp.metrics.registry import is_better, to_compute
 from segexp.training.learner import Learner
 from segexp.training.state import Scores, TrainState
+from segexp.training.step_times import StepTimes
 from segexp.training.stop import Stopped, StopRequest
 
 
@@ -47,6 +49,8 @@ class TrainingRun:
         start_method: how they are started.
         stop: whether the run was asked to end.
         ranks: the processes of the run.
+        one_batch: whether the first batch comes again and again.
+        step_times: times the parts of a step.
         records: names in the run folder that were there when the run began and have to be there when it ends.
         scoring: what validation computes: the monitored score, its tolerance, how touching objects are cut.
     """
@@ -69,6 +73,8 @@ class TrainingRun:
     start_method: str | None
     stop: StopRequest
     ranks: Ranks
+    one_batch: bool = False
+    step_times: StepTimes | None = None
     records: tuple[str, ...] = ()
     scoring: Scoring = field(default_factory=Scoring)
     _best: dict[str, Any] | None = field(default=None, init=False)
@@ -83,11 +89,15 @@ class TrainingRun:
 
     def batches(self, first: Position) -> Iterator[Batch]:
         """Batches without end from an epoch and a step in it."""
-        return open_feed(self.source, first, self.device, self.workers, self.start_method, self.log)
+        first = (0, 0) if self.one_batch else first
+        feed = open_feed(self.source, first, self.device, self.workers, self.start_method, self.log)
+        if self.one_batch:
+            feed = itertools.repeat(next(feed))
+        return feed if self.step_times is None else self.step_times.batches(feed)
 
     def names(self, position: Position) -> list[str]:
         """Files that a batch was cut from."""
-        return self.source.plan.names(position)
+        return self.source.plan.names((0, 0) if self.one_batch else position)
 
     def validate(self) -> Scores:
         """Scores of the model as it stands, each process predicting its share of the images."""

@@ -29,12 +29,11 @@ def query(path, text):
 def test_where_records_go(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking_uri(False) is None
-    assert tracking_uri(True) == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert tracking_uri(None) == f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert tracking_uri("lab.db") == f"sqlite:///{tmp_path / 'lab.db'}"
     assert tracking_uri("http://lab:5000") == "http://lab:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other:5000")
-    assert tracking_uri(True) == "http://other:5000"
+    assert tracking_uri(None) == "http://other:5000"
 
 
 def test_without_mlflow_the_message_says_what_to_install(tmp_path, monkeypatch):
@@ -81,7 +80,7 @@ def test_a_server_that_goes_away_is_said_once_and_costs_no_run(tmp_path, monkeyp
 @pytest.mark.slow
 def test_a_sweep_in_mlflow_and_a_run_that_is_stopped_and_goes_on(tmp_path):
     """Two jobs at once make the file; then a run is killed by a signal in its first epoch and resumed."""
-    words = ["task=vesicle", *TINY, "trainer.mlflow=true"]
+    words = ["task=vesicle", *TINY, "logger=[tensorboard,mlflow]"]
     sweep = ["-m", *words, "trainer.lr=0.001,0.002", "output_dir=sweep", "hydra.launcher.jobs=2"]
     result = script("train.py", *sweep, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr

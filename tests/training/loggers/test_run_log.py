@@ -9,19 +9,22 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import Status
 
+from segexp.training.callbacks import Callback
 from segexp.training.loggers.run_log import RunLog, clock
+from segexp.training.loggers.tensorboard_log import TensorBoard
 from segexp.training.state import TrainState
 
 SCORES = {"dice": 0.75, "iou": 0.6}
 
 
 def tell(folder, console, epochs=(1, 2, 3)):
-    with RunLog(folder, "dice", console) as log:
+    with RunLog(folder, "dice", console, callbacks=[TensorBoard()]) as log:
         log.begin({"trainer.lr": 0.001, "model": "UNet", "task.crop": 64, "widths": [4, 8]}, ["task.crop"])
         for epoch in epochs:
             state = TrainState(epoch, 10 * epoch, elapsed=60.0 * epoch)
@@ -45,7 +48,7 @@ def test_plain_lines_where_it_is_no_terminal(tmp_path):
 
 def test_metrics_csv_and_what_a_resumed_run_forgets(tmp_path):
     tell(tmp_path, Console(file=io.StringIO()))
-    with RunLog(tmp_path, "dice", Console(file=io.StringIO())) as log:
+    with RunLog(tmp_path, "dice", Console(file=io.StringIO()), callbacks=[TensorBoard()]) as log:
         log.resume(2)
     tell(tmp_path, Console(file=io.StringIO()), epochs=(3, 4))
     with (tmp_path / "metrics.csv").open() as file:
@@ -68,12 +71,12 @@ def test_tensorboard_holds_losses_rates_scores_and_hyperparameters(tmp_path):
 
 def test_the_hparams_tab_holds_settings_columns_and_the_end(tmp_path):
     tell(tmp_path / "whole", Console(file=io.StringIO()))
-    log = RunLog(tmp_path / "stopped", "cldice", Console(file=io.StringIO()))
+    log = RunLog(tmp_path / "stopped", "cldice", Console(file=io.StringIO()), callbacks=[TensorBoard()])
     log.begin({"trainer.lr": 0.002})
     log.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    with RunLog(tmp_path / "running", "cldice", Console(file=io.StringIO())) as log:
+    with RunLog(tmp_path / "running", "cldice", Console(file=io.StringIO()), callbacks=[TensorBoard()]) as log:
         log.begin({"trainer.lr": 0.003})
-        log.tensorboard.flush()
+        log.callbacks[0].writer.flush()
         (running,) = read_tab(tmp_path / "running")
     (whole,), (stopped,) = read_tab(tmp_path / "whole"), read_tab(tmp_path / "stopped")
     assert whole.settings == {"trainer.lr": 0.001, "model": "UNet", "task.crop": 64, "widths": "[4, 8]"}
@@ -124,7 +127,7 @@ def test_a_narrow_terminal_shows_the_bar_on_one_line(tmp_path):
 
 def test_rows_that_did_not_fit_on_the_disk_are_written_later(tmp_path, monkeypatch):
     out, state = io.StringIO(), TrainState(1, 10, elapsed=1.0)
-    with RunLog(tmp_path, "dice", Console(file=out)) as log:
+    with RunLog(tmp_path, "dice", Console(file=out), callbacks=[TensorBoard()]) as log:
         log.epoch(state, 0.2, 0.5, 0.001, SCORES)
         whole = (tmp_path / "metrics.csv").read_bytes()
         with monkeypatch.context() as patch:
@@ -151,7 +154,7 @@ def test_a_damaged_metrics_csv_keeps_its_whole_rows(tmp_path):
     tell(tmp_path, Console(file=io.StringIO()))
     with (tmp_path / "metrics.csv").open("ab") as file:
         file.write(b"4,40,2\0\0\0")
-    with RunLog(tmp_path, "dice", Console(file=io.StringIO())) as log:
+    with RunLog(tmp_path, "dice", Console(file=io.StringIO()), callbacks=[TensorBoard()]) as log:
         log.resume(9)
     with (tmp_path / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
@@ -160,15 +163,56 @@ def test_a_damaged_metrics_csv_keeps_its_whole_rows(tmp_path):
 def test_tensorboard_on_a_full_disk_is_one_warning_and_no_traceback(tmp_path, monkeypatch, capfd):
     out = io.StringIO()
     hook = threading.excepthook
-    with RunLog(tmp_path, "dice", Console(file=out, soft_wrap=True)) as log:
+    with RunLog(tmp_path, "dice", Console(file=out, soft_wrap=True), callbacks=[TensorBoard()]) as log:
 
         def full(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(log.tensorboard._get_file_writer().event_writer._async_writer._writer, "write", full)
+        events = log.callbacks[0].writer._get_file_writer().event_writer
+        monkeypatch.setattr(events._async_writer._writer, "write", full)
         for step in range(50):
             log.step(TrainState(0, step), 0.1, 0.5, 0.001)
             log.epoch(TrainState(step, step), 0.1, 0.5, 0.001, None)
     assert out.getvalue().count("warning: TensorBoard's record of this run is incomplete (No space left") == 1
     assert "Traceback" not in "".join(capfd.readouterr())
     assert threading.excepthook is hook
+
+
+def test_a_full_disk_of_a_callback_is_said_once_and_other_errors_end_the_run(tmp_path):
+    class Full(Callback):
+        title = "my table"
+
+        def on_epoch(self, state, progress, loss, rate, scores):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Wrong(Callback):
+        def on_step(self, state, progress, loss, rate):
+            raise KeyError("a bug")
+
+    out, state = io.StringIO(), TrainState(1, 10, elapsed=60.0)
+    with RunLog(tmp_path, "dice", Console(file=out, soft_wrap=True), callbacks=[Full()]) as log:
+        for _ in range(2):
+            log.epoch(state, 0.5, 0.5, 0.1, SCORES)
+    assert out.getvalue().count("my table of this run is incomplete (No space left on device); training continues") == 1
+    with pytest.raises(KeyError), RunLog(tmp_path, "dice", Console(file=out), callbacks=[Wrong()]) as log:
+        log.step(state, 0.5, None, 0.1)
+
+
+def test_callbacks_are_told_the_whole_run_in_order(tmp_path):
+    told = []
+
+    class Told(Callback):
+        pass
+
+    for hook in [name for name in dir(Callback) if name.startswith("on_")]:
+        setattr(Told, hook, lambda self, *values, hook=hook: told.append((hook, values)))
+    with RunLog(tmp_path, "dice", Console(file=io.StringIO()), callbacks=[Told()]) as log:
+        log.begin({"a": 1}, ["a"])
+        state = TrainState(1, 10, elapsed=60.0)
+        log.step(state, 0.25, None, 0.001)
+        log.epoch(state, 0.25, 0.5, 0.001, SCORES)
+        log.best({"epoch": 1, "dice": 0.75})
+    names = ["on_open", "on_settings", "on_step", "on_epoch", "on_best", "on_end"]
+    assert [hook for hook, _ in told] == names
+    assert told[2][1] == (state, 0.25, None, 0.001)
+    assert told[-1][1] == ("FINISHED",)

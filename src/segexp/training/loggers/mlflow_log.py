@@ -1,4 +1,4 @@
-"""Records of a run in MLflow, beside those in its folder (the extra ``mlflow``, ``trainer.mlflow=true``).
+"""Records of a run in MLflow, beside those in its folder (the extra ``mlflow``, ``logger=[tensorboard,mlflow]``).
 
 MLflow 3 no longer opens its file store, so where nothing is said about a server the records go into one SQLite file,
 ``mlflow.db`` in the folder where the command was typed, which is also where ``mlflow ui`` looks.
@@ -10,21 +10,60 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from segexp.errors import InputError
+from segexp.training.callbacks import Callback
+from segexp.training.state import Scores, TrainState
 
 FILE = "mlflow.json"
 """In the run folder: where its record is, so that a resumed run goes on with it."""
 
 
-def tracking_uri(setting: bool | str) -> str | None:
-    """Where records go: None for ``false``; for ``true`` what ``MLFLOW_TRACKING_URI`` says, else ``mlflow.db`` here."""
-    if isinstance(setting, str):
-        return setting if "://" in setting else f"sqlite:///{Path(setting).expanduser().absolute()}"
-    return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').absolute()}") if setting else None
+def tracking_uri(given: str | None) -> str:
+    """Where records go: `given`, else what ``MLFLOW_TRACKING_URI`` says, else ``mlflow.db`` here."""
+    if given is not None:
+        return given if "://" in given else f"sqlite:///{Path(given).expanduser().absolute()}"
+    return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').absolute()}")
+
+
+class Mlflow(Callback):
+    """Records of a run in MLflow.
+
+    Args:
+        uri: of the tracking server, or a file; None: what ``MLFLOW_TRACKING_URI`` says, else ``mlflow.db`` here.
+    """
+
+    title = "MLflow's record"
+
+    def __init__(self, uri: str | None = None):
+        if uri is not None and not isinstance(uri, str):
+            raise TypeError(f"uri={uri}: expected an address such as http://lab:5000, a file, or null")
+        self.uri = uri
+
+    def prepare(self, folder: Path, task: str, say: Callable[[str], None]) -> dict[str, str]:
+        """Open the record of this run."""
+        self.log = MlflowLog(folder, tracking_uri(self.uri), task, say)
+        return {FILE: self.log.address()}
+
+    def on_settings(self, settings: Mapping[str, Any], varied: Collection[str]) -> None:
+        """The run's settings."""
+        self.log.settings(settings)
+
+    def on_epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
+        """Loss and scores of an epoch."""
+        kept = {"loss/train_epoch": loss, "learning_rate": rate, "seconds": state.elapsed}
+        self.log.scores(kept | {f"val/{name}": value for name, value in (scores or {}).items()}, state.epoch)
+
+    def on_best(self, scores: Scores, epoch: int) -> None:
+        """Scores of the best model."""
+        self.log.scores({f"best/{name}": value for name, value in scores.items() if name != "epoch"}, epoch)
+
+    def on_end(self, status: str) -> None:
+        """Close the record."""
+        self.log.close(status)
 
 
 class MlflowLog:
@@ -39,7 +78,7 @@ class MlflowLog:
 
     def __init__(self, folder: Path, uri: str, experiment: str, log: Callable[[str], None]):
         if importlib.util.find_spec("mlflow") is None:
-            raise InputError("trainer.mlflow: needs MLflow; pip install 'segexp[mlflow]'")
+            raise InputError("logger.mlflow: needs MLflow; pip install 'segexp[mlflow]'")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would call home
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -54,7 +93,7 @@ class MlflowLog:
                 number = known.experiment_id if known else self.client.create_experiment(experiment)
                 self.run = self._earlier(folder, uri) or self._new(folder, uri, number)
         except self.errors as error:
-            raise InputError(f"trainer.mlflow: {uri} cannot be used ({str(error).splitlines()[0]})") from None
+            raise InputError(f"logger.mlflow: {uri} cannot be used ({str(error).splitlines()[0]})") from None
         self.lost = False
 
     def address(self) -> str:

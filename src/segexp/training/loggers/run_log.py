@@ -1,4 +1,4 @@
-"""What a run tells while it goes: the terminal, ``train.log``, ``metrics.csv`` and TensorBoard."""
+"""What a run tells while it goes: the terminal, ``train.log``, ``metrics.csv``, and its loggers and callbacks."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +15,12 @@ from typing import Any
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from segexp.errors import printable
 from segexp.io.atomic import write_text
 from segexp.io.run_folder import RunFolder
 from segexp.metrics import registry
-from segexp.training.loggers import hparams
-from segexp.training.loggers.mlflow_log import MlflowLog
+from segexp.training.callbacks import Callback
 from segexp.training.state import Scores, TrainState
 from segexp.training.stop import Pruned, Stopped
 
@@ -52,7 +50,7 @@ class RunLog:
         monitor: the score shown beside the loss.
         console: where to print; a progress bar on a terminal, plain lines elsewhere.
         on_step: called with the state and the share of the budget used, 0 to 1, after each step and epoch.
-        mlflow: the run's record there.
+        callbacks: loggers and callbacks, each told the same.
         files: the folder's record. With it nothing is written before `open`: what is told meanwhile is kept.
     """
 
@@ -62,10 +60,10 @@ class RunLog:
         monitor: str,
         console: Console | None = None,
         on_step: Callable[[TrainState, float], None] | None = None,
-        mlflow: MlflowLog | None = None,
+        callbacks: Sequence[Callback] = (),
         files: RunFolder | None = None,
     ):
-        self.folder, self.monitor, self.on_step, self.mlflow = folder, monitor, on_step, mlflow
+        self.folder, self.monitor, self.on_step, self.callbacks = folder, monitor, on_step, callbacks
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.files = files
         self._early: list[Callable[[], None]] = []
@@ -84,7 +82,7 @@ class RunLog:
 
     def open(self) -> None:
         """Make the files, and write into them what was told before."""
-        self.tensorboard = SummaryWriter(str(self.folder))
+        self._tell("on_open", self.folder, self.monitor)
         self._file = _LogFile(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         self._is_open = True
@@ -113,13 +111,9 @@ class RunLog:
         if not self._is_open:
             threading.excepthook = self._thread_hook
             return
-        with self._lossy(_EVENTS):
-            self.tensorboard._get_file_writer().add_summary(hparams.end(kind is None))
-            self.tensorboard.close()
+        stopped = kind is not None and issubclass(kind, Stopped | Pruned | KeyboardInterrupt)
+        self._tell("on_end", "KILLED" if stopped else "FAILED" if kind else "FINISHED")
         threading.excepthook = self._thread_hook
-        if self.mlflow is not None:
-            stopped = kind is not None and issubclass(kind, Stopped | Pruned | KeyboardInterrupt)
-            self.mlflow.close("KILLED" if stopped else "FAILED" if kind else "FINISHED")
         with self._lossy("train.log"):
             self._file.close()
 
@@ -136,6 +130,12 @@ class RunLog:
                     f"warning: {name} of this run is incomplete ({reason}); training continues", markup=False
                 )
 
+    def _tell(self, hook: str, *values: Any) -> None:
+        """Call a hook of every callback."""
+        for callback in self.callbacks:
+            with self._lossy(callback.title):
+                getattr(callback, hook)(*values)
+
     def _thread_ended(self, what: threading.ExceptHookArgs) -> None:
         """TensorBoard's writing thread hands its error to the next call, which says it: no traceback beside that."""
         tensorboard = type(what.thread).__module__.startswith("tensorboard")
@@ -143,12 +143,11 @@ class RunLog:
             self._thread_hook(what)
 
     def image(self, name: str, picture: NDArray, step: int) -> None:
-        """A picture (H, W, 3) for TensorBoard."""
+        """A picture (H, W, 3) for the loggers."""
         if not self._is_open:
             self._early.append(lambda: self.image(name, picture, step))
             return
-        with self._lossy(_EVENTS):
-            self.tensorboard.add_image(name, picture, step, dataformats="HWC")
+        self._tell("on_image", name, picture, step)
 
     def resume(self, epoch: int) -> None:
         """Forget rows of ``metrics.csv`` that were written after the state that is gone on with was saved."""
@@ -195,31 +194,18 @@ class RunLog:
             self._file.emit(line)
 
     def begin(self, settings: Mapping[str, Any], varied: Collection[str] = ()) -> None:
-        """Open the run in TensorBoard's HParams tab, and in MLflow, with the settings to compare it by."""
-        with self._lossy(_EVENTS):
-            for summary in hparams.start(settings, hparams.columns(self.monitor), varied):
-                self.tensorboard._get_file_writer().add_summary(summary)
-        if self.mlflow is not None:
-            self.mlflow.settings(settings)
+        """Tell the loggers the settings to compare the run by."""
+        self._tell("on_settings", settings, varied)
 
     def best(self, scores: Scores) -> None:
-        """The scores of the best model: what the HParams tab compares."""
-        named = {f"best/{name}": value for name, value in scores.items() if name != "epoch"}
-        with self._lossy(_EVENTS):
-            for name in hparams.columns(self.monitor):
-                if name in named:
-                    self.tensorboard.add_scalar(name, named[name], self.epochs)
-        if self.mlflow is not None:
-            self.mlflow.scores(named, self.epochs)
+        """The scores of the best model."""
+        self._tell("on_best", scores, self.epochs)
 
     def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """A training step was taken; `loss` is given on logging steps."""
         if self.on_step is not None:
             self.on_step(state, progress)
-        if loss is not None:
-            with self._lossy(_EVENTS):
-                self.tensorboard.add_scalar("loss/train_step", loss, state.step)
-                self.tensorboard.add_scalar("learning_rate", rate, state.step)
+        self._tell("on_step", state, progress, loss, rate)
         if self._bar is not None:
             if not self._bar.live.is_started:
                 self._bar.start()
@@ -239,13 +225,7 @@ class RunLog:
         with self._lossy("metrics.csv"):
             self._append_csv(state, loss, rate, scores)
         self._note()
-        with self._lossy(_EVENTS):
-            self.tensorboard.add_scalar("loss/train_epoch", loss, state.epoch)
-            for name, value in (scores or {}).items():
-                self.tensorboard.add_scalar(f"val/{name}", value, state.epoch)
-        if self.mlflow is not None:
-            kept = {"loss/train_epoch": loss, "learning_rate": rate, "seconds": state.elapsed}
-            self.mlflow.scores(kept | {f"val/{name}": value for name, value in (scores or {}).items()}, state.epoch)
+        self._tell("on_epoch", state, progress, loss, rate, scores)
         shown = "".join(f"  {name} {scores[name]:.4f}" for name in _shown(self.monitor, scores)) if scores else ""
         best = "  best" if scores and state.stale == 0 else ""
         left = self._left(state, progress)
@@ -288,9 +268,6 @@ class RunLog:
             os.truncate(path, size)
             raise
         self._rows.clear()
-
-
-_EVENTS = "TensorBoard's record"
 
 
 def _shown(monitor: str, scores: Scores) -> list[str]:

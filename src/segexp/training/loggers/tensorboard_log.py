@@ -1,0 +1,55 @@
+"""A run in TensorBoard: curves, pictures and the HParams tab, in its run folder (``logger=tensorboard``)."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+
+from segexp.training.callbacks import Callback
+from segexp.training.loggers import hparams
+from segexp.training.state import Scores, TrainState
+
+
+class TensorBoard(Callback):
+    """Writes an event file into the run folder."""
+
+    title = "TensorBoard's record"
+
+    def on_open(self, folder: Path, monitor: str) -> None:
+        """Make the event file."""
+        self.writer, self.monitor = SummaryWriter(str(folder)), monitor
+
+    def on_settings(self, settings: Mapping[str, Any], varied: Collection[str]) -> None:
+        """The run's settings."""
+        for summary in hparams.start(settings, hparams.columns(self.monitor), varied):
+            self.writer._get_file_writer().add_summary(summary)
+
+    def on_step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
+        """The loss and rate of a logging step."""
+        if loss is not None:
+            self.writer.add_scalar("loss/train_step", loss, state.step)
+            self.writer.add_scalar("learning_rate", rate, state.step)
+
+    def on_epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
+        """Loss and scores of an epoch."""
+        self.writer.add_scalar("loss/train_epoch", loss, state.epoch)
+        for name, value in (scores or {}).items():
+            self.writer.add_scalar(f"val/{name}", value, state.epoch)
+
+    def on_image(self, name: str, image: NDArray, epoch: int) -> None:
+        """A picture."""
+        self.writer.add_image(name, image, epoch, dataformats="HWC")
+
+    def on_best(self, scores: Scores, epoch: int) -> None:
+        """Scores of the best model."""
+        named = {f"best/{name}": value for name, value in scores.items() if name != "epoch"}
+        for name in hparams.columns(self.monitor):
+            if name in named:
+                self.writer.add_scalar(name, named[name], epoch)
+
+    def on_end(self, status: str) -> None:
+        """Close the record."""
+        self.writer._get_file_writer().add_summary(hparams.end(status == "FINISHED"))
+        self.writer.close()
