@@ -153,7 +153,7 @@ def run(
         if cfg.debug.anomaly:
             stack.enter_context(torch.autograd.set_detect_anomaly(True))
         if cfg.debug.profile and ranks.first:
-            times = StepTimes(cfg.debug.profile, training.device, log.say)
+            times = StepTimes(cfg.debug.profile, training.device, log.info)
             times.watch(training.augment, training.learner.model, training.learner.loss, training.learner.optimizer)
             training.step_times, log.callbacks = times, [*log.callbacks, times]
         state = fit(
@@ -217,7 +217,7 @@ def assemble(
     predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
     augment = Augmentation([]) if cfg.debug.overfit else build_augment(cfg.augment, cfg.allow_targets)
     if cfg.debug.overfit:
-        log.say("debug: one batch again and again, without augmentation; its loss has to fall towards 0")
+        log.info("debug: one batch again and again, without augmentation; its loss has to fall towards 0")
     cuda_graph, how = choose_cuda_graph(trainer, learner, augment, ranks)
     if how:
         log.info(how)
