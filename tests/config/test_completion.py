@@ -23,7 +23,8 @@ printf "%s\\n" "${{COMPREPLY[@]}}"
 
 def completed(line, install, function, tmp_path):
     """What bash offers for a line."""
-    for name, words in {"python": "", "segexp": "-m segexp.cli"}.items():
+    start = "import sys; sys.argv[0] = 'segexp'; from segexp.cli import main; main()"  # Typer asks for this name
+    for name, words in {"python": "", "segexp": f'-c "{start}"'}.items():
         (tmp_path / name).write_text(f'#!/bin/bash\nexec {sys.executable} {words} "$@"\n')
         (tmp_path / name).chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
