@@ -9,16 +9,6 @@ from segexp.metrics import registry
 from segexp.metrics.registry import ALONE, FAMILIES, SCORES, Score, add, find, is_better, learn, monitors, shown
 
 
-@pytest.fixture
-def kept():
-    """What tests add to the registry is taken out again."""
-    before = dict(SCORES), dict(ALONE), dict(registry._KNOWN)
-    yield
-    for place, content in zip((SCORES, ALONE, registry._KNOWN), before, strict=True):
-        place.clear()
-        place.update(content)
-
-
 def area(predicted, true):
     return abs(int(predicted.sum()) - int(true.sum()))
 
@@ -61,7 +51,7 @@ def test_what_has_to_be_computed():
     assert registry.to_compute("hd95") == ("surface",)
 
 
-def test_a_score_of_ones_own(kept):
+def test_a_score_of_ones_own():
     add("lab.area", Score("area_error", "area error", "lower", "pixels too many or too few", area))
     assert "area_error" in monitors()
     assert registry.to_compute("area_error") == ("lab.area",)
@@ -82,21 +72,21 @@ def test_a_score_of_ones_own(kept):
         (Score("mine", "mine", "higher"), "a function"),
     ],
 )
-def test_an_unfit_score_is_refused(kept, score, words):
+def test_an_unfit_score_is_refused(score, words):
     with pytest.raises(ValueError, match=words):
         add("lab.mine", score)
     assert "lab.mine" not in ALONE
 
 
 @pytest.mark.parametrize("value", [lambda a, b: 1 / 0, lambda a: 1, lambda a, b: "many", lambda a, b: float("inf")])
-def test_a_function_that_gives_no_number_is_said_in_words(kept, value):
+def test_a_function_that_gives_no_number_is_said_in_words(value):
     add("lab.mine", Score("mine", "mine", "higher", function=value))
     mask = np.zeros((8, 8), bool)
     with pytest.raises(InputError, match="score mine: its function"):
         score_class(mask.astype(np.float32), mask, mask, None, ("lab.mine",))
 
 
-def test_a_record_tells_of_scores_that_are_not_computed_here(kept):
+def test_a_record_tells_of_scores_that_are_not_computed_here():
     learn({"tips": {"words": "tips missed", "better": "lower"}, "dice": {"words": "mine", "better": "lower"}})
     assert find("tips").lower
     assert find("tips").label == "tips missed"

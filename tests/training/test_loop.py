@@ -210,11 +210,12 @@ def test_every_step_augments_differently_and_the_same_again_in_another_run():
         bench = Bench()
         numbers = []
 
-        def augment(images, labels, numbers=numbers):
-            numbers.append(float(torch.rand(())))
-            return images, labels
+        class Draws(RandomFlip):
+            def generate_parameters(self, batch_shape, numbers=numbers):
+                numbers.append(float(torch.rand(())))
+                return super().generate_parameters(batch_shape)
 
-        bench.augment = augment
+        bench.augment = Augmentation([Draws()])
         train(Budget(steps=8), bench=bench)
         draws.append(numbers)
     assert draws[0] == draws[1]
