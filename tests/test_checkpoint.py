@@ -27,6 +27,15 @@ def test_round_trip(tmp_path):
     assert not twin.training
 
 
+def test_a_run_folder_stands_for_its_best_model(tmp_path):
+    run = tmp_path / "run"
+    checkpoint.save(run / "best_vesicle_model.pth", {"weights": {"w": torch.ones(2)}})
+    checkpoint.save(run / "last.pth", {"weights": {"w": torch.zeros(2)}})
+    assert torch.equal(checkpoint.load(run)["weights"]["w"], torch.ones(2))
+    with pytest.raises(InputError, match=r"holds no best_<task>_model\.pth"):
+        checkpoint.load(tmp_path)
+
+
 def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
     path = tmp_path / "m.pth"
     checkpoint.save(path, {"value": 1})

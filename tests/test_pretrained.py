@@ -58,7 +58,7 @@ def test_a_file_of_that_name_wins(tmp_path, monkeypatch):
 
 
 def test_a_name_that_is_none_lists_those_that_are():
-    with pytest.raises(InputError, match="the name of a pretrained model: vesicle, cytoskeleton"):
+    with pytest.raises(InputError, match="or a pretrained model: vesicle, cytoskeleton"):
         load_model("vesicles")
 
 

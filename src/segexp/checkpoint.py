@@ -53,15 +53,17 @@ def model_file(path: Path) -> Path:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read a file written by `save`, or a shipped model by its name; every byte is compared with its checksum.
+    """Read a file written by `save`, the best model of a run's folder, or a shipped model by its name.
+
+    Every byte is compared with its checksum.
 
     Raises:
         InputError: where it is missing, damaged, foreign or of a newer format.
     """
-    path = located(path)
+    path = model_file(Path(path))
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file; expected a model file, or the name of a pretrained model: {', '.join(NAMES)}"
+            f"{path}: no such file; expected a model file, a run folder, or a pretrained model: {', '.join(NAMES)}"
         )
     try:
         content = torch.load(verified(path), map_location="cpu", weights_only=True)

@@ -16,6 +16,20 @@ def test_what_needs_pytorch_alone(tmp_path, monkeypatch, capsys, kind, name):
     assert (tmp_path / name).is_file()
 
 
+def test_a_run_folder_is_exported_and_its_model_is_kept(tmp_path, monkeypatch, capsys):
+    model = tmp_path / "run" / "best_vesicle_model.pt"
+    write_model(model.with_suffix(".pth"))
+    arguments = ("export", "torchscript", "--model", tmp_path / "run", "--output")
+    assert run(monkeypatch, *arguments, tmp_path / "m.pt") == 0
+    assert (tmp_path / "m.pt").is_file()
+    model.with_suffix(".pth").rename(model.parent / "kept")
+    (model.parent / "best_vesicle_model.pth").symlink_to(model.parent / "m.pt")
+    (model.parent / "kept").rename(model.parent / "m.pt")
+    before = (model.parent / "m.pt").read_bytes()
+    assert run(monkeypatch, *arguments, model.parent / "m.pt") != 0
+    assert (model.parent / "m.pt").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

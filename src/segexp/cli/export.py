@@ -14,7 +14,10 @@ from segexp.io.ownership import OwnedFolder
 
 export = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a model for other programs.")
 
-Model = Annotated[Path, typer.Option(help="A best_<task>_model.pth.", show_default=False)]
+Model = Annotated[
+    Path,
+    typer.Option(help="A best_<task>_model.pth, a run folder, or a pretrained model.", show_default=False),
+]
 Normalization = Annotated[
     str,
     typer.Option(
@@ -47,7 +50,7 @@ def onnx(
 
     if int8 not in (None, *quantize.MODES):
         raise InputError(f"--int8 {int8}: expected one of {', '.join(quantize.MODES)}")
-    file_to_write(output, keep=[model])
+    file_to_write(output, keep=[_file(model)])
     predictor, graph = _open(model, normalization, allow_targets)
     with _making(output) as hidden:
         _write(hidden, predictor, graph, formats.write_onnx, formats.run_onnx)
@@ -69,7 +72,7 @@ def torchscript(
     """
     from segexp.export import formats
 
-    file_to_write(output, keep=[model])
+    file_to_write(output, keep=[_file(model)])
     predictor, graph = _open(model, normalization, allow_targets)
     with _making(output) as hidden:
         _write(hidden, predictor, graph, formats.write_torchscript, formats.run_torchscript)
@@ -88,7 +91,7 @@ def pt2(
     """
     from segexp.export import formats
 
-    file_to_write(output, (".pt2",), keep=[model])
+    file_to_write(output, (".pt2",), keep=[_file(model)])
     predictor, graph = _open(model, normalization, allow_targets, pad=False)
     with _making(output) as hidden:
         _write(hidden, predictor, graph, formats.write_pt2, formats.run_pt2)
@@ -120,13 +123,20 @@ def bioimageio(
     from segexp.export import bioimageio, card
     from segexp.inference.predictor import load_model
 
-    file_to_write(output, (".zip",), keep=[model])
+    file_to_write(output, (".zip",), keep=[_file(model)])
     people, citations = card.read_authors(authors), [card.read_citation(text) for text in cite or ()]
     predictor = load_model(model, device="cpu", precision="fp32", allow_targets=allow_targets or ())
     title = name or f"segexp {predictor.facts.get('task', 'model')}"
     with _making(output) as hidden:
         for line in bioimageio.package(predictor, hidden, people, license, title, data, citations):
             print(line)
+
+
+def _file(model: Path) -> Path:
+    """The file that is read, which nothing may replace."""
+    from segexp.checkpoint import model_file
+
+    return model_file(model)
 
 
 def _open(path: Path, normalization: str, allow_targets: list[str] | None, pad: bool = True) -> tuple[Any, Any]:
