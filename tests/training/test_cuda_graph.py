@@ -110,6 +110,13 @@ def test_recorded_steps_are_the_usual_ones_to_the_bit(replayed, optimizer, preci
     assert str(one.optimizer.state_dict()["param_groups"]) == str(other.optimizer.state_dict()["param_groups"])
 
 
+def test_a_batch_of_another_size_is_refused(replayed):
+    step = RecordedStep(learner(), every_operation(), "log", 1)
+    step(batch(0), 0.01)
+    with pytest.raises(ValueError, match=r"expected \(4, 1, 32, 32\)"):
+        step.recorded([value[:1] for value in batch(1)], [torch.tensor(0.01), *drawn_values(step.layout)])
+
+
 class Places(TorchDispatchMode):
     """Fails where an operator touches a tensor on the CPU: a recording would freeze its values."""
 

@@ -218,7 +218,8 @@ def assemble(
     augment = Augmentation([]) if cfg.debug.overfit else build_augment(cfg.augment, cfg.allow_targets)
     if cfg.debug.overfit:
         log.info("debug: one batch again and again, without augmentation; its loss has to fall towards 0")
-    cuda_graph, how = choose_cuda_graph(trainer, learner, augment, ranks)
+    watched = bool(cfg.debug.profile) or cfg.debug.anomaly  # they look into each step, which a replay has no place for
+    cuda_graph, how = (False, "") if watched else choose_cuda_graph(trainer, learner, augment, ranks)
     if how:
         log.info(how)
     if ranks.first and not resume:

@@ -73,6 +73,9 @@ class Recorded:
         Args:
             tensors: on the device, of the same shapes and dtypes at each call.
             values: on the CPU, likewise.
+
+        Raises:
+            ValueError: where a shape is another than at the first call.
         """
         if self.replay is None and self.calls < WARM_UP:
             self.calls += 1
@@ -82,11 +85,6 @@ class Recorded:
         if self.replay is None:
             self.replay = capture(lambda: self.function(self.tensors, self.values), self.stream)
         return self.replay()
-
-    def fits(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether tensors have the shapes and dtypes of those of the first call."""
-        shapes = [(tensor.shape, tensor.dtype) for tensor in tensors]
-        return not self.tensors or shapes == [(tensor.shape, tensor.dtype) for tensor in self.tensors]
 
     def _receive(self, tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
         flat = pack(values)
@@ -98,6 +96,8 @@ class Recorded:
             flat = flat.pin_memory()  # its memory is used again only after the copy
         self.packed.copy_(flat, non_blocking=True)
         for mine, theirs in zip(self.tensors, tensors, strict=True):
+            if mine.shape != theirs.shape:  # a copy would repeat what is smaller
+                raise ValueError(f"a tensor of {tuple(theirs.shape)}: expected {tuple(mine.shape)}, as at first")
             mine.copy_(theirs, non_blocking=True)
 
     def _beside(self, run: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
