@@ -7,9 +7,10 @@ import pytest
 
 from segexp.errors import InputError
 from segexp.io.ownership import OwnedFolder
+from segexp.io.run_folder import GROWING, RunFolder
 from segexp.sweep.folder import add_job, begin_sweep
 from tests.io.test_run_folder import contents, small_run
-from tests.processes import start
+from tests.processes import command, start
 
 RESERVED = [
     *("last.pth", "best_vesicle_model.pth", "summary.json", "run.json", "report.html", "split.json", "failed.txt"),
@@ -103,6 +104,46 @@ def test_what_is_not_segexps_survives_every_command(tmp_path, seed):
         for path, kept in foreign.items():
             moved = [after[other] for other in after if other.startswith(f"{path}.changed_")]
             assert after.get(path, 0) == kept or kept in moved, (seed, base, name, path)
+
+
+KILLED_AT = {
+    "the log": "run_log._LogFile",
+    "the first note": "run_log.RunLog._note",
+    "the first scores": "run_log.RunLog.info",
+}
+
+
+@pytest.mark.parametrize("moment", [*KILLED_AT, "TensorBoard"])
+def test_every_file_is_known_before_it_is_made(tmp_path, moment):
+    """A process that dies at once, wherever it is in making its logs, leaves no file that the next run takes for
+    another's."""
+    folder = tmp_path / "out"
+    code = f"""
+import os
+from pathlib import Path
+from segexp.training.loggers import run_log, tensorboard_log
+def die(*_, **__):
+    if {moment != "the first scores"} or Path({str(folder)!r}, "metrics.csv").exists():
+        os._exit(9)
+    return None
+writer = tensorboard_log.SummaryWriter
+def made(*words, **more):
+    writer(*words, **more)
+    os._exit(9)
+{KILLED_AT[moment] + " = die" if moment in KILLED_AT else "tensorboard_log.SummaryWriter = made"}
+"""
+    tiny = ["task=vesicle", "model.widths=[4,8]", "task.crop=32", "trainer.num_workers=0", "data.synthetic.train=2"]
+    tiny += ["data.synthetic.val=2", "data.synthetic.size=64", "trainer.epochs=1", "logger=tensorboard"]
+    ended = command("train", *tiny, f"output_dir={folder}", before=code)
+    assert ended.returncode == 9, ended.stderr
+    made = {name: path for name in GROWING for path in folder.glob(name)}
+    assert len(made) == {"TensorBoard": 2, "the log": 2, "the first note": 2, "the first scores": 3}[moment]
+    files = RunFolder(folder)
+    assert files.foreign(files.present()) == []
+    files.require(False, overwrite=True)
+    (folder / "events.out.tfevents.1").write_text("mine")
+    with pytest.raises(InputError, match=r"events\.out\.tfevents\.1 would be overwritten"):
+        RunFolder(folder).require(False, overwrite=True)
 
 
 @pytest.mark.slow

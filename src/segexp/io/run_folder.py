@@ -7,8 +7,10 @@ Files that are written whole have their line in the record before they take thei
 that grow (``metrics.csv``, ``train.log``, TensorBoard's events) cannot be hashed before they are complete. Their names
 were free when the run began, and the run holds the lock, so the record notes at each epoch how far they had grown: size
 and SHA-256 of that much, as an open line. A file with an open line is the run's where it still begins with these bytes.
-That is so after a kill at any time. A run that ends by itself closes them: then they are the run's as long as nothing
-in them is changed.
+Each has one before it is made: ``train.log`` and ``metrics.csv`` get their first lines as files that are written whole,
+and a random part of an event file's name is recorded before TensorBoard makes it. So a kill at any time leaves no file
+that the record does not know. A run that ends by itself closes them: then they are the run's as long as nothing in them
+is changed.
 """
 
 import fnmatch
@@ -88,6 +90,7 @@ class RunFolder(OwnedFolder):
     def _read(self) -> None:
         super()._read()
         self._open: dict[str, tuple[int, str]] = {}
+        self._announced: list[str] = []
         try:
             lines = (self.folder / RECORD).read_bytes().split(b"\n")
         except (FileNotFoundError, NotADirectoryError):
@@ -95,9 +98,11 @@ class RunFolder(OwnedFolder):
         for line in lines:
             try:
                 entry = json.loads(line.decode("utf-8", errors="surrogateescape"))
-                name, size, sha256 = entry["path"], entry["size"], entry["sha256"]
+                name, size, sha256 = entry["path"], entry.get("size"), entry.get("sha256")
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
+            if isinstance(name, str) and entry.get("announced") is True:
+                self._announced.append(name)
             if isinstance(name, str) and isinstance(size, int) and isinstance(sha256, str):
                 self._open.pop(name, None)
                 if entry.get("open") is True:
@@ -109,6 +114,8 @@ class RunFolder(OwnedFolder):
             size, sha256 = self._open[name]
             path = self.folder / name
             return path.is_file() and not path.is_symlink() and start_digest(path, size) == sha256
+        if of is None and not self.knows(name) and any(fnmatch.fnmatchcase(name, known) for known in self._announced):
+            return _is_plain_file(self.folder / name)
         return super().owns(name, of)
 
     def note_grown(self, closed: bool = False) -> None:
@@ -144,6 +151,14 @@ class RunFolder(OwnedFolder):
             file.write(torn + json.dumps(entry | {"command": self.command}) + "\n")
         self._torn = False
         self._open[name] = (size, sha256)
+
+    def announce(self, pattern: str) -> None:
+        """Record a pattern of names, with a random part that nobody else chooses, before files of such a name are made.
+
+        Such a file is the run's from its first byte, until it gets a line of its own.
+        """
+        self.append(path=pattern, announced=True, time=round(time.time(), 3), command=self.command)
+        self._announced.append(pattern)
 
     def note_beginning(self, name: str) -> None:
         """Record a file that others append to, as far as it has come."""

@@ -22,6 +22,8 @@ class Callback:
 
     title = "a callback's record"
     """What is incomplete after an `OSError`."""
+    growing: tuple[str, ...] = ()
+    """Patterns of names, each with a random part, of the files that `on_open` makes in the run folder."""
 
     def prepare(self, folder: Path, task: str, say: Callable[[str], None]) -> dict[str, str]:
         """Texts for the run folder, before anything is written; `segexp.errors.InputError` where this cannot work.

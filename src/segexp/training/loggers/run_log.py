@@ -24,6 +24,7 @@ from segexp.training.callbacks import Callback
 from segexp.training.state import Scores, TrainState
 from segexp.training.stop import Pruned, Stopped
 
+_TIME = "%Y-%m-%d %H:%M:%S"
 _LINE_EVERY = 10.0
 """Seconds between two plain lines where the output is not a terminal, validated epochs apart."""
 
@@ -82,9 +83,17 @@ class RunLog:
 
     def open(self) -> None:
         """Make the files, and write into them what was told before."""
+        path = self.folder / "train.log"
+        if self.files is not None and self.files.begun:  # each is in the record before it is made
+            for callback in self.callbacks:
+                for pattern in callback.growing:
+                    self.files.announce(pattern)
+            if not path.exists():
+                with self._lossy(path.name):
+                    self.files.replace_growing(path.name, f"{time.strftime(_TIME)} {printable(self.files.command)}\n")
         self._tell("on_open", self.folder, self.monitor)
-        self._file = _LogFile(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
-        self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self._file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s", _TIME))
         self._is_open = True
         for write in self._early:
             write()
@@ -261,6 +270,10 @@ class RunLog:
         if not size:
             writer.writeheader()
         writer.writerows(self._rows)
+        if not size and self.files is not None and self.files.begun:
+            self.files.replace_growing(path.name, text.getvalue())
+            self._rows.clear()
+            return
         try:
             with path.open("ab") as file:
                 file.write(text.getvalue().encode())

@@ -1,5 +1,6 @@
 """A run in TensorBoard: curves, pictures and the HParams tab, in its run folder (``logger=tensorboard``)."""
 
+import secrets
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,13 @@ class TensorBoard(Callback):
 
     title = "TensorBoard's record"
 
+    def __init__(self) -> None:
+        self.suffix = f".{secrets.token_hex(4)}"
+        self.growing = (f"events.out.tfevents.*{self.suffix}",)
+
     def on_open(self, folder: Path, monitor: str) -> None:
         """Make the event file."""
-        self.writer, self.monitor = SummaryWriter(str(folder)), monitor
+        self.writer, self.monitor = SummaryWriter(str(folder), filename_suffix=self.suffix), monitor
 
     def on_settings(self, settings: Mapping[str, Any], varied: Collection[str]) -> None:
         """The run's settings."""
