@@ -15,6 +15,7 @@ from segexp.config.compose import compose_config
 from segexp.errors import InputError
 from segexp.evaluation.comparison import candidates, read_run
 from segexp.evaluation.run import evaluate_folder
+from segexp.experiment.build import read_data
 from segexp.experiment.run import run
 from segexp.train import main
 from tests.io.test_run_folder import contents
@@ -26,11 +27,11 @@ def settings(*overrides):
     return compose_config([*TINY, *overrides])
 
 
-def write_dataset(folder, make):
+def write_dataset(folder, make, count=2):
     for part in ("train", "val"):
         for kind in ("img", "mask"):
             (folder / part / kind).mkdir(parents=True)
-        for index in range(2):
+        for index in range(count):
             image, mask = make(np.random.default_rng(index))
             tifffile.imwrite(folder / part / "img" / f"{index}.tif", image)
             np.save(folder / part / "mask" / f"{index}.npy", mask)
@@ -176,3 +177,35 @@ def test_seeds_are_repeats_in_folders_of_their_own(tmp_path, monkeypatch, capsys
     (candidate,) = candidates(runs)
     assert [run.seed for run in runs] == [0, 1]
     assert f"{candidate.means('dice').mean():.4f} ± {candidate.spread('dice'):.4f}" in capsys.readouterr().out
+
+
+def test_a_run_on_some_of_the_training_images_keeps_its_validation_images(tmp_path):
+    def make(rng):
+        image = rng.integers(0, 4000, (48, 48)).astype(np.uint16)
+        return image, image > 2000
+
+    data = write_dataset(tmp_path / "data", make, count=6)
+    for kind in ("img", "mask"):
+        for path in (data / "val" / kind).iterdir():
+            path.unlink()
+        (data / "val" / kind).rmdir()
+    words = ["task=vesicle", f"data.root={data}", "data.val_fraction=0.4", "data.split_seed=0"]
+    drawn, validated = set(), set()
+    for seed in range(6):
+        lines = []
+        cfg = settings(*words, "data.images=3", f"seed={seed}")
+        train, val = read_data(cfg.data, cfg.task, cfg.seed, 1, lines.append)
+        drawn.add(tuple(sample.name for sample in train))
+        validated.add(tuple(sample.name for sample in val))
+        assert f"images: 3 of 4 training images, drawn by seed={seed} (data.images)" in lines
+    assert len(drawn) > 1
+    assert len(validated) == 1
+    assert {len(names) for names in (*drawn, *validated)} == {2, 3}
+    run(settings(*words, "data.images=2"), tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
+    assert (facts["train"], len(facts["drawn"]), facts["val"]) == (2, 2, 2)
+    assert not set(facts["drawn"]) & {*validated.pop()}
+    with pytest.raises(InputError, match=r"data.images=5: there are 4 training images"):
+        run(settings(*words, "data.images=5"), tmp_path / "other")
+    with pytest.raises(InputError, match=r"data.images=2: takes some of your own training images \(data.root=DIR\)"):
+        settings("task=vesicle", "data.images=2")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segexp.data.splits import (
+    draw,
     group_names,
     parse_fold,
     read_split,
@@ -100,3 +101,31 @@ def test_a_split_is_written_and_read_back(tmp_path):
             read_split(tmp_path, [])
     with pytest.raises(InputError, match="run folder"):
         read_split(tmp_path / "nowhere", names)
+
+
+@given(stacks=STACKS, seed=st.integers(0, 99), order=st.randoms())
+def test_a_larger_draw_has_the_images_of_a_smaller_one(stacks, seed, order):
+    names = slices(stacks)
+    mixed = list(names)
+    order.shuffle(mixed)
+    previous: set[str] = set()
+    for count in range(1, len(names) + 1):
+        drawn = draw(mixed, count, None, seed)
+        assert len(set(drawn)) == count
+        assert previous < set(drawn) <= set(names)
+        previous = set(drawn)
+
+
+@given(stacks=STACKS, seed=st.integers(0, 99), share=st.floats(0.01, 1))
+def test_a_draw_uses_up_one_group_after_the_other(stacks, seed, share):
+    names = slices(stacks)
+    drawn = set(draw(names, max(1, int(share * len(names))), PATTERN, seed))
+    groups = group_names(names, PATTERN).values()
+    assert sum(0 < len(drawn & set(group)) < len(group) for group in groups) <= 1
+
+
+def test_draws_differ_by_seed_and_stop_at_what_is_there():
+    names = [f"cell_{number}" for number in range(20)]
+    assert len({tuple(draw(names, 5, None, seed)) for seed in range(10)}) > 7
+    with pytest.raises(InputError, match=r"data.images=21: there are 20 training images; expected 1 to 20, or null"):
+        draw(names, 21, None, 0)

@@ -84,6 +84,7 @@ def choose_split(data: DataConfig, seed: int, pairing: Pairing, stored: Path | N
     if not data.splits:
         return None
     stored = stored or (existing(data.split) if data.split else None)
+    seed = seed if data.split_seed is None else data.split_seed
     return sources.choose_split(pairing, stored, data.val_fraction, data.fold, data.group, seed)
 
 

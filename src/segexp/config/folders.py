@@ -56,6 +56,8 @@ class DataConfig(Checked):
     val_fraction: float | None = MISSING
     fold: str | None = MISSING
     split: str | None = MISSING
+    split_seed: int | None = MISSING
+    images: int | None = MISSING
     group: str | None = MISSING
     page: str | None = MISSING
     channel: Any = MISSING
@@ -94,6 +96,15 @@ class DataConfig(Checked):
             f"data.synthetic.fraction={synthetic.fraction}: needs images of your own (data.root=DIR); without them "
             "every image is generated",
         )
+        require(
+            faults,
+            own or self.images is None,
+            f"data.images={self.images}: takes some of your own training images (data.root=DIR); for generated ones "
+            "set data.synthetic.train",
+        )
+        for name, least in (("images", 1), ("split_seed", 0)):
+            value = getattr(self, name)
+            require(faults, value is None or value >= least, f"data.{name}={value}: expected {least} or more, or null")
         require(
             faults,
             not own or bool(synthetic.fraction) or not synthetic.online,

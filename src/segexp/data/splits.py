@@ -114,6 +114,23 @@ def parse_fold(text: str) -> tuple[int, int]:
     return fold, folds
 
 
+def draw(names: Iterable[str], count: int, group: str | None, seed: int) -> list[str]:
+    """`count` of the names, sorted, in an order that follows from `seed`: a larger count has those of a smaller one.
+
+    One group after the other is used up, as if they were annotated in turn; without a pattern every name is a group.
+
+    Raises:
+        InputError: where there are fewer names.
+    """
+    groups = group_names(names, group)
+    order = [name for key in _shuffled(groups, f"images {seed}") for name in groups[key]]
+    if count > len(order):
+        raise InputError(
+            f"data.images={count}: there are {len(order)} training images; expected 1 to {len(order)}, or null for all"
+        )
+    return sorted(order[:count])
+
+
 def split_text(split: Split) -> str:
     """What stands in ``split.json``."""
     content = {"format": FORMAT, **split.facts, "train": split.train, "val": split.val}
@@ -152,7 +169,7 @@ def describe(split: Split) -> str:
     return f"split: {how or 'as given'}; {len(split.train)} files to train on, {len(split.val)} to validate ({FILE})"
 
 
-def _shuffled(groups: Iterable[str], seed: int) -> list[str]:
+def _shuffled(groups: Iterable[str], seed: int | str) -> list[str]:
     return sorted(groups, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode(errors="surrogatepass")).digest())
 
 

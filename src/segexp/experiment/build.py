@@ -101,6 +101,13 @@ def read_data(
                 log(line)
             if warnings:
                 log(f"see: {check()}")
+        pairing = index["train"]
+        if data.images is not None and not pairing.faults:
+            names = split.train if split else {pair.image.stem for pair in pairing.pairs}
+            drawn = splits.draw(names, data.images, data.group, seed)
+            log(f"images: {len(drawn)} of {len(names)} training images, drawn by seed={seed} (data.images)")
+            kept = {*drawn, *(split.val if split else ())}
+            index["train"] = pairing._replace(pairs=[pair for pair in pairing.pairs if pair.image.stem in kept])
         threads = max(1, workers)
         samples = sources.read_folders(folders, index, reading, keep, threads, task.normalization, split, known)
         if data.group:

@@ -400,7 +400,8 @@ def describe(
             "val": len(val),
             "fingerprint": provenance.fingerprint([*train, *val]),
             "contents": provenance.contents([*train, *val]),
-        },
+        }
+        | ({"drawn": [sample.name for sample in train]} if cfg.data.images is not None else {}),
     }
 
 
