@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from segexp.config.compose import composed
+from segexp.config.compose import compose_config
 from segexp.experiment.run import run
 from segexp.inference.misfit import KEY, describe, look_reasons, share_reasons
 from segexp.inference.predictor import Predictor, load_model
@@ -33,7 +33,7 @@ def trained(data: Path, seconds: int, folder: Path) -> Predictor:
     """A model of ``data/train``, trained for `seconds`."""
     words = ["task=vesicle", "trainer=quick", f"trainer.max_time=0:{seconds:02}", "trainer.num_workers=0"]
     words += [f"data.train_img_dir={data}/train/img", f"data.train_mask_dir={data}/train/mask"]
-    run(composed([*words, "data.val_fraction=0.25", "model.widths=[8,16,32]"]), folder)
+    run(compose_config([*words, "data.val_fraction=0.25", "model.widths=[8,16,32]"]), folder)
     return load_model(folder / "best_vesicle_model.pth", "cpu")
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import pairwise
 from typing import Any
 
 from segexp.data.normalization import NORMALIZATIONS
@@ -13,6 +14,7 @@ from segexp.models import MODELS
 
 LONGEST_CLASS = 100  # characters
 FEATURES = 32  # numbers that say what an image looks like: segexp.inference.misfit
+LEVELS = 48  # thresholds at which the share of missed foreground is kept: segexp.inference.guarantee
 LARGEST_OBJECT = 10**7  # pixels that `min_size` may ask for: a square of 3,162 on a side
 _TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
@@ -50,6 +52,7 @@ _APPEARANCE = {
     "limit": Number(0),
     "foreground": [_SHARE, _SHARE],
 }
+_MISSES = {"images": Number(0, 10**9, whole=True), "missed": [_SHARE], "precision": [_SHARE]}
 SHAPE = {
     "model": {"name": _one_of(MODELS), "settings": dict},
     "weights": dict,
@@ -87,6 +90,7 @@ SHAPE = {
     "versions?": {str: _OPTION},
     "data?": (None, dict),
     "appearance?": (None, _APPEARANCE),
+    "guarantee?": (None, [_MISSES]),
     "start?": (None, {"weights": str, "file": str, "sha256": str, "settings": dict}),
 }
 """Of a ``best_<task>_model.pth``; see `segexp.io.shape`. Files of older versions lack those with a question mark."""
@@ -106,6 +110,13 @@ def check_facts(path: Any, content: dict[str, Any]) -> None:
     ranges = {} if fault else content.get("appearance") or {}
     if any(len(ranges[key]) != FEATURES for key in ("low", "high", "spread") if ranges):
         fault = f"appearance has not {FEATURES} numbers for each range"
+    misses = [] if fault else content.get("guarantee") or []
+    if misses and len(misses) != len(classes):
+        fault = f"guarantee has {len(misses)} entries; expected {len(classes)}, one a class"
+    if any(len(entry[key]) != LEVELS for entry in misses for key in ("missed", "precision")):
+        fault = f"guarantee has not {LEVELS} shares of each kind"
+    elif any(later < earlier for entry in misses for earlier, later in pairwise(entry["missed"])):
+        fault = "guarantee has shares of missed foreground that fall with the threshold"
     told = None if fault else content["model"]["settings"].get("classes", 1)
     if not fault and told != len(classes):
         fault = f"classes has {len(classes)} names; its network tells {str(told)[:50]}"

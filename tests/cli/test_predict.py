@@ -2,11 +2,14 @@
 
 import signal
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 
-from segexp.io.ownership import hold
+from segexp import checkpoint
+from segexp.inference.guarantee import KEY, LEVELS
+from segexp.io.ownership import OwnedFolder, hold
 from tests.data.broken import snapshot
 from tests.inference.test_predictor import write_model
 from tests.processes import command
@@ -156,3 +159,57 @@ def test_killed_while_the_results_of_another_model_take_their_names(house, monke
     assert run(monkeypatch, *predict(house, "day1")) == 0
     assert ("already predicted" in capsys.readouterr().out) == (after == 0)
     assert all(results(house)[name] == first[name] for name in first)
+
+
+def calibrated(house, images=12):
+    """The model file with a table by which a threshold of 0.1 misses nothing, and each higher one half."""
+    missed = np.where(LEVELS <= 0.1, 0.0, 0.5).tolist()
+    entries = [{"images": images, "missed": missed, "precision": [0.25] * len(LEVELS)}]
+    checkpoint.save(house / "m.pth", checkpoint.load(house / "m.pth") | {KEY: entries})
+    return float(LEVELS[LEVELS <= 0.1][-1])
+
+
+def test_a_guarantee_lowers_the_threshold_and_stands_in_the_record(house, monkeypatch, capsys):
+    threshold = calibrated(house)
+    assert run(monkeypatch, *predict(house, "day1", "--guarantee", "0.9")) == 0
+    said = capsys.readouterr().out
+    assert f"guarantee 0.9: threshold {threshold:.3g}; over many images" in said
+    assert "100.0 % is found (precision 0.25), and 50.0 % is found (precision 0.25) at its own threshold" in said
+    settings_ = OwnedFolder(house / "o").entries[-1]["settings"]
+    assert settings_["threshold"] == threshold
+    assert settings_["guarantee"] == {"found": 0.9, "images": 12, "calibrated_on": "model"}
+    mask = cv2.imread(str(house / "o" / "img_mask.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(mask > 0, tifffile.imread(house / "o" / "img_prob.tif") >= np.float32(threshold))
+    assert run(monkeypatch, *predict(house, "day1", "--guarantee", "0.9")) == 0
+    assert "skipped" in capsys.readouterr().out
+
+
+def test_guarantees_that_cannot_be_given_are_refused(house, monkeypatch):
+    assert "m.pth was not calibrated by its training; add --calibrate-on DATA" in str(
+        run(monkeypatch, *predict(house, "day1", "--guarantee", "0.9"))
+    )
+    calibrated(house, 6)
+    for arguments, words in (
+        (["--guarantee", "0.95"], "a guarantee of 0.95 needs 19 or more validation images"),
+        (["--guarantee", "1"], "--guarantee 1: expected a share"),
+        (["--guarantee", "0.5", "--threshold", "0.2"], "type it without --threshold"),
+        (["--guarantee", "0.5", "--tta"], "--guarantee with --tta: the model file is calibrated without"),
+        (["--guarantee", "0.5", "--model", house / "m.pth"], "with several --model"),
+        (["--calibrate-on", house / "day1"], "--calibrate-on: serves --guarantee only"),
+        (["--guarantee", "0.5", "--calibrate-on", house / "day1"], "holds neither val/img nor img"),
+    ):
+        assert words in str(run(monkeypatch, *predict(house, "day1", *arguments)))
+    assert not (house / "o").exists()
+
+
+def test_other_images_calibrate_a_model_and_its_symmetries(house, monkeypatch, capsys):
+    for number in range(4):
+        image = pixels(number)
+        for part, content in (("img", image), ("mask", (image > 2000).astype(np.uint8))):
+            (house / "other" / part).mkdir(parents=True, exist_ok=True)
+            np.save(house / "other" / part / f"{number}.npy", content)
+    more = ("--guarantee", "0.75", "--calibrate-on", house / "other", "--tta")
+    assert run(monkeypatch, *predict(house, "day1", *more)) == 0
+    assert "on the 4 validation images" in capsys.readouterr().out
+    guarantee = OwnedFolder(house / "o").entries[-1]["settings"]["guarantee"]
+    assert guarantee == {"found": 0.75, "images": 4, "calibrated_on": str(house / "other")}

@@ -142,13 +142,14 @@ def test_the_viewer_gets_the_same_words(tmp_path, ranges):
     assert found.misfits[0].startswith("page 1: unlike the training images: inverted contrast")
 
 
-def test_a_run_keeps_the_ranges_of_its_images_and_answers(tmp_path):
+def test_a_run_keeps_the_ranges_of_its_images_and_answers_and_what_it_misses(tmp_path):
     small = ["task=vesicle", "task.crop=32", "data.synthetic.train=4", "data.synthetic.val=2", "data.synthetic.size=48"]
     run(settings(*small, "trainer.num_workers=0"), tmp_path / "run")
     _, facts = checkpoint.load_model(tmp_path / "run" / "best_vesicle_model.pth")
     assert facts[KEY]["images"] == 6
     low, high = facts[KEY]["foreground"]
     assert 0 <= low < high <= 1
+    assert facts["guarantee"][0]["images"] == 2
 
 
 @pytest.mark.parametrize("name", NAMES)

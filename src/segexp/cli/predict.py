@@ -1,7 +1,7 @@
 """`segexp predict`: masks, probabilities and measurements of image files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,6 +39,23 @@ def predict(
     prob_dtype: Annotated[str, typer.Option(help="Data type of NAME_prob.tif: uint8, uint16 or float32.")] = "float32",
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which a pixel is foreground; default: the model's.")
+    ] = None,
+    guarantee: Annotated[
+        float | None,
+        typer.Option(
+            help=(
+                "Lower the threshold so far that, on average over images like the validation images, at least this "
+                "share of an image's foreground is found, such as 0.9."
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    calibrate_on: Annotated[
+        Path | None,
+        typer.Option(
+            help="Annotated images for --guarantee, not trained on, in place of the validation images.",
+            show_default=False,
+        ),
     ] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over 8 flips and rotations; takes 8 times as long.")
@@ -84,10 +101,17 @@ def predict(
     names = tuple(dict.fromkeys(name.strip() for name in save.split(",") if name.strip()))
     outputs = Outputs(SAVE if names == ("all",) else names, prob_dtype, Settings.of(predictor.facts), pixel_size)
     tiling = predictor.tiling(tile, None, batch)
+    promise = None
+    if guarantee is not None:
+        _require_guarantee(guarantee, threshold)
+        changed = [name for name, set_ in (("--tta", tta), ("--tile", tile), ("several --model", model[1:])) if set_]
+        promise = _promise(predictor, model[0], guarantee, calibrate_on, tiling, changed)
+    elif calibrate_on is not None:
+        raise InputError("--calibrate-on: serves --guarantee only; type, for example, --guarantee 0.9 too")
 
     def prepare(folder: OwnedFolder) -> tuple[ImageList, Manifest]:
         images = find_images([*input, *(more or [])], folder)
-        manifest = open_manifest(folder, predictor, model, outputs, tiling, overwrite)
+        manifest = open_manifest(folder, predictor, model, outputs, tiling, overwrite, promise)
         manifest.require_room(images.files)
         return images, manifest
 
@@ -95,6 +119,51 @@ def predict(
         for remark in images.remarks:
             print(remark)
         _run(predictor, images.files, output, outputs, tiling, manifest, strict)
+
+
+def _require_guarantee(found: float, threshold: float | None) -> None:
+    if not 0 < found < 1:
+        raise InputError(f"--guarantee {found:g}: expected a share more than 0 and less than 1, such as 0.9")
+    if threshold is not None:
+        raise InputError("--guarantee chooses the threshold; type it without --threshold")
+
+
+def _promise(
+    predictor: "Predictor",
+    model: Path,
+    found: float,
+    calibrate_on: Path | None,
+    tiling: "Tiling",
+    changed: list[str],
+) -> dict[str, Any]:
+    """Set the predictor's threshold for a guarantee, and say so; what the record of the prediction keeps of it.
+
+    `changed` are options by which this prediction differs from the one that the model file's table was made with.
+    """
+    from segexp.cli.progress import PredictionProgress
+    from segexp.cli.reading import options_in_messages
+    from segexp.evaluation.run import find_samples
+    from segexp.inference.guarantee import KEY, calibrate, choose
+
+    if calibrate_on is not None:
+        with options_in_messages():
+            samples = find_samples(predictor, calibrate_on)
+        with PredictionProgress(len(samples), "calibrating") as report:
+            predictor.log = report.log
+            entries = calibrate(predictor, samples, tiling, report.progress)
+    else:
+        entries = predictor.facts.get(KEY) or []
+        more = "add --calibrate-on DATA, a data set or a folder with img/ and mask/, of images that were not trained on"
+        if changed:
+            raise InputError(f"--guarantee with {', '.join(changed)}: the model file is calibrated without; {more}")
+        if not entries:
+            raise InputError(f"--guarantee: {model} was not calibrated by its training; {more}")
+    choice = choose(entries, predictor.classes, found, predictor.threshold)
+    for line in choice.lines:
+        print(line)
+    predictor.threshold = choice.threshold
+    on = "model" if calibrate_on is None else str(calibrate_on.absolute())
+    return {"found": found, "images": choice.images, "calibrated_on": on}
 
 
 def _run(

@@ -12,18 +12,18 @@ from segexp.inference.job import Result
 
 
 class PredictionProgress:
-    """A bar over `files` files that moves within each; use it in a ``with`` statement."""
+    """A bar over `files` files that moves within each; use it in a ``with`` statement. `doing` is what it says."""
 
-    def __init__(self, files: int):
+    def __init__(self, files: int, doing: str = "predicting"):
         columns = (
-            TextColumn("predicting"),
+            TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("time left"),
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=Console(file=sys.stdout), disable=not sys.stdout.isatty())
-        self._track = self._bar.add_task("predicting", total=files)
+        self._track = self._bar.add_task(doing, total=files)
 
     def __enter__(self) -> "PredictionProgress":
         self._bar.start()

@@ -17,6 +17,7 @@ from segexp.evaluation.images import OnImage, image_values
 from segexp.evaluation.io import evaluation_record, write_scores
 from segexp.evaluation.operating_point import OperatingPoint, choose_operating_point
 from segexp.evaluation.scoring import Scoring, pixel_sides
+from segexp.inference import guarantee
 from segexp.inference.misfit import KEY, WINDOW, describe, ranges_of, spread_evenly
 from segexp.inference.misfit import MOST as MOST_DESCRIBED
 from segexp.inference.predictor import Predictor
@@ -69,8 +70,9 @@ def write_results(
             limit = budget(min(len(samples), MOST))
             pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
 
-    point, rows, record = score_best(best_path, predictor, samples, scoring, keep, point)
-    keep_appearance(best_path, [*train, *samples], shares)
+    point, rows, record, misses = score_best(best_path, predictor, samples, scoring, keep, point)
+    facts = {guarantee.KEY: misses} | appearance([*train, *samples], shares)
+    checkpoint.save(best_path, checkpoint.load(best_path) | facts)
     write_scores(rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
     write_pictures(folder / "val" / "pictures.json", pictures)
     best = state.best | summarize(rows)
@@ -156,11 +158,10 @@ def use(predictor: Predictor, point: OperatingPoint) -> None:
     predictor.threshold, predictor.min_size, predictor.temperature = point.threshold, point.min_size, point.temperature
 
 
-def keep_appearance(best_path: Path, samples: Sequence[Sample], predicted: Sequence[float]) -> None:
-    """Put into a model file what its images look like: see `segexp.inference.misfit`.
+def appearance(samples: Sequence[Sample], predicted: Sequence[float]) -> dict[str, Any]:
+    """What a model file says of the look of its images: see `segexp.inference.misfit`; nothing of too few.
 
     Args:
-        best_path: the model file.
         samples: its training and validation images.
         predicted: shares of foreground that the model itself finds in images of the kind.
     """
@@ -168,8 +169,7 @@ def keep_appearance(best_path: Path, samples: Sequence[Sample], predicted: Seque
     features = [describe_sample(sample) for sample in chosen]
     shares = [float(sample.class_pixels[1:].sum() / max(sample.class_pixels.sum(), 1)) for sample in samples]
     ranges = ranges_of([each for each in features if each is not None], [*shares, *predicted])
-    if ranges is not None:
-        checkpoint.save(best_path, checkpoint.load(best_path) | {KEY: ranges})
+    return {} if ranges is None else {KEY: ranges}
 
 
 def describe_sample(sample: Sample) -> NDArray | None:
@@ -188,8 +188,12 @@ def score_best(
     scoring: Scoring,
     look: OnImage,
     point: OperatingPoint | None = None,
-) -> tuple[OperatingPoint, list[Row], dict[str, Any]]:
-    """Choose how the model is used, put that into its file, and score it: the choice, rows, ``evaluation.json``."""
+) -> tuple[OperatingPoint, list[Row], dict[str, Any], list[dict[str, Any]]]:
+    """Choose how the model is used, put that into its file, and score it.
+
+    Returns:
+        the choice, rows, ``evaluation.json``, and the table of `segexp.inference.guarantee`.
+    """
     content = checkpoint.load(best_path)
     if point is None:
         point = choose_operating_point(predictor, samples, scoring)
@@ -200,6 +204,13 @@ def score_best(
     asked = {"monitor": scoring.monitor, "scores": list(scoring.families), "tolerance": reach}
     checkpoint.save(best_path, content | chosen | asked)
     maps = point.maps
+    misses: list[guarantee.Counts] = []
+
+    def answer(index: int, pixels: NDArray) -> NDArray[np.float32]:
+        probabilities = predictor.probabilities(pixels) if maps is None else maps[index]
+        misses.append(guarantee.count(probabilities, samples[index].load()[1], point.min_size))
+        return probabilities
+
     found = evaluate_fully(
         predictor,
         samples,
@@ -207,7 +218,7 @@ def score_best(
         scoring.tolerance,
         None,
         look,
-        None if maps is None else lambda index, _: maps[index],
+        answer,
         scoring.split,
     )
     record = evaluation_record(
@@ -218,7 +229,7 @@ def score_best(
         monitor=scoring.monitor,
         operating_point=point.record(),
     )
-    return point, found.rows, record
+    return point, found.rows, record, guarantee.table(misses)
 
 
 def _in_words(point: OperatingPoint) -> str:

@@ -209,8 +209,12 @@ def open_manifest(
     outputs: Outputs,
     tiling: Tiling,
     forget: bool = False,
+    guarantee: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest of a prediction; with `forget`, one that knows no image as finished."""
+    """The manifest of a prediction; with `forget`, one that knows no image as finished.
+
+    `guarantee` is what the threshold promises, where it promises anything: ``found``, ``images`` and ``calibrated_on``.
+    """
     how = asdict(outputs)
     settings = {
         "models": [digest(path) for path in models],
@@ -221,6 +225,7 @@ def open_manifest(
         "reading": predictor.facts.get("reading"),
         "tiling": asdict(tiling) | {"batch": 0},  # the batch changes nothing in the result
         **{name: how[name] for name in how if name not in ("save", "prob_dtype")},
+        **({} if guarantee is None else {"guarantee": dict(guarantee)}),
     }
     return Manifest(folder, to_json(settings), outputs, forget)
 

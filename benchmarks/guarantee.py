@@ -1,0 +1,90 @@
+"""Which share of the foreground `segexp predict --guarantee` finds in images that were used for nothing before.
+
+For each data set of a folder (each with train/ and val/) a small model is trained on train/ alone, ``--fraction`` of it
+held back for validation, for ``--seconds``. Two things are printed. First, the threshold that the model file gives for
+each share, and the mean share found in the images of val/ with it. Second, the same with one random half of val/ as
+calibration images and the other half as new ones, over ``--draws`` divisions: these images chose nothing of the model.
+
+    python benchmarks/guarantee.py DATA --sets nuclei,em_membranes --seconds 40
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from segexp.config.compose import compose_config
+from segexp.errors import InputError
+from segexp.evaluation.run import find_samples
+from segexp.experiment.run import run
+from segexp.inference.guarantee import KEY, LEVELS, Counts, choose, count, table
+from segexp.inference.predictor import Predictor, load_model
+
+
+def trained(data: Path, seconds: int, fraction: float, folder: Path) -> Predictor:
+    """A model of ``data/train``, trained for `seconds`."""
+    words = ["task=vesicle", "trainer=quick", f"trainer.max_time=0:{seconds:02}", "trainer.num_workers=0"]
+    words += [f"data.train_img_dir={data}/train/img", f"data.train_mask_dir={data}/train/mask"]
+    run(compose_config([*words, f"data.val_fraction={fraction}", "model.widths=[8,16,32]"]), folder)
+    return load_model(folder / "best_vesicle_model.pth", "cpu")
+
+
+def found(counts: list[Counts], threshold: float) -> tuple[float, float]:
+    """Mean share of the foreground that is found over images that hold any, and precision over all pixels."""
+    place = max(int(np.searchsorted(LEVELS, np.float32(threshold), side="right")) - 1, 0)
+    shares = [one.found[0, place] / one.true[0] for one in counts if one.true[0]]
+    hits, marked = (sum(int(part[0, place]) for part in parts) for parts in list(zip(*counts, strict=True))[:2])
+    return float(np.mean(shares)), hits / max(marked, 1)
+
+
+def report(model: Predictor, counts: list[Counts], share: float, draws: int) -> str:
+    """One line on one share: with the model file's table, and over random halves of the images."""
+    rng = np.random.default_rng(0)
+    try:
+        threshold = choose(model.facts[KEY], model.classes, share, model.threshold).threshold
+        first = "threshold {:.3g}: found {:.3f}, precision {:.3f}".format(threshold, *found(counts, threshold))
+    except InputError as error:
+        first = f"refused ({str(error).split(';')[0]})"
+    realised = []
+    for _ in range(draws):
+        order = [counts[index] for index in rng.permutation(len(counts))]
+        half = len(counts) // 2
+        try:
+            choice = choose(table(order[:half]), model.classes, share, model.threshold)
+        except InputError:
+            continue
+        realised.append(found(order[half:], choice.threshold))
+    if not realised:
+        return f"{share:g}: {first}; halves: all refused"
+    shares, precision = np.mean(realised, axis=0)
+    return (
+        f"{share:g}: {first}; halves: found {shares:.3f}, precision {precision:.3f}, {len(realised)} of {draws} given"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--sets", required=True, help="folders in DATA, separated by commas")
+    parser.add_argument("--seconds", type=int, default=40, help="of training for each model, below 60")
+    parser.add_argument("--fraction", type=float, default=0.3, help="of train/ that is held back for validation")
+    parser.add_argument("--draws", type=int, default=200, help="random divisions of val/")
+    arguments = parser.parse_args()
+    for name in arguments.sets.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            model = trained(arguments.data / name, arguments.seconds, arguments.fraction, Path(folder) / "run")
+            samples = find_samples(model, arguments.data / name)
+            counts = []
+            for sample in samples:
+                pixels, truth = sample.load()
+                counts.append(count(model.probabilities(pixels), truth, model.min_size))
+        usual = "found {:.3f}, precision {:.3f}".format(*found(counts, model.threshold))
+        images = model.facts[KEY][0]["images"]
+        print(f"\n{name}: {images} validation images, {len(counts)} new ones; threshold {model.threshold:.3g}: {usual}")
+        for share in (0.7, 0.8, 0.9, 0.95):
+            print(report(model, counts, share, arguments.draws), flush=True)
+
+
+if __name__ == "__main__":
+    main()
