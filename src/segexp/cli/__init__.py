@@ -17,6 +17,7 @@ from segexp.cli.doctor import doctor
 from segexp.cli.evaluate import evaluate
 from segexp.cli.export import export
 from segexp.cli.init import init
+from segexp.cli.learning_curve import learning_curve
 from segexp.cli.masks import masks
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
@@ -74,6 +75,7 @@ app.command()(evaluate)
 app.command()(report)
 app.command()(compare)
 app.command(context_settings=HYDRA, name="sweep-plan")(sweep_plan)
+app.command(context_settings=HYDRA, name="learning-curve")(learning_curve)
 app.command()(synthesize)
 app.command()(calibrate)
 app.add_typer(export, name="export")

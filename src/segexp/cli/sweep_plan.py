@@ -1,10 +1,13 @@
 """`segexp sweep-plan`: time and disk of a sweep before it starts."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segexp.cli.overrides import ConfigDir
+
+if TYPE_CHECKING:
+    from segexp.sweep.plan import SweepPlan
 
 
 def sweep_plan(
@@ -17,16 +20,21 @@ def sweep_plan(
 
     Takes the overrides of the sweep. Example: segexp sweep-plan task=vesicle trainer.lr=1e-3,3e-4 --jobs 2
     """
+    from segexp.sweep.plan import plan_sweep
+
+    print_plan(plan_sweep(context.args, steps, jobs, config_dir))
+
+
+def print_plan(plan: "SweepPlan") -> None:
+    """Print each kind of job with its cost, and the whole."""
     import shutil
 
     import torch
     from rich.console import Console
     from rich.table import Table
 
-    from segexp.sweep.plan import plan_sweep
     from segexp.training.loggers.run_log import clock
 
-    plan = plan_sweep(context.args, steps, jobs, config_dir)
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, header_style="bold")
     for name in ("jobs", "a step", "a validation", "a job", "its disk"):

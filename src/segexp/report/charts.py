@@ -218,6 +218,13 @@ def _log_axis(axes: Axes) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+def plain_log_axis(axes: Axes, ticks: Sequence[float]) -> None:
+    """A logarithmic horizontal axis with these numbers on it."""
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def _table(series: Sequence[Series], x_label: str) -> tuple[list[str], list[list[str]]]:
     columns = [x_label]
     cells: dict[float, dict[str, str]] = {}

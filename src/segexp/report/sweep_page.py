@@ -10,6 +10,7 @@ from segexp.errors import InputError, printable
 from segexp.evaluation.aggregate import REPEATS, best_group, group, repeated, varied
 from segexp.io.records import read_csv
 from segexp.report.charts import decimal
+from segexp.report.learning_chart import learning_chart, read_curve
 from segexp.report.page import fill
 from segexp.report.sweep_charts import effect_chart, parallel_chart
 
@@ -30,6 +31,7 @@ def render_sweep(folder: Path) -> str:
     if len(done) > 1 and parameters:
         effects = [name for name in parameters if name not in REPEATS] or parameters
         charts = [effect_chart(name, columns[name], scores, "score") for name in effects]
+    curve = read_curve(folder)
     return fill(
         "sweep.html",
         title=f"Sweep · {folder.resolve().name}",
@@ -39,6 +41,7 @@ def render_sweep(folder: Path) -> str:
         parallel=parallel_chart([job["job"] for job in done], columns, scores, "score", lower) if charts else None,
         effects=charts,
         repeats=repeats(done),
+        curve=None if curve is None else learning_chart(curve),
         lower=lower,
     )
 

@@ -88,7 +88,10 @@ def settle(record: Record, score: float) -> None:
 
 def direction(folder: Path) -> str:
     """Whether the score that a run is judged by is better ``higher`` or ``lower``."""
+    return find(monitor_of(folder)).better
+
+
+def monitor_of(folder: Path) -> str:
+    """The name of the score that a run is judged by; ``dice`` where it has no record of that."""
     path = folder / "val" / "evaluation.json"
-    if not path.is_file():
-        return "higher"
-    return find(str(read_evaluation(path).get("monitor", "dice"))).better
+    return str(read_evaluation(path).get("monitor", "dice")) if path.is_file() else "dice"

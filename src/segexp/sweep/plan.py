@@ -150,7 +150,9 @@ def plan_sweep(
     try:
         torch.set_num_threads(max(1, min(threads, (os.cpu_count() or 1) // at_once)))
         for batch, cfg in zip(batches, configs, strict=True):
-            kind = tuple(word for word in batch if word.partition("=")[0].lstrip("+") not in (*FREE, *BUDGET))
+            # an epoch's steps follow from the number of images, and where epochs are the budget the time does
+            free = (*FREE, *BUDGET, *(("data.images",) if cfg.trainer.epochs is None else ()))
+            kind = tuple(word for word in batch if word.partition("=")[0].lstrip("+") not in free)
             if kind not in kinds:
                 cost = measure(cfg, steps)
                 kinds[kind] = replace(cost, start=cost.start + startup)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from segexp.distributed import join
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
 from segexp.report import write_report
 from segexp.sweep.entry import restarted
 from segexp.sweep.folder import begin_sweep, note_text
@@ -113,6 +113,13 @@ def conclude(sweep: Path) -> bool:
         return True
     print_jobs(records, console)
     console.print(f"{sweep / FILE}", markup=False, soft_wrap=True)
+    from segexp.sweep.learning_curve import write_curve  # SciPy and Matplotlib take a second, and each job imports this
+
+    try:
+        for line in write_curve(sweep, records):
+            console.print(printable(line), markup=False, soft_wrap=True)
+    except (InputError, OSError) as error:
+        console.print(f"no learning curve: {printable(str(error))}", markup=False, soft_wrap=True)
     try:
         console.print(str(write_report(sweep)), markup=False, soft_wrap=True)
     except Exception as error:  # the jobs are done, whatever becomes of their page

@@ -1,0 +1,166 @@
+"""How many annotated images are enough: a sweep over parts of them, and the curve through its scores.
+
+``segexp learning-curve`` is `sweep_command`, then ``segexp train -m``. The curve is fitted and written where such a
+sweep ends (`segexp.sweep.summary`), however it was started: also by ``segexp train -m data.images=5,10,20 seed=0,1,2``.
+"""
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from segexp.check.settings import choose_split
+from segexp.config.compose import compose_config
+from segexp.config.fingerprint import settings_of
+from segexp.config.schema import reading_of
+from segexp.config.typed import as_typed, parsed
+from segexp.data.sources import pair_folders
+from segexp.errors import InputError
+from segexp.evaluation.aggregate import REPEATS, SEED, varied
+from segexp.evaluation.learning_curve import FARTHEST, FEWEST_SIZES, LearningCurve, Run, describe, fit, record
+from segexp.io.ownership import OwnedFolder
+from segexp.io.records import csv_text
+from segexp.io.run_folder import CURVE_FILES
+from segexp.metrics.registry import find
+from segexp.report.learning_chart import png
+from segexp.sweep.entry import monitor_of
+from segexp.sweep.job_store import DONE, Record
+
+IMAGES = "data.images"
+FEWEST = 4
+"""Training images that a curve needs."""
+VAL_FRACTION = 0.2
+
+
+class Plan(NamedTuple):
+    """The overrides of the sweep, numbers of images, how many there are, and what was chosen for the user, in words."""
+
+    overrides: list[str]
+    sizes: list[int]
+    images: int
+    notes: list[str]
+
+
+def sweep_command(
+    arguments: Sequence[str], parts: Sequence[Fraction], repeats: int, config_dir: str | None = None
+) -> Plan:
+    """The sweep over growing parts of the training images; nothing is trained or written.
+
+    Args:
+        arguments: overrides of a run, as typed.
+        parts: shares of the images; each is at least one image.
+        repeats: seeds, from the one typed on, each with its own draws; the validation images are the same for all.
+        config_dir: a folder of further options.
+
+    Raises:
+        InputError: where the settings are a sweep already or have no images of one's own, where there are too few
+            images, or where the budget would differ by the number of images.
+    """
+    words = as_typed(arguments)
+    for word in words:
+        override = parsed(word)
+        name = word.partition("=")[0].lstrip("+")
+        if name in (IMAGES, "trainer.seeds") or (
+            override is not None and override.is_sweep_override() and not override.is_hydra_override()
+        ):
+            raise InputError(f"{word}: expected one setting; {IMAGES} and seed alone vary (--parts, --repeats)")
+    typed = settings_of(words)
+    cfg = compose_config(words, config_dir)
+    folders, notes, added = cfg.data.folders(), [], []
+    if folders is None:
+        raise InputError("a learning curve needs annotated images of your own; expected data.root=DIR")
+    if find(cfg.task.monitor).lower:
+        raise InputError(f"task.monitor={cfg.task.monitor}: expected a score where more is better, such as dice")
+    index = pair_folders(folders, reading_of(cfg.data, cfg.task).page)
+    if "val" not in index and not cfg.data.splits:
+        added.append(f"data.val_fraction={VAL_FRACTION}")
+        notes.append(f"no validation images: data.val_fraction={VAL_FRACTION} holds some back, the same in all runs")
+    if "trainer.epochs" in typed:
+        raise InputError(
+            f"trainer.epochs={typed['trainer.epochs']}: fewer images would train for fewer steps; expected the same "
+            "budget for all runs: trainer.max_time=00:05:00, or trainer.steps=1000"
+        )
+    if cfg.trainer.steps is None and cfg.trainer.max_time is None:
+        added.append("trainer.max_time=00:05:00" if "trainer" in typed or "experiment" in typed else "trainer=quick")
+        notes.append(f"no budget given: {added[-1]} trains each run for five minutes")
+    cfg = compose_config([*words, *added], config_dir)
+    if cfg.trainer.epochs is not None:
+        added.append("trainer.epochs=null")
+    seed = cfg.seed
+    if cfg.data.splits and cfg.data.split_seed is None:
+        added.append(f"data.split_seed={seed}")
+    split = choose_split(cfg.data, seed, index["train"])
+    images = len(split.train if split else {pair.image.stem for pair in index["train"].pairs})
+    sizes = sorted({max(1, round(images * part)) for part in parts})
+    if images < FEWEST:
+        raise InputError(
+            *index["train"].faults,
+            f"{folders['train_img_dir']}: {images} training image{'s' * (images != 1)}; expected {FEWEST} or more",
+        )
+    if len(sizes) < FEWEST_SIZES:
+        raise InputError(
+            f"--parts: of {images} images these parts are {', '.join(map(str, sizes))}; expected "
+            f"{FEWEST_SIZES} or more different numbers"
+        )
+    others = [word for word in words if word.partition("=")[0] != SEED]
+    seeds = ",".join(str(seed + repeat) for repeat in range(repeats))
+    swept = [f"{IMAGES}={','.join(map(str, sizes))}", f"{SEED}={seeds}", "trainer.seeds=1"]
+    return Plan([*others, *added, *swept], sizes, images, notes)
+
+
+def runs_of(records: Sequence[Record]) -> list[Run]:
+    """The finished jobs of a sweep over ``data.images``; empty where it is none.
+
+    Raises:
+        InputError: where the jobs differ in more than images and repeats.
+    """
+    values = [settings_of(each.overrides) for each in records]
+    names = varied(values)
+    if IMAGES not in names:
+        return []
+    others = [name for name in names if name not in (IMAGES, *REPEATS)]
+    if others:
+        raise InputError(f"the jobs differ in {', '.join(others)}; expected {IMAGES} and {SEED} alone to vary")
+    return [
+        Run(int(value[IMAGES]), " ".join(value.get(name, "") for name in REPEATS), float(each.score))
+        for each, value in zip(records, values, strict=True)
+        if each.status == DONE and each.score is not None and value.get(IMAGES, "").isdigit()
+    ]
+
+
+def write_curve(sweep: Path, records: Sequence[Record]) -> list[str]:
+    """Fit a curve to the jobs of a sweep over ``data.images`` and write `CURVE_FILES`; what it says in words.
+
+    Empty, and nothing is written, where the sweep is none over ``data.images``.
+
+    Raises:
+        InputError: where no curve can be fitted, or a file of such a name is not segexp's own.
+    """
+    runs = runs_of(records)
+    if not runs:
+        return []
+    folder = next(each.folder for each in records if each.status == DONE)
+    label = find(monitor_of(folder)).label
+    if any(each.better == "lower" for each in records):
+        raise InputError(f"less {label} is better; expected a score where more is better")
+    curve = fit(runs)
+    words = describe(curve, label)
+    content = record(curve, label) | {"words": words}
+    columns = ("images", "runs", "mean", "expected", "low", "high")
+    shown = [*curve.sizes, *(times * curve.sizes[-1] for times in (2, FARTHEST))]
+    rows = [_row(curve, images) for images in shown]
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    made: list[bytes | str] = [csv_text(rows, columns), text, png(content)]
+    owned = OwnedFolder(sweep)
+    owned.require_free(CURVE_FILES, "output_dir")
+    for name, each in zip(CURVE_FILES, made, strict=True):
+        owned.write(name, each)
+    return words
+
+
+def _row(curve: LearningCurve, images: int) -> dict[str, float | str]:
+    scores, expected = curve.scores(images), curve.expect(images)
+    measured = {"images": images, "runs": len(scores), "mean": fmean(scores) if scores else ""}
+    return measured | {"expected": expected.score, "low": expected.low, "high": expected.high}
