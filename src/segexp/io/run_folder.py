@@ -53,10 +53,10 @@ FILES = (
 """Names, and patterns of names, that a run may write right in its folder."""
 FOLDERS = {".hydra": ("*.yaml",), "val": ("*.png", "scores.csv", "evaluation.json", "pictures.json")}
 """Folders that are a run's, with what it may write into them."""
+SWEEP_FILES = ("multirun.yaml", "summary.csv", "search.journal", "search.json")
+"""What marks the folder of a sweep."""
 CURVE_FILES = ("learning_curve.csv", "learning_curve.json", "learning_curve.png")
 """What a sweep over ``data.images`` also writes."""
-SWEEP_FILES = ("multirun.yaml", "summary.csv", "search.journal", "search.json", *CURVE_FILES)
-"""What marks the folder of a sweep."""
 
 
 class RunFolder(OwnedFolder):

@@ -36,7 +36,7 @@ def read_curve(folder: Path) -> dict[str, Any] | None:
 
 def learning_chart(content: Mapping[str, Any]) -> Chart:
     """The chart for the page."""
-    title, words = "Learning curve", ". ".join(content["words"])
+    title, words = "Learning curve", ". ".join(line[:1].upper() + line[1:] for line in content["words"])
 
     def draw(axes: Axes) -> None:
         _draw(axes, content, [COLOURS[0], COLOURS[1], MUTED])

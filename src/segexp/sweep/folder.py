@@ -17,9 +17,9 @@ from typing import Any
 from segexp.errors import InputError
 from segexp.io import ownership
 from segexp.io.ownership import LOCK, RECORD, OwnedFolder
-from segexp.io.run_folder import JOB_FILES, STATE, SWEEP_FILES, RunFolder
+from segexp.io.run_folder import CURVE_FILES, JOB_FILES, STATE, SWEEP_FILES, RunFolder
 
-NAMES = (*SWEEP_FILES, "report.html")
+NAMES = (*SWEEP_FILES, *CURVE_FILES, "report.html")
 """What a sweep writes right in its folder."""
 
 
