@@ -291,7 +291,9 @@ def test_the_better_of_the_given_and_the_trained_model_is_kept(tmp_path, capsys,
     assert words[kept] in said
     assert "validation images" in said
     assert content["start"]["kept"] == kept
-    assert (content["start"]["gain"] > 0) == (kept == "trained")
+    scores = content["start"]["scores"]
+    assert (scores["trained"] > scores["given"]) == (kept == "trained")
+    assert content["metrics"]["dice"] == pytest.approx(scores[kept])
     if kept == "given":
         assert all(
             torch.equal(tensor.float(), ready["weights"][name].float()) for name, tensor in content["weights"].items()

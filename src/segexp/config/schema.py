@@ -204,6 +204,9 @@ class TrainerConfig(Checked):
     freeze: list[str] = MISSING
     rates: list[str] = MISSING
     keep_given: bool = MISSING
+    scratch: float = MISSING
+    scratch_lr: float | None = MISSING
+    cross_fit: int = MISSING
 
     def problems(self) -> list[str]:
         faults: list[str] = []
@@ -228,6 +231,18 @@ class TrainerConfig(Checked):
         require(faults, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: expected a share from 0 to below 1")
         if self.grad_clip is not None:
             require(faults, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: expected more than 0, or null")
+        require(faults, 0 <= self.scratch < 1, f"trainer.scratch={self.scratch}: expected a share from 0 to below 1")
+        rate = self.scratch_lr
+        require(
+            faults,
+            rate is None or 0 < rate < 10,
+            f"trainer.scratch_lr={rate}: expected more than 0 and less than 10, such as 0.003; or null",
+        )
+        require(
+            faults,
+            0 <= self.cross_fit <= 100,
+            f"trainer.cross_fit={self.cross_fit}: expected a number of images from 0 (never) to 100",
+        )
         require(faults, 1 <= self.seeds <= 1000, f"trainer.seeds={self.seeds}: expected 1 to 1000")
         require(faults, 0 <= self.ema < 1, f"trainer.ema={self.ema}: expected 0 (off) to below 1, such as 0.99")
         for name in ("batch_size", "devices"):

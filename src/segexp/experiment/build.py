@@ -55,6 +55,7 @@ def read_data(
     stored_split: Path | None = None,
     keep_split: Callable[[str], None] = lambda text: None,
     check: Callable[[], str] | None = None,
+    few: int = 0,
 ) -> tuple[list[Sample], list[Sample]]:
     """Training and validation images, from folders or generated; the first line of the log says which.
 
@@ -68,6 +69,7 @@ def read_data(
         keep_split: called with the text of ``split.json`` where one folder is divided.
         check: where given, files go through the check of `segexp check` first, unless they did before and nothing has
             changed since; it returns the command that prints all warnings.
+        few: with fewer images than this a data set needs no ``val/``; there are no validation images then.
 
     Raises:
         InputError: lists all that is wrong with the files.
@@ -81,12 +83,15 @@ def read_data(
         split = choose_split(data, seed, index["train"], stored_split)
         if split is not None:
             keep_split(splits.split_text(split))
+        elif data.val_img_dir is None and "val" not in index and 0 < len(index["train"].pairs) < few:
+            folders = {name: path for name, path in folders.items() if name.startswith("train_")}
+            split = splits.Split(tuple(pair.image.stem for pair in index["train"].pairs), ())
         keep = data.cache in ("ram", "device") or (data.cache == "auto" and sources.fits_in_memory(index, reading))
         place = "kept in memory" if keep else f"read from disk by {workers} workers"
         where = " and ".join(str(path) for name, path in folders.items() if name.endswith("img_dir"))
         log(f"task: {task.name}; images of {where}, {place}")
         if split is not None:
-            log(splits.describe(split))
+            log(splits.describe(split) if split.val else "no val/ folder: so few images are scored by cross-fitting")
         known: dict[Pair, Sample] = {}
 
         def take(pair: Pair, image: ImageFile, mask: MaskFile) -> None:
@@ -116,7 +121,8 @@ def read_data(
         for line in sources.describe_scale([*samples[0], *samples[1]], task.pixel_size):
             log(line)
     for name, part in zip(("train", "val"), samples, strict=True):
-        log(f"{name}: {sources.describe(part)}")
+        if part:
+            log(f"{name}: {sources.describe(part)}")
     return samples
 
 

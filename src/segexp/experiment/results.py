@@ -1,7 +1,7 @@
 """What a run leaves behind when it ends: scores and pictures image by image, ``summary.json``, a closing table."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,19 @@ from rich.table import Table
 
 from segexp import checkpoint
 from segexp.data.dataset import Sample
-from segexp.evaluation import Row, evaluate, evaluate_fully, summarize
-from segexp.evaluation.images import OnImage, image_values
+from segexp.evaluation import Row, evaluate_fully, summarize
+from segexp.evaluation.images import OnImage
 from segexp.evaluation.io import evaluation_record, write_scores
 from segexp.evaluation.operating_point import OperatingPoint, choose_operating_point
-from segexp.evaluation.scoring import Scoring, pixel_sides
+from segexp.evaluation.scoring import Scoring
 from segexp.inference import guarantee
 from segexp.inference.misfit import KEY, WINDOW, describe, ranges_of, spread_evenly
 from segexp.inference.misfit import MOST as MOST_DESCRIBED
 from segexp.inference.predictor import Predictor
 from segexp.inference.row_reader import ArrayRows
 from segexp.io.atomic import write_text
-from segexp.metrics.interval import paired_difference
-from segexp.metrics.registry import find, shown, to_compute
-from segexp.models import Network, trusted
+from segexp.metrics.registry import shown
+from segexp.models import trusted
 from segexp.training.loggers.run_log import RunLog, clock
 from segexp.training.state import TrainState
 from segexp.viz.overlay import Picture, overlay, write_png
@@ -96,61 +95,6 @@ def write_results(
     log.info(_in_words(point))
     print_summary(log.console, best, state, best_path, scoring.monitor)
     return best
-
-
-def keep_better(
-    best_path: Path,
-    predictor: Predictor,
-    given: Network,
-    content: dict[str, Any],
-    samples: list[Sample],
-    scoring: Scoring,
-    say: Callable[[str], None],
-) -> OperatingPoint | None:
-    """Compare the best trained model with the one that the run started from, and put the better into `best_path`.
-
-    The given model is used as its file says. Of the trained one the threshold is chosen on the same validation images,
-    and what that alone is expected to gain is taken off its score. It is kept where its mean is higher then.
-
-    Args:
-        best_path: the best trained model.
-        predictor: of the run; its model and its operating point are set to those of the trained model.
-        given: the network with the weights that the run started from.
-        content: of the given model's file.
-        samples, scoring: the validation images, and what to judge by.
-        say: is told which model is kept, and by how much it is better, with an interval over images.
-
-    Returns:
-        the given model's operating point where that model is kept; None where the trained one is.
-    """
-    network, _ = checkpoint.load_model(best_path, trusted(predictor.model))
-    predictor.model.load_state_dict(network.state_dict())
-    chosen = choose_operating_point(predictor, samples, scoring)
-    before = Predictor(given, predictor.normalization, predictor.classes, 0.5, predictor.device, predictor.precision)
-    numbers = content["threshold"], content.get("min_size", 0), content.get("temperature", 1.0)
-    point = OperatingPoint(*numbers, {"chosen_on": "model", "notes": ["all as in the given model's file"]})
-    use(before, point)
-    name = scoring.monitor
-    sides = pixel_sides(samples, None, scoring.tolerance) if to_compute(name) else None
-    ours, theirs = (image_values(evaluate(each, samples, scoring, None, sides), name) for each in (predictor, before))
-    gain, details = paired_difference(ours, theirs), chosen.details
-    optimism = float(details.get("optimism", 0.0)) if details.get("criterion") == name else 0.0
-    better = (-gain.mean if find(name).lower else gain.mean) - optimism > 0
-    low, high = gain.interval or (float("nan"), float("nan"))
-    between = f"95 % interval {low:+.4f} to {high:+.4f}" if gain.interval else "too few images for an interval"
-    less = f", of which the choice of the threshold makes {optimism:.4f}" if optimism > 0 else ""
-    say(
-        f"kept: {'the fine-tuned model' if better else 'the given model as it was'}; {name} {np.nanmean(ours):.4f} "
-        f"fine-tuned, {np.nanmean(theirs):.4f} as it was, {gain.mean:+.4f} ({between}) over {len(samples)} validation "
-        f"images{less}"
-    )
-    stored = checkpoint.load(best_path)
-    record = {"kept": "trained" if better else "given", "gain": gain.mean, "interval": gain.interval and [low, high]}
-    stored["start"] = stored["start"] | record
-    if not better:
-        stored["weights"] = {key: tensor.detach().cpu() for key, tensor in given.state_dict().items()}
-    checkpoint.save(best_path, stored)
-    return None if better else point
 
 
 def use(predictor: Predictor, point: OperatingPoint) -> None:

@@ -37,41 +37,30 @@ from segexp.evaluation.scoring import monitor_for
 from segexp.experiment import provenance
 from segexp.experiment.build import (
     build_augment,
-    build_learner,
     build_mix,
-    build_model,
-    build_schedule,
-    build_source,
     choose_cuda_graph,
     mix_facts,
     picture,
     read_data,
     rehearse,
 )
+from segexp.experiment.candidates import annotated
+from segexp.experiment.finetune import FineTuning, Outcome, keep
+from segexp.experiment.network import build_network, schedule_of
 from segexp.experiment.nodes import (
     build_callbacks,
-    build_loss,
-    build_optimizer,
-    build_scheduler,
     check_nodes,
-    scale_rates,
 )
-from segexp.experiment.results import keep_better, sample_overlay, write_results
+from segexp.experiment.results import sample_overlay, write_results
 from segexp.experiment.start import (
     Started,
-    as_it_was,
-    freeze,
-    log_table,
-    parameter_groups,
     read_start,
     take_settings,
-    take_weights,
     with_settings,
 )
 from segexp.experiment.trainer import TrainingRun
 from segexp.inference.predictor import Predictor
 from segexp.io.run_folder import RunFolder, require_apart
-from segexp.models import Network
 from segexp.report import write_report
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
@@ -147,34 +136,37 @@ def run(
         log.begin(compared(cfg, training, overrides), list(axes))
         if resume:
             log.resume(state.epoch)
-        lr = training.learner.lr
-        scheduler = build_scheduler(cfg.scheduler, lr, tuple(cfg.allow_targets))
-        schedule = build_schedule(cfg.trainer, training.source.plan.steps, monitor, cfg.seed, scheduler, lr)
+        schedule = schedule_of(cfg, training)
         if cfg.debug.anomaly:
             stack.enter_context(torch.autograd.set_detect_anomaly(True))
         if cfg.debug.profile and ranks.first:
             times = StepTimes(cfg.debug.profile, training.device, log.info)
             times.watch(training.augment, training.learner.model, training.learner.loss, training.learner.optimizer)
             training.step_times, log.callbacks = times, [*log.callbacks, times]
-        state = fit(
-            training.learner,
-            training,
-            log,
-            state,
-            schedule,
-            validation_seconds=validation_seconds,
-            started=started,
-            stop=stop,
-            ranks=ranks,
-            foreground=sum(foreground_share(training.source.plan.samples)),
-            should_prune=should_prune,
-        )
-        score = state.best[monitor]
-        if ranks.first:
-            score = finish(cfg, folder, training, state, log, files, start)
+        outcome = None
+        foreground = sum(foreground_share(training.source.plan.samples))
+        if start is not None and cfg.trainer.keep_given:
+            tuning = FineTuning(cfg, folder, training, start, log, files, foreground)
+            state, outcome = tuning.run(state, schedule, validation_seconds, started, should_prune)
+        else:
+            state = fit(
+                training.learner,
+                training,
+                log,
+                state,
+                schedule,
+                validation_seconds=validation_seconds,
+                started=started,
+                stop=stop,
+                ranks=ranks,
+                foreground=foreground,
+                should_prune=should_prune,
+            )
+        score = finish(cfg, folder, training, state, log, files, outcome) if ranks.first else float("nan")
+        score = share(ranks, score)
         # where each job validates images of its own, a specificity must not be averaged with the others' Dice
         comparable = monitor == cfg.task.monitor or not cfg.data.splits
-        return share(ranks, score) if comparable else float("nan")
+        return score if comparable else float("nan")
 
 
 def assemble(
@@ -196,25 +188,13 @@ def assemble(
     check_nodes(cfg)
     device, precision, arithmetic = choose_arithmetic(trainer, ranks)
     put = files.put if files is not None else lambda name, text: None
-    train_samples, val_samples = read_samples(cfg, folder, ranks, log, resume, put)
+    samples = read_samples(cfg, folder, ranks, log, resume, put)
+    log.info(arithmetic)
+    cross_fitted = start is not None and trainer.keep_given and len(annotated(*samples)) < trainer.cross_fit
+    train_samples, val_samples = (annotated(*samples), annotated(*samples)) if cross_fitted else samples
     monitor = log.monitor = choose_monitor(val_samples, task.monitor, log)
     mix = build_mix(cfg.data, task, cfg.seed, device)
-    torch.manual_seed(cfg.seed)
-    model, frozen = build_started_model(cfg, foreground_share(train_samples), start, log)
-    groups, factors = parameter_groups(model, trainer.rates)
-    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    log.info(arithmetic)
-    log.info(model_line(model, frozen))
-    if ranks.world > 1:
-        log.info(f"processes: {ranks.world}, each with its share of every batch")
-    source = build_source(cfg.data, task, trainer, cfg.seed, train_samples, model, precision, ranks, log.info, mix)
-    allowed = tuple(cfg.allow_targets)
-    loss = build_loss(cfg.loss, len(task.classes), allowed, ranks)
-    optimizer = build_optimizer(cfg.optimizer, groups, allowed)
-    scale_rates(optimizer, factors)
-    learner = build_learner(loss, optimizer, trainer, model, precision, ranks)
-    threshold = task.scoring().threshold or 0.5
-    predictor = Predictor(learner.average, task.normalization, task.classes, threshold, device, precision)
+    learner, predictor, source = build_network(cfg, train_samples, start, (device, precision), mix, ranks, log.info)
     augment = Augmentation([]) if cfg.debug.overfit else build_augment(cfg.augment, cfg.allow_targets)
     if cfg.debug.overfit:
         log.info("debug: one batch again and again, without augmentation; its loss has to fall towards 0")
@@ -224,7 +204,7 @@ def assemble(
         log.info(how)
     if ranks.first and not resume:
         log.image("augmentation", picture(augment, task, cfg.seed, train_samples, 4, mix), 0)
-    facts = describe(cfg, folder, predictor, train_samples, val_samples, overrides)
+    facts = describe(cfg, folder, predictor, *samples, overrides)
     if mix:
         facts["data"]["generated"] = mix_facts(cfg.data)
     if start is not None:
@@ -248,7 +228,7 @@ def assemble(
         cuda_graph=cuda_graph,
         val_samples=val_samples,
         best_path=folder / f"best_{task.name}_model.pth",
-        facts=model_file_facts(cfg, facts, threshold),
+        facts=model_file_facts(cfg, facts, predictor.threshold),
         log=log.info,
         on_image=on_image,
         monitor=monitor,
@@ -258,6 +238,7 @@ def assemble(
         stop=stop,
         ranks=ranks,
         one_batch=cfg.debug.overfit,
+        cross_fitted=cross_fitted,
     )
 
 
@@ -284,6 +265,7 @@ def read_samples(
         stored_split=stored if resume and stored.is_file() else None,
         keep_split=partial(put, splits.FILE),
         check=partial(check_command, cfg) if ranks.first else None,
+        few=cfg.trainer.cross_fit if cfg.trainer.keep_given else 0,
     )
 
 
@@ -296,24 +278,6 @@ def choose_monitor(samples: Sequence[Sample], asked: str, log: RunLog) -> str:
             "chosen by specificity, the share of the background left alone (docs/evaluation.md)"
         )
     return monitor
-
-
-def build_started_model(
-    cfg: RunConfig, foreground: Sequence[float], start: Started | None, log: RunLog
-) -> tuple[Network, int]:
-    """The network, with the weights that it starts from where there are some, and how many weights are frozen."""
-    model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground, cfg.allow_targets)
-    if start is not None and start.model is not None:
-        log.info(start.model.title())
-        log_table([*take_weights(model, start.model, cfg.task.classes), *start.rows], log.info)
-    return model, freeze(model, cfg.trainer.freeze)
-
-
-def model_line(model: Network, frozen: int) -> str:
-    """The line of the log on a network and its size."""
-    weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    still = f", {frozen / 1e6:.2f} million of them frozen" if frozen else ""
-    return f"model: {model.title}, {weights:.2f} million weights{still}"
 
 
 def model_file_facts(cfg: RunConfig, facts: dict[str, Any], threshold: float) -> dict[str, Any]:
@@ -447,7 +411,7 @@ def finish(
     state: TrainState,
     log: RunLog,
     files: RunFolder | None = None,
-    start: Started | None = None,
+    outcome: Outcome | None = None,
 ) -> float:
     """Score the best model and write the results; returns its monitored score.
 
@@ -455,18 +419,18 @@ def finish(
         InputError: where the run folder was deleted meanwhile: model and scores are written by then.
     """
     val, scoring = training.val_samples, replace(cfg.task.scoring(), monitor=training.monitor)
-    training.settle_best(state)
     point = None
-    if start is not None and cfg.trainer.keep_given:
-        given = as_it_was(start, training.predictor.model, training.classes)
-        if isinstance(given, str):
-            log.info(f"the given model as it was is not compared: {given}")
-        else:
-            point = keep_better(training.best_path, training.predictor, *given, val, scoring, log.info)
+    if outcome is None:
+        training.settle_best(state)
+    else:
+        keep(training, outcome)
+        val, point, state = outcome.samples, outcome.point, replace(state, best=outcome.best)
     files = RunFolder(folder) if files is None else files
     with files.draft() as place:
         train = training.source.plan.samples
         best = write_results(place, training.best_path, training.predictor, val, state, scoring, log, train, point)
+    for name in files.present(("fold_*.npz",), {}):
+        files.remove(name)
     show_report(folder, log)
     missing = training.check_records()
     if missing:

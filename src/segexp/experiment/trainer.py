@@ -40,7 +40,7 @@ class TrainingRun:
         augment: what their crops go through.
         cuda_graph: whether steps are recorded as a CUDA graph and replayed.
         val_samples: validation images.
-        best_path: file of the best model; ``last.pth`` lies beside it.
+        best_path: file of the best model.
         facts: what else the model file says; ``run`` is a name that no other run has.
         log: prints and records a line.
         on_image: is given the number, a validation sample and its predicted labels (H, W).
@@ -51,6 +51,8 @@ class TrainingRun:
         ranks: the processes of the run.
         one_batch: whether the first batch comes again and again.
         step_times: times the parts of a step.
+        last_name: of the file that the training goes on from, beside the best model.
+        cross_fitted: whether the validation images are also trained on, since the model is chosen by cross-fitting.
         records: names in the run folder that were there when the run began and have to be there when it ends.
         scoring: what validation computes: the monitored score, its tolerance, how touching objects are cut.
     """
@@ -75,6 +77,8 @@ class TrainingRun:
     ranks: Ranks
     one_batch: bool = False
     step_times: StepTimes | None = None
+    last_name: str = "last.pth"
+    cross_fitted: bool = False
     records: tuple[str, ...] = ()
     scoring: Scoring = field(default_factory=Scoring)
     _best: dict[str, Any] | None = field(default=None, init=False)
@@ -85,7 +89,7 @@ class TrainingRun:
     @property
     def last_path(self) -> Path:
         """The file that a run goes on from."""
-        return self.best_path.with_name("last.pth")
+        return self.best_path.with_name(self.last_name)
 
     def batches(self, first: Position) -> Iterator[Batch]:
         """Batches without end from an epoch and a step in it."""

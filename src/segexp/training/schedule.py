@@ -47,6 +47,11 @@ class Budget:
             "epochs": (step + extra) / self.epochs if self.epochs else 0.0,
         }
 
+    def part(self, share: float) -> "Budget":
+        """A share of each limit, a step at least."""
+        steps, epochs = (limit and max(1, round(limit * share)) for limit in (self.steps, self.epochs))
+        return Budget(steps, self.seconds and self.seconds * share, epochs)
+
     def less(self, reserve: float) -> "Budget":
         """The same with `reserve` seconds kept back for what comes after the last step; at most half of all."""
         if self.seconds is None:

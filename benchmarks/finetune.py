@@ -1,0 +1,156 @@
+"""Whether fine-tuning hurts with few annotated images: the kept model against the given one and one from scratch.
+
+For each set (a folder with train/ and val/), number of images and draw, so many images are drawn from train/: they are
+all that is annotated. Trained on them, for the same number of steps each:
+
+- ``kept``: ``experiment=finetune`` as it is, the comparison of its candidates included;
+- ``scratch``: ``trainer=quick`` with all steps for one network;
+- ``tuned``: the fine-tuned model, kept or not: with all steps where another one was kept.
+
+Each, and the given model ``as it was``, is then scored on images of val/, which none of them saw, at the threshold of
+its file: mean Dice.
+
+    python -m benchmarks.finetune DATA --sets nuclei:vesicle,actin_plant:cytoskeleton --output finetune.csv
+
+A set is named with the model that it starts from. Cells that the CSV holds are not run again; draws come outermost, so
+that a benchmark that is ended early has all sets.
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segexp import checkpoint
+from segexp.config.compose import compose_config
+from segexp.data.dataset import Sample
+from segexp.evaluation import evaluate, summarize
+from segexp.evaluation.run import find_samples, spread
+from segexp.experiment.run import run
+from segexp.inference.predictor import load_model
+from segexp.io.ownership import digest
+from segexp.train import start_file
+
+SCORES = ["given", "tuned", "scratch", "kept"]
+COLUMNS = ["set", "model", "sha256", "images", "draw", "steps", "crop", *SCORES, "which", "test_images", "cpu_seconds"]
+CLOSE = 0.005
+"""Dice by which the kept model may be below the better of the given one and the one from scratch."""
+
+
+def draw(data: Path, count: int, number: int, place: Path) -> None:
+    """Copy `count` annotated images of ``data/train`` to ``place/train``."""
+    images = sorted((data / "train" / "img").iterdir())
+    for image in random.Random(f"{data.name}/{number}").sample(images, count):  # noqa: S311 no secret
+        mask = next((data / "train" / "mask").glob(f"{image.stem}.*"))
+        for kind, path in (("img", image), ("mask", mask)):
+            (place / "train" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place / "train" / kind / path.name)
+
+
+def train(words: Sequence[str], folder: Path) -> None:
+    """A run with these overrides, without its output."""
+    cfg = compose_config(list(words))
+    with contextlib.redirect_stdout(io.StringIO()):
+        run(cfg, folder, weights=start_file(cfg), overrides=words)
+
+
+def dice(path: Path | str, samples: Sequence[Sample]) -> float:
+    """Mean Dice of a model file."""
+    return summarize(evaluate(load_model(path, "cpu"), samples))["dice"]
+
+
+def cell(data: Path, model: str, count: int, number: int, given: float, samples: list[Sample], arguments: Any) -> dict:
+    """One row of the CSV."""
+    tick = time.process_time()
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        draw(data, count, number, place)
+        words = [f"task={model}", "trainer.max_time=null", f"trainer.steps={arguments.steps}", "trainer.batch_size=4"]
+        words += [f"task.crop={arguments.crop}", "trainer.num_workers=0", "trainer.device=cpu", f"seed={number}"]
+        tuning = [*words, "experiment=finetune", f"model.weights={model}"]
+        train([*tuning, f"data.root={place}"], place / "kept")
+        best = place / "kept" / f"best_{model}_model.pth"
+        which = checkpoint.load(best)["start"]["kept"]
+        # their last weights count, so the images on which they are validated do not matter
+        same = [f"data.{part}_{kind}_dir={place}/train/{kind}" for part in ("train", "val") for kind in ("img", "mask")]
+        alone = [*same, "trainer.validate_every=100000"]
+        train([*words, *alone, "trainer=quick"], place / "scratch")
+        if which != "trained":
+            train([*tuning, *alone, "trainer.keep_given=false"], place / "tuned")
+        tuned = place / ("kept" if which == "trained" else "tuned") / "last.pth"
+        scores = [dice(path, samples) for path in (tuned, place / "scratch" / "last.pth", best)]
+    row = [model, count, number, arguments.steps, arguments.crop, given, *scores, which, len(samples)]
+    names = ["model", "images", "draw", "steps", "crop", "given", "tuned", "scratch", "kept", "which", "test_images"]
+    return dict(zip(names, row, strict=True)) | {"cpu_seconds": round(time.process_time() - tick)}
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print a table of means over draws, and how often the kept model is below or above the others."""
+    print("set                   images draws   as it was  tuned  scratch  kept   kept, by draw")
+    for key in dict.fromkeys((row["set"], row["images"]) for row in rows):
+        own = [row for row in rows if (row["set"], row["images"]) == key]
+        means = [np.mean([float(row[name]) for row in own]) for name in SCORES]
+        kept = ", ".join(row["which"] for row in own)
+        numbers = "".join(f"{mean:>{width}.3f}" for mean, width in zip(means, (12, 7, 9, 6), strict=True))
+        print(f"{key[0]:22}{key[1]:>6}{len(own):>6}{numbers}   {kept}")
+    gaps = [float(row["kept"]) - max(float(row["given"]), float(row["scratch"])) for row in rows]
+    worst = rows[int(np.argmin(gaps))]
+    print(
+        f"kept against the better of as it was and from scratch: more than {CLOSE} below in "
+        f"{sum(gap < -CLOSE for gap in gaps)} of {len(gaps)} cells, above both in {sum(gap > 0 for gap in gaps)}; "
+        f"mean {np.mean(gaps):+.3f}, least {min(gaps):+.3f} ({worst['set']}, {worst['images']} images, draw "
+        f"{worst['draw']})"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--sets", required=True, help="SET:MODEL, separated by commas; SET is a folder in DATA")
+    parser.add_argument("--images", default="1,2,5", help="annotated images")
+    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--crop", type=int, default=256)
+    parser.add_argument("--test", type=int, default=12, help="most images that a model is scored on, spread over val/")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no further cell is begun")
+    parser.add_argument("--output", type=Path, required=True, help="CSV")
+    arguments = parser.parse_args()
+    begun, rows = time.monotonic(), []
+    if arguments.output.is_file():
+        with arguments.output.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    known = {(row["set"], row["images"], row["draw"], row["steps"], row["crop"]) for row in rows}
+    given: dict[str, tuple[float, list[Sample], str]] = {}
+    for number in range(arguments.draws):
+        for pair in arguments.sets.split(","):
+            name, _, model = pair.partition(":")
+            for count in arguments.images.split(","):
+                if (name, count, str(number), str(arguments.steps), str(arguments.crop)) in known:
+                    continue
+                if time.monotonic() - begun > 60 * arguments.minutes:
+                    break
+                if name not in given:
+                    samples = spread(find_samples(load_model(model, "cpu"), arguments.data / name), arguments.test)
+                    given[name] = dice(model, samples), samples, digest(checkpoint.model_file(Path(model)))[:12]
+                before, samples, sha256 = given[name]
+                row = cell(arguments.data / name, model, int(count), number, before, samples, arguments)
+                rows.append({key: str(value) for key, value in (row | {"set": name, "sha256": sha256}).items()})
+                with arguments.output.open("w", newline="") as file:
+                    writer = csv.DictWriter(file, COLUMNS)
+                    writer.writeheader()
+                    writer.writerows(rows)
+                print(" ".join(rows[-1][key] for key in COLUMNS), flush=True)
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()

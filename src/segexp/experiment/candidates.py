@@ -1,0 +1,148 @@
+"""Which of a few models a run ends with: how they are compared, on which images, and what is said of it.
+
+Everything here is plain numbers and images; what trains the candidates is `segexp.experiment.finetune`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.data.dataset import Sample, make_sample
+from segexp.data.splits import split_fold
+from segexp.metrics.interval import paired_difference
+from segexp.training.schedule import Budget
+
+GIVEN, TUNED, SCRATCH = "given", "trained", "scratch"
+TITLES = {
+    GIVEN: "the given model as it was",
+    TUNED: "the fine-tuned model",
+    SCRATCH: "the model from scratch",
+}
+FOLDS = 3
+"""Parts that annotated images are divided into at most."""
+LEAST_SECONDS, LEAST_STEPS = 30, 60
+"""Time and steps below which no network is trained from scratch: it would learn next to nothing."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that a run may end with.
+
+    Attributes:
+        kind: `GIVEN`, `TUNED` or `SCRATCH`.
+        values: (N,) its score of each image; NaN where it is not defined.
+        optimism: what the choice of its threshold on the same images is expected to gain.
+    """
+
+    kind: str
+    values: NDArray[np.float64]
+    optimism: float = 0.0
+
+    def mean(self) -> float:
+        """Mean score over the images that have one; NaN where none has."""
+        return float("nan") if np.isnan(self.values).all() else float(np.nanmean(self.values))
+
+
+def choose(
+    candidates: Sequence[Candidate], score: str, lower: bool, images: str
+) -> tuple[Candidate, str, dict[str, Any]]:
+    """The candidate of the best mean score less its optimism; of equals the first.
+
+    Args:
+        candidates: scored on the same images, in the same order.
+        score: its name, for the words.
+        lower: whether less is better.
+        images: what they were compared on, for the words: ``9 validation images``.
+
+    Returns:
+        the candidate; a line on it, with the difference to each other one and its interval, paired by image; the same
+        as plain values, for the model file.
+    """
+    sign = -1.0 if lower else 1.0
+
+    def worth(candidate: Candidate) -> float:
+        mean = sign * candidate.mean() - candidate.optimism
+        return -np.inf if np.isnan(mean) else mean
+
+    best = max(candidates, key=worth)
+    parts, against = [], {}
+    for other in candidates:
+        if other is best:
+            continue
+        gap = paired_difference(best.values, other.values)
+        interval = list(gap.interval) if gap.interval else None
+        between = f"95 % interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else "too few for an interval"
+        parts.append(f"{gap.mean:+.4f} against {TITLES[other.kind]} ({other.mean():.4f}; {between})")
+        against[other.kind] = {"difference": gap.mean, "interval": interval}
+    line = f"kept: {TITLES[best.kind]}; {score} {best.mean():.4f}, {', '.join([*parts, f'over {images}'])}"
+    chance = [f"{each.optimism:.4f} for {TITLES[each.kind]}" for each in candidates if each.optimism > 0]
+    if chance:
+        line += f"; taken off for the choice of the threshold: {', '.join(chance)}"
+    scores = {each.kind: each.mean() for each in candidates}
+    return best, line, {"kept": best.kind, "score": score, "scores": scores, "images": images, "against": against}
+
+
+def affordable(budget: Budget, share: float) -> bool:
+    """Whether `share` of a budget is enough to train a network from scratch."""
+    if not share:
+        return False
+    part = budget.part(share)
+    steps = [limit for limit in (part.steps, part.epochs) if limit is not None]
+    return min(steps, default=LEAST_STEPS) >= LEAST_STEPS and (part.seconds or LEAST_SECONDS) >= LEAST_SECONDS
+
+
+def annotated(train: Sequence[Sample], val: Sequence[Sample]) -> list[Sample]:
+    """The images of both lists, each once."""
+    found = {sample.digest or sample.name: sample for sample in [*train, *val]}
+    return list(found.values())
+
+
+def fold_images(
+    samples: Sequence[Sample], classes: int, normalization: str, seed: int
+) -> tuple[list[Sample], list[list[int]]]:
+    """Images for a cross-fitted comparison, and the numbers of those in each fold.
+
+    Images of a group stay together. Where there is a single image or group, each image is cut into two halves, and all
+    first halves are a fold.
+
+    Args:
+        samples: the annotated images.
+        classes: the background not counted.
+        normalization: of the task.
+        seed: the division follows from it.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        groups.setdefault(sample.group or str(index), []).append(index)
+    if len(groups) < 2:
+        halves = [half for sample in samples for half in cut(sample, classes, normalization)]
+        return halves, [list(range(0, len(halves), 2)), list(range(1, len(halves), 2))]
+    count = min(FOLDS, len(groups))
+    names = [split_fold(groups, fold, count, None, seed).val for fold in range(1, count + 1)]
+    return list(samples), [sorted(index for name in part for index in groups[name]) for part in names]
+
+
+def cut(sample: Sample, classes: int, normalization: str) -> tuple[Sample, Sample]:
+    """Two halves of an image, cut where both hold most foreground: across its rows or its columns."""
+    pixels, labels = sample.load()
+    middle = labels.shape[0] // 2, labels.shape[1] // 2
+    parts = [
+        [(slice(None, middle[0]), slice(None)), (slice(middle[0], None), slice(None))],
+        [(slice(None), slice(None, middle[1])), (slice(None), slice(middle[1], None))],
+    ]
+    halves = max(parts, key=lambda pair: min(np.count_nonzero(labels[half]) for half in pair))
+    stem, dot, suffix = sample.name.rpartition(".")
+    first, second = (
+        make_sample(
+            f"{stem or suffix}_half{number}{dot if stem else ''}{suffix if stem else ''}",
+            np.ascontiguousarray(pixels[:, *half]),
+            np.ascontiguousarray(labels[half]),
+            classes,
+            normalization,
+        )
+        for number, half in enumerate(halves, 1)
+    )
+    return first, second

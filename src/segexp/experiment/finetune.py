@@ -1,0 +1,421 @@
+"""Fine-tuning that ends with the best of three: the given model as it was, the fine-tuned one, and one from scratch.
+
+With enough annotated images the first share of the run fine-tunes, the rest trains from scratch, and the validation
+images choose. With few (``trainer.cross_fit``) every image is scored by models that were trained on the others, and the
+best candidate is then trained on all.
+
+Each training has files of its own in the run folder: ``last.pth`` and the best model the fine-tuning,
+``scratch_last.pth`` and ``scratch.pth`` the training from scratch, ``fold_1_trained.npz`` the first fold's predictions.
+A run that was killed finds by these where it was; a fold that was under way begins again.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp import checkpoint
+from segexp.config import RunConfig
+from segexp.data.dataset import Sample
+from segexp.distributed import share
+from segexp.errors import InputError
+from segexp.evaluation import evaluate, evaluate_fully, summarize
+from segexp.evaluation.images import image_values
+from segexp.evaluation.operating_point import OperatingPoint, choose_operating_point
+from segexp.evaluation.scoring import Scoring, pixel_sides
+from segexp.experiment.build import build_mix
+from segexp.experiment.candidates import (
+    GIVEN,
+    LEAST_SECONDS,
+    LEAST_STEPS,
+    SCRATCH,
+    TITLES,
+    TUNED,
+    Candidate,
+    affordable,
+    choose,
+    fold_images,
+)
+from segexp.experiment.network import build_network, schedule_of
+from segexp.experiment.results import use
+from segexp.experiment.start import Started, as_it_was, read_start
+from segexp.experiment.trainer import TrainingRun
+from segexp.inference.predictor import Predictor
+from segexp.io.run_folder import RunFolder
+from segexp.metrics.registry import find, to_compute
+from segexp.training.loggers.run_log import RunLog
+from segexp.training.loop import fit
+from segexp.training.schedule import Schedule
+from segexp.training.state import Scores, TrainState
+
+COMPARISON = 0.5
+"""Share of the run's budget in which candidates are compared by cross-fitting; the best has the rest."""
+NEVER = 10**9
+"""Epochs between validations where there are no images to validate on; the last epoch is validated all the same."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The model that a run ends with.
+
+    Attributes:
+        content: of its file.
+        best: its scores, with the ``epoch`` of its training, 0 for the given model.
+        samples: what its scores are computed on.
+        point: how it is used, with its probabilities of `samples` where these are not to be predicted; None: chosen on
+            `samples`.
+    """
+
+    content: dict[str, Any]
+    best: Scores
+    samples: list[Sample]
+    point: OperatingPoint | None
+
+
+class Aside:
+    """Listener of a training beside the run's own: passes on lines, and validated epochs where `epochs`."""
+
+    def __init__(self, title: str, info: Callable[[str], None], monitor: str, epochs: bool = False):
+        self.title, self.told, self.monitor, self.epochs = title, info, monitor, epochs
+
+    def info(self, text: str) -> None:
+        """A line of the loop."""
+        self.told(f"{self.title}: {text}")
+
+    def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
+        """Nothing."""
+
+    def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
+        """One line where the epoch was validated."""
+        if self.epochs and scores is not None:
+            self.info(f"epoch {state.epoch:<4} loss {loss:.4f}  {self.monitor} {scores[self.monitor]:.4f}")
+
+
+@dataclass
+class FineTuning:
+    """The trainings of a run that starts from a model and ends with the best of its candidates.
+
+    Attributes:
+        cfg: the settings.
+        folder: the run folder.
+        training: the fine-tuning.
+        start: the given model.
+        log: of the run.
+        files: the folder's record.
+        foreground: share of foreground in the data.
+    """
+
+    cfg: RunConfig
+    folder: Path
+    training: TrainingRun
+    start: Started
+    log: RunLog
+    files: RunFolder
+    foreground: float
+
+    def run(
+        self,
+        state: TrainState,
+        schedule: Schedule,
+        validation_seconds: float,
+        started: float,
+        should_prune: Callable[[float, float], bool] | None = None,
+    ) -> tuple[TrainState, Outcome | None]:
+        """Train the candidates and choose; the state of the fine-tuning, and the model that is kept.
+
+        None in its place: there was nothing to compare with, or this is not the first process.
+        """
+        if self.training.cross_fitted:
+            return self._cross_fitted(state, schedule)
+        part = self.cfg.trainer.scratch
+        if part and not affordable(schedule.budget, part):
+            self._say_too_short()
+            part = 0.0
+        self._fit(
+            self.training,
+            self.log,
+            state,
+            replace(schedule, budget=schedule.budget.part(1 - part)) if part else schedule,
+            validation_seconds=validation_seconds,
+            started=started,
+            should_prune=should_prune,
+        )
+        scratch = None
+        if part:
+            scratch = self._scratch(self.training.val_samples, part, validation_seconds)
+        return state, self._chosen_on_validation(state, scratch) if self.training.ranks.first else None
+
+    def _fit(self, training: TrainingRun, listener: Any, state: TrainState, schedule: Schedule, **more: Any) -> None:
+        fit(
+            training.learner,
+            training,
+            listener,
+            state,
+            schedule,
+            stop=training.stop,
+            ranks=training.ranks,
+            foreground=self.foreground,
+            **more,
+        )
+
+    def _say_too_short(self) -> None:
+        self.log.info(
+            f"no model from scratch beside the fine-tuned one: its share of the run would be less than "
+            f"{LEAST_SECONDS} s or {LEAST_STEPS} steps (trainer.scratch, trainer.max_time)"
+        )
+
+    def _another(
+        self, kind: str, samples: Sequence[Sample], val: list[Sample], best_path: Path, last_name: str
+    ) -> tuple[TrainingRun, RunConfig]:
+        """A training of another candidate, with images and files of its own, and its settings."""
+        cfg, training, start = self.cfg, self.training, None
+        if kind == SCRATCH:
+            trainer = replace(cfg.trainer, lr=cfg.trainer.scratch_lr or cfg.trainer.lr, freeze=[], rates=[])
+            cfg = replace(cfg, trainer=trainer)
+        else:
+            start = replace(self.start, model=self.start.model or read_again(self.start))
+        arithmetic = training.device, training.predictor.precision
+        mix = build_mix(cfg.data, cfg.task, cfg.seed, training.device)
+        learner, predictor, source = build_network(
+            cfg, list(samples), start, arithmetic, mix, training.ranks, lambda line: None
+        )
+        another = replace(
+            training,
+            learner=learner,
+            predictor=predictor,
+            source=source,
+            val_samples=val,
+            best_path=best_path,
+            last_name=last_name,
+            facts=training.facts | {"run": uuid4().hex},
+            on_image=lambda index, sample, labels: None,
+            step_times=None,
+            records=(),
+        )
+        return another, cfg
+
+    def _scratch(
+        self, val: list[Sample], part: float, validation_seconds: float = 0.0
+    ) -> tuple[TrainingRun, TrainState]:
+        """Train from scratch on the training images in a share of the budget, or go on with that."""
+        samples = self.training.source.plan.samples
+        another, cfg = self._another(SCRATCH, samples, val, self.folder / "scratch.pth", "scratch_last.pth")
+        resumed = share(another.ranks, another.last_path.is_file())
+        state = another.restore() if resumed else TrainState()
+        another.begin(())
+        schedule = schedule_of(cfg, another)
+        schedule = replace(schedule, budget=schedule.budget.part(part))
+        if self.training.cross_fitted:
+            schedule = replace(schedule, validate_every=NEVER)
+        self.log.info(f"from scratch: {'goes on' if resumed else 'begins'}, with {100 * part:.0f} % of the run")
+        listener = Aside("from scratch", self.log.info, another.monitor, epochs=not self.training.cross_fitted)
+        self._fit(another, listener, state, schedule, validation_seconds=validation_seconds)
+        if another.ranks.first:
+            another.settle_best(state)
+        return another, state
+
+    def _given(self) -> tuple[Predictor, OperatingPoint] | None:
+        """The given model as it was, used as its file says; None, and a line says why, where it cannot be compared."""
+        training = self.training
+        found = as_it_was(self.start, training.predictor.model, training.classes)
+        if isinstance(found, str):
+            self.log.info(f"the given model as it was is not compared: {found}")
+            return None
+        network, content = found
+        now = training.predictor
+        before = Predictor(network, now.normalization, now.classes, 0.5, now.device, now.precision)
+        numbers = content["threshold"], content.get("min_size", 0), content.get("temperature", 1.0)
+        point = OperatingPoint(*numbers, {"chosen_on": "model", "notes": ["all as in the given model's file"]})
+        use(before, point)
+        return before, point
+
+    def _scoring(self) -> Scoring:
+        return replace(self.cfg.task.scoring(), monitor=self.training.monitor)
+
+    def _chosen_on_validation(
+        self, state: TrainState, scratch: tuple[TrainingRun, TrainState] | None
+    ) -> Outcome | None:
+        """The best of the candidates on the validation images."""
+        training, scoring = self.training, self._scoring()
+        samples, name = training.val_samples, scoring.monitor
+        sides = pixel_sides(samples, None, scoring.tolerance) if to_compute(name) else None
+        training.settle_best(state)
+
+        def values(predictor: Predictor) -> NDArray[np.float64]:
+            return image_values(evaluate(predictor, samples, scoring, None, sides), name)
+
+        found: list[Candidate] = []
+        contents: dict[str, dict[str, Any]] = {}
+        given = self._given()
+        if given is not None:
+            found.append(Candidate(GIVEN, values(given[0])))
+        trained = [(TUNED, training.best_path)] + ([] if scratch is None else [(SCRATCH, scratch[0].best_path)])
+        if len(found) + len(trained) < 2:
+            return None
+        for kind, path in trained:
+            contents[kind] = checkpoint.load(path)
+            training.predictor.model.load_state_dict(contents[kind]["weights"])
+            details = choose_operating_point(training.predictor, samples, scoring).details
+            optimism = float(details.get("optimism", 0.0)) if details.get("criterion") == name else 0.0
+            found.append(Candidate(kind, values(training.predictor), max(optimism, 0.0)))
+        best, words, record = choose(found, name, find(name).lower, f"{len(samples)} validation images")
+        self.log.info(words)
+        facts = contents[TUNED] | {"start": contents[TUNED]["start"] | record}
+        if best.kind != GIVEN:
+            scores = contents[best.kind]["metrics"]
+            content = facts | {"weights": contents[best.kind]["weights"], "metrics": scores}
+            return Outcome(content, scores, samples, None)
+        assert given is not None
+        scores = {"epoch": 0, name: best.mean()}
+        return Outcome(facts | {"weights": weights_of(given[0]), "metrics": scores}, scores, samples, given[1])
+
+    def _cross_fitted(self, state: TrainState, schedule: Schedule) -> tuple[TrainState, Outcome | None]:
+        """Compare the candidates by cross-fitting, then train the best on all annotated images."""
+        training, scoring, task = self.training, self._scoring(), self.cfg.task
+        if state.step == 0:
+            training.save(state, improved=False)  # what a run that is killed in a fold goes on from
+        everything = list(training.source.plan.samples)
+        pool, folds = fold_images(everything, len(task.classes), task.normalization, self.cfg.seed)
+        part = COMPARISON / len(folds)
+        shares = {TUNED: part}
+        if self.cfg.trainer.scratch and affordable(schedule.budget, part * self.cfg.trainer.scratch):
+            shares = {TUNED: part * (1 - self.cfg.trainer.scratch), SCRATCH: part * self.cfg.trainer.scratch}
+        elif self.cfg.trainer.scratch:
+            self._say_too_short()
+        halves = len(pool) > len(everything)
+        count = f"{len(everything)} image{'s' * (len(everything) > 1)}"
+        images = f"{len(pool)} halves of {count}" if halves else f"{count} in {len(folds)} folds"
+        self.log.info(f"comparing by cross-fitting: {images}, {100 * COMPARISON:.0f} % of the run")
+        maps: dict[str, list[NDArray[np.float32]]] = {}
+        points: dict[str, OperatingPoint] = {}
+        given = self._given()
+        if given is not None and training.ranks.first:
+            points[GIVEN] = given[1]
+            maps[GIVEN] = [given[0].probabilities(sample.load()[0]) for sample in pool]
+        for kind, budget_share in shares.items():
+            by_image: dict[int, NDArray[np.float32]] = {}
+            for number, held in enumerate(folds, 1):
+                by_image |= self._fold(kind, number, pool, held, budget_share)
+            points[kind] = OperatingPoint(
+                scoring.threshold or 0.5,
+                scoring.min_size or 0,
+                1.0,
+                {"chosen_on": "settings", "notes": ["nothing is chosen on so few images"]},
+            )
+            if by_image:
+                maps[kind] = [by_image[index] for index in range(len(pool))]
+        kind, words = GIVEN, ""
+        record: dict[str, Any] = {}
+        scores: Scores = {}
+        if training.ranks.first:
+            rows = {each: self._rows(points[each], maps[each], pool, scoring) for each in maps}
+            values = [Candidate(each, image_values(rows[each], scoring.monitor)) for each in maps]
+            how = f"{images}, each scored by models that were trained on the others"
+            best, words, record = choose(values, scoring.monitor, find(scoring.monitor).lower, how)
+            kind, scores = best.kind, summarize(rows[best.kind])
+        kind = share(training.ranks, kind)
+        self.log.info(words)
+        rest = replace(schedule, budget=schedule.budget.part(1 - COMPARISON), validate_every=NEVER)
+        trained, trained_state = training, state
+        if kind == TUNED:
+            self.log.info(f"training {TITLES[kind]} on all {count}; its loss and scores until the end are on these")
+            self._fit(training, self.log, state, rest)
+        elif kind == SCRATCH:
+            trained, trained_state = self._scratch(everything, 1 - COMPARISON)
+        if not training.ranks.first:
+            return state, None
+        if kind == TUNED:
+            training.settle_best(state)
+        if kind == GIVEN:
+            assert given is not None
+            content = training.facts | {"weights": weights_of(given[0])}
+        else:
+            content = checkpoint.load(trained.best_path) | {"run": training.facts["run"]}
+        record |= {"folds": len(folds), "steps": trained_state.step}
+        scores = {"epoch": trained_state.epoch, **scores}
+        content |= {"start": content["start"] | record, "metrics": scores}
+        point = replace(points[kind], maps=maps[kind])
+        return state, Outcome(content, scores, pool, point)
+
+    def _fold(
+        self, kind: str, number: int, pool: Sequence[Sample], held: Sequence[int], part: float
+    ) -> dict[int, NDArray[np.float32]]:
+        """Probabilities of a fold's images by a candidate that is trained on the others; nothing in other processes."""
+        ranks, name = self.training.ranks, f"fold_{number}_{kind}.npz"
+        others = [sample for index, sample in enumerate(pool) if index not in held]
+        densest = max(pool, key=lambda sample: sample.class_pixels[1:].sum())  # the loop validates its last epoch
+        with tempfile.TemporaryDirectory() as own:
+            place = Path(share(ranks, own))
+            another, cfg = self._another(kind, others, [densest], place / "best.pth", "last.pth")
+            schedule = schedule_of(cfg, another)
+            schedule = replace(schedule, budget=schedule.budget.part(part), validate_every=NEVER)
+            key = f"{schedule.budget} {schedule.lr} {[sample.digest or sample.name for sample in pool]}"
+            kept = read_maps(self.folder / name, key, held) if ranks.first else None
+            if not share(ranks, kept is not None):
+                self._fit(another, Aside(f"fold {number}", self.log.info, another.monitor), TrainState(), schedule)
+                if ranks.first:
+                    kept = {index: another.predictor.probabilities(pool[index].load()[0]) for index in held}
+                    with self.files.create(name) as file:
+                        named: dict[str, Any] = {f"image_{index}": each for index, each in kept.items()}
+                        np.savez(file, key=np.array(key), **named)
+        return kept or {}
+
+    def _rows(
+        self, point: OperatingPoint, maps: Sequence[NDArray[np.float32]], pool: list[Sample], scoring: Scoring
+    ) -> list[Any]:
+        """Rows of scores of the images from probabilities that are known."""
+        use(self.training.predictor, point)
+        families = tuple(dict.fromkeys(["overlap", *to_compute(scoring.monitor)]))
+        return evaluate_fully(
+            self.training.predictor,
+            pool,
+            families,
+            scoring.tolerance,
+            probabilities=lambda index, _: maps[index],
+            split=scoring.split,
+        ).rows
+
+
+def keep(training: TrainingRun, outcome: Outcome) -> None:
+    """Write the model that a run ends with; that of the fine-tuning stays in ``last.pth``, for a run that goes on."""
+    if training.best_path.is_file() and training.last_path.is_file():
+        last = checkpoint.load(training.last_path)
+        if last["state"]["best"]:
+            checkpoint.save(training.last_path, last | {"best_model": checkpoint.load(training.best_path)})
+    checkpoint.save(training.best_path, outcome.content)
+
+
+def weights_of(predictor: Predictor) -> dict[str, Any]:
+    """The weights of its model, on the CPU."""
+    return {name: tensor.detach().cpu() for name, tensor in predictor.model.state_dict().items()}
+
+
+def read_again(start: Started) -> Any:
+    """The given model's file, which a resumed run has not read.
+
+    Raises:
+        InputError: where it is gone or holds another model.
+    """
+    path = Path(start.facts["file"])
+    found = read_start(start.facts["weights"], path) if path.is_file() else None
+    if found is None or found.sha256 != start.facts["sha256"]:
+        raise InputError(
+            f"{path}: is gone or holds another model now, and the run is still comparing it; put back the file whose "
+            f"SHA-256 is {start.facts['sha256'][:12]}"
+        )
+    return found
+
+
+def read_maps(path: Path, key: str, images: Sequence[int]) -> dict[int, NDArray[np.float32]] | None:
+    """Probabilities that a fold left, by the number of the image; None where there are none of this `key`."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        if str(stored["key"]) != key:
+            return None
+        return {index: stored[f"image_{index}"] for index in images}

@@ -1,0 +1,123 @@
+"""Which candidate a run keeps, by made-up numbers, and how few images are divided."""
+
+import numpy as np
+import pytest
+
+from segexp.data.dataset import make_sample
+from segexp.experiment.candidates import (
+    GIVEN,
+    SCRATCH,
+    TUNED,
+    Candidate,
+    affordable,
+    annotated,
+    choose,
+    cut,
+    fold_images,
+)
+from segexp.training.schedule import Budget
+
+
+def candidate(kind, *values, optimism=0.0):
+    return Candidate(kind, np.array(values), optimism)
+
+
+def sample(number, shape=(8, 12), group=""):
+    rng = np.random.default_rng(number)
+    pixels = rng.integers(0, 255, (1, *shape)).astype(np.uint8)
+    made = make_sample(f"image_{number}.png", pixels, (pixels[0] > 128).astype(np.uint8), 1)
+    made.group = group
+    return made
+
+
+def test_the_best_mean_is_kept_and_the_difference_to_each_other_is_said():
+    given = candidate(GIVEN, 0.7, 0.8, 0.9)
+    tuned = candidate(TUNED, 0.8, 0.85, 0.95)
+    scratch = candidate(SCRATCH, 0.5, 0.6, 0.4)
+    best, words, record = choose([given, tuned, scratch], "dice", False, "3 validation images")
+    assert best is tuned
+    assert words.startswith(
+        "kept: the fine-tuned model; dice 0.8667, +0.0667 against the given model as it was (0.8000"
+    )
+    assert "+0.3667 against the model from scratch (0.5000; 95 % interval" in words
+    assert words.endswith("over 3 validation images")
+    assert record["kept"] == TUNED
+    assert record["scores"] == pytest.approx({GIVEN: 0.8, TUNED: 2.6 / 3, SCRATCH: 0.5})
+    assert record["against"][GIVEN]["interval"][0] > 0
+
+
+def test_what_the_choice_of_a_threshold_gains_by_chance_does_not_count():
+    given, tuned = candidate(GIVEN, 0.80, 0.80), candidate(TUNED, 0.81, 0.81, optimism=0.02)
+    best, words, _ = choose([given, tuned], "dice", False, "2 validation images")
+    assert best is given
+    assert "-0.0100 against the fine-tuned model (0.8100; too few for an interval)" in words
+    assert "taken off for the choice of the threshold: 0.0200 for the fine-tuned model" in words
+
+
+def test_of_equals_the_given_model_stays_and_less_may_be_better():
+    assert choose([candidate(GIVEN, 0.5), candidate(TUNED, 0.5)], "dice", False, "")[0].kind == GIVEN
+    assert choose([candidate(GIVEN, 0.5), candidate(TUNED, 0.4)], "bce", True, "")[0].kind == TUNED
+
+
+def test_a_candidate_without_any_score_is_not_kept():
+    best, _, _ = choose([candidate(GIVEN, np.nan, np.nan), candidate(TUNED, np.nan, 0.1)], "dice", False, "")
+    assert best.kind == TUNED
+
+
+@pytest.mark.parametrize(
+    ("budget", "share", "enough"),
+    [
+        (Budget(steps=150), 0.4, True),
+        (Budget(steps=140), 0.4, False),
+        (Budget(seconds=120), 0.4, True),
+        (Budget(seconds=60), 0.4, False),
+        (Budget(steps=1000, seconds=60), 0.4, False),
+        (Budget(epochs=100), 0.4, False),
+        (Budget(steps=1000), 0.0, False),
+    ],
+)
+def test_a_network_from_scratch_needs_time(budget, share, enough):
+    assert affordable(budget, share) == enough
+
+
+def test_images_that_are_in_both_lists_count_once():
+    first, second = sample(1), sample(2)
+    again = sample(1)
+    assert annotated([first, second], [again]) == [again, second]
+    assert len(annotated([first, second], [])) == 2
+
+
+@pytest.mark.parametrize(("count", "folds"), [(2, 2), (3, 3), (7, 3)])
+def test_each_image_is_in_one_fold(count, folds):
+    samples = [sample(number) for number in range(count)]
+    pool, parts = fold_images(samples, 1, "standard", seed=0)
+    assert pool == samples
+    assert len(parts) == folds
+    assert sorted(index for part in parts for index in part) == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_images_of_a_group_are_in_one_fold():
+    samples = [sample(number, group="ab"[number % 2]) for number in range(4)]
+    _, parts = fold_images(samples, 1, "standard", seed=0)
+    assert sorted(parts) == [[0, 2], [1, 3]]
+
+
+def test_a_single_image_is_cut_into_halves_and_so_are_those_of_a_single_group():
+    pool, parts = fold_images([sample(1)], 1, "standard", seed=0)
+    assert parts == [[0], [1]]
+    assert [half.name for half in pool] == ["image_1_half1.png", "image_1_half2.png"]
+    pool, parts = fold_images([sample(1, group="a"), sample(2, group="a")], 1, "standard", seed=0)
+    assert parts == [[0, 2], [1, 3]]
+    assert pool[2].name == "image_2_half1.png"
+
+
+def test_an_image_is_cut_where_both_halves_hold_foreground():
+    labels = np.zeros((10, 10), np.uint8)
+    labels[2, 1] = labels[2, 8] = 1
+    pixels = np.arange(100, dtype=np.uint16).reshape(1, 10, 10)
+    first, second = cut(make_sample("a", pixels, labels, 1), 1, "standard")
+    assert first.shape == second.shape == (1, 10, 5)
+    assert (first.class_pixels[1], second.class_pixels[1]) == (1, 1)
+    assert np.array_equal(np.concatenate([first.load()[0], second.load()[0]], axis=2), pixels)
+    assert (first.name, second.name) == ("a_half1", "a_half2")

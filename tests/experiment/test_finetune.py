@@ -1,0 +1,139 @@
+"""Runs that end with the best of three candidates, killed half-way and resumed."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+import segexp
+from segexp import checkpoint
+from segexp.experiment import candidates, finetune
+from segexp.experiment.run import run
+from segexp.models import UNet
+from segexp.train import start_file
+from tests.experiment.test_start import model_file
+from tests.test_train import settings
+
+TINY = [
+    "task=vesicle",
+    "task.crop=32",
+    "data.synthetic.size=64",
+    "trainer.num_workers=0",
+    "trainer.precision=fp32",
+    "trainer.epochs=null",
+    "trainer.keep_given=true",
+    "trainer.scratch=0.4",
+    "model.shrink=1",
+]
+
+
+class Killed(Exception):
+    """As a process that ends between two lines."""
+
+
+@pytest.fixture
+def killed_in_training(monkeypatch):
+    """Makes `finetune.fit` count its calls, and fail at one of them."""
+    monkeypatch.setattr(candidates, "LEAST_STEPS", 1)
+    calls, real = [], finetune.fit
+
+    def arm(number):
+        def counted(learner, training, listener, state, schedule, **more):
+            calls.append((training.best_path.name, state.step, schedule.budget.steps))
+            if len(calls) == number:
+                raise Killed
+            return real(learner, training, listener, state, schedule, **more)
+
+        calls.clear()
+        monkeypatch.setattr(finetune, "fit", counted)
+        return calls
+
+    return arm
+
+
+def given(tmp_path):
+    torch.manual_seed(3)
+    return model_file(tmp_path / "given.pth", UNet(widths=(4, 8)), threshold=0.4)
+
+
+def test_few_images_are_cross_fitted_and_a_killed_run_goes_on_in_its_fold(tmp_path, capsys, killed_in_training):
+    words = [*TINY, "data.synthetic.train=2", "data.synthetic.val=1", "trainer.cross_fit=8", "trainer.steps=24"]
+    cfg = settings(*words, "trainer.lr=0.01", f"model.weights={given(tmp_path)}")
+    calls = killed_in_training(3)
+    with pytest.raises(Killed):
+        run(cfg, tmp_path / "run", weights=start_file(cfg))
+    assert [steps for _, _, steps in calls] == [2, 2, 2]
+    assert len(list((tmp_path / "run").glob("fold_*.npz"))) == 2
+    calls = killed_in_training(0)
+    score = run(cfg, tmp_path / "run", resume=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "comparing by cross-fitting: 3 images in 3 folds, 50 % of the run" in said
+    assert "each scored by models that were trained on the others" in said
+    content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
+    kept = content["start"]["kept"]
+    assert len(calls) == 4 + (kept != "given")  # one fold of the fine-tuned model, three from scratch, the final one
+    assert kept == "given" or calls[-1][2] == 12
+    assert set(content["start"]["scores"]) == {"given", "trained", "scratch"}
+    assert content["start"]["scores"][kept] == max(content["start"]["scores"].values())
+    assert content["metrics"]["dice"] == pytest.approx(score) == pytest.approx(content["start"]["scores"][kept])
+    with (tmp_path / "run" / "val" / "scores.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+    assert not list((tmp_path / "run").glob("fold_*.npz"))
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert segexp.load_model(tmp_path / "run", "cpu").threshold == (0.4 if kept == "given" else 0.5)
+
+
+def test_a_third_candidate_is_trained_from_scratch_and_a_killed_run_goes_on_with_it(
+    tmp_path, capsys, killed_in_training
+):
+    words = [*TINY, "data.synthetic.train=2", "data.synthetic.val=3", "trainer.steps=5", "trainer.scratch_lr=0.02"]
+    cfg = settings(*words, f"model.weights={given(tmp_path)}")
+    calls = killed_in_training(2)
+    with pytest.raises(Killed):
+        run(cfg, tmp_path / "run", weights=start_file(cfg))
+    assert calls == [("best_vesicle_model.pth", 0, 3), ("scratch.pth", 0, 2)]
+    calls = killed_in_training(0)
+    run(cfg, tmp_path / "run", resume=True)
+    assert calls == [("best_vesicle_model.pth", 3, 3), ("scratch.pth", 0, 2)]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "over 3 validation images" in said
+    content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
+    assert set(content["start"]["scores"]) == {"given", "trained", "scratch"}
+    trained = checkpoint.load(tmp_path / "run" / "last.pth")
+    calls = killed_in_training(0)
+    longer = settings(*words, f"model.weights={given(tmp_path)}", "trainer.steps=10")
+    run(longer, tmp_path / "run", resume=True)
+    assert calls == [("best_vesicle_model.pth", 3, 6), ("scratch.pth", 2, 4)]  # both go on from where they were
+    assert trained["best_model"]["weights"].keys() == content["weights"].keys()
+
+
+def test_too_short_a_run_trains_nothing_from_scratch_and_few_images_need_no_validation_folder(tmp_path, capsys):
+    data = tmp_path / "data"
+    write_images(data, 1)
+    words = [word for word in TINY if not word.startswith("data.")]
+    cfg = settings(
+        *words,
+        "trainer.cross_fit=8",
+        "trainer.steps=8",
+        f"data.root={data}",
+        f"model.weights={given(tmp_path)}",
+    )
+    run(cfg, tmp_path / "run", weights=start_file(cfg))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no val/ folder" in said
+    assert "2 halves of 1 image" in said
+    assert "no model from scratch" in said
+    content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
+    assert set(content["start"]["scores"]) == {"given", "trained"}
+
+
+def write_images(data, count):
+    for kind in ("img", "mask"):
+        (data / "train" / kind).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[10:50, 20:44] = 1
+        np.save(data / "train" / "mask" / f"{number}.npy", mask)
+        np.save(data / "train" / "img" / f"{number}.npy", (rng.integers(0, 50, (64, 64)) + 100 * mask).astype(np.uint8))
