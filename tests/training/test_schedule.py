@@ -94,3 +94,8 @@ def test_epochs_count_passes_and_the_limit_that_is_reached_is_named():
     assert budget.reached(6, 0, extra=6) == "trainer.epochs"
     assert budget.reached(100, 0, extra=-95) == "trainer.steps"
     assert budget.reached(6, 51) == "trainer.max_time"
+
+
+def test_a_part_of_a_budget_is_a_share_of_each_limit_and_at_least_a_step():
+    assert Budget(steps=10, seconds=60.0).part(0.4) == Budget(steps=4, seconds=24.0)
+    assert Budget(epochs=3).part(0.1) == Budget(epochs=1)
