@@ -69,8 +69,9 @@ def write_results(
             limit = budget(min(len(samples), MOST))
             pictures.append(make_picture(sample.name, *sample.load(), labels, predictor.classes, limit))
 
+    own = point is None or point.maps is None  # else other models predicted these images
     point, rows, record, misses = score_best(best_path, predictor, samples, scoring, keep, point)
-    facts = {guarantee.KEY: misses} | appearance([*train, *samples], shares)
+    facts = ({guarantee.KEY: misses} if own else {}) | appearance([*train, *samples], shares)
     checkpoint.save(best_path, checkpoint.load(best_path) | facts)
     write_scores(rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
     write_pictures(folder / "val" / "pictures.json", pictures)
