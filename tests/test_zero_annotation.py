@@ -41,7 +41,7 @@ def test_validation_stays_on_the_annotated_images_and_the_run_says_what_it_mixed
     said = capsys.readouterr().out
     assert "generated: 25 % of the crops, from 3 images of 48x48" in said
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert facts["data"]["generated"] == {"share": 0.25, "online": False, "crops": None, "ranges": None}
+    assert facts["data"]["generated"] == {"share": 0.25, "online": False, "crops": None, "style": None, "ranges": None}
     scores = (tmp_path / "run" / "val" / "scores.csv").read_text()
     assert "generated" not in scores
     assert scores.count("\n") == 3

@@ -19,6 +19,7 @@ from segexp.cli.export import export
 from segexp.cli.init import init
 from segexp.cli.learning_curve import learning_curve
 from segexp.cli.masks import masks
+from segexp.cli.models import models
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
 from segexp.cli.report import report
@@ -70,6 +71,7 @@ app.command(context_settings=HYDRA)(check)
 app.command(context_settings=HYDRA)(preview)
 app.command()(init)
 app.command()(masks)
+app.command()(models)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(report)

@@ -20,7 +20,10 @@ def predict(
     model: Annotated[
         list[Path],
         typer.Option(
-            help="A best_<task>_model.pth, a run folder, or a sweep (its best model); several form an ensemble."
+            help=(
+                "A best_<task>_model.pth, a run folder, a sweep (its best model), one of segexp models, or auto: the "
+                "one of segexp models that fits the images; several form an ensemble."
+            )
         ),
     ],
     input: Annotated[
@@ -94,7 +97,7 @@ def predict(
         raise InputError(f"--threshold {threshold}: expected more than 0 and less than 1")
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: expected micrometres, more than 0")
-    model = model_files(model)
+    model = model_files(chosen_models(model, input, more or [], output))
     predictor = load_model(model, device, tta=tta, allow_targets=allow_targets or ())
     predictor.threshold = predictor.threshold if threshold is None else threshold
     read_as(predictor, channel, page)
@@ -164,6 +167,25 @@ def _promise(
     predictor.threshold = choice.threshold
     on = "model" if calibrate_on is None else str(calibrate_on.absolute())
     return {"found": found, "images": choice.images, "calibrated_on": on}
+
+
+def chosen_models(models: list[Path], sources: list[Path], more: list[Path], output: Path) -> list[Path]:
+    """The models that were named; for ``auto`` the one that comes with the package and fits the images.
+
+    Raises:
+        InputError: where none fits, or ``auto`` is named beside others.
+    """
+    if Path("auto") not in models or Path("auto").exists():
+        return models
+    if len(models) > 1:
+        raise InputError("--model auto: chooses one model by itself; it cannot be in an ensemble")
+    from segexp.inference.files import find_images
+    from segexp.inference.kinds import choose_for_files
+    from segexp.io.ownership import OwnedFolder
+
+    choice = choose_for_files(find_images([*sources, *more], OwnedFolder(output)).files)
+    print(f"model: {choice.words()}")
+    return [Path(choice.name)]
 
 
 def _run(

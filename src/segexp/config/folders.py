@@ -24,6 +24,7 @@ class SyntheticConfig(Checked):
     online: bool = MISSING
     crops: int = MISSING
     fraction: float | None = MISSING
+    style: Any = MISSING
     ranges: str | None = MISSING
 
     def problems(self) -> list[str]:
@@ -37,7 +38,17 @@ class SyntheticConfig(Checked):
             self.fraction is None or 0 <= self.fraction < 1,
             f"data.synthetic.fraction={self.fraction}: expected a share of the crops, from 0 to below 1, such as 0.5",
         )
+        require(
+            faults,
+            self.style is None or (bool(self.styles) and all(isinstance(name, str) for name in self.styles)),
+            f"data.synthetic.style={self.style}: expected a style, or several as [cells,field]",
+        )
         return faults
+
+    @property
+    def styles(self) -> list[str]:
+        """The styles that are drawn; empty: all that the task has, or those of the file of ranges."""
+        return [] if self.style is None else [self.style] if isinstance(self.style, str) else list(self.style)
 
 
 _PAGES = "first, max, mean, channels, each or a number from 1"

@@ -19,8 +19,9 @@ from segexp import synthesis
 from segexp.errors import InputError
 from segexp.io.records import read_yaml
 from segexp.io.shape import Number
+from segexp.synthesis.ranges import Limits
 
-WIDEST = 20  # times the largest value of the table: a file must not ask for images that take hours
+WIDEST = 20  # times the largest value of the table and its styles: a file must not ask for images that take hours
 
 
 def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
     ranges: dict[str, Any] = {
         str(name): tuple(limits) if isinstance(limits, list) else limits for name, limits in content["ranges"].items()
     }
-    rows = synthesis.tables(task)[0]
+    rows, styles = synthesis.tables(task)[0], synthesis.tables(task)[1].values()
     unknown = sorted(set(ranges) - set(rows))
     if unknown:
         raise InputError(f"{path}: unknown range {', '.join(unknown)}; accepted: {', '.join(sorted(rows))}")
@@ -53,7 +54,7 @@ def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
     for name, limits in ranges.items():
         if name == "style":
             continue
-        most = WIDEST * max(abs(rows[name].low), abs(rows[name].high))
+        most = WIDEST * max(abs(rows[name].low), abs(rows[name].high), *(_largest(s.limits.get(name)) for s in styles))
         for value in limits if isinstance(limits, tuple) else (limits,):
             if not Number(-most, most).fits(value):
                 raise InputError(f"{path}: {name} must be one or two numbers, at most {most:g}; got {str(limits)[:60]}")
@@ -62,6 +63,10 @@ def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: {error}") from None
     return ranges
+
+
+def _largest(limits: Limits | None) -> float:
+    return max(map(abs, limits)) if isinstance(limits, tuple) else abs(limits or 0.0)
 
 
 def ranges_text(task: str, ranges: Mapping[str, Any], comments: list[str]) -> str:

@@ -156,7 +156,14 @@ def recipe(data: DataConfig, task: TaskConfig, seed: int) -> Recipe:
         raise InputError(f"task {task.name}: only {', '.join(synthesis.TASKS)} can be generated; set data.root=DIR")
     if len(task.classes) > 1:
         raise InputError(f"task.classes={task.classes}: generated images have one class; set data.root=DIR")
-    ranges = read_ranges(existing(synthetic.ranges), task.name) if synthetic.ranges else None
+    ranges = read_ranges(existing(synthetic.ranges), task.name) if synthetic.ranges else {}
+    if synthetic.styles:
+        known = synthesis.tables(task.name)[1]
+        if unknown := [name for name in synthetic.styles if name not in known]:
+            raise InputError(
+                f"data.synthetic.style: no style {', '.join(unknown)} for {task.name}; accepted: {', '.join(known)}"
+            )
+        ranges["style"] = synthetic.styles
     return Recipe(task.name, synthetic.size, seed, data.channels, task.normalization, ranges)
 
 
@@ -195,6 +202,7 @@ def mix_facts(data: DataConfig) -> dict[str, Any]:
         "share": 1.0 if data.folders() is None else synthetic.fraction,
         "online": synthetic.online,
         "crops": synthetic.crops if synthetic.online else None,
+        "style": synthetic.styles or None,
         "ranges": synthetic.ranges,
     }
 

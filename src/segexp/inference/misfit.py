@@ -55,8 +55,8 @@ def describe(image: RowSource) -> NDArray[np.float64] | None:
 
 def describe_pixels(pixels: NDArray) -> NDArray[np.float64]:
     """The numbers (32,) of pixels (C, H, W) of any real dtype; of several channels the mean is taken."""
-    planes = [_scaled(plane.astype(np.float32)) for plane in pixels]
-    plane = planes[0] if len(planes) == 1 else _scaled(np.mean(planes, axis=0, dtype=np.float32))
+    planes = [scaled(plane.astype(np.float32)) for plane in pixels]
+    plane = planes[0] if len(planes) == 1 else scaled(np.mean(planes, axis=0, dtype=np.float32))
     levels = histogram(plane)
     low, median, high = np.sinh(levels[[_LOW, _MEDIAN, _HIGH]])
     polarity = (high + low - 2 * median) / max(high - low, 1e-6)  # 1: few bright pixels, -1: few dark ones
@@ -146,7 +146,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g}" if share < 0.995 else "100"
 
 
-def _scaled(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+def scaled(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image (H, W) between its black level, the first percentile, and its own standard deviation."""
     return (plane - np.float32(np.percentile(plane, 1))) / np.float32(max(float(plane.std()), 1e-6))
 
 

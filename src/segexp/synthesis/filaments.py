@@ -5,7 +5,8 @@ Their courses are grown in `chains`, their light falls in `filament_light`, thei
 Truth: a filament covers the pixels whose centres lie within W / 2 of its centreline, W = max(2 px, its own width
 before blur), ends cut square. Dots closer than 9 px are one filament, so dotted labelling keeps a whole mask; in
 longer breaks there is none. Filaments out of focus are never foreground, invisible stretches (see `truth`) neither,
-distractor blobs neither.
+distractor blobs neither. A person traces what stands out: a filament that adds less than `prominence` to what lies
+under and around it, or that is dimmer than `faintest`, is no foreground, nor is what `untraced` draws.
 """
 
 from collections.abc import Mapping
@@ -150,7 +151,7 @@ def _brightness(
     return light, np.where(dotted, rng.uniform(4.0, 9.0, count), 0.0)
 
 
-def _sample_chains(
+def sample_chains(
     rng: np.random.Generator, count: int, p: Mapping[str, float], size: tuple[int, int], cells: cell.Cells
 ) -> Filaments:
     """Draw bundles of chains, cut at the outlines of their cells and at the image's border."""
@@ -200,10 +201,10 @@ def _sample_blobs(
 def sample(
     rng: np.random.Generator, p: Mapping[str, float], size: tuple[int, int], cells: cell.Cells
 ) -> tuple[Filaments, Filaments, discs.Discs]:
-    """Draw one image's filaments in focus, filaments out of focus, and distractor blobs."""
+    """Draw one image's filaments in focus, those out of focus, and distractor blobs."""
     scale = size[0] * size[1] / 512**2
     most = MOST * scale / (p["length"] * p["bundle"] * (1.0 + 0.004 * p["branches"] * p["length"]))
     count = rng.poisson(min(p["filaments"] * scale, most))
-    sharp = _sample_chains(rng, count, p, size, cells)
-    blurred = _sample_chains(rng, rng.poisson(p["blurred"] * count), p, size, cells)
+    sharp = sample_chains(rng, count, p, size, cells)
+    blurred = sample_chains(rng, rng.poisson(p["blurred"] * count), p, size, cells)
     return sharp, blurred, _sample_blobs(rng, p, size, cells)

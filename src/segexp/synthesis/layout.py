@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 
 from segexp.synthesis import cells as cell
-from segexp.synthesis import discs, filaments, optics, vesicles
+from segexp.synthesis import discs, filaments, optics, truth, untraced, vesicles
 from segexp.synthesis import styles as looks
 from segexp.synthesis.ranges import Limits, Range, Style, draw, narrow
 
 TASKS = ("vesicle", "cytoskeleton")
 
 _TABLES: dict[str, dict[str, Range]] = {
-    "vesicle": vesicles.VESICLES | cell.CELLS | optics.OPTICS,
-    "cytoskeleton": filaments.FILAMENTS | cell.CELLS | optics.OPTICS,
+    "vesicle": vesicles.VESICLES | cell.CELLS | optics.OPTICS | truth.SEEN | vesicles.CROWD | untraced.BESIDE_VESICLES,
+    "cytoskeleton": filaments.FILAMENTS | cell.CELLS | optics.OPTICS | truth.SEEN | untraced.BESIDE_FILAMENTS,
 }
 _STYLES: dict[str, dict[str, Style]] = {"vesicle": looks.VESICLE_STYLES, "cytoskeleton": looks.FILAMENT_STYLES}
 _SAMPLE: dict[str, Callable[..., Any]] = {"vesicle": vesicles.sample, "cytoskeleton": filaments.sample}
+_UNTRACED: dict[str, Callable[..., filaments.Filaments]] = {
+    "vesicle": untraced.beside_vesicles, "cytoskeleton": untraced.beside_filaments
+}  # fmt: skip
 _KNOTS = (5, 11)  # knots a side of the random fields: background, texture of the haze
 
 
@@ -36,6 +39,7 @@ class Layout:
     objects: Any  # Vesicles or Filaments, in focus
     blurred: Any  # Discs or Filaments, out of focus
     blobs: discs.Discs  # distractors
+    untraced: filaments.Filaments  # in focus, and in no mask
     knots: tuple[np.ndarray, np.ndarray]  # of the random fields
     angles: tuple[float, float]  # of the background's slope and of the bleaching, radians
     hot: np.ndarray  # (n, 3): row, column, charge as a share of the full scale
@@ -61,6 +65,7 @@ def layout(
     sequence = np.random.SeedSequence(seed, spawn_key=(TASKS.index(task), index))
     rng, field_rng, cell_rng, object_rng = (np.random.Generator(np.random.Philox(stage)) for stage in sequence.spawn(4))
     weights = np.array([known[name].weight for name in styles])
+    weights = weights if weights.any() else np.ones(len(styles))
     style = styles[int(rng.choice(len(styles), p=weights / weights.sum()))]
     p = draw(narrow(table, dict(known[style].limits) | ranges), rng)
     field = tuple(field_rng.standard_normal((k, k)).astype(np.float32) for k in _KNOTS)
@@ -76,5 +81,6 @@ def layout(
     )
     placed = cell.sample(cell_rng, p, size)
     objects, blurred, blobs = _SAMPLE[task](object_rng, p, size, placed)
+    others = _UNTRACED[task](object_rng, p, size, placed)
     key = int(sequence.generate_state(1, np.uint64)[0].astype(np.int64))
-    return Layout(key, style, p, placed, objects, blurred, blobs, field, angles, hot)  # type: ignore[arg-type]
+    return Layout(key, style, p, placed, objects, blurred, blobs, others, field, angles, hot)  # type: ignore[arg-type]

@@ -64,6 +64,7 @@ def _light(task: str, batch: list[Layout], canvas: Tensor, size: tuple[int, int]
             discs.splat(unfocused, patch)
     else:
         filament_light.draw_coarse([b.blurred for b in batch], unfocused, coarse, optics.COARSE)
+    filament_light.draw([b.untraced for b in batch], canvas, size)
     for patch in discs.patches([b.blobs for b in batch], size, canvas.device):
         discs.splat(canvas, patch)
     return laid, unfocused[:-1].view(-1, *coarse)

@@ -1,7 +1,8 @@
 """The looks that images can have: how often each is drawn, and which rows of the tables it narrows.
 
 The default shares serve models that are trained on generated images alone and meet fluorescence micrographs: the two
-looks that are dark on bright (`reflection`, `electron`) are rare, and asked for by name where they are needed.
+looks that are dark on bright (`reflection`, `electron`) are rare, and asked for by name where they are needed. A look
+of share 0 is drawn only where it is asked for by name.
 """
 
 from segexp.synthesis.ranges import Style
@@ -49,7 +50,19 @@ VESICLE_STYLES: dict[str, Style] = {
             "grain": (0.05, 0.2), "grain_size": (2.0, 6.0),
             "photons": (30.0, 400.0), "read_noise": 0.0, "noise_blur": (0.3, 0.9), "exposure": (0.35, 0.75),
             "psf": (0.6, 1.3), "halo": 0.0, "blurred": 0.0, "vignetting": (0.0, 0.1), "bleaching": (0.0, 0.1),
-            "hot_pixels": 0.0, "subtracted": 0.0, "streaks": (5.0, 60.0), "streak_width": (1.5, 4.0),
+            "hot_pixels": 0.0, "subtracted": 0.0, "streaks": (5.0, 60.0), "streak_width": (1.5, 4.0), "apart": 0.8,
+            "membranes": (0.0, 25.0), "membrane_width": (1.5, 5.0), "bodies": (0.0, 4.0), "lumps": (0.0, 10.0),
+        },
+    ),
+    # Giant vesicles in suspension, their membranes labelled: rings of all sizes side by side, lumps of lipid among them
+    "giant": Style(
+        0.0,
+        {
+            "in_cells": 0.0, "cells": 0.0, "radius": (4.0, 16.0), "radius_spread": (0.25, 0.6), "coverage": (0.1, 0.9),
+            "contrast": (2.0, 12.0), "rings": 1.0, "rim": (1.0, 2.5), "lumen": (0.0, 0.2), "flatness": (0.6, 1.0),
+            "elongation": (1.0, 1.25), "clustered": (0.0, 0.6), "cluster": (15.0, 60.0), "apart": 0.9,
+            "blurred": (0.0, 0.5), "lumps": (0.0, 60.0), "background": (0.005, 0.15), "psf": (0.7, 1.8),
+            "photons": (20.0, 3000.0), "exposure": (0.3, 1.8), "halo": (0.0, 0.25), "streaks": (0.0, 5.0),
         },
     ),
 }  # fmt: skip
@@ -85,6 +98,20 @@ FILAMENT_STYLES: dict[str, Style] = {
             "cells": (1.0, 3.0), "cell_elongation": (1.2, 3.0), "cell_radius": (80.0, 260.0), "haze": (0.1, 1.6),
             "texture": (0.0, 0.3), "photons": (20.0, 4000.0), "psf": (0.9, 2.4), "dotted": 0.0,
             "cortex": (0.0, 0.3), "spikes": (0.0, 0.25), "blurred": (0.0, 0.8),
+        },
+    ),
+    # Straight fibres of several widths that stand out of woven haze, among ruffles, spots and saturated edges
+    "fibres": Style(
+        0.2,
+        {
+            "in_cells": 1.0, "order": (0.7, 0.99), "radial": 0.0, "bundle": (1.0, 1.3), "curl": (0.0, 0.001),
+            "persistence": (1500.0, 20000.0), "length": (100.0, 500.0), "filaments": (10.0, 150.0), "width": (1.2, 5.0),
+            "width_spread": (0.1, 0.35), "contrast": (1.5, 6.0), "variation": (0.0, 0.3), "dotted": 0.0,
+            "broken": (0.0, 0.1), "cells": (0.5, 2.5), "cell_radius": (120.0, 400.0), "cell_elongation": (1.0, 3.0),
+            "haze": (0.08, 1.2), "texture": (0.0, 0.5), "grain": (0.0, 0.15), "cortex": (0.0, 0.15),
+            "spikes": (0.0, 0.15), "blurred": (0.0, 0.8), "blobs": (0.0, 80.0), "tangle": (200.0, 2400.0),
+            "tangle_light": (0.03, 0.3), "ruffles": (0.0, 25.0), "photons": (20.0, 4000.0), "psf": (0.9, 2.6),
+            "exposure": (0.2, 1.8),
         },
     ),
     # Branched actin at the edge of a cell, with cortex and filopodia
@@ -135,7 +162,7 @@ FILAMENT_STYLES: dict[str, Style] = {
             "variation": (0.0, 0.2), "background": (1.3, 6.0), "unevenness": (0.0, 0.3), "grain": (0.01, 0.06),
             "grain_size": (2.0, 6.0), "photons": (30.0, 1500.0), "exposure": (0.3, 0.7), "psf": (0.9, 2.0),
             "halo": (0.0, 0.1), "blurred": (0.0, 0.1), "blobs": (0.0, 30.0), "blob_radius": (1.0, 3.0),
-            "hot_pixels": 0.0, "subtracted": 0.0,
+            "hot_pixels": 0.0, "subtracted": 0.0, "tangle": 0.0, "prominence": 0.08, "snr": 5.0,
         },
     ),
 }  # fmt: skip

@@ -1,8 +1,9 @@
 """Which drawn objects count as foreground: those that a careful reader of the finished image could point at.
 
-An object is visible where all three hold for the light it adds at its own place, after blur, illumination and
-saturation: its signal-to-noise ratio over its own area is `ROSE` or more (Rose's criterion for detection), it stands
-out from what lies under and around it by `CONTRAST` or more, and it changes the grey value by one level or more.
+An object is visible where all of this holds for the light it adds at its own place, after blur, illumination and
+saturation: its signal-to-noise ratio over its own area is `snr` or more (Rose's criterion for detection says 5), it
+stands out from what lies under and around it by the share `prominence` or more, it changes the grey value by one level
+or more, and its brightness is `faintest` or more.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,13 @@ import torch
 from torch import Tensor
 
 from segexp.synthesis import optics
+from segexp.synthesis.ranges import Range
 
-ROSE = 5.0
-CONTRAST = 0.08
+SEEN: dict[str, Range] = {
+    "snr": Range(5.0, 5.0, "ratio", "signal-to-noise ratio over its own area that an object in the mask needs"),
+    "prominence": Range(0.08, 0.08, "share", "brightness over what lies under and around it that an object needs"),
+    "faintest": Range(0.0, 0.0, "brightness", "least brightness of an object in the mask"),
+}
 
 
 @dataclass
@@ -48,7 +53,8 @@ class View:
         share = (torch.clamp(total, empty, full) - torch.clamp(around, empty, full)).abs()
         noise = (total + self.p["read_noise"][image] ** 2).sqrt()
         return (
-            (share * area.sqrt() >= ROSE * noise)
-            & (share >= CONTRAST * around)
+            (share * area.sqrt() >= self.p["snr"][image] * noise)
+            & (share >= self.p["prominence"][image] * around)
+            & (signal >= self.p["faintest"][image])
             & (share * optics.levels(self.p)[image] >= 1.0)
         )

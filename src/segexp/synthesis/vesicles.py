@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from segexp.synthesis import cells as cell
@@ -44,6 +45,13 @@ VESICLES: dict[str, Range] = {
     ),
     "streak_width": Range(1.5, 6.0, "px", "median width of the streaks", "log"),
 }
+CROWD: dict[str, Range] = {
+    "apart": Range(0.0, 0.0, "probability", "vesicles touch and do not overlap", "chance"),
+    "bodies": Range(0.0, 0.0, "bodies/512x512 px", "expected number of large distractors: mitochondria, dense bodies"),
+    "body_radius": Range(15.0, 45.0, "px", "median radius of these bodies", "log"),
+    "lumps": Range(0.0, 0.0, "lumps/512x512 px", "expected number of bright irregular lumps: aggregates, debris"),
+}
+"""Rows at the end of the table, so that those above draw what they drew without them."""
 
 
 @dataclass
@@ -108,6 +116,11 @@ def _sample_discs(
     response = np.where(ring, np.maximum(bar_peak(rim, p["psf"]), lumen), disc_peak(radius, p["psf"]))
     elongation = 1.0 + (p["elongation"] - 1.0) * rng.random(count)
     angle = rng.uniform(0, np.pi, count)
+    if p["apart"]:
+        alone = _apart(y, x, radius)
+        y, x, radius, peak, rim, lumen, response, elongation, angle = (
+            values[alone] for values in (y, x, radius, peak, rim, lumen, response, elongation, angle)
+        )
     parameters: dict[str, np.ndarray | float] = {
         "rim": rim,
         "lumen": lumen,
@@ -118,10 +131,40 @@ def _sample_discs(
     return discs.make(y, x, radius, peak / response, **parameters), peak
 
 
+def _apart(y: np.ndarray, x: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Give which discs stay (bool) where none may overlap a larger one by more than a tenth: the larger come first."""
+    kept = np.ones(len(y), bool)
+    if len(y):
+        places = np.stack([y, x], 1)
+        reach = 0.9 * (radius + radius[0])
+        for k, near in enumerate(cKDTree(places).query_ball_point(places, reach)):
+            larger = np.array([n for n in near if n < k and kept[n]], int)
+            kept[k] = not (np.hypot(y[larger] - y[k], x[larger] - x[k]) < 0.9 * (radius[larger] + radius[k])).any()
+    return kept
+
+
+def _sample_bodies(rng: np.random.Generator, p: Mapping[str, float], size: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """Draw large round distractors and lumps of small bright ones: y, x, radius, brightness, elongation."""
+    scale = size[0] * size[1] / 512**2
+    bodies, lumps = rng.poisson(p["bodies"] * scale), rng.poisson(p["lumps"] * scale)
+    radius = (p["body_radius"] * np.exp(0.3 * rng.standard_normal(bodies))).clip(5.0, 120.0)
+    y, x = rng.uniform(0, size[0], bodies), rng.uniform(0, size[1], bodies)
+    light, long = rng.uniform(0.1, 0.6, bodies), rng.uniform(1.0, 2.5, bodies)
+    pieces = 3 + rng.poisson(9, lumps)
+    lump = np.repeat(np.arange(lumps), pieces)
+    wide = rng.uniform(2.0, 8.0, lumps)[lump]
+    ly, lx = (rng.uniform(0, side, lumps)[lump] + wide * rng.standard_normal(len(lump)) for side in size)
+    small = rng.uniform(1.0, 3.5, len(lump))
+    gain = rng.uniform(0.2, 1.2, lumps)[lump] * rng.uniform(0.3, 1.0, len(lump))
+    stretch = rng.uniform(1.0, 2.0, len(lump))
+    both = ((y, ly), (x, lx), (radius, small), (light, gain), (long, stretch))
+    return tuple(np.concatenate(pair) for pair in both)
+
+
 def _sample_streaks(
     rng: np.random.Generator, p: Mapping[str, float], size: tuple[int, int], cells: cell.Cells
 ) -> discs.Discs:
-    """Draw long, dim distractors, most of them in cells: 3 to 10 times as long as wide."""
+    """Draw distractors: long, dim streaks, most of them in cells, 3 to 10 times as long as wide; bodies; lumps."""
     count = rng.poisson(p["streaks"] * size[0] * size[1] / 512**2)
     y, x = rng.uniform(0, size[0], count), rng.uniform(0, size[1], count)
     if len(cells):
@@ -130,9 +173,11 @@ def _sample_streaks(
         y, x = np.where(inside, cy, y), np.where(inside, cx, x)
     elongation = rng.uniform(3.0, 10.0, count)
     width = (p["streak_width"] * np.exp(0.3 * rng.standard_normal(count))).clip(1.0, 10.0)
+    light, angle = rng.uniform(0.03, 0.4, count), rng.uniform(0, np.pi, count)
+    by, bx, radius, gain, long = _sample_bodies(rng, p, size)
     return discs.make(
-        y, x, 0.5 * width * elongation**0.5, rng.uniform(0.03, 0.4, count), elongation=elongation,
-        angle=rng.uniform(0, np.pi, count), flatness=0.3,
+        np.append(y, by), np.append(x, bx), np.append(0.5 * width * elongation**0.5, radius), np.append(light, gain),
+        elongation=np.append(elongation, long), angle=np.append(angle, rng.uniform(0, np.pi, len(by))), flatness=0.3,
     )  # fmt: skip
 
 
@@ -149,7 +194,7 @@ def sample(
     sharp, peak = _sample_discs(rng, count, p, size, cells)
     blurred, _ = _sample_discs(rng, rng.poisson(p["blurred"] * count), p, size, cells)
     smallest = 1.18 * p["psf"]
-    vesicles = Vesicles(sharp, sharp.radius.clip(smallest), smallest, peak, np.zeros(count, bool))
+    vesicles = Vesicles(sharp, sharp.radius.clip(smallest), smallest, peak, np.zeros(len(sharp), bool))
     return vesicles, blurred, _sample_streaks(rng, p, size, cells)
 
 

@@ -1,0 +1,128 @@
+"""Which of the models that come with the package images look like: ``segexp predict --model auto``.
+
+Each model was trained on generated images of its own kind. A linear discriminant analysis (Fisher, Annals of Eugenics
+7, 1936, with the covariance shrunk towards the identity) tells these kinds apart by 124 numbers of an image: those of
+`segexp.inference.misfit`, and the blobs and ridges of `segexp.calibration.features`, bright and dark ones. Means and
+covariance are in ``kinds.npz`` beside the models; ``python -m segexp.export.kinds`` makes that file.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.calibration.features import SCALES, structures
+from segexp.errors import InputError
+from segexp.inference.misfit import SMALLEST, WINDOW, describe_pixels, scaled, spread_evenly
+from segexp.io.images import open_image
+from segexp.pretrained import NAMES, located
+
+MOST = 16
+"""Images that are looked at, evenly spread."""
+SHRINKAGE = 0.1
+_FARTHEST = 8.0  # standard deviations that one number can count
+_QUANTILE = 0.98
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What images look like.
+
+    Attributes:
+        name: the model whose kind fits best, of all images together.
+        votes: model -> images of which it is the nearest.
+        fits: images that lie within the distance of 98 % of the generated images of their nearest kind.
+        images: how many were looked at.
+    """
+
+    name: str
+    votes: Mapping[str, int]
+    fits: int
+    images: int
+
+    def words(self) -> str:
+        """Such as ``vesicle_giant: 14 of 16 images look like it (vesicle 2)``."""
+        others = ", ".join(f"{name} {count}" for name, count in self.votes.items() if count and name != self.name)
+        return f"{self.name}: {self.votes[self.name]} of {self.images} images look like it" + (
+            f" ({others})" if others else ""
+        )
+
+
+def describe(pixels: NDArray) -> NDArray[np.float64]:
+    """The numbers (124,) of pixels (C, H, W) of any real dtype; of several channels the mean is taken."""
+    plane = scaled(np.mean(pixels, axis=0, dtype=np.float32))
+    turned = plane.max() - plane
+    both = [structures(side, task) for side in (plane, turned) for task in SCALES]
+    return np.concatenate([describe_pixels(pixels), *both])
+
+
+def learned(numbers: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """What ``kinds.npz`` holds, from the numbers (N, 124) of images of each kind."""
+    together = np.concatenate(list(numbers.values()))
+    mean, spread = together.mean(0), together.std(0) + 1e-9
+    centres = np.stack([((own - mean) / spread).mean(0) for own in numbers.values()])
+    within = np.concatenate(
+        [(own - mean) / spread - centre for own, centre in zip(numbers.values(), centres, strict=True)]
+    )
+    covariance = within.T @ within / len(within)
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.eye(len(mean))
+    facts = {"mean": mean, "spread": spread, "centres": centres, "precision": np.linalg.inv(covariance)}
+    return facts | {"limit": np.quantile(distances(facts, together).min(1), _QUANTILE)}
+
+
+def distances(facts: Mapping[str, Any], numbers: NDArray) -> NDArray[np.float64]:
+    """Squared Mahalanobis distances (N, kinds) of images' numbers (N, 124) from the middle of each kind."""
+    standard = np.clip((numbers - facts["mean"]) / facts["spread"], -_FARTHEST, _FARTHEST)
+    away = standard[:, None] - facts["centres"][None]
+    return np.einsum("nki,ij,nkj->nk", away, facts["precision"], away)
+
+
+def choose(images: Sequence[NDArray], facts: Mapping[str, Any] | None = None) -> Choice:
+    """The kind of images (C, H, W), a few hundred pixels a side.
+
+    Raises:
+        InputError: where half of them or more fit no kind, or none is large enough to be judged.
+    """
+    large = [image for image in images if min(image.shape[-2:]) >= SMALLEST]
+    if not large:
+        raise InputError(f"--model auto: no image of {SMALLEST} px a side or more to choose by; name a model")
+    facts = dict(np.load(located("vesicle").with_name("kinds.npz"), allow_pickle=False)) if facts is None else facts
+    found = distances(facts, np.stack([describe(image) for image in large]))
+    # each image counts alike: the one that is far from all of them must not decide for the others
+    share = np.exp(-0.5 * (found - found.min(1, keepdims=True)))
+    name = NAMES[int((share / share.sum(1, keepdims=True)).mean(0).argmax())]
+    nearest = np.bincount(found.argmin(1), minlength=len(NAMES))
+    fits = int((found.min(1) <= facts["limit"]).sum())
+    choice = Choice(name, dict(zip(NAMES, map(int, nearest), strict=True)), fits, len(large))
+    if 2 * fits <= len(large):
+        raise InputError(
+            f"--model auto: {len(large) - fits} of {len(large)} images look like none of the models that come with "
+            f"segexp (nearest: {name}). segexp models lists them; name one with --model, or train your own"
+        )
+    return choice
+
+
+def choose_for_files(files: Sequence[Path]) -> Choice:
+    """The kind of image files, by at most `MOST` of them; those that cannot be read are left out.
+
+    Raises:
+        InputError: as `choose`.
+    """
+    return choose(list(_readable(files[k] for k in spread_evenly(len(files), MOST))))
+
+
+def _readable(files: Iterable[Path]) -> Iterator[NDArray]:
+    """The middle (C, H, W) of each file's first page."""
+    for path in files:
+        try:
+            with closing(open_image(path, "first")) as image:
+                height, width = image.shape[:2]
+                tall, wide = min(height, WINDOW), min(width, WINDOW)
+                pixels = image.read((height - tall) // 2, (width - wide) // 2, tall, wide)
+        except (InputError, OSError):
+            continue  # predict says what is wrong with it
+        yield np.moveaxis(np.atleast_3d(pixels), 2, 0)
