@@ -125,6 +125,7 @@ def test_no_curve_where_something_else_varies_or_a_file_is_somebody_elses(tmp_pa
     with pytest.raises(InputError, match=r"learning_curve.png"):
         write_curve(tmp_path, read_jobs(tmp_path))
     assert (tmp_path / "learning_curve.png").read_text() == "mine"
+    assert not (tmp_path / "learning_curve.csv").exists()
     job(tmp_path, 7, "data.images=20", "seed=2", "trainer.lr=1", score=0.5)
     with pytest.raises(InputError, match=r"the jobs differ in trainer.lr; expected data.images and seed alone to vary"):
         write_curve(tmp_path, read_jobs(tmp_path))
