@@ -14,7 +14,7 @@ FLOORS = [
     {"inference"},
     {"evaluation"},
     {"config", "report", "export", "plugin"},
-    {"check"},
+    {"check", "suggestion"},
     {"experiment"},
     {"sweep"},
     {"train", "doctor"},

@@ -173,7 +173,7 @@ def test_a_guarantee_lowers_the_threshold_and_stands_in_the_record(house, monkey
     threshold = calibrated(house)
     assert run(monkeypatch, *predict(house, "day1", "--guarantee", "0.9")) == 0
     said = capsys.readouterr().out
-    assert f"guarantee 0.9: threshold {threshold:.3g}; over many images" in said
+    assert f"guarantee 0.9: threshold {threshold:.3g}; of the foreground of a further image" in said
     assert "100.0 % is found (precision 0.25), and 50.0 % is found (precision 0.25) at its own threshold" in said
     settings_ = OwnedFolder(house / "o").entries[-1]["settings"]
     assert settings_["threshold"] == threshold

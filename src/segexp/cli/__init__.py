@@ -23,6 +23,7 @@ from segexp.cli.models import models
 from segexp.cli.predict import predict
 from segexp.cli.preview import preview
 from segexp.cli.report import report
+from segexp.cli.suggest import suggest
 from segexp.cli.sweep_plan import sweep_plan
 from segexp.cli.synthesize import synthesize
 from segexp.errors import InputError
@@ -74,6 +75,7 @@ app.command()(masks)
 app.command()(models)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(suggest)
 app.command()(report)
 app.command()(compare)
 app.command(context_settings=HYDRA, name="sweep-plan")(sweep_plan)

@@ -33,7 +33,7 @@ class ImageList(NamedTuple):
     """The images of a prediction.
 
     Attributes:
-        files: to predict, no two of the same name.
+        files: to predict.
         remarks: sentences on what was not taken.
     """
 
@@ -41,14 +41,14 @@ class ImageList(NamedTuple):
     remarks: list[str]
 
 
-def find_images(sources: Iterable[Path], output: OwnedFolder) -> ImageList:
+def find_images(sources: Iterable[Path], output: OwnedFolder, own_names: bool = True) -> ImageList:
     """Files, the image files of folders sorted by name, and what patterns such as ``in/*.tif`` match.
 
     Not taken are files that a prediction wrote, as the records of `output` and of the images' folders say, and images
     in sub-folders of a folder; `Found.remarks` counts them.
 
     Raises:
-        InputError: where there is no image, or where two would write the same result.
+        InputError: where there is no image, or, with `own_names`, where two would write the same result.
     """
     files: list[Path] = []
     remarks: list[str] = []
@@ -74,7 +74,8 @@ def find_images(sources: Iterable[Path], output: OwnedFolder) -> ImageList:
     if not files:
         expected = f"no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
         raise InputError(expected, *remarks)
-    _require_own_names(files)
+    if own_names:
+        _require_own_names(files)
     return ImageList(files, remarks)
 
 

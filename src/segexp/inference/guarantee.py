@@ -165,8 +165,8 @@ def choose(entries: Sequence[Mapping[str, Any]], classes: Sequence[str], found: 
         before = "" if chosen == own else f", and {_at(entry, own)} at its own threshold of {own:.3g}"
         lines.append(f"{of}on the {entry['images']} validation images {_at(entry, chosen)}{before}")
     promise = (
-        f"guarantee {found:g}: threshold {chosen:.3g}; over many images like the validation images, on average at "
-        f"least {100 * found:.4g} % of the foreground of an image is found"
+        f"guarantee {found:g}: threshold {chosen:.3g}; of the foreground of a further image, drawn as the validation "
+        f"images were, {100 * found:.4g} % or more is found in expectation"
     )
     return Choice(chosen, min(entry["images"] for entry in entries), [promise, *lines])
 

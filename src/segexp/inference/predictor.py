@@ -1,11 +1,13 @@
 """A finished model, or several, that take an image as it comes from a file and return probabilities."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.special
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -59,10 +61,11 @@ class Predictor:
         self.tta = False
         self.log: Callable[[str], None] = print
 
-    def forward(self, *images: RowSource) -> Forward:
+    def forward(self, *images: RowSource, entropies: bool = False) -> Forward:
         """Raw tiles of an image to probabilities, normalised with the statistics of the whole image.
 
         Of several images, tiles come and go stacked along their channels, (B, images * C, h, w), and are one batch.
+        With `entropies` the probabilities are followed by as many channels of their entropy in bits.
         """
         statistics = [row_statistics(image, self.normalization) for image in images]
         offset, scale = (torch.from_numpy(np.stack(part)).to(self.device) for part in zip(*statistics, strict=True))
@@ -70,7 +73,11 @@ class Predictor:
         def network(tiles: Tensor) -> Tensor:
             with autocast(self.device, self.precision):
                 logits = self.model(tiles.contiguous(memory_format=torch.channels_last))
-            return torch.sigmoid(logits.float() / self.temperature)
+            probabilities = torch.sigmoid(logits.float() / self.temperature)
+            if not entropies:
+                return probabilities
+            nats = torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)
+            return torch.cat([probabilities, nats / math.log(2)], dim=1)
 
         answer = average_symmetries(network) if self.tta else network
 
@@ -109,19 +116,40 @@ class Predictor:
         """Probabilities of an image of any size from top to bottom: first row and (K, rows, W) float32."""
         yield from self._bands([image], image, tiling, progress)
 
+    def disagreement(
+        self,
+        image: RowSource,
+        part: RowSource | None = None,
+        tiling: Tiling | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
+        """How far the answers for each pixel differ between the symmetries (`tta`) and the members of an ensemble.
+
+        From top to bottom: first row, mean probabilities (K, rows, W), and the mutual information of answer and member
+        in bits, (rows, W), summed over classes: the entropy of the mean less the mean entropy (BALD, Houlsby et al.
+        2011, arXiv:1112.5745). It is 0 where all agree, be they sure or not. `part` of the image is answered for,
+        normalised as the whole.
+        """
+        count = len(self.classes)
+        for first, band in self._bands([image], part or image, tiling, progress, entropies=True):
+            mean = band[:count]
+            entropy = (scipy.special.entr(mean) + scipy.special.entr(1 - mean)) / math.log(2)
+            yield first, mean, np.clip(entropy - band[count:], 0, None).sum(axis=0)
+
     def _bands(
         self,
         images: Sequence[RowSource],
         stacked: RowSource,
         tiling: Tiling | None = None,
         progress: Progress | None = None,
+        entropies: bool = False,
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         predictors = [self, *self.others]
         for predictor in predictors:
             predictor.model.eval()
             predictor.tta = self.tta
         with torch.inference_mode():
-            parts = [predictor.forward(*images) for predictor in predictors]
+            parts = [predictor.forward(*images, entropies=entropies) for predictor in predictors]
 
         def mean(raw: Tensor) -> Tensor:
             with torch.inference_mode():  # here and not around the generator: it is not left between two bands
@@ -130,9 +158,8 @@ class Predictor:
                 return torch.stack([part(raw) for part in parts]).mean(dim=0)
 
         tiling = tiling or self.tiling()
-        yield from predict_bands(
-            mean, stacked, len(images) * len(self.classes), tiling, self.device, self.log, progress
-        )
+        channels = len(images) * len(self.classes) * (2 if entropies else 1)
+        yield from predict_bands(mean, stacked, channels, tiling, self.device, self.log, progress)
 
     def probabilities(
         self,

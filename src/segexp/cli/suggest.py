@@ -1,0 +1,94 @@
+"""`segexp suggest`: which images, and which regions of large ones, to annotate next."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segexp.cli.output_paths import locked_folder
+from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, in_options, model_files, read_as
+from segexp.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from segexp.inference.files import ImageList
+
+
+def suggest(
+    model: Annotated[
+        list[Path],
+        typer.Option(help="A best_<task>_model.pth, a run folder, or a sweep; several form an ensemble."),
+    ],
+    input: Annotated[
+        list[Path],
+        typer.Option(help="Image files without annotation, folders, or patterns such as 'in/*.tif'."),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the results; created if missing.", show_default=False)],
+    annotated: Annotated[
+        Path | None,
+        typer.Option(help="Data set, or folder with img/, of what is annotated already.", show_default=False),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of suggestions.")] = 10,
+    region: Annotated[int, typer.Option(min=64, help="Side of a region of a large image, in pixels.")] = 512,
+    channel: ChannelOption = None,
+    page: PageOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    allow_targets: AllowTargets = None,
+) -> None:
+    """Rank images by how much their annotation would teach a model: writes suggestions.csv, .html and crops/.
+
+    Counted are how far the model's answers differ between the eight flips and turns of an image (several models:
+    between these), and how unlike it is to what is annotated and to the suggestions before it.
+
+    Example: segexp suggest --model runs/first --input IMAGES --annotated DATA --output next
+    """
+    import numpy as np
+
+    from segexp.cli.progress import PredictionProgress
+    from segexp.inference.files import find_images
+    from segexp.inference.predictor import load_model
+    from segexp.io.ownership import OwnedFolder, digest
+    from segexp.suggestion.candidates import Candidate, describe_annotated, scan
+    from segexp.suggestion.ranking import rank
+    from segexp.suggestion.results import PAGE, TABLE, require_room, write
+
+    model = model_files(model)
+    predictor = load_model(model, device, tta=len(model) == 1, allow_targets=allow_targets or ())
+    read_as(predictor, channel, page)
+
+    def prepare(folder: OwnedFolder) -> tuple["ImageList", OwnedFolder]:
+        require_room(folder)
+        return find_images(input, folder, own_names=False), folder
+
+    with locked_folder(output, prepare) as (images, folder):
+        for remark in images.remarks:
+            print(remark)
+        known, names = np.empty((0, 0)), list[str]()
+        if annotated is not None:
+            known, names = describe_annotated(predictor, annotated)
+        candidates: list[Candidate] = []
+        faults = 0
+        with PredictionProgress(len(images.files), "looking") as bar:
+            predictor.log = bar.log
+            for number, path in enumerate(images.files):
+                try:
+                    candidates += scan(predictor, path, region, lambda share, n=number: bar.progress(n + share))  # type: ignore[misc]
+                except (InputError, OSError) as error:
+                    faults += 1
+                    print(f"error: {in_options(str(error))}", file=sys.stderr, flush=True)
+                bar.progress(number + 1)
+        if not candidates:
+            raise InputError("no image could be judged, so there is nothing to suggest")
+        features = np.stack([each.features for each in candidates])
+        known = known.reshape(-1, features.shape[1])
+        chosen = rank(np.array([each.disagreement for each in candidates]), features, known, count)
+        rows = write(folder, predictor, candidates, chosen, names, models=[digest(path) for path in model])
+    for row in rows:
+        where = printable(" ".join(filter(None, [Path(str(row["file"])).name, str(row["region"])])), multiline=False)
+        print(f"{row['rank']:>2} {where}: {row['why']}")
+    if len(rows) < count:
+        print(f"{len(rows)} of {count}: all others are copies of these or of what is annotated, or hold no doubt")
+    print(output / TABLE)
+    print(output / PAGE)
+    if faults:
+        raise typer.Exit(1)
