@@ -66,7 +66,7 @@ def test_every_command_is_of_a_kind_that_a_test_runs():
         known = r"(PYTHONPATH=lab )?(pip install|python train\.py|python -m pytest|python -m benchmarks\.gpu"
         known += r"|python benchmarks/\w+\.py"
         known += r"|bash benchmarks/gpu_wheels\.sh|tensorboard|segexp (train|predict|synthesize|check|preview|export"
-        known += r"|evaluate|compare|report|sweep-plan|learning-curve|calibrate|masks|models|doctor|init))"
+        known += r"|evaluate|compare|report|sweep-plan|learning-curve|suggest|calibrate|masks|models|doctor|init))"
         assert re.match(known, command), command
 
 
