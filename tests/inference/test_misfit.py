@@ -155,7 +155,8 @@ def test_a_run_keeps_the_ranges_of_its_images_and_answers_and_what_it_misses(tmp
 @pytest.mark.parametrize("name", NAMES)
 def test_ready_models_know_generated_images(name):
     content = checkpoint.load(name)
-    images, _ = synthesis.generate(name, 8, 256, 99)
+    style = content["data"]["generated"].get("style")
+    images, _ = synthesis.generate(content["task"], 8, 256, 99, **({"style": style} if style else {}))
     flagged = [said(content[KEY], image, content[KEY]["foreground"][0]) for image in images]
     assert sum(map(bool, flagged)) <= 2, flagged
     assert json.dumps(content[KEY])

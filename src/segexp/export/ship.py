@@ -3,14 +3,15 @@
     python -m segexp.export.ship runs/cytoskeleton/... src/segexp/pretrained/cytoskeleton.pth
 
 Matrices become float16; biases, norms and their running statistics stay float32. The file is read like any other model.
-With the second path alone, a file that was shipped before gets the ranges by which it tells images that are unlike its
-generated ones (`segexp.inference.misfit`); its weights stay as they are:
+With the second path alone, a shipped file gets the ranges of many generated images, by which it tells those that are
+unlike them (`segexp.inference.misfit`); its weights stay as they are:
 
     python -m segexp.export.ship src/segexp/pretrained/cytoskeleton.pth
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,9 @@ def add_ranges(target: Path, images: int = 2 * MOST, size: int = 384, seed: int 
     """Write what generated images of the model's task look like, and what it finds in them, into its file."""
     content = checkpoint.load(target)
     predictor = load_model(target, "cpu", "fp32")
-    pictures, masks = synthesis.generate(content["task"], images, size, seed)
+    style = content["data"]["generated"].get("style")
+    chosen: dict[str, Any] = {"style": style} if style else {}
+    pictures, masks = synthesis.generate(content["task"], images, size, seed, **chosen)
     found = [predictor.labels(predictor.probabilities(picture[None])) for picture in pictures]
     shares = [float(np.count_nonzero(each)) / each.size for each in [*masks, *found]]
     ranges = ranges_of([describe_pixels(picture[None]) for picture in pictures], shares)
