@@ -64,6 +64,7 @@ class DataConfig(Checked):
     train_mask_dir: str | None = MISSING
     val_img_dir: str | None = MISSING
     val_mask_dir: str | None = MISSING
+    unlabelled: str | None = MISSING
     val_fraction: float | None = MISSING
     fold: str | None = MISSING
     split: str | None = MISSING
@@ -103,9 +104,9 @@ class DataConfig(Checked):
         own, synthetic = bool(given) or self.root is not None, self.synthetic
         require(
             faults,
-            own or not synthetic.fraction,
-            f"data.synthetic.fraction={synthetic.fraction}: needs images of your own (data.root=DIR); without them "
-            "every image is generated",
+            own or self.unlabelled is not None or not synthetic.fraction,
+            f"data.synthetic.fraction={synthetic.fraction}: needs images of your own (data.root=DIR, or without masks "
+            "data.unlabelled=DIR and model.weights=MODEL); without them every image is generated",
         )
         require(
             faults,
@@ -118,7 +119,7 @@ class DataConfig(Checked):
             require(faults, value is None or value >= least, f"data.{name}={value}: expected {least} or more, or null")
         require(
             faults,
-            not own or bool(synthetic.fraction) or not synthetic.online,
+            not (own or self.unlabelled is not None) or bool(synthetic.fraction) or not synthetic.online,
             (
                 "data.synthetic.online: with images of your own, set the share of generated crops: "
                 "data.synthetic.fraction=0.5"

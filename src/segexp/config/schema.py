@@ -335,6 +335,18 @@ class RunConfig(Checked):
             "missing: model.weights, for trainer.keep_given (experiment=finetune sets it); expected a model file, a "
             "run, a sweep, or the name of a ready model: model.weights=vesicle",
         )
+        require(
+            faults,
+            self.model.get("weights") is not None or self.data.unlabelled is None,
+            "missing: model.weights, which labels the images of data.unlabelled; expected a model file, a run, a "
+            "sweep, or the name of a ready model: model.weights=cytoskeleton",
+        )
+        require(
+            faults,
+            self.data.unlabelled is None or not self.trainer.keep_given,
+            "trainer.keep_given: not with data.unlabelled, whose labels are the given model's own; evaluate both "
+            "models on annotated images instead (segexp evaluate, segexp compare)",
+        )
         return faults
 
 

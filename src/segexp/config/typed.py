@@ -37,6 +37,7 @@ READ = (
     "data.train_mask_dir",
     "data.val_img_dir",
     "data.val_mask_dir",
+    "data.unlabelled",
     "data.split",
     "data.synthetic.ranges",
     "model.weights",

@@ -174,7 +174,7 @@ def stream_start(synthetic: SyntheticConfig) -> int:
 
 def build_mix(data: DataConfig, task: TaskConfig, seed: int, device: torch.device) -> Mix | None:
     """The generated images that crops are cut from, beside the training images or instead of them; None: no such."""
-    synthetic, own = data.synthetic, data.folders() is not None
+    synthetic, own = data.synthetic, data.folders() is not None or data.unlabelled is not None
     if not (synthetic.fraction if own else synthetic.online):
         return None
     wanted = recipe(data, task, seed)
@@ -199,7 +199,7 @@ def mix_facts(data: DataConfig) -> dict[str, Any]:
     """What ``run.json`` and the model file say of the generated images."""
     synthetic = data.synthetic
     return {
-        "share": 1.0 if data.folders() is None else synthetic.fraction,
+        "share": 1.0 if data.folders() is None and data.unlabelled is None else synthetic.fraction,
         "online": synthetic.online,
         "crops": synthetic.crops if synthetic.online else None,
         "style": synthetic.styles or None,

@@ -21,7 +21,7 @@ TITLES = {
     TUNED: "the fine-tuned model",
     SCRATCH: "the model from scratch",
 }
-FOLDS = 3
+FOLDS = 2
 """Parts that annotated images are divided into at most."""
 LEAST_SECONDS, LEAST_STEPS = 30, 60
 """Time and steps below which no network is trained from scratch: it would learn next to nothing."""

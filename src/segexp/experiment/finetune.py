@@ -53,8 +53,12 @@ from segexp.training.loop import fit
 from segexp.training.schedule import Schedule
 from segexp.training.state import Scores, TrainState
 
-COMPARISON = 0.5
-"""Share of the run's budget in which candidates are compared by cross-fitting; the best has the rest."""
+COMPARISON = 2 / 3
+"""Share of the run's budget in which candidates are compared by cross-fitting; the best has the rest.
+
+With two folds each training is as long as the final one: where those of the folds are much shorter, they do not show
+what training gains, and the given model is kept although the trained one would be better.
+"""
 NEVER = 10**9
 """Epochs between validations where there are no images to validate on; the last epoch is validated all the same."""
 

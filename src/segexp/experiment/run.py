@@ -25,6 +25,7 @@ from segexp.check.settings import check_command
 from segexp.config import RunConfig
 from segexp.config.differences import differences
 from segexp.config.fingerprint import settings_of
+from segexp.config.folders import DataConfig, existing
 from segexp.config.schema import TrainerConfig, reading_of
 from segexp.config.targets import WEIGHTS
 from segexp.data import splits
@@ -35,6 +36,7 @@ from segexp.distributed import Ranks, join, share
 from segexp.errors import InputError
 from segexp.evaluation.scoring import monitor_for
 from segexp.experiment import provenance
+from segexp.experiment.adapt import pseudo_labelled
 from segexp.experiment.build import (
     build_augment,
     build_mix,
@@ -108,7 +110,7 @@ def run(
         refusal = None
         if ranks.first:
             try:
-                require_apart(folder, cfg.data.folders() or {})
+                require_apart(folder, read_from(cfg.data))
                 files.peek()
                 files.require(resume, overwrite)
             except InputError as error:
@@ -190,6 +192,9 @@ def assemble(
     put = files.put if files is not None else lambda name, text: None
     samples = read_samples(cfg, folder, ranks, log, resume, put)
     log.info(arithmetic)
+    if cfg.data.unlabelled is not None:
+        own = [] if cfg.data.folders() is None else samples[0]
+        samples = [*own, *pseudo_labelled(cfg, start, str(device), log.info)], samples[1]
     cross_fitted = start is not None and trainer.keep_given and len(annotated(*samples)) < trainer.cross_fit
     train_samples, val_samples = (annotated(*samples), annotated(*samples)) if cross_fitted else samples
     monitor = log.monitor = choose_monitor(val_samples, task.monitor, log)
@@ -240,6 +245,12 @@ def assemble(
         one_batch=cfg.debug.overfit,
         cross_fitted=cross_fitted,
     )
+
+
+def read_from(data: DataConfig) -> dict[str, Path]:
+    """Setting -> folder that a run reads images from."""
+    unlabelled = {} if data.unlabelled is None else {"unlabelled": existing(data.unlabelled)}
+    return (data.folders() or {}) | unlabelled
 
 
 def choose_arithmetic(trainer: TrainerConfig, ranks: Ranks) -> tuple[torch.device, str, str]:
@@ -360,6 +371,7 @@ def describe(
         "git_commit": provenance.git_commit(),
         "data": {
             "source": {name: str(path) for name, path in folders.items()} if folders else "generated",
+            "unlabelled": cfg.data.unlabelled,
             "train": len(train),
             "val": len(val),
             "fingerprint": provenance.fingerprint([*train, *val]),

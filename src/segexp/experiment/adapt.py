@@ -1,0 +1,108 @@
+"""Self-training: a run learns from images that nobody annotated, labelled by the model that it starts from.
+
+Pseudo-labels (Lee, ICML Workshop on Challenges in Representation Learning, 2013): the given model is applied in the
+eight symmetries of the square and averaged. Where the mean probability of a class is `SURE` or more the pixel gets its
+label, where all are 1 - `SURE` or less it is background; all other pixels are left out of the loss. Symmetries that
+disagree give a mean between the two. The labels are made as the run begins, and again where it is resumed.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segexp.config import RunConfig
+from segexp.config.folders import existing
+from segexp.config.schema import reading_of
+from segexp.data.dataset import Sample, make_sample
+from segexp.data.reading import Reading, locate, read_pixels
+from segexp.errors import InputError
+from segexp.experiment.start import Started
+from segexp.inference.predictor import load_model
+from segexp.io.images import IMAGE_SUFFIXES, open_image
+from segexp.io.labels import IGNORE
+from segexp.io.ownership import digest
+
+SURE = 0.8
+
+
+def pseudo_labels(probabilities: NDArray[np.float32], sure: float = SURE) -> NDArray[np.uint8]:
+    """Labels (H, W) of mean probabilities (K, H, W): k on class k - 1, 0 on background, 255 where neither is sure."""
+    labels = np.full(probabilities.shape[1:], IGNORE, np.uint8)
+    top = probabilities.max(axis=0)
+    labels[top <= 1.0 - sure] = 0
+    certain = top >= sure
+    labels[certain] = probabilities.argmax(axis=0)[certain] + 1
+    return labels
+
+
+def unlabelled_images(folder: Path) -> list[Path]:
+    """The image files right in a folder, sorted by name.
+
+    Raises:
+        InputError: where there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"data.unlabelled={folder}: no such folder; expected a folder of images without masks")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not files:
+        raise InputError(
+            f"data.unlabelled={folder}: no images in it; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return files
+
+
+def pseudo_labelled(cfg: RunConfig, started: Started | None, device: str, log: Callable[[str], None]) -> list[Sample]:
+    """Training samples of the images in ``data.unlabelled``, kept in memory.
+
+    Raises:
+        InputError: where the folder or the given model is missing, an image cannot be read, or the model finds nothing
+            that it is sure of.
+    """
+    assert cfg.data.unlabelled is not None
+    if started is None:
+        raise InputError(
+            "missing: model.weights, for data.unlabelled; expected a model file, a run, a sweep, or the name of a "
+            "ready model: model.weights=cytoskeleton"
+        )
+    path = started.model.path if started.model is not None else Path(started.facts["file"])
+    if not path.is_file() or digest(path) != started.facts["sha256"]:
+        raise InputError(
+            f"{path}: gone, or another model now; data.unlabelled needs the model that the run started from"
+        )
+    files = unlabelled_images(existing(cfg.data.unlabelled))
+    predictor = load_model(path, device, tta=True, allow_targets=tuple(cfg.allow_targets))
+    if tuple(predictor.classes) != tuple(cfg.task.classes):
+        raise InputError(
+            f"data.unlabelled: the given model has the classes {', '.join(predictor.classes)}, the run "
+            f"{', '.join(cfg.task.classes)}; they must be the same"
+        )
+    reading = reading_of(cfg.data, cfg.task)
+    samples = []
+    for number, file in enumerate(files, 1):
+        pixels = _pixels(file, reading)
+        labels = pseudo_labels(predictor.probabilities(pixels))
+        samples.append(make_sample(file.name, pixels, labels, reading.classes, cfg.task.normalization))
+        if number in (1, len(files)) or number % 10 == 0:
+            log(f"labelling images without masks: {number} of {len(files)}")
+    unsure = float(np.mean([np.mean(sample.labels == IGNORE) for sample in samples]))
+    found = float(np.mean([np.mean((sample.labels > 0) & (sample.labels != IGNORE)) for sample in samples]))
+    log(
+        f"unlabelled: {len(files)} images, labelled by {started.facts['weights']}; {100 * found:.2g} % foreground, "
+        f"{100 * unsure:.2g} % of the pixels unsure and left out"
+    )
+    if not found:
+        raise InputError(
+            f"data.unlabelled: {started.facts['weights']} is sure of no foreground in any of the images, so there is "
+            "nothing to learn from them. Try another model: segexp models lists those that come with segexp"
+        )
+    return samples
+
+
+def _pixels(path: Path, reading: Reading) -> NDArray:
+    image = open_image(path, reading.page_of(None), reading.channel)
+    try:
+        return read_pixels(image, reading, locate(image, reading))
+    finally:
+        image.close()
