@@ -63,7 +63,7 @@ def test_every_command_is_of_a_kind_that_a_test_runs():
     """Installing is what .ci/run does; segexp and train.py are run in test_cli, test_scripts and test_wheel."""
     assert len(COMMANDS) > 8
     for command in COMMANDS:
-        known = r"(PYTHONPATH=lab )?(pip install|python train\.py|python -m pytest|python -m benchmarks\.gpu"
+        known = r"(PYTHONPATH=lab )?(pip install|python train\.py|python -m pytest|python -m benchmarks\.\w+"
         known += r"|python benchmarks/\w+\.py"
         known += r"|bash benchmarks/gpu_wheels\.sh|tensorboard|segexp (train|predict|synthesize|check|preview|export"
         known += r"|evaluate|compare|report|sweep-plan|learning-curve|suggest|calibrate|masks|models|doctor|init))"

@@ -110,6 +110,7 @@ def test_a_page_spells_control_characters_out():
         parallel=None,
         effects=[],
         repeats=[],
+        curve=None,
     )
     assert "\x1b" not in page
     assert "a\\x1b[2J\\u202eb" in page
