@@ -42,8 +42,9 @@ def test_every_option_composes_and_builds(task, group):
 
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_composes_and_says_its_command_time_and_score(experiment):
-    needed = ["task=vesicle", "model.weights=vesicle"] if experiment == "finetune" else []
-    assert config(f"experiment={experiment}", *needed).task.name
+    started = ["task=vesicle", "model.weights=vesicle"]
+    needed = {"finetune": started, "adapt": [*started, "data.unlabelled=IMAGES"]}
+    assert config(f"experiment={experiment}", *needed.get(experiment, [])).task.name
     header = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("\n\n")[0]
     for word in (f"experiment={experiment}", "min", "Dice"):
         assert word in header

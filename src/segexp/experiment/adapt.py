@@ -79,20 +79,20 @@ def pseudo_labelled(cfg: RunConfig, started: Started | None, device: str, log: C
             f"{', '.join(cfg.task.classes)}; they must be the same"
         )
     reading = reading_of(cfg.data, cfg.task)
-    samples = []
+    samples, unsure, found = [], [], []
     for number, file in enumerate(files, 1):
         pixels = _pixels(file, reading)
         labels = pseudo_labels(predictor.probabilities(pixels))
+        unsure.append(np.mean(labels == IGNORE))
+        found.append(np.mean((labels > 0) & (labels != IGNORE)))
         samples.append(make_sample(file.name, pixels, labels, reading.classes, cfg.task.normalization))
         if number in (1, len(files)) or number % 10 == 0:
             log(f"labelling images without masks: {number} of {len(files)}")
-    unsure = float(np.mean([np.mean(sample.labels == IGNORE) for sample in samples]))
-    found = float(np.mean([np.mean((sample.labels > 0) & (sample.labels != IGNORE)) for sample in samples]))
     log(
-        f"unlabelled: {len(files)} images, labelled by {started.facts['weights']}; {100 * found:.2g} % foreground, "
-        f"{100 * unsure:.2g} % of the pixels unsure and left out"
+        f"unlabelled: {len(files)} images, labelled by {started.facts['weights']}; "
+        f"{100 * np.mean(found):.2g} % foreground, {100 * np.mean(unsure):.2g} % of the pixels unsure and left out"
     )
-    if not found:
+    if not any(found):
         raise InputError(
             f"data.unlabelled: {started.facts['weights']} is sure of no foreground in any of the images, so there is "
             "nothing to learn from them. Try another model: segexp models lists those that come with segexp"
