@@ -165,6 +165,16 @@ def test_a_run_killed_at_its_start_is_kept_and_begun_anew(tmp_path):
     assert (tmp_path / "earlier_1" / "train.log").read_text() == "begun\n"
 
 
+def test_so_is_one_that_was_killed_before_its_first_log(tmp_path):
+    files = RunFolder(tmp_path, "test")
+    files.put("run.json", "{}")
+    files.begin(resume=False)
+    files._stack.close()
+    RunFolder(tmp_path).require(resume=False)
+    small_run(tmp_path)
+    assert (tmp_path / "earlier_1" / "run.json").read_text() == "{}"
+
+
 def test_a_run_of_before_the_records_can_be_resumed(tmp_path):
     (tmp_path / ".hydra").mkdir()
     for name in (".hydra/overrides.yaml", "last.pth", "metrics.csv", "notes.txt"):

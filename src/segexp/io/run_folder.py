@@ -290,8 +290,9 @@ class RunFolder(OwnedFolder):
         return any(self.knows(name) and os.path.lexists(self.folder / name) for name in SWEEP_FILES)
 
     def _killed_at_start(self) -> bool:
-        """Whether all that lies here are the logs of a run that never got as far as a state."""
-        return not self.holds_run() and any(self.owns(name) for name in self.present((".hydra", "train.log")))
+        """Whether all that lies here are the first records of a run that never got as far as a state."""
+        first = (".hydra", "run.json", "split.json", "train.log")
+        return not self.holds_run() and any(self.owns(name) for name in self.present(first))
 
     def _what_lies_here(self, state: str) -> str:
         if not self.holds_run():
