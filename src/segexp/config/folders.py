@@ -127,6 +127,11 @@ class DataConfig(Checked):
         )
         return faults
 
+    def all_folders(self) -> dict[str, Path]:
+        """Setting -> folder that is read, that of images without masks included; empty: all images are generated."""
+        unlabelled = {} if self.unlabelled is None else {"unlabelled": existing(self.unlabelled)}
+        return (self.folders() or {}) | unlabelled
+
     @property
     def splits(self) -> bool:
         """Whether the images of one folder are divided into training and validation."""

@@ -25,7 +25,6 @@ from segexp.check.settings import check_command
 from segexp.config import RunConfig
 from segexp.config.differences import differences
 from segexp.config.fingerprint import settings_of
-from segexp.config.folders import DataConfig, existing
 from segexp.config.schema import TrainerConfig, reading_of
 from segexp.config.targets import WEIGHTS
 from segexp.data import splits
@@ -110,7 +109,7 @@ def run(
         refusal = None
         if ranks.first:
             try:
-                require_apart(folder, read_from(cfg.data))
+                require_apart(folder, cfg.data.all_folders())
                 files.peek()
                 files.require(resume, overwrite)
             except InputError as error:
@@ -245,12 +244,6 @@ def assemble(
         one_batch=cfg.debug.overfit,
         cross_fitted=cross_fitted,
     )
-
-
-def read_from(data: DataConfig) -> dict[str, Path]:
-    """Setting -> folder that a run reads images from."""
-    unlabelled = {} if data.unlabelled is None else {"unlabelled": existing(data.unlabelled)}
-    return (data.folders() or {}) | unlabelled
 
 
 def choose_arithmetic(trainer: TrainerConfig, ranks: Ranks) -> tuple[torch.device, str, str]:

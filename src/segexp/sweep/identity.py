@@ -38,8 +38,7 @@ def identify(cfg: DictConfig) -> Identity:
 
 def data_of(cfg: RunConfig) -> str:
     """Fingerprint of the data set, and of the content of what ``data.split``, ``ranges`` and ``model.weights`` name."""
-    unlabelled = {} if cfg.data.unlabelled is None else {"unlabelled": existing(cfg.data.unlabelled)}
-    digest = data_fingerprint((cfg.data.folders() or {}) | unlabelled)
+    digest = data_fingerprint(cfg.data.all_folders())
     named = [existing(path) for path in (cfg.data.split, cfg.data.synthetic.ranges) if path]
     files = [path / splits.FILE if path.is_dir() else path for path in named]
     weights = cfg.model.get(WEIGHTS)

@@ -85,9 +85,10 @@ class RunLog:
         """Make the files, and write into them what was told before."""
         path = self.folder / "train.log"
         if self.files is not None and self.files.begun:  # each is in the record before it is made
-            for callback in self.callbacks:
-                for pattern in callback.growing:
-                    self.files.announce(pattern)
+            with self._lossy("the record of the folder"):
+                for callback in self.callbacks:
+                    for pattern in callback.growing:
+                        self.files.announce(pattern)
             if not path.exists():
                 with self._lossy(path.name):
                     self.files.replace_growing(path.name, f"{time.strftime(_TIME)} {printable(self.files.command)}\n")
