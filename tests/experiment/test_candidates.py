@@ -14,6 +14,7 @@ from segexp.experiment.candidates import (
     choose,
     cut,
     fold_images,
+    kinds_to_train,
 )
 from segexp.training.schedule import Budget
 
@@ -69,15 +70,29 @@ def test_a_candidate_without_any_score_is_not_kept():
     [
         (Budget(steps=150), 0.4, True),
         (Budget(steps=140), 0.4, False),
-        (Budget(seconds=120), 0.4, True),
-        (Budget(seconds=60), 0.4, False),
-        (Budget(steps=1000, seconds=60), 0.4, False),
+        (Budget(seconds=60), 0.4, True),
+        (Budget(seconds=45), 0.4, False),
+        (Budget(steps=1000, seconds=45), 0.4, False),
         (Budget(epochs=100), 0.4, False),
         (Budget(steps=1000), 0.0, False),
     ],
 )
 def test_a_network_from_scratch_needs_time(budget, share, enough):
     assert affordable(budget, share) == enough
+
+
+@pytest.mark.parametrize(
+    ("given", "both", "kinds"),
+    [
+        (0.3, True, (TUNED, SCRATCH)),
+        (0.9, True, (TUNED, SCRATCH)),
+        (0.3, False, (SCRATCH,)),
+        (0.5, False, (TUNED,)),
+        (float("nan"), False, (TUNED,)),
+    ],
+)
+def test_with_time_for_one_training_a_model_that_knows_nothing_is_not_fine_tuned(given, both, kinds):
+    assert kinds_to_train(given, both) == kinds
 
 
 def test_images_that_are_in_both_lists_count_once():

@@ -108,7 +108,14 @@ def test_a_third_candidate_is_trained_from_scratch_and_a_killed_run_goes_on_with
     assert trained["best_model"]["weights"].keys() == content["weights"].keys()
 
 
-def test_too_short_a_run_trains_nothing_from_scratch_and_few_images_need_no_validation_folder(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("known", "said", "trained"),
+    [(0.0, "no model from scratch", "trained"), (1.1, "the given model does not know these objects", "scratch")],
+)
+def test_too_short_a_run_trains_one_candidate_and_few_images_need_no_validation_folder(
+    tmp_path, capsys, monkeypatch, known, said, trained
+):
+    monkeypatch.setattr(candidates, "KNOWN", known)
     data = tmp_path / "data"
     write_images(data, 1)
     words = [word for word in TINY if not word.startswith("data.")]
@@ -120,12 +127,12 @@ def test_too_short_a_run_trains_nothing_from_scratch_and_few_images_need_no_vali
         f"model.weights={given(tmp_path)}",
     )
     run(cfg, tmp_path / "run", weights=start_file(cfg))
-    said = " ".join(capsys.readouterr().out.split())
-    assert "no val/ folder" in said
-    assert "2 halves of 1 image" in said
-    assert "no model from scratch" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "no val/ folder" in printed
+    assert "2 halves of 1 image" in printed
+    assert said in printed
     content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
-    assert set(content["start"]["scores"]) == {"given", "trained"}
+    assert set(content["start"]["scores"]) == {"given", trained}
 
 
 def write_images(data, count):

@@ -23,8 +23,14 @@ TITLES = {
 }
 FOLDS = 2
 """Parts that annotated images are divided into at most."""
-LEAST_SECONDS, LEAST_STEPS = 30, 60
-"""Time and steps below which no network is trained from scratch: it would learn next to nothing."""
+LEAST_SECONDS, LEAST_STEPS = 20, 60
+"""Time and steps below which no network is trained from scratch beside the fine-tuning: it would learn next to nothing."""
+KNOWN = 0.5
+"""Dice of the given model on the annotated images below which it does not know these objects.
+
+Where there is time for one training only, that is one from scratch then: it learned more in the same steps than
+fine-tuning did (docs/finetune.md).
+"""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,18 @@ def affordable(budget: Budget, share: float) -> bool:
     part = budget.part(share)
     steps = [limit for limit in (part.steps, part.epochs) if limit is not None]
     return min(steps, default=LEAST_STEPS) >= LEAST_STEPS and (part.seconds or LEAST_SECONDS) >= LEAST_SECONDS
+
+
+def kinds_to_train(given: float, both: bool) -> tuple[str, ...]:
+    """The candidates that are trained, in their order.
+
+    Args:
+        given: Dice of the given model on the annotated images; NaN where it cannot be compared.
+        both: whether there is time for a training from scratch beside the fine-tuning.
+    """
+    if both:
+        return TUNED, SCRATCH
+    return (SCRATCH,) if given < KNOWN else (TUNED,)
 
 
 def annotated(train: Sequence[Sample], val: Sequence[Sample]) -> list[Sample]:

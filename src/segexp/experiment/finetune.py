@@ -40,6 +40,7 @@ from segexp.experiment.candidates import (
     affordable,
     choose,
     fold_images,
+    kinds_to_train,
 )
 from segexp.experiment.network import build_network, schedule_of
 from segexp.experiment.results import use
@@ -285,12 +286,6 @@ class FineTuning:
             training.save(state, improved=False)  # what a run that is killed in a fold goes on from
         everything = list(training.source.plan.samples)
         pool, folds = fold_images(everything, len(task.classes), task.normalization, self.cfg.seed)
-        part = COMPARISON / len(folds)
-        shares = {TUNED: part}
-        if self.cfg.trainer.scratch and affordable(schedule.budget, part * self.cfg.trainer.scratch):
-            shares = {TUNED: part * (1 - self.cfg.trainer.scratch), SCRATCH: part * self.cfg.trainer.scratch}
-        elif self.cfg.trainer.scratch:
-            self._say_too_short()
         halves = len(pool) > len(everything)
         count = f"{len(everything)} image{'s' * (len(everything) > 1)}"
         images = f"{len(pool)} halves of {count}" if halves else f"{count} in {len(folds)} folds"
@@ -301,7 +296,7 @@ class FineTuning:
         if given is not None and training.ranks.first:
             points[GIVEN] = given[1]
             maps[GIVEN] = [given[0].probabilities(sample.load()[0]) for sample in pool]
-        for kind, budget_share in shares.items():
+        for kind, budget_share in self._shares(points, maps, pool, schedule, COMPARISON / len(folds)).items():
             by_image: dict[int, NDArray[np.float32]] = {}
             for number, held in enumerate(folds, 1):
                 by_image |= self._fold(kind, number, pool, held, budget_share)
@@ -345,6 +340,33 @@ class FineTuning:
         content |= {"start": content["start"] | record, "metrics": scores}
         point = replace(points[kind], maps=maps[kind])
         return state, Outcome(content, scores, pool, point)
+
+    def _shares(
+        self,
+        points: dict[str, OperatingPoint],
+        maps: dict[str, list[NDArray[np.float32]]],
+        pool: list[Sample],
+        schedule: Schedule,
+        part: float,
+    ) -> dict[str, float]:
+        """Which candidates the folds train, and the share of the run that each of these trainings has."""
+        scratch, known = self.cfg.trainer.scratch, float("nan")
+        if GIVEN in maps:
+            rows = self._rows(points[GIVEN], maps[GIVEN], pool, replace(self._scoring(), monitor="dice"))
+            known = summarize(rows)["dice"]
+        known = share(self.training.ranks, known)
+        if not scratch:
+            return {TUNED: part}
+        kinds = kinds_to_train(known, affordable(schedule.budget, part * scratch))
+        if kinds == (SCRATCH,):
+            self.log.info(
+                f"the given model does not know these objects (Dice {known:.4f}), and there is time for one training "
+                "only: from scratch in place of fine-tuning (a larger trainer.max_time tries both)"
+            )
+        elif len(kinds) == 1:
+            self._say_too_short()
+        parts = (1 - scratch, scratch) if len(kinds) > 1 else (1.0,)
+        return {kind: part * own for kind, own in zip(kinds, parts, strict=True)}
 
     def _fold(
         self, kind: str, number: int, pool: Sequence[Sample], held: Sequence[int], part: float
