@@ -38,7 +38,7 @@ from segexp.evaluation.run import find_samples, spread
 from segexp.experiment.run import run
 from segexp.inference.predictor import load_model
 from segexp.io.ownership import digest
-from segexp.train import start_file
+from segexp.sweep.weights import start_file
 
 SCORES = ["given", "tuned", "scratch", "kept"]
 COLUMNS = ["set", "model", "sha256", "images", "draw", "steps", "crop", *SCORES, "which", "test_images", "cpu_seconds"]

@@ -76,7 +76,7 @@ class Trained:
         self.classes = ["foreground"]
         self.device, self.workers, self.cuda_graph = device, workers, cuda_graph
 
-    def batches(self, first: Position) -> Iterator[Batch]:
+    def batches(self, first: Position, size: int | None = None) -> Iterator[Batch]:
         return open_feed(self.source, first, self.device, self.workers)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:

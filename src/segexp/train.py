@@ -27,7 +27,6 @@ from segexp.config import RunConfig, conf_dir, package_conf_dir, read, use_conf_
 from segexp.config.ahead import with_counts
 from segexp.config.completion import complete
 from segexp.config.compose import add_lab, compose_config, lab_folders
-from segexp.config.folders import existing
 from segexp.config.overrides import command_line, one_job
 from segexp.config.targets import WEIGHTS
 from segexp.distributed import Ranks, join, launched, leave, share
@@ -46,8 +45,8 @@ from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.entry import enter, restarted, settle
 from segexp.sweep.job_store import FAILED, GIVEN_UP, INTERRUPTED, RUNNING, ProgressWriter, read_job
 from segexp.sweep.search.command import job_pruning
-from segexp.sweep.selection import find_model
 from segexp.sweep.summary import locks, remove_new_folders
+from segexp.sweep.weights import start_file
 from segexp.terminal import open_streams, streams
 from segexp.training.stop import Pruned, Stopped, pass_on
 from segexp.viz.overlay import Picture
@@ -211,21 +210,6 @@ def job(cfg: DictConfig) -> float:
             remove_new_folders()
 
 
-def start_file(cfg: RunConfig) -> Path | None:
-    """The model file that ``model.weights`` names: a file, a run's, a sweep's best, a ready model's; None: none.
-
-    Raises:
-        InputError: where it names nothing that can be read.
-    """
-    typed = cfg.model.get(WEIGHTS)
-    if typed is None:
-        return None
-    try:
-        return find_model(existing(typed))
-    except InputError as error:
-        raise InputError(f"model.weights={typed}: {error}") from None
-
-
 def log_sources(settings: HydraConf, ranks: Ranks) -> None:
     """Print which folders the settings come from, where these are not the package's own alone."""
     own = str(package_conf_dir())
@@ -339,7 +323,8 @@ def preview_run(overrides: list[str], samples: int, config_dir: str | None = Non
     weights = start_file(cfg)
     if weights is not None:
         cfg, _, _ = take_settings(cfg, read_start(str(cfg.model[WEIGHTS]), weights), overrides)
-    train_samples, _ = read_data(cfg.data, cfg.task, cfg.seed, cfg.trainer.num_workers, print)
+    few = cfg.trainer.cross_fit if weights is not None and cfg.trainer.keep_given else 0
+    train_samples, _ = read_data(cfg.data, cfg.task, cfg.seed, cfg.trainer.num_workers, print, few=few)
     augment = build_augment(cfg.augment, cfg.allow_targets)
     mix = build_mix(cfg.data, cfg.task, cfg.seed, torch.device("cpu"))
     return picture(augment, cfg.task, cfg.seed, train_samples, samples, mix)

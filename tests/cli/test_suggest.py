@@ -77,15 +77,32 @@ def test_refused_commands_change_nothing(house, monkeypatch):
     assert not (house / "out" / "suggestions.csv").exists()
 
 
+def test_files_of_others_beside_the_crops_stay(house, monkeypatch):
+    (house / "out" / "crops").mkdir(parents=True)
+    (house / "out" / "crops" / ".DS_Store").write_text("Finder")
+    (house / "out" / "crops" / "01_a_mask.png").write_text("drawn")
+    assert run(monkeypatch, *suggest(house, "--count", "1")) == 0
+    assert (house / "out" / "crops" / "01_a_mask.png").read_text() == "drawn"
+
+
+def test_fewer_images_than_asked_for_are_said_so(house, monkeypatch, capsys):
+    assert run(monkeypatch, *suggest(house, "--count", "50", "--region", "100000")) == 0
+    said = capsys.readouterr().out
+    assert ("there are no more" in said) == (len(table(house)) == len(list((house / "in").iterdir())))
+
+
 def test_an_unreadable_image_is_named_and_the_others_are_ranked(house, monkeypatch, capsys):
     (house / "in" / "broken.tif").write_bytes(b"II*\0")
-    assert run(monkeypatch, *suggest(house, "--model", house / "m.pth", "--count", "2")) == 1
+    assert run(monkeypatch, *suggest(house, "--count", "2")) == 1
     assert "broken.tif" in capsys.readouterr().err
+    assert len(table(house)) == 2
 
 
 def test_two_models_that_are_one_agree(house, monkeypatch, capsys):
     assert run(monkeypatch, *suggest(house, "--model", house / "m.pth")) == 0
-    assert {float(row["disagreement"]) for row in table(house)} <= {0.0, 1e-6}
+    rows = table(house)
+    assert rows
+    assert {float(row["disagreement"]) for row in rows} <= {0.0, 1e-6}
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint16", "float32", "float64"])

@@ -11,6 +11,8 @@ from segexp.errors import InputError
 from segexp.experiment.adapt import pseudo_labelled, pseudo_labels, unlabelled_images
 from segexp.experiment.run import run
 from segexp.experiment.start import Started
+from segexp.inference.predictor import load_model
+from segexp.io.ownership import digest
 from tests.processes import command
 
 TINY = ["task=cytoskeleton", "model=unet_fast", "task.crop=64", "data.synthetic.size=64", "data.synthetic.val=2"]
@@ -57,9 +59,6 @@ def test_a_run_learns_from_images_without_masks_and_goes_on_after_a_stop(tmp_pat
 def test_the_labels_are_those_of_the_given_model_in_its_symmetries(tmp_path):
     folder = images(tmp_path / "in")
     cfg = compose_config([*TINY, "experiment=adapt", "model.weights=cytoskeleton", f"data.unlabelled={folder}"])
-    from segexp.inference.predictor import load_model
-    from segexp.io.ownership import digest
-
     path = checkpoint.model_file(Path("cytoskeleton"))
     facts = {"weights": "cytoskeleton", "file": str(path), "sha256": digest(path), "settings": {}}
     samples = pseudo_labelled(cfg, Started(facts), "cpu", lambda line: None)
@@ -106,3 +105,24 @@ def test_what_does_not_work_is_said_before_anything_is_written(tmp_path, words, 
     assert ended.returncode == 1
     assert message in " ".join(ended.stderr.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_pages_of_a_stack_are_images_of_their_own(tmp_path):
+    folder = images(tmp_path / "in")
+    stack = np.stack([tifffile.imread(folder / f"{number}.tif") for number in (0, 1)])
+    tifffile.imwrite(folder / "stack.tif", stack, metadata={"axes": "ZYX"})
+    (folder / "._0.tif").write_bytes(b"of the Finder")
+    words = [*TINY, "experiment=adapt", "model.weights=cytoskeleton", f"data.unlabelled={folder}", "data.page=each"]
+    path = checkpoint.model_file(Path("cytoskeleton"))
+    facts = {"weights": "cytoskeleton", "file": str(path), "sha256": digest(path), "settings": {}}
+    samples = pseudo_labelled(compose_config(words), Started(facts), "cpu", lambda line: None)
+    assert [sample.name for sample in samples] == ["0.tif", "1.tif", "stack_0001.tif", "stack_0002.tif"]
+    np.testing.assert_array_equal(samples[3].load()[0], samples[1].load()[0])
+
+
+def test_another_number_of_channels_is_refused(tmp_path):
+    words = [*TINY, "experiment=adapt", "model.weights=cytoskeleton", f"data.unlabelled={images(tmp_path / 'in')}"]
+    path = checkpoint.model_file(Path("cytoskeleton"))
+    facts = {"weights": "cytoskeleton", "file": str(path), "sha256": digest(path), "settings": {}}
+    with pytest.raises(InputError, match=r"takes 1 channels, the run has data\.channels=3"):
+        pseudo_labelled(compose_config([*words, "data.channels=3"]), Started(facts), "cpu", lambda line: None)

@@ -95,6 +95,20 @@ def test_with_time_for_one_training_a_model_that_knows_nothing_is_not_fine_tuned
     assert kinds_to_train(given, both) == kinds
 
 
+def test_of_two_images_of_one_name_one_is_renamed():
+    first, second = sample(1), sample(2)
+    second.name = first.name
+    assert [each.name for each in annotated([first], [second])] == ["image_1.png", "val_image_1.png"]
+    assert second.name == first.name
+
+
+def test_halves_have_the_pixel_size_and_group_of_their_image():
+    whole = sample(1, (40, 30), "stack")
+    whole.pixel_size = (0.1, 0.2)
+    halves = cut(whole, 1, "standard")
+    assert [(half.pixel_size, half.group) for half in halves] == [((0.1, 0.2), "stack")] * 2
+
+
 def test_images_that_are_in_both_lists_count_once():
     first, second = sample(1), sample(2)
     again = sample(1)

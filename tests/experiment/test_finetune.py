@@ -10,8 +10,9 @@ import segexp
 from segexp import checkpoint
 from segexp.experiment import candidates, finetune
 from segexp.experiment.run import run
+from segexp.inference.misfit import KEY
 from segexp.models import UNet
-from segexp.train import start_file
+from segexp.sweep.weights import start_file
 from tests.experiment.test_start import model_file
 from tests.test_train import settings
 
@@ -36,18 +37,21 @@ class Killed(Exception):
 def killed_in_training(monkeypatch):
     """Makes `finetune.fit` count its calls, and fail at one of them."""
     monkeypatch.setattr(candidates, "LEAST_STEPS", 1)
-    calls, real = [], finetune.fit
+    calls, rates, images, real = [], [], [], finetune.fit
 
     def arm(number):
         def counted(learner, training, listener, state, schedule, **more):
             calls.append((training.best_path.name, state.step, schedule.budget.steps))
+            rates.append((schedule.lr, learner.optimizer.param_groups[0]["lr"]))
+            images.append([sample.name for sample in training.source.plan.samples])
             if len(calls) == number:
                 raise Killed
             return real(learner, training, listener, state, schedule, **more)
 
-        calls.clear()
+        for seen in (calls, rates, images):
+            seen.clear()
         monkeypatch.setattr(finetune, "fit", counted)
-        return calls
+        return calls, rates, images
 
     return arm
 
@@ -60,12 +64,16 @@ def given(tmp_path):
 def test_few_images_are_cross_fitted_and_a_killed_run_goes_on_in_its_fold(tmp_path, capsys, killed_in_training):
     words = [*TINY, "data.synthetic.train=2", "data.synthetic.val=1", "trainer.cross_fit=8", "trainer.steps=24"]
     cfg = settings(*words, "trainer.lr=0.01", f"model.weights={given(tmp_path)}")
-    calls = killed_in_training(3)
+    calls, rates, images = killed_in_training(3)
     with pytest.raises(Killed):
         run(cfg, tmp_path / "run", weights=start_file(cfg))
     assert [steps for _, _, steps in calls] == [5, 5, 3]
+    assert {len(each) for each in images[:2]} == {1, 2}
+    assert not set(images[0]) & set(images[1])  # each fold trains on what the other one is scored on
+    assert images[2] == images[0]
+    assert rates == [(0.01, 0.01)] * 3
     assert len(list((tmp_path / "run").glob("fold_*.npz"))) == 2
-    calls = killed_in_training(0)
+    calls, _, _ = killed_in_training(0)
     score = run(cfg, tmp_path / "run", resume=True)
     said = " ".join(capsys.readouterr().out.split())
     assert "comparing by cross-fitting: 3 images in 2 folds, 67 % of the run" in said
@@ -82,6 +90,7 @@ def test_few_images_are_cross_fitted_and_a_killed_run_goes_on_in_its_fold(tmp_pa
     assert not list((tmp_path / "run").glob("fold_*.npz"))
     assert (tmp_path / "run" / "report.html").is_file()
     assert segexp.load_model(tmp_path / "run", "cpu").threshold == (0.4 if kept == "given" else 0.5)
+    assert KEY not in content  # three images are too few to say what others look like
 
 
 def test_a_third_candidate_is_trained_from_scratch_and_a_killed_run_goes_on_with_it(
@@ -89,11 +98,12 @@ def test_a_third_candidate_is_trained_from_scratch_and_a_killed_run_goes_on_with
 ):
     words = [*TINY, "data.synthetic.train=2", "data.synthetic.val=3", "trainer.steps=5", "trainer.scratch_lr=0.02"]
     cfg = settings(*words, f"model.weights={given(tmp_path)}")
-    calls = killed_in_training(2)
+    calls, rates, _ = killed_in_training(2)
     with pytest.raises(Killed):
         run(cfg, tmp_path / "run", weights=start_file(cfg))
+    assert rates == [(0.001, 0.001), (0.02, 0.02)]
     assert calls == [("best_vesicle_model.pth", 0, 3), ("scratch.pth", 0, 2)]
-    calls = killed_in_training(0)
+    calls, _, _ = killed_in_training(0)
     run(cfg, tmp_path / "run", resume=True)
     assert calls == [("best_vesicle_model.pth", 3, 3), ("scratch.pth", 0, 2)]
     said = " ".join(capsys.readouterr().out.split())
@@ -101,7 +111,7 @@ def test_a_third_candidate_is_trained_from_scratch_and_a_killed_run_goes_on_with
     content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
     assert set(content["start"]["scores"]) == {"given", "trained", "scratch"}
     trained = checkpoint.load(tmp_path / "run" / "last.pth")
-    calls = killed_in_training(0)
+    calls, _, _ = killed_in_training(0)
     longer = settings(*words, f"model.weights={given(tmp_path)}", "trainer.steps=10")
     run(longer, tmp_path / "run", resume=True)
     assert calls == [("best_vesicle_model.pth", 3, 6), ("scratch.pth", 2, 4)]  # both go on from where they were

@@ -22,7 +22,7 @@ from segexp.experiment.start import (
 )
 from segexp.io.ownership import digest
 from segexp.models import External, UNet
-from segexp.train import start_file
+from segexp.sweep.weights import start_file
 from tests.models.test_external import HERE as EXTERNAL
 from tests.test_train import settings
 
@@ -123,6 +123,11 @@ def test_a_network_of_another_package_starts_from_its_like_and_nothing_is_import
     assert network.prior[1] == 0
     assert rows[-1][:2] == ("tensors", "no such shape")
     assert "network.up.weight" in rows[-1][3]
+    two = model_file(tmp_path / "two.pth", network, classes=["vesicle", "other"])
+    take_weights(network, start(two), ["vesicle", "other"])
+    for classes in (["other", "vesicle"], ["vesicle", "third"]):
+        with pytest.raises(InputError, match=r"task\.classes=\[vesicle,other\]"):
+            take_weights(network, start(two), classes)
     content = checkpoint.load(file)
     content["model"]["settings"]["network"] = "not.installed.Network"
     checkpoint.save(file, content)

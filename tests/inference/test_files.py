@@ -4,6 +4,7 @@ import csv
 import json
 import os
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -164,6 +165,20 @@ def test_an_image_of_another_scale_is_predicted_at_the_models(tmp_path, predicto
     found = read_image(tmp_path / "o" / "a_mask.png") > 0
     assert found.shape == mask.shape
     assert (found != mask).mean() < 0.01
+
+
+def test_the_smallest_object_is_that_of_the_models_scale(tmp_path, predictor):
+    """Spots of 9 and 3 px radius in pixels of 0.1 µm, for a model of 0.2 µm whose smallest object has 20 pixels."""
+    mask = ellipse((96, 120), 30, 40, 9) | ellipse((96, 120), 60, 90, 3)
+    tifffile.imwrite(tmp_path / "a.tif", np.where(mask, 900, 100).astype(np.uint16))
+    predictor.facts["pixel_size"] = 0.2
+    found = []
+    for smallest in (4, 20):
+        predictor.min_size = smallest
+        place = tmp_path / str(smallest)
+        run(predictor, [tmp_path / "a.tif"], place, outputs=Outputs(pixel_size=0.1))
+        found.append(cv2.connectedComponents((read_image(place / "a_mask.png") > 0).astype(np.uint8))[0] - 1)
+    assert found == [2, 1]  # the small one covers 29 pixels of the file, 7 of the model
 
 
 def test_one_broken_file_fails_alone_and_leaves_nothing(tmp_path, predictor):

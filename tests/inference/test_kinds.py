@@ -75,3 +75,21 @@ def test_the_file_is_made_of_generated_images(tmp_path):
     shipped = dict(np.load(kinds.located("vesicle").with_name("kinds.npz"), allow_pickle=False))
     assert {key: value.shape for key, value in facts.items()} == {key: value.shape for key, value in shipped.items()}
     assert facts["centres"].shape == (len(NAMES), 124)
+
+
+def test_an_image_with_values_that_are_no_numbers_does_not_decide_for_the_others(tmp_path):
+    images, _ = synthesis.generate("cytoskeleton", 3, 256, 12, style=["network"])
+    broken = images[0].astype(np.float32)
+    broken[0, 0] = np.nan
+    for number, image in enumerate([broken, *images[1:]]):
+        tifffile.imwrite(tmp_path / f"{number}.tif", image)
+    choice = kinds.choose_for_files(sorted(tmp_path.iterdir()))
+    assert (choice.name, choice.images) == ("cytoskeleton", 2)
+
+
+def test_the_channel_that_is_predicted_is_the_one_that_is_looked_at(tmp_path):
+    lines = synthesis.generate("cytoskeleton", 1, 256, 12, style=["network"])[0][0]
+    spots = synthesis.generate("vesicle", 1, 256, 12, style=["field"])[0][0]
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([lines, spots]), photometric="minisblack", metadata={"axes": "CYX"})
+    found = [kinds.choose_for_files([tmp_path / "a.tif"], "first", channel).name for channel in (1, 2)]
+    assert found == ["cytoskeleton", "vesicle"]

@@ -1,6 +1,8 @@
+import errno
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -226,3 +228,32 @@ def test_what_the_record_says_of_a_growing_file(tmp_path):
     last = json.loads((tmp_path / ".segexp.jsonl").read_text().splitlines()[-1])
     assert (last["path"], last["size"], last["open"]) == ("metrics.csv", 6, True)
     assert last["sha256"] == hashlib.sha256(b"epoch\n").hexdigest()
+
+
+def test_a_line_that_a_full_disk_cut_short_does_not_swallow_the_next(tmp_path, monkeypatch):
+    with begin(tmp_path) as files:
+        (tmp_path / "train.log").write_text("begun\n")
+        real = Path.open
+
+        class Full:
+            def __init__(self, file):
+                self.file = file
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                self.file.close()
+
+            def write(self, text):
+                self.file.write(text[:20])
+                self.file.flush()
+                raise OSError(errno.ENOSPC, "no space left")
+
+        monkeypatch.setattr(Path, "open", lambda path, *more, **named: Full(real(path, *more, **named)))
+        with pytest.raises(OSError, match="no space"):
+            files.note_open("train.log", 6, hashlib.sha256(b"begun\n").hexdigest())
+        monkeypatch.setattr(Path, "open", real)
+        (tmp_path / "a.txt").write_text("whole")
+        files.note("a.txt")
+    assert RunFolder(tmp_path).owns("a.txt")

@@ -116,3 +116,12 @@ def test_annotated_images_are_found_in_both_layouts(tmp_path, predictor):
     assert (numbers.shape, names) == ((1, 32), ["f.tif"])
     with pytest.raises(InputError, match=r"--annotated .*train/img: holds no images"):
         describe_annotated(predictor, tmp_path / "train" / "img")
+
+
+def test_annotated_images_too_small_to_be_described_are_none_and_hidden_files_no_images(tmp_path, predictor):
+    (tmp_path / "img").mkdir()
+    tifffile.imwrite(tmp_path / "img" / "a.tif", pixels(1, (20, 20)))
+    (tmp_path / "img" / "._a.tif").write_bytes(b"of the Finder")
+    numbers, names = describe_annotated(predictor, tmp_path)
+    assert numbers.shape == (0, 32)
+    assert names == []

@@ -11,8 +11,9 @@ import pytest
 from segexp.cli.learning_curve import PARTS, read_parts
 from segexp.errors import InputError
 from segexp.io.run_folder import CURVE_FILES
-from segexp.sweep.job_store import DONE, FAILED, read_jobs
+from segexp.sweep.job_store import DONE, FAILED, FILE, read_jobs
 from segexp.sweep.learning_curve import runs_of, sweep_command, write_curve
+from segexp.sweep.summary import conclude
 from tests.sweep.test_table import job
 from tests.test_cli import run as cli
 from tests.test_scripts import write_dataset
@@ -64,6 +65,17 @@ def test_each_run_has_the_same_budget(tmp_path):
     assert {"trainer.max_time=00:05:00", "trainer.epochs=null"} <= {*chosen}
     with pytest.raises(InputError, match="fewer images would train for fewer steps; expected the same budget"):
         planned(data, "trainer.epochs=3")
+    assert "trainer.epochs=null" in planned(data, "trainer.epochs=null", "trainer.steps=9").overrides
+
+
+def test_fine_tuned_runs_are_all_scored_on_the_validation_images(tmp_path):
+    words = [f"data.root={images_only(tmp_path, 20, 2)}", "experiment=finetune", "model.weights=vesicle"]
+    plan = planned(*words)
+    assert "trainer.cross_fit=0" in plan.overrides
+    assert "all runs are scored on the validation images" in " ".join(plan.notes)
+    assert planned(*words, "trainer.cross_fit=0").overrides.count("trainer.cross_fit=0") == 1
+    with pytest.raises(InputError, match=r"expected trainer\.cross_fit=0"):
+        planned(*words, "trainer.cross_fit=4")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +129,27 @@ def test_a_sweep_over_images_ends_with_its_curve(tmp_path):
     assert [row["images"] for row in rows] == ["5", "10", "20", "40", "80"]
     assert [row["runs"] for row in rows] == ["2", "2", "2", "0", "0"]
     assert float(rows[2]["mean"]) == pytest.approx(np.mean([r.score for r in runs_of(records) if r.images == 20]))
+
+
+def test_a_job_that_took_all_images_counts_them(tmp_path):
+    records = read_jobs(sweep_of(tmp_path))
+    job(tmp_path, 7, "data.images=null", "seed=0", score=0.85)
+    (tmp_path / "7" / "run.json").write_text(json.dumps({"data": {"train": 33}}))
+    assert {run.images for run in runs_of([*records, *read_jobs(tmp_path)[-1:]])} == {5, 10, 20, 33}
+
+
+def test_a_curve_that_cannot_be_fitted_leaves_none_and_the_sweep_fails(tmp_path, capsys):
+    sweep_of(tmp_path)
+    (tmp_path / "6" / FILE).unlink()
+    assert conclude(tmp_path)
+    assert all((tmp_path / name).is_file() for name in CURVE_FILES)
+    job(tmp_path, 0, "data.images=5", "seed=0", score=1.7)
+    capsys.readouterr()
+    assert not conclude(tmp_path)
+    assert "no learning curve: " in capsys.readouterr().out
+    assert not any((tmp_path / name).exists() for name in CURVE_FILES)
+    job(tmp_path, 0, "data.images=5", "seed=0", "trainer.lr=1", score=0.7)
+    assert conclude(tmp_path)  # another sweep, which is whole
 
 
 def test_no_curve_where_something_else_varies_or_a_file_is_somebody_elses(tmp_path):

@@ -1,14 +1,18 @@
 """Time and disk of a sweep: the arithmetic by hand, the jobs as Hydra would run them, one measurement of real steps."""
 
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from segexp.errors import InputError
+from segexp.models import UNet
 from segexp.sweep import plan
 from segexp.sweep.plan import Cost, job_seconds, measure, plan_sweep, wall_seconds
+from tests.experiment.test_start import model_file
 from tests.test_cli import run as cli
-from tests.test_scripts import TINY
+from tests.test_scripts import TINY, write_dataset
 from tests.test_train import settings
 
 COST = Cost(start=3.0, step=0.5, epoch_steps=10, validation=2.0, finish=5.0, disk=1_000_000)
@@ -110,6 +114,17 @@ def test_a_measurement_of_real_steps():
     assert cost.validation > 0
     assert cost.finish > 0
     assert 20_000 < cost.disk < 5_000_000
+
+
+def test_jobs_that_start_from_a_model_are_measured_with_it(tmp_path):
+    """Three annotated images and no val/, which only a run that compares by cross-fitting may have."""
+    data = write_dataset(tmp_path / "data", count=3)
+    shutil.rmtree(data / "val")
+    path = model_file(tmp_path / "given.pth", UNet(widths=(4, 8)))
+    words = ["experiment=finetune", "task=vesicle", f"data.root={data}", "model.widths=[4,8]", "model.shrink=1"]
+    words += [f"model.weights={path}", "task.crop=32", "trainer.batch_size=2", "trainer.num_workers=0"]
+    plan = plan_sweep([*words, "trainer.lr=1e-3,1e-4"], steps=1)
+    assert [kind.jobs for kind in plan.kinds] == [2]
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

@@ -67,7 +67,7 @@ class Bench:
         self.scores = scores or itertools.repeat({"dice": 0.5})
         self.poison, self.drawn, self.saved, self.kept = set(poison), [], [], None
 
-    def batches(self, first):
+    def batches(self, first, size=None):
         position = list(first)
         for batch in open_feed(self.source, first, CPU):
             self.drawn.append(tuple(position))

@@ -76,7 +76,7 @@ class Endless:
         self.normalization, self.classes = "log", ["vesicle"]
         self.augment = Augmentation([RandomFlip(), RandomCLAHE(), RandomBrightnessContrast()])
 
-    def batches(self, first):
+    def batches(self, first, size=None):
         pixels = torch.ones(4, 1, 32, 32, device=self.device, dtype=torch.uint16)
         labels = torch.ones(4, 1, 32, 32, device=self.device, dtype=torch.uint8)
         offset, scale = torch.zeros(4, 1, device=self.device), torch.ones(4, 1, device=self.device)

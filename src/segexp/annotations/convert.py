@@ -14,7 +14,7 @@ from segexp.annotations.outlines import Drawing, Outline, covered, labels_of, re
 from segexp.annotations.pictures import Colour, class_map, colours_of, one_hot
 from segexp.data.foreign import KINDS, annotation_kind
 from segexp.errors import InputError
-from segexp.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, open_image
+from segexp.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_files, open_image
 
 PICTURES = (".png", *TIFF_SUFFIXES, ".bmp")
 
@@ -96,7 +96,7 @@ def _images(folder: Path | None) -> dict[str, Path]:
         return {}
     if not folder.is_dir():
         raise InputError(f"--images {folder}: no such folder")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+    files = image_files(folder)
     if not files:
         raise InputError(f"--images {folder}: no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return {path.stem: path for path in files}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segexp import synthesis
 from segexp.errors import InputError
-from segexp.io.images import IMAGE_SUFFIXES, read_image, to_channels
+from segexp.io.images import IMAGE_SUFFIXES, image_files, read_image, to_channels
 from segexp.viz.overlay import Picture, to_display
 
 SMALLEST = 64  # px: less holds too little to look at
@@ -25,7 +25,7 @@ def find(sources: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for source in sources:
         if source.is_dir():
-            files += sorted(p for p in source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+            files += image_files(source)
         elif source.is_file():
             files.append(source)
         else:

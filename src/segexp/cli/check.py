@@ -75,7 +75,7 @@ def start_of(overrides: list[str], config_dir: str | None) -> tuple[list[str], l
     from segexp.check.settings import run_settings
     from segexp.experiment.build import build_model
     from segexp.experiment.start import as_override, log_table, read_start, take_settings, take_weights
-    from segexp.train import start_file
+    from segexp.sweep.weights import start_file
 
     cfg = run_settings(tuple(overrides), config_dir)
     path = start_file(cfg)

@@ -48,7 +48,7 @@ def evaluate(
         str | None,
         typer.Option(help="Tolerance of outlines and centrelines: pixels, such as 2, or 0.2um; default: the model's."),
     ] = None,
-    pixel_size: Annotated[float | None, typer.Option(help="Pixel size in µm, for files that do not state one.")] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Pixel size in µm; overrides what the files state.")] = None,
     channel: ChannelOption = None,
     page: PageOption = None,
     group: Annotated[
@@ -103,7 +103,7 @@ def evaluate(
     def prepare(folder: OwnedFolder) -> list[Sample]:
         folder.require_free(FILES)
         chosen_families(predictor, families)
-        return chosen_samples(predictor, data, images, group)
+        return chosen_samples(predictor, data, images, group, pixel_size)
 
     with options_in_messages(), locked_folder(output, prepare) as samples:
         record = evaluate_folder(

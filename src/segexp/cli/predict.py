@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segexp.cli.output_paths import locked_folder
-from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, model_files, read_as
+from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, model_files, read_as, reading_typed
 from segexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def predict(
         raise InputError(f"--threshold {threshold}: expected more than 0 and less than 1")
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: expected micrometres, more than 0")
-    model = model_files(chosen_models(model, input, more or [], output))
+    model = model_files(chosen_models(model, input, more or [], output, channel, page))
     predictor = load_model(model, device, tta=tta, allow_targets=allow_targets or ())
     predictor.threshold = predictor.threshold if threshold is None else threshold
     read_as(predictor, channel, page)
@@ -107,8 +107,9 @@ def predict(
     promise = None
     if guarantee is not None:
         _require_guarantee(guarantee, threshold)
-        changed = [name for name, set_ in (("--tta", tta), ("--tile", tile), ("several --model", model[1:])) if set_]
-        promise = _promise(predictor, model[0], guarantee, calibrate_on, tiling, changed)
+        other = (("--tta", tta), ("--tile", tile), ("--pixel-size", pixel_size), ("several --model", model[1:]))
+        changed = [name for name, typed in other if typed]
+        promise = _promise(predictor, model[0], guarantee, calibrate_on, pixel_size, tiling, changed)
     elif calibrate_on is not None:
         raise InputError("--calibrate-on: serves --guarantee only; type, for example, --guarantee 0.9 too")
 
@@ -136,6 +137,7 @@ def _promise(
     model: Path,
     found: float,
     calibrate_on: Path | None,
+    pixel_size: float | None,
     tiling: "Tiling",
     changed: list[str],
 ) -> dict[str, Any]:
@@ -150,7 +152,7 @@ def _promise(
 
     if calibrate_on is not None:
         with options_in_messages():
-            samples = find_samples(predictor, calibrate_on)
+            samples = find_samples(predictor, calibrate_on, pixel_size)
         with PredictionProgress(len(samples), "calibrating") as report:
             predictor.log = report.log
             entries = calibrate(predictor, samples, tiling, report.progress)
@@ -169,8 +171,17 @@ def _promise(
     return {"found": found, "images": choice.images, "calibrated_on": on}
 
 
-def chosen_models(models: list[Path], sources: list[Path], more: list[Path], output: Path) -> list[Path]:
+def chosen_models(
+    models: list[Path],
+    sources: list[Path],
+    more: list[Path],
+    output: Path,
+    channel: str | None = None,
+    page: str | None = None,
+) -> list[Path]:
     """The models that were named; for ``auto`` the one that comes with the package and fits the images.
+
+    `channel` and `page` are the options, by which the images are read.
 
     Raises:
         InputError: where none fits, or ``auto`` is named beside others.
@@ -183,7 +194,9 @@ def chosen_models(models: list[Path], sources: list[Path], more: list[Path], out
     from segexp.inference.kinds import choose_for_files
     from segexp.io.ownership import OwnedFolder
 
-    choice = choose_for_files(find_images([*sources, *more], OwnedFolder(output)).files)
+    reading = reading_typed(channel, page)
+    seen = "first" if reading.get("page", "each") == "each" else reading["page"]
+    choice = choose_for_files(find_images([*sources, *more], OwnedFolder(output)).files, seen, reading.get("channel"))
     print(f"model: {choice.words()}")
     return [Path(choice.name)]
 

@@ -64,11 +64,22 @@ def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> No
     """Let a predictor read channels and pages as the options say, where they say something.
 
     Raises:
-        InputError: where an option is no channel or page, or does not fit the model.
+        InputError: where an option is no channel or page.
+    """
+    stored = (predictor.facts.get("reading") or {}) | reading_typed(channel, page)
+    if stored:
+        predictor.facts["reading"] = stored
+
+
+def reading_typed(channel: str | None, page: str | None) -> dict[str, Any]:
+    """The options as values of ``channel`` and ``page``, those that were given.
+
+    Raises:
+        InputError: where one is no channel or page.
     """
     from segexp.io.images import PAGES
 
-    stored = dict(predictor.facts.get("reading") or {})
+    stored: dict[str, Any] = {}
     if channel is not None:
         numbers = channel.strip().removeprefix("[").removesuffix("]").split(",")
         if not all(re.fullmatch(r"\s*[1-9]\d{0,8}\s*", number, re.ASCII) for number in numbers):
@@ -79,8 +90,7 @@ def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> No
         if page not in (*PAGES, "each") and not re.fullmatch(r"[1-9]\d{0,8}", page, re.ASCII):
             raise InputError(f"--page {page}: expected {', '.join(PAGES)}, each, or a number from 1")
         stored["page"] = int(page) if page.isdigit() else page
-    if stored:
-        predictor.facts["reading"] = stored
+    return stored
 
 
 def in_options(text: str) -> str:

@@ -86,7 +86,9 @@ def suggest(
     for row in rows:
         where = printable(" ".join(filter(None, [Path(str(row["file"])).name, str(row["region"])])), multiline=False)
         print(f"{row['rank']:>2} {where}: {row['why']}")
-    if len(rows) < count:
+    if len(rows) == len(candidates) < count:
+        print(f"{len(rows)} of {count}: there are no more")
+    elif len(rows) < count:
         print(f"{len(rows)} of {count}: all others are copies of these or of what is annotated, or hold no doubt")
     print(output / TABLE)
     print(output / PAGE)

@@ -187,6 +187,7 @@ class TrainerConfig(Checked):
     warmup: float = MISSING
     grad_clip: float | None = MISSING
     ema: float = MISSING
+    grow_crops: float = MISSING
     validate_every: str = MISSING
     patience: int | None = MISSING
     seeds: int = MISSING
@@ -231,6 +232,8 @@ class TrainerConfig(Checked):
         require(faults, 0 <= self.warmup < 1, f"trainer.warmup={self.warmup}: expected a share from 0 to below 1")
         if self.grad_clip is not None:
             require(faults, self.grad_clip > 0, f"trainer.grad_clip={self.grad_clip}: expected more than 0, or null")
+        grow = self.grow_crops
+        require(faults, 0 <= grow <= 1, f"trainer.grow_crops={grow}: expected a share from 0 (never) to 1")
         require(faults, 0 <= self.scratch < 1, f"trainer.scratch={self.scratch}: expected a share from 0 to below 1")
         rate = self.scratch_lr
         require(

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +54,10 @@ class CropBatches(Dataset):
     def __init__(self, plan: CropPlan):
         self.plan = plan
 
+    def of_size(self, size: int | None) -> "CropBatches":
+        """The same with crops of another side; None: as they are."""
+        return CropBatches(self.plan.of_size(size))
+
     def __getitem__(self, position: Position) -> Batch:
         size = self.plan.size
         self.plan.ask(position)
@@ -92,6 +97,12 @@ class DeviceBatches:
         self._places = self._places.T.contiguous().to(device)
         self._offset = torch.from_numpy(np.stack([sample.offset for sample in samples])).to(device)
         self._scale = torch.from_numpy(np.stack([sample.scale for sample in samples])).to(device)
+
+    def of_size(self, size: int | None) -> "DeviceBatches":
+        """The same, of the same pixels, with crops of another side; None: as they are."""
+        other = copy(self)
+        other.plan = self.plan.of_size(size)
+        return other
 
     def __getitem__(self, position: Position) -> Batch:
         crops = self.plan.draw(position)

@@ -6,6 +6,7 @@ crops proportional to its area, and at least one.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +79,14 @@ class CropPlan:
         if self.mix and self.mix.share == 1:
             return self.mix.epoch_crops
         return int(self.crops_per_image.sum()) / (1 - (self.mix.share if self.mix else 0))
+
+    def of_size(self, size: int | None) -> "CropPlan":
+        """The same plan with crops of another side; an epoch keeps its steps. None: as they are."""
+        if size is None or size == self.size:
+            return self
+        other = copy(self)
+        other.size = size
+        return other
 
     def sample(self, image: int) -> Sample:
         """The image of that number."""

@@ -1,6 +1,7 @@
 """From a model file and a folder of annotated images to ``scores.csv`` and ``scores.json``: ``segexp evaluate``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ def evaluate_folder(
         raise InputError(f"--pixel-size {pixel_size}: expected more than 0 µm")
     folder = OwnedFolder(output)
     folder.require_free(FILES)
-    samples = chosen_samples(predictor, data, images, group) if samples is None else samples
+    samples = chosen_samples(predictor, data, images, group, pixel_size) if samples is None else samples
+    if predictor.facts.get("pixel_size"):
+        pixel_size = None  # the samples were brought to the model's
     reach = tolerance or read_tolerance(str(predictor.facts.get("tolerance", "2")))
     evaluation, curves, pictures = _score(predictor, samples, chosen, reach, pixel_size, robustness, progress)
     facts = predictor.facts
@@ -90,9 +93,11 @@ def evaluate_folder(
     return to_json(record)
 
 
-def chosen_samples(predictor: Predictor, data: Path, images: int | None, group: str | None) -> list[Sample]:
+def chosen_samples(
+    predictor: Predictor, data: Path, images: int | None, group: str | None, pixel_size: float | None = None
+) -> list[Sample]:
     """The samples that are scored, with their groups; the arguments are those of `evaluate_folder`."""
-    samples = find_samples(predictor, data)
+    samples = find_samples(predictor, data, pixel_size)
     if group is not None:
         set_groups(samples, group)
     return spread(samples, images)
@@ -157,18 +162,25 @@ def chosen_families(predictor: Predictor, families: Sequence[str] | None) -> tup
     return chosen
 
 
-def find_samples(predictor: Predictor, data: Path) -> list[Sample]:
+def find_samples(predictor: Predictor, data: Path, pixel_size: float | None = None) -> list[Sample]:
     """The annotated images of ``data/val``, or of ``data`` itself, facts only: pixels are read when they are used.
+
+    Args:
+        predictor: how files are read follows from it.
+        data: the folder.
+        pixel_size: µm, in place of what the files say.
 
     Raises:
         InputError: where the folder holds no annotated images.
     """
     for folder in (data / "val", data):
         if (folder / "img").is_dir():
+            channels = predictor.model.settings["in_channels"]
+            reading = reading_of_model(predictor.facts, channels, len(predictor.classes))
             return read_folder(
                 folder / "img",
                 folder / "mask",
-                reading_of_model(predictor.facts, predictor.model.settings["in_channels"], len(predictor.classes)),
+                replace(reading, file_pixel_size=pixel_size),
                 keep=False,
                 normalization=predictor.normalization,
                 log=print,

@@ -6,7 +6,7 @@ label, where all are 1 - `SURE` or less it is background; all other pixels are l
 disagree give a mean between the two. The labels are made as the run begins, and again where it is resumed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,11 @@ from segexp.config import RunConfig
 from segexp.config.folders import existing
 from segexp.config.schema import reading_of
 from segexp.data.dataset import Sample, make_sample
-from segexp.data.reading import Reading, locate, read_pixels
+from segexp.data.reading import Pair, Reading, locate, read_pixels
 from segexp.errors import InputError
 from segexp.experiment.start import Started
 from segexp.inference.predictor import load_model
-from segexp.io.images import IMAGE_SUFFIXES, open_image
+from segexp.io.images import IMAGE_SUFFIXES, image_files, open_image
 from segexp.io.labels import IGNORE
 from segexp.io.ownership import digest
 
@@ -45,7 +45,7 @@ def unlabelled_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"data.unlabelled={folder}: no such folder; expected a folder of images without masks")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    files = image_files(folder)
     if not files:
         raise InputError(
             f"data.unlabelled={folder}: no images in it; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
@@ -79,17 +79,22 @@ def pseudo_labelled(cfg: RunConfig, started: Started | None, device: str, log: C
             f"{', '.join(cfg.task.classes)}; they must be the same"
         )
     reading = reading_of(cfg.data, cfg.task)
+    if predictor.model.settings["in_channels"] != reading.channels:
+        raise InputError(
+            f"data.unlabelled: the given model takes {predictor.model.settings['in_channels']} channels, the run has "
+            f"data.channels={reading.channels}; they must be the same"
+        )
     samples, unsure, found = [], [], []
     for number, file in enumerate(files, 1):
-        pixels = _pixels(file, reading)
-        labels = pseudo_labels(predictor.probabilities(pixels))
-        unsure.append(np.mean(labels == IGNORE))
-        found.append(np.mean((labels > 0) & (labels != IGNORE)))
-        samples.append(make_sample(file.name, pixels, labels, reading.classes, cfg.task.normalization))
+        for name, pixels in _pages(file, reading):
+            labels = pseudo_labels(predictor.probabilities(pixels))
+            unsure.append(np.mean(labels == IGNORE))
+            found.append(np.mean((labels > 0) & (labels != IGNORE)))
+            samples.append(make_sample(name, pixels, labels, reading.classes, cfg.task.normalization))
         if number in (1, len(files)) or number % 10 == 0:
             log(f"labelling images without masks: {number} of {len(files)}")
     log(
-        f"unlabelled: {len(files)} images, labelled by {started.facts['weights']}; "
+        f"unlabelled: {len(samples)} images, labelled by {started.facts['weights']}; "
         f"{100 * np.mean(found):.2g} % foreground, {100 * np.mean(unsure):.2g} % of the pixels unsure and left out"
     )
     if not any(found):
@@ -100,9 +105,13 @@ def pseudo_labelled(cfg: RunConfig, started: Started | None, device: str, log: C
     return samples
 
 
-def _pixels(path: Path, reading: Reading) -> NDArray:
-    image = open_image(path, reading.page_of(None), reading.channel)
-    try:
-        return read_pixels(image, reading, locate(image, reading))
-    finally:
-        image.close()
+def _pages(path: Path, reading: Reading) -> Iterator[tuple[str, NDArray]]:
+    """Name and pixels (C, H, W) of an image; of a stack's pages one by one with ``data.page=each``."""
+    pages = 1
+    if reading.page == "each":
+        with open_image(path, "first") as file:
+            pages = file.pages
+    for number in range(1, pages + 1):
+        pair = Pair(path, path, number if pages > 1 else None)
+        with open_image(path, reading.page_of(pair.page), reading.channel) as image:
+            yield pair.name, read_pixels(image, reading, locate(image, reading))

@@ -372,9 +372,24 @@ def _fits_on(device: torch.device, samples: list[Sample]) -> bool:
 
 
 def build_schedule(
-    trainer: TrainerConfig, epoch_steps: int, monitor: str, seed: int, scheduler: Scheduler, lr: float
+    trainer: TrainerConfig,
+    epoch_steps: int,
+    monitor: str,
+    seed: int,
+    scheduler: Scheduler,
+    lr: float,
+    sizes: tuple[tuple[float, int], ...] = (),
 ) -> Schedule:
-    """What the loop does when; `monitor` is the score whose largest value marks the best model, `lr` the peak rate."""
+    """What the loop does when.
+
+    Args:
+        trainer: settings.
+        epoch_steps: steps an epoch.
+        monitor: the score whose best value marks the best model.
+        seed: of the run.
+        scheduler, lr: the learning rate's course, and its peak.
+        sizes: sides of the crops while they grow.
+    """
     check_schedule(scheduler, total_steps(trainer.steps, trainer.epochs, epoch_steps))
     return Schedule(
         budget=Budget(trainer.steps, trainer.seconds(), trainer.epochs and trainer.epochs * epoch_steps),
@@ -387,6 +402,7 @@ def build_schedule(
         log_every=trainer.log_every,
         save_every=trainer.save_seconds(),
         seed=seed,
+        sizes=sizes,
     )
 
 

@@ -4,7 +4,7 @@ Everything here is plain numbers and images; what trains the candidates is `sege
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ TITLES = {
 FOLDS = 2
 """Parts that annotated images are divided into at most."""
 LEAST_SECONDS, LEAST_STEPS = 20, 60
-"""Time and steps below which no network is trained from scratch beside the fine-tuning: it would learn next to nothing."""
+"""Time and steps below which no network is trained from scratch beside the fine-tuning: it would hardly learn."""
 KNOWN = 0.5
 """Dice of the given model on the annotated images below which it does not know these objects.
 
@@ -113,8 +113,12 @@ def kinds_to_train(given: float, both: bool) -> tuple[str, ...]:
 
 
 def annotated(train: Sequence[Sample], val: Sequence[Sample]) -> list[Sample]:
-    """The images of both lists, each once."""
-    found = {sample.digest or sample.name: sample for sample in [*train, *val]}
+    """The images of both lists, each once; of two that have the same name, that of `val` is called ``val_NAME``."""
+    found = {sample.digest or sample.name: sample for sample in train}
+    names = {sample.name for sample in train}
+    for sample in val:
+        name = f"val_{sample.name}" if sample.name in names else sample.name
+        found.setdefault(sample.digest or name, replace(sample, name=name))
     return list(found.values())
 
 
@@ -163,4 +167,6 @@ def cut(sample: Sample, classes: int, normalization: str) -> tuple[Sample, Sampl
         )
         for number, half in enumerate(halves, 1)
     )
+    for half in (first, second):
+        half.pixel_size, half.group = sample.pixel_size, sample.group
     return first, second

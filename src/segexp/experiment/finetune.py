@@ -51,7 +51,7 @@ from segexp.io.run_folder import RunFolder
 from segexp.metrics.registry import find, to_compute
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
-from segexp.training.schedule import Schedule
+from segexp.training.schedule import Budget, Schedule
 from segexp.training.state import Scores, TrainState
 
 COMPARISON = 2 / 3
@@ -180,8 +180,9 @@ class FineTuning:
         """A training of another candidate, with images and files of its own, and its settings."""
         cfg, training, start = self.cfg, self.training, None
         if kind == SCRATCH:
-            trainer = replace(cfg.trainer, lr=cfg.trainer.scratch_lr or cfg.trainer.lr, freeze=[], rates=[])
-            cfg = replace(cfg, trainer=trainer)
+            rate = {} if cfg.trainer.scratch_lr is None else {"lr": cfg.trainer.scratch_lr}
+            trainer = replace(cfg.trainer, freeze=[], rates=[])
+            cfg = replace(cfg, trainer=trainer, optimizer={**cfg.optimizer, **rate})
         else:
             start = replace(self.start, model=self.start.model or read_again(self.start))
         arithmetic = training.device, training.predictor.precision
@@ -299,7 +300,7 @@ class FineTuning:
         for kind, budget_share in self._shares(points, maps, pool, schedule, COMPARISON / len(folds)).items():
             by_image: dict[int, NDArray[np.float32]] = {}
             for number, held in enumerate(folds, 1):
-                by_image |= self._fold(kind, number, pool, held, budget_share)
+                by_image |= self._fold(kind, number, pool, held, schedule.budget.part(budget_share))
             points[kind] = OperatingPoint(
                 scoring.threshold or 0.5,
                 scoring.min_size or 0,
@@ -369,26 +370,30 @@ class FineTuning:
         return {kind: part * own for kind, own in zip(kinds, parts, strict=True)}
 
     def _fold(
-        self, kind: str, number: int, pool: Sequence[Sample], held: Sequence[int], part: float
+        self, kind: str, number: int, pool: Sequence[Sample], held: Sequence[int], budget: Budget
     ) -> dict[int, NDArray[np.float32]]:
-        """Probabilities of a fold's images by a candidate that is trained on the others; nothing in other processes."""
+        """Probabilities of a fold's images by a candidate that is trained on the others; nothing in other processes.
+
+        `budget` is a part of the run's own, so that an epoch has as many steps as one over all images.
+        """
         ranks, name = self.training.ranks, f"fold_{number}_{kind}.npz"
+        rates = self.training.learner.lr, self.cfg.trainer.scratch_lr
+        key = f"{budget} {rates} {[sample.digest or sample.name for sample in pool]}"
+        kept = read_maps(self.folder / name, key, held) if ranks.first else None
+        if share(ranks, kept is not None):
+            return kept or {}
         others = [sample for index, sample in enumerate(pool) if index not in held]
         densest = max(pool, key=lambda sample: sample.class_pixels[1:].sum())  # the loop validates its last epoch
         with tempfile.TemporaryDirectory() as own:
             place = Path(share(ranks, own))
             another, cfg = self._another(kind, others, [densest], place / "best.pth", "last.pth")
-            schedule = schedule_of(cfg, another)
-            schedule = replace(schedule, budget=schedule.budget.part(part), validate_every=NEVER)
-            key = f"{schedule.budget} {schedule.lr} {[sample.digest or sample.name for sample in pool]}"
-            kept = read_maps(self.folder / name, key, held) if ranks.first else None
-            if not share(ranks, kept is not None):
-                self._fit(another, Aside(f"fold {number}", self.log.info, another.monitor), TrainState(), schedule)
-                if ranks.first:
-                    kept = {index: another.predictor.probabilities(pool[index].load()[0]) for index in held}
-                    with self.files.create(name) as file:
-                        named: dict[str, Any] = {f"image_{index}": each for index, each in kept.items()}
-                        np.savez(file, key=np.array(key), **named)
+            schedule = replace(schedule_of(cfg, another), budget=budget, validate_every=NEVER)
+            self._fit(another, Aside(f"fold {number}", self.log.info, another.monitor), TrainState(), schedule)
+            if ranks.first:
+                kept = {index: another.predictor.probabilities(pool[index].load()[0]) for index in held}
+                with self.files.create(name) as file:
+                    named: dict[str, Any] = {f"image_{index}": each for index, each in kept.items()}
+                    np.savez(file, key=np.array(key), **named)
         return kept or {}
 
     def _rows(

@@ -17,7 +17,7 @@ from segexp.experiment.trainer import TrainingRun
 from segexp.inference.predictor import Predictor
 from segexp.models import Network
 from segexp.training.learner import Learner
-from segexp.training.schedule import Schedule
+from segexp.training.schedule import Schedule, growing_sizes
 
 Log = Callable[[str], None]
 
@@ -82,4 +82,6 @@ def schedule_of(cfg: RunConfig, training: TrainingRun) -> Schedule:
     """What the loop does when in a training with these settings."""
     lr = training.learner.lr
     scheduler = build_scheduler(cfg.scheduler, lr, tuple(cfg.allow_targets))
-    return build_schedule(cfg.trainer, training.source.plan.steps, training.monitor, cfg.seed, scheduler, lr)
+    plan, multiple = training.source.plan, training.predictor.model.multiple
+    sizes = growing_sizes(plan.size, cfg.trainer.grow_crops, multiple)
+    return build_schedule(cfg.trainer, plan.steps, training.monitor, cfg.seed, scheduler, lr, sizes)

@@ -17,6 +17,7 @@ from segexp.evaluation.images import OnImage
 from segexp.evaluation.io import evaluation_record, write_scores
 from segexp.evaluation.operating_point import OperatingPoint, choose_operating_point
 from segexp.evaluation.scoring import Scoring
+from segexp.experiment.candidates import annotated
 from segexp.inference import guarantee
 from segexp.inference.misfit import KEY, WINDOW, describe, ranges_of, spread_evenly
 from segexp.inference.misfit import MOST as MOST_DESCRIBED
@@ -71,7 +72,8 @@ def write_results(
 
     own = point is None or point.maps is None  # else other models predicted these images
     point, rows, record, misses = score_best(best_path, predictor, samples, scoring, keep, point)
-    facts = ({guarantee.KEY: misses} if own else {}) | appearance([*train, *samples], shares)
+    looks = annotated(train, samples) if own else list(train)  # an image that is in both would hide how images differ
+    facts = ({guarantee.KEY: misses} if own else {}) | appearance(looks, shares)
     checkpoint.save(best_path, checkpoint.load(best_path) | facts)
     write_scores(rows, record, folder / "val" / "scores.csv", folder / "val" / "evaluation.json")
     write_pictures(folder / "val" / "pictures.json", pictures)

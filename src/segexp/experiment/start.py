@@ -153,6 +153,13 @@ def take_weights(network: Network, start: Start, classes: Sequence[str]) -> list
     channels = int(its.get("in_channels", 1)), int(str(network.settings["in_channels"]))
     rows = [_row_of(name, start.content["classes"], classes) for name in classes]
     named = isinstance(network, UNet)
+    theirs = list(start.content["classes"])
+    if not named and len(theirs) == len(classes) > 1 and theirs != list(classes):
+        raise InputError(
+            f"model.weights={start.typed}: its classes are {', '.join(theirs)}, this run's {', '.join(classes)}. Which "
+            f"of another package's tensors belong to a class is not known: type the classes as they are in the model, "
+            f"task.classes=[{','.join(theirs)}]"
+        )
     whole, adapted, fresh = 0, [], []
     ours = network.state_dict()
     for name, mine in ours.items():
@@ -179,7 +186,6 @@ def take_weights(network: Network, start: Start, classes: Sequence[str]) -> list
         what = "its mean over channels" if channels[1] == 1 else "its mean over channels, repeated"
         scaled = f"{what}, times {channels[0]}/{channels[1]}: {', '.join(adapted) or 'nothing'}"
         lines.append(("channels", str(channels[0]), str(channels[1]), f"first convolution: {scaled}"))
-    theirs = list(start.content["classes"])
     if theirs != list(classes):
         pairs = list(zip(classes, rows, strict=True))
         kept = [f"{name} from {theirs[row]}" for name, row in pairs if row is not None]

@@ -91,10 +91,10 @@ class TrainingRun:
         """The file that a run goes on from."""
         return self.best_path.with_name(self.last_name)
 
-    def batches(self, first: Position) -> Iterator[Batch]:
-        """Batches without end from an epoch and a step in it."""
-        first = (0, 0) if self.one_batch else first
-        feed = open_feed(self.source, first, self.device, self.workers, self.start_method, self.log)
+    def batches(self, first: Position, size: int | None = None) -> Iterator[Batch]:
+        """Batches without end from an epoch and a step in it; `size`: the side of the crops, None: the usual one."""
+        first, size = ((0, 0), None) if self.one_batch else (first, size)
+        feed = open_feed(self.source.of_size(size), first, self.device, self.workers, self.start_method, self.log)
         if self.one_batch:
             feed = itertools.repeat(next(feed))
         return feed if self.step_times is None else self.step_times.batches(feed)

@@ -173,9 +173,14 @@ def _label_page(
     progress: Progress | None,
     keep: bool,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Send a page's rows to the sinks; give its labels where they are kept."""
+    """Send a page's rows to the sinks; give its labels where they are kept.
+
+    The smallest object is that of the image that the network saw: it has fewer or more of the file's pixels where the
+    image was brought to another pixel size.
+    """
     bands = rescaled_bands(predictor.bands(rows, tiling, progress), rows.shape[1:], shape)
-    for probabilities, labels in labelled_bands(bands, shape[0], predictor.threshold, predictor.min_size):
+    min_size = round(predictor.min_size * shape[0] * shape[1] / (rows.shape[1] * rows.shape[2]))
+    for probabilities, labels in labelled_bands(bands, shape[0], predictor.threshold, min_size):
         sinks.add(probabilities, labels)
         if keep:
             yield labels

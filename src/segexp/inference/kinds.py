@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segexp.calibration.features import SCALES, structures
 from segexp.errors import InputError
 from segexp.inference.misfit import SMALLEST, WINDOW, describe_pixels, scaled, spread_evenly
-from segexp.io.images import open_image
+from segexp.io.images import Channel, Page, open_image
 from segexp.pretrained import NAMES, located
 
 MOST = 16
@@ -106,23 +106,29 @@ def choose(images: Sequence[NDArray], facts: Mapping[str, Any] | None = None) ->
     return choice
 
 
-def choose_for_files(files: Sequence[Path]) -> Choice:
+def choose_for_files(files: Sequence[Path], page: Page = "first", channel: Channel = None) -> Choice:
     """The kind of image files, by at most `MOST` of them; those that cannot be read are left out.
+
+    Args:
+        files: the images.
+        page, channel: what of a file is looked at, as `segexp.io.images.open_image` takes them.
 
     Raises:
         InputError: as `choose`.
     """
-    return choose(list(_readable(files[k] for k in spread_evenly(len(files), MOST))))
+    return choose(list(_readable((files[k] for k in spread_evenly(len(files), MOST)), page, channel)))
 
 
-def _readable(files: Iterable[Path]) -> Iterator[NDArray]:
-    """The middle (C, H, W) of each file's first page."""
+def _readable(files: Iterable[Path], page: Page, channel: Channel) -> Iterator[NDArray]:
+    """The middle (C, H, W) of each file, where all its values are finite."""
     for path in files:
         try:
-            with closing(open_image(path, "first")) as image:
+            with closing(open_image(path, page, channel)) as image:
                 height, width = image.shape[:2]
                 tall, wide = min(height, WINDOW), min(width, WINDOW)
                 pixels = image.read((height - tall) // 2, (width - wide) // 2, tall, wide)
         except (InputError, OSError):
             continue  # predict says what is wrong with it
+        if not np.isfinite(pixels).all():
+            continue
         yield np.moveaxis(np.atleast_3d(pixels), 2, 0)

@@ -161,6 +161,15 @@ class ImageFile(_Closing):
         return (np.rint(total) if dtype.kind in "iub" else total).astype(dtype)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The files right in a folder that may be images, by their names, sorted; hidden ones are left out."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
 def open_image(path: str | Path, page: Page = None, channel: Channel = None) -> ImageFile:
     """Open an image of any size for reading by window.
 

@@ -151,7 +151,7 @@ class RunFolder(OwnedFolder):
     def note_open(self, name: str, size: int, sha256: str) -> None:
         """Record that the file `name` is the run's where its first `size` bytes have this SHA-256."""
         entry = {"path": name, "size": size, "sha256": sha256, "open": True, "time": round(time.time(), 3)}
-        torn = "\n" if self._torn else ""
+        torn, self._torn = "\n" if self._torn else "", True  # until all is written: the disk may be full
         with (self.folder / RECORD).open("a", encoding="ascii") as file:
             file.write(torn + json.dumps(entry | {"command": self.command}) + "\n")
         self._torn = False

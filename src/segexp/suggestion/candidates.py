@@ -14,7 +14,8 @@ from segexp.inference.misfit import SMALLEST, describe
 from segexp.inference.outputs import Outputs
 from segexp.inference.predictor import Predictor
 from segexp.inference.sliding_window import RowSource
-from segexp.io.images import IMAGE_SUFFIXES
+from segexp.io.images import image_files
+from segexp.model_facts import FEATURES
 
 REGION = 512
 """Side of a region, px as the network sees them; images up to one and a half of it are not divided."""
@@ -136,7 +137,7 @@ def describe_annotated(predictor: Predictor, data: Path) -> tuple[NDArray[np.flo
         InputError: where there are none, or one cannot be read.
     """
     folders = [place / "img" for place in (data / "train", data / "val", data) if (place / "img").is_dir()]
-    files = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    files = [path for folder in folders for path in image_files(folder)]
     if not files:
         raise InputError(f"--annotated {data}: holds no images; expected a data set, or a folder with img/ and mask/")
     numbers, names = [], []
@@ -149,4 +150,4 @@ def describe_annotated(predictor: Predictor, data: Path) -> tuple[NDArray[np.flo
                 if features is not None:
                     numbers.append(features)
                     names.append(path.name)
-    return np.array(numbers).reshape(len(names), -1), names
+    return np.array(numbers).reshape(len(names), FEATURES), names

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def require_room(folder: OwnedFolder) -> None:
         InputError: where something does.
     """
     crops = folder.folder / CROPS
-    there = [f"{CROPS}/{path.name}" for path in sorted(crops.iterdir())] if crops.is_dir() else []
+    names = sorted(path.name for path in crops.iterdir()) if crops.is_dir() else []
+    there = [f"{CROPS}/{name}" for name in names if re.fullmatch(r"\d{2,}_.*\.tif", name)]
     folder.require_free([TABLE, PAGE, *there])
 
 

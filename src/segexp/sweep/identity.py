@@ -8,12 +8,11 @@ from omegaconf.errors import OmegaConfBaseException
 from segexp.config import RunConfig, read
 from segexp.config.fingerprint import NOT_SETTINGS, settings_fingerprint
 from segexp.config.folders import existing
-from segexp.config.targets import WEIGHTS
 from segexp.data import splits
 from segexp.errors import InputError
 from segexp.experiment import provenance
 from segexp.sweep.job_store import Identity, data_fingerprint
-from segexp.sweep.selection import find_model
+from segexp.sweep.weights import start_file
 
 
 def identify(cfg: DictConfig) -> Identity:
@@ -41,8 +40,7 @@ def data_of(cfg: RunConfig) -> str:
     digest = data_fingerprint(cfg.data.all_folders())
     named = [existing(path) for path in (cfg.data.split, cfg.data.synthetic.ranges) if path]
     files = [path / splits.FILE if path.is_dir() else path for path in named]
-    weights = cfg.model.get(WEIGHTS)
-    files += [find_model(existing(weights), lambda line: None)] if weights else []
-    for path in files:
+    weights = start_file(cfg, lambda line: None)
+    for path in [*files, weights] if weights else files:
         digest = hashlib.sha256(f"{digest} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode()).hexdigest()
     return digest

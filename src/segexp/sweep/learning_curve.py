@@ -34,6 +34,10 @@ FEWEST = 4
 VAL_FRACTION = 0.2
 
 
+class OtherSweep(InputError):
+    """A sweep over ``data.images`` and other settings: no curve belongs to it."""
+
+
 class Plan(NamedTuple):
     """The overrides of the sweep, numbers of images, how many there are, and what was chosen for the user, in words."""
 
@@ -77,7 +81,7 @@ def sweep_command(
     if "val" not in index and not cfg.data.splits:
         added.append(f"data.val_fraction={VAL_FRACTION}")
         notes.append(f"no validation images: data.val_fraction={VAL_FRACTION} holds some back, the same in all runs")
-    if "trainer.epochs" in typed:
+    if typed.get("trainer.epochs", "null") != "null":
         raise InputError(
             f"trainer.epochs={typed['trainer.epochs']}: fewer images would train for fewer steps; expected the same "
             "budget for all runs: trainer.max_time=00:05:00, or trainer.steps=1000"
@@ -88,6 +92,14 @@ def sweep_command(
     cfg = compose_config([*words, *added], config_dir)
     if cfg.trainer.epochs is not None:
         added.append("trainer.epochs=null")
+    if cfg.trainer.keep_given and cfg.trainer.cross_fit:
+        if "trainer.cross_fit" in typed:
+            raise InputError(
+                f"trainer.cross_fit={cfg.trainer.cross_fit}: runs with few images would be scored otherwise than the "
+                "others; expected trainer.cross_fit=0"
+            )
+        added.append("trainer.cross_fit=0")
+        notes.append("trainer.cross_fit=0: all runs are scored on the validation images")
     seed = cfg.seed
     if cfg.data.splits and cfg.data.split_seed is None:
         added.append(f"data.split_seed={seed}")
@@ -114,7 +126,7 @@ def runs_of(records: Sequence[Record]) -> list[Run]:
     """The finished jobs of a sweep over ``data.images``; empty where it is none.
 
     Raises:
-        InputError: where the jobs differ in more than images and repeats.
+        OtherSweep: where the jobs differ in more than images and repeats.
     """
     values = [settings_of(each.overrides) for each in records]
     names = varied(values)
@@ -122,12 +134,18 @@ def runs_of(records: Sequence[Record]) -> list[Run]:
         return []
     others = [name for name in names if name not in (IMAGES, *REPEATS)]
     if others:
-        raise InputError(f"the jobs differ in {', '.join(others)}; expected {IMAGES} and {SEED} alone to vary")
+        raise OtherSweep(f"the jobs differ in {', '.join(others)}; expected {IMAGES} and {SEED} alone to vary")
     return [
-        Run(int(value[IMAGES]), " ".join(value.get(name, "") for name in REPEATS), float(each.score))
+        Run(_count(each, value), " ".join(value.get(name, "") for name in REPEATS), float(each.score))
         for each, value in zip(records, values, strict=True)
-        if each.status == DONE and each.score is not None and value.get(IMAGES, "").isdigit()
+        if each.status == DONE and each.score is not None
     ]
+
+
+def _count(job: Record, settings: dict[str, str]) -> int:
+    """Training images of a job; where it took all, as many as its ``run.json`` says."""
+    typed = settings.get(IMAGES, "")
+    return int(typed) if typed.isdigit() else int(json.loads((job.folder / "run.json").read_text())["data"]["train"])
 
 
 def write_curve(sweep: Path, records: Sequence[Record]) -> list[str]:
@@ -136,8 +154,13 @@ def write_curve(sweep: Path, records: Sequence[Record]) -> list[str]:
     Empty, and nothing is written, where the sweep is none over ``data.images``.
 
     Raises:
-        InputError: where no curve can be fitted, or a file of such a name is not segexp's own.
+        OtherSweep: where the jobs differ in more than images and repeats.
+        InputError: where no curve can be fitted, or a file of such a name is not segexp's own. Files of an earlier
+            curve are removed before.
     """
+    owned = OwnedFolder(sweep)
+    for name in CURVE_FILES:
+        owned.remove(name)
     runs = runs_of(records)
     if not runs:
         return []
@@ -153,7 +176,6 @@ def write_curve(sweep: Path, records: Sequence[Record]) -> list[str]:
     rows = [_row(curve, images) for images in shown]
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     made: list[bytes | str] = [csv_text(rows, columns), text, png(content)]
-    owned = OwnedFolder(sweep)
     owned.require_free(CURVE_FILES, "output_dir")
     for name, each in zip(CURVE_FILES, made, strict=True):
         owned.write(name, each)

@@ -31,8 +31,9 @@ from segexp.data.dataset import Sample
 from segexp.distributed import ALONE
 from segexp.experiment.build import total_steps
 from segexp.experiment.results import PICTURES
-from segexp.experiment.run import assemble, finish
+from segexp.experiment.run import assemble, begin_from, finish
 from segexp.experiment.trainer import TrainingRun
+from segexp.sweep.weights import start_file
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
 from segexp.training.schedule import Budget, Schedule
@@ -154,7 +155,7 @@ def plan_sweep(
             free = (*FREE, *BUDGET, *(("data.images",) if cfg.trainer.epochs is None else ()))
             kind = tuple(word for word in batch if word.partition("=")[0].lstrip("+") not in free)
             if kind not in kinds:
-                cost = measure(cfg, steps)
+                cost = measure(cfg, steps, batch)
                 kinds[kind] = replace(cost, start=cost.start + startup)
             seconds = _seconds(cfg, kinds[kind])
             every.append(seconds)
@@ -266,7 +267,7 @@ def _finish_seconds(
     return max(seconds_of[1] + each * sum(pixels[1:]), seconds_of[2] if more else 0.0)
 
 
-def measure(cfg: RunConfig, steps: int, images: int = 2) -> Cost:
+def measure(cfg: RunConfig, steps: int, overrides: Sequence[str] = (), images: int = 2) -> Cost:
     """Train `steps` + 1 steps in a temporary folder, validate and finish on a few images; what that says of a job.
 
     The time for pictures and scores of all validation images follows from that for `images` of them, by their pixels.
@@ -275,7 +276,8 @@ def measure(cfg: RunConfig, steps: int, images: int = 2) -> Cost:
         folder = Path(place)
         with RunLog(folder, cfg.task.monitor, Console(file=nowhere)) as log:
             tick = time.monotonic()
-            run = assemble(cfg, folder, ALONE, StopRequest(), log, resume=False)
+            cfg, given = begin_from(cfg, folder, False, start_file(cfg), overrides, log.info)
+            run = assemble(cfg, folder, ALONE, StopRequest(), log, resume=False, start=given)
             start = time.monotonic() - tick
             whole = run.val_samples
             run.val_samples = whole[:images]

@@ -106,20 +106,27 @@ def make_folder(folder: str) -> None:
 
 
 def conclude(sweep: Path) -> bool:
-    """Write ``summary.csv`` and the sweep's page, print the jobs; whether all are done."""
+    """Write ``summary.csv``, the sweep's page and its learning curve, print the jobs.
+
+    Returns:
+        whether all jobs are done, and the curve is drawn where images and repeats alone vary.
+    """
     records = write_summary(sweep)
     console = Console(highlight=False)
     if not records:
         return True
     print_jobs(records, console)
     console.print(f"{sweep / FILE}", markup=False, soft_wrap=True)
-    from segexp.sweep.learning_curve import write_curve  # SciPy and Matplotlib take a second, and each job imports this
+    # here: SciPy and Matplotlib take a second, and each job imports this module
+    from segexp.sweep.learning_curve import OtherSweep, write_curve
 
+    complete = all(record.status in (DONE, GIVEN_UP) for record in records)
     try:
         for line in write_curve(sweep, records):
             console.print(printable(line), markup=False, soft_wrap=True)
     except (InputError, OSError) as error:
         console.print(f"no learning curve: {printable(str(error))}", markup=False, soft_wrap=True)
+        complete = complete and isinstance(error, OtherSweep)
     try:
         console.print(str(write_report(sweep)), markup=False, soft_wrap=True)
     except Exception as error:  # the jobs are done, whatever becomes of their page
@@ -131,7 +138,7 @@ def conclude(sweep: Path) -> bool:
             markup=False,
             soft_wrap=True,
         )
-    return all(record.status in (DONE, GIVEN_UP) for record in records)
+    return complete
 
 
 def resume_command(sweep: Path, records: Sequence[Record]) -> str:

@@ -60,8 +60,8 @@ class Run(Protocol):
     classes: list[str]
     cuda_graph: bool
 
-    def batches(self, first: Position) -> Iterator[Batch]:
-        """Batches without end from an epoch and a step in it."""
+    def batches(self, first: Position, size: int | None = None) -> Iterator[Batch]:
+        """Batches without end from an epoch and a step in it; `size`: the side of the crops, None: the usual one."""
 
     def names(self, position: Position) -> list[str]:
         """Files that a batch was cut from."""
@@ -187,6 +187,7 @@ class _Loop:
         self.pulse = _Pulse()
         self.history: list[ValidatedEpoch] = []
         self.feed: Iterator[Batch] | None = None
+        self.size: int | None = None
         self.recorded = self._record()
 
     def nothing_left(self) -> str:
@@ -251,7 +252,11 @@ class _Loop:
 
     def _step(self, progress: float, rate: float) -> None:
         state, schedule = self.state, self.schedule
-        self.feed = self.feed or self.run.batches((state.epoch, state.position))
+        size = schedule.size(progress)
+        if size != self.size:
+            self.size, self.feed = size, None
+            self.recorded = self._record()  # a recording is of one size
+        self.feed = self.feed or self.run.batches((state.epoch, state.position), size)
         batch = next(self.feed)
         self._seed()  # after the batch, since a DataLoader that starts draws a number too
         parts = self.learner.micro_batch

@@ -215,6 +215,28 @@ def check_schedule(scheduler: Scheduler, steps: int | None) -> None:
     scheduler(0.0, 0)
 
 
+SMALLEST_CROP = 64
+"""Pixels a side below which crops do not grow: they would show too little of a structure."""
+
+
+def growing_sizes(size: int, share: float, multiple: int) -> tuple[tuple[float, int], ...]:
+    """Sides of crops that grow to `size`: half of it, then three quarters, each for half of `share` of the run.
+
+    A step on small crops costs a fraction, so that a run takes more of them (Fischer et al. 2025, arXiv:2510.23241).
+
+    Args:
+        size: the side in the end, in pixels.
+        share: of the run, in which they grow; 0: they are never smaller.
+        multiple: of which a side is one, since the network's coarsest pixel is that large.
+
+    Returns:
+        the progress up to which a side is used, and the side, for each that is smaller than `size`.
+    """
+    least = max(SMALLEST_CROP, 2 * multiple)
+    sides = [max(least, round(size * part / multiple) * multiple) for part in (0.5, 0.75)]
+    return tuple((end, side) for end, side in zip((share / 2, share), sides, strict=True) if share and side < size)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """What the loop does when.
@@ -230,6 +252,7 @@ class Schedule:
         log_every: steps between two looks at the loss.
         save_every: largest number of seconds between two saves of the state.
         seed: the random draws of a step follow from it and the step's number.
+        sizes: what `growing_sizes` gives.
     """
 
     budget: Budget
@@ -242,6 +265,11 @@ class Schedule:
     log_every: int = 20
     save_every: float = 300.0
     seed: int = 0
+    sizes: tuple[tuple[float, int], ...] = ()
+
+    def size(self, progress: float) -> int | None:
+        """The side of the crops where `progress` of the run is over; None: the usual one."""
+        return next((size for end, size in self.sizes if progress < end), None)
 
     def improves(self, scores: Mapping[str, float], best: Mapping[str, float]) -> bool:
         """Whether the monitored score is at least as good as the best; of equals the later counts."""

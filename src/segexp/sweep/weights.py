@@ -1,0 +1,25 @@
+"""The model file that ``model.weights`` names."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from segexp.config import RunConfig
+from segexp.config.folders import existing
+from segexp.config.targets import WEIGHTS
+from segexp.errors import InputError
+from segexp.sweep.selection import find_model
+
+
+def start_file(cfg: RunConfig, log: Callable[[str], None] = print) -> Path | None:
+    """The model file that ``model.weights`` names: a file, a run's, a sweep's best, a ready model's; None: none.
+
+    Raises:
+        InputError: where it names nothing that can be read.
+    """
+    typed = cfg.model.get(WEIGHTS)
+    if typed is None:
+        return None
+    try:
+        return find_model(existing(typed), log)
+    except InputError as error:
+        raise InputError(f"model.weights={typed}: {error}") from None
