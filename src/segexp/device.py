@@ -1,13 +1,18 @@
 """Which device and which precision a run uses: asked for by name, answered with a reason that can be printed."""
 
 import contextlib
+import ctypes
 import os
+import sys
 from contextlib import AbstractContextManager
 
 import torch
 
 from segexp.errors import InputError
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+KEPT = 256 * 2**20
+"""Bytes up to which a freed piece of memory is kept."""
 PRECISIONS = ("auto", "bf16", "fp16", "tf32", "fp32")
 
 
@@ -81,6 +86,20 @@ def set_arithmetic(precision: str, deterministic: bool) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
+
+
+def keep_freed_memory() -> bool:
+    """Have the C library keep memory that is freed for the next request; whether it can.
+
+    A training step on the CPU asks for hundreds of MB, frees them and asks again at the next step. As it comes, glibc
+    returns large pieces to the system each time, which clears every page of them anew: up to a quarter of a step's
+    processor time (``benchmarks/allocator.py``). Pieces above `KEPT` bytes are returned as before. No other C library
+    has these settings; PyTorch's guide to performance recommends another allocator for the same reason.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, KEPT)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -122,3 +122,16 @@ def test_processes_share_every_batch_and_lose_and_double_nothing(world):
 def test_names_of_a_batch():
     plan = CropPlan(mixed(np.uint8, 1), 16, 6, 0.5, 1)
     assert plan.names((0, 0)) == list(dict.fromkeys(str(image) for image in plan.draw((0, 0)).images))
+
+
+def test_smaller_crops_of_a_plan_lie_where_its_foreground_does_and_keep_its_steps():
+    sample = coordinates(100, 120, [(50, 60)])
+    plan = CropPlan([sample], 64, 8, 1.0, 0)
+    small = CropBatches(plan).of_size(32)
+    assert (small.plan.steps, small.plan.size, plan.size) == (plan.steps, 32, 64)
+    assert small[0, 0].pixels.shape == (8, 1, 32, 32)
+    assert (small[0, 0].labels.sum((1, 2, 3)) == 1).all()
+    assert CropBatches(plan).of_size(None)[0, 0].pixels.shape == (8, 1, 64, 64)
+    device = DeviceBatches(plan, torch.device("cpu"))
+    torch.testing.assert_close(device.of_size(32)[0, 0], small[0, 0])
+    assert device[0, 0].pixels.shape == (8, 1, 64, 64)

@@ -55,7 +55,7 @@ def measured(monkeypatch):
     """Instead of measuring: a step costs a second a crop; what was measured is kept."""
     asked = []
 
-    def fake(cfg, steps):
+    def fake(cfg, steps, overrides=()):
         asked.append((cfg.trainer.batch_size, cfg.model["widths"]))
         return Cost(0.0, float(cfg.trainer.batch_size), 10, 1.0, 0.0, 1000 * len(cfg.model["widths"]))
 

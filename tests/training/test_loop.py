@@ -395,3 +395,34 @@ def test_after_going_back_the_step_is_recorded_anew(monkeypatch):
     _, state, _ = train(Budget(steps=40), bench=bench)
     assert (state.step, state.retreats) == (40, 1)
     assert len(made) == 2
+
+
+def test_crops_grow_while_the_run_goes_on_and_a_resumed_run_draws_the_same():
+    sizes = ((0.25, 8), (0.5, 12))
+
+    class Growing(Bench):
+        def __init__(self, stop=None):
+            super().__init__()
+            self.asked, self.sides, self.stop = [], [], stop
+
+        def batches(self, first, size=None):
+            self.asked.append((first, size))
+            for batch in open_feed(self.source.of_size(size), first, CPU):
+                self.sides.append(batch.pixels.shape[-1])
+                if self.stop is not None and len(self.sides) == 6:
+                    self.stop.number = 15
+                yield batch
+
+    bench, _, _ = train(Budget(steps=16), bench=Growing(), sizes=sizes)
+    assert bench.sides == [8] * 4 + [12] * 4 + [16] * 8
+    steps = bench.source.plan.steps
+    assert bench.asked == [((0, 0), 8), (divmod(4, steps), 12), (divmod(8, steps), None)]
+    stop = StopRequest()
+    stopped = Growing(stop)
+    with pytest.raises(Stopped):
+        train(Budget(steps=16), bench=stopped, stop=stop, sizes=sizes)
+    assert len(stopped.sides) == 6
+    stopped.learner.restore(stopped.kept[1])
+    train(Budget(steps=16), TrainState(**stopped.kept[0]), stopped, sizes=sizes)
+    assert stopped.sides == bench.sides
+    assert same_weights(bench, stopped)

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segexp.errors import InputError
-from segexp.training.schedule import Budget, BySteps, Constant, Cosine, OneCycle, Poly, Scheduler, check_schedule
+from segexp.training.schedule import (
+    Budget,
+    BySteps,
+    Constant,
+    Cosine,
+    OneCycle,
+    Poly,
+    Schedule,
+    Scheduler,
+    check_schedule,
+    growing_sizes,
+)
 
 
 def test_rise_peak_and_end():
@@ -99,3 +110,28 @@ def test_epochs_count_passes_and_the_limit_that_is_reached_is_named():
 def test_a_part_of_a_budget_is_a_share_of_each_limit_and_at_least_a_step():
     assert Budget(steps=10, seconds=60.0).part(0.4) == Budget(steps=4, seconds=24.0)
     assert Budget(epochs=3).part(0.1) == Budget(epochs=1)
+
+
+def test_crops_grow_by_half_and_three_quarters():
+    assert growing_sizes(256, 0.7, 16) == ((0.35, 128), (0.7, 192))
+    assert growing_sizes(256, 0.0, 16) == ()
+    assert growing_sizes(64, 0.7, 16) == ()
+    schedule = Schedule(Budget(steps=10), 5, 0.01, sizes=growing_sizes(256, 0.7, 16))
+    assert [schedule.size(progress) for progress in (0.0, 0.34, 0.35, 0.69, 0.7, 1.0)] == [
+        128,
+        128,
+        192,
+        192,
+        None,
+        None,
+    ]
+
+
+@given(size=st.integers(1, 40), share=st.floats(0, 1), power=st.integers(1, 7))
+def test_sizes_on_the_way_are_smaller_fit_the_network_and_are_no_tiny_crops(size, share, power):
+    multiple = 2**power
+    sizes = growing_sizes(size * multiple, share, multiple)
+    sides = [side for _, side in sizes]
+    assert sides == sorted(sides)
+    assert all(side % multiple == 0 and max(64, 2 * multiple) <= side < size * multiple for side in sides)
+    assert all(0 < end <= share for end, _ in sizes)

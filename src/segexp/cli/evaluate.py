@@ -15,7 +15,7 @@ def evaluate(
     model: Annotated[
         Path,
         typer.Option(
-            help="A best_<task>_model.pth, a run folder, or a pretrained model: vesicle or cytoskeleton.",
+            help="A best_<task>_model.pth, a run folder, or a ready model's name, such as vesicle (segexp models).",
             show_default=False,
         ),
     ],

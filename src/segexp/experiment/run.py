@@ -30,7 +30,7 @@ from segexp.config.targets import WEIGHTS
 from segexp.data import splits
 from segexp.data.dataset import Sample
 from segexp.data.sources import foreground_share
-from segexp.device import choose_device, choose_precision, set_arithmetic
+from segexp.device import choose_device, choose_precision, keep_freed_memory, set_arithmetic
 from segexp.distributed import Ranks, join, share
 from segexp.errors import InputError
 from segexp.evaluation.scoring import monitor_for
@@ -252,6 +252,8 @@ def choose_arithmetic(trainer: TrainerConfig, ranks: Ranks) -> tuple[torch.devic
     device, device_reason = choose_device(name)
     precision, precision_reason = choose_precision(trainer.precision, device)
     set_arithmetic(precision, trainer.deterministic)
+    if device.type == "cpu":
+        keep_freed_memory()
     return device, precision, f"device: {device} ({device_reason}); precision: {precision} ({precision_reason})"
 
 
