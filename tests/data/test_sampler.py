@@ -84,7 +84,7 @@ def test_mixed_dtypes_travel_in_the_smallest_common_one():
 
 def mixed(dtype, channels):
     rng = np.random.default_rng(0)
-    top = 255 if dtype == np.uint8 else 65535
+    top = {np.uint8: 255, np.int8: 127, np.int16: 32767, np.float16: 2048}.get(dtype, 65535)
     samples = []
     for index, shape in enumerate([(20, 50), (64, 40), (33, 33), (7, 90)]):
         pixels = rng.integers(0, top, (channels, *shape)).astype(dtype)
@@ -104,7 +104,12 @@ def test_one_gather_on_the_device_cuts_what_windows_cut(dtype, channels):
 
 
 def test_memory_on_the_device_is_counted():
-    assert pixel_memory(mixed(np.uint16, 3)) == (20 * 50 + 64 * 40 + 33 * 33 + 7 * 90) * 7
+    pixels = 20 * 50 + 64 * 40 + 33 * 33 + 7 * 90
+    assert pixel_memory(mixed(np.uint16, 3)) == pixels * 7
+    for dtype in (np.int8, np.int16, np.float16, np.float64):  # travel as float32
+        assert pixel_memory(mixed(dtype, 3)) == pixels * 13
+        plan = CropPlan(mixed(dtype, 3), 32, 16, 0.5, 3)
+        assert pixel_memory(plan.samples) == sum(np.prod(s.shape) * plan.dtype.itemsize for s in plan.samples) + pixels
 
 
 @pytest.mark.parametrize("world", [2, 3])

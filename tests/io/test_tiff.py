@@ -228,6 +228,37 @@ def test_claims_that_the_file_does_not_bear_out(tmp_path):
     np.testing.assert_array_equal(read_image(path), GREY)  # one page is there, whatever is claimed
 
 
+def _imagej_stack(stack, text_length, planes=None):
+    """A file as ImageJ writes it over 4 GiB: a single directory, then `planes` of all planes, one after the other."""
+    count, height, width = stack.shape
+    text = f"ImageJ=1.54f\nimages={count}\nslices={count}\n".encode().ljust(text_length, b"\n") + b"\0"
+    start = 8 + 2 + 10 * 12 + 4
+    entries = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1),
+        (270, 2, len(text), start), (273, 4, 1, start + len(text)), (277, 3, 1, 1), (278, 4, 1, height),
+        (279, 4, 1, height * width * 2),
+    ]  # fmt: skip
+    body = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    pixels = stack.astype("<u2").tobytes()
+    kept = len(pixels) if planes is None else int(planes * len(pixels) / count)
+    return b"II*\0" + struct.pack("<I", 8) + body + bytes(4) + text + pixels[:kept]
+
+
+@pytest.mark.parametrize("text_length", [60, 61])
+def test_planes_behind_a_single_directory_at_any_offset(tmp_path, text_length):
+    (tmp_path / "a.tif").write_bytes(_imagej_stack(STACK, text_length))
+    with open_image(tmp_path / "a.tif", page=4) as image:
+        assert image.pages == 5
+        np.testing.assert_array_equal(image.read(3, 5, 60, 70), STACK[3, 3:63, 5:75])
+    for planes in (1.5, 3, 4.99):
+        (tmp_path / "a.tif").write_bytes(_imagej_stack(STACK, text_length, planes))
+        with pytest.raises(InputError, match=rf"a\.tif: truncated; holds {int(planes)} of the 5 planes"):
+            read_image(tmp_path / "a.tif", page="max")
+    (tmp_path / "a.tif").write_bytes(_imagej_stack(STACK, text_length, 0.5))
+    with pytest.raises(InputError, match=r"a\.tif: truncated"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_directories_in_a_circle_are_refused(tmp_path):
     data = _ifd(8, 1, 8)
     (tmp_path / "a.tif").write_bytes(data[:-4] + struct.pack("<I", 16))

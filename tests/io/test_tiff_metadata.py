@@ -32,6 +32,18 @@ def test_imagej(tmp_path, unit, expected):
     assert found == (None if expected is None else pytest.approx((expected * 5 / 4, expected)))
 
 
+@pytest.mark.parametrize(
+    ("unit", "dots", "expected"),
+    [("inch", 300, None), ("inch", 254_000, 0.1), ("in", 72, None), ("cm", 118, None), ("cm", 50_000, 0.2)],
+)
+def test_a_printers_resolution_is_none_of_imagejs_either(tmp_path, unit, dots, expected):
+    """ImageJ takes over the 300 dots an inch of a picture as a calibration in inches."""
+    text = f"ImageJ=1.54f\nunit={unit}\n"
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE, resolution=(dots, dots), description=text, metadata=None)
+    found = read_pixel_size(tmp_path / "a.tif")
+    assert found == (None if expected is None else pytest.approx((expected, expected)))
+
+
 @pytest.mark.parametrize(("unit", "expected"), [("µm", 65.0), ("nm", 0.065), ("mm", None), ("pixel", None)])
 def test_ome(tmp_path, unit, expected):
     """Rows and columns apart; 65 mm is no microscope's pixel, a pixel is no length."""

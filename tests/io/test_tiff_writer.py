@@ -39,6 +39,25 @@ def test_pixels_come_back(tmp_path, monkeypatch, tiled, dtype, pages, samples):
             assert image.pixel_size == pytest.approx((0.5, 0.25))
 
 
+def test_a_long_stack_of_small_pages_is_written_as_it_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff_writer, "LONG", 1 << 20)
+    sizes = []  # of the file as each band is taken; tifffile asks for no more than the last page
+    following = TiffStream._next
+
+    def count(self):
+        sizes.append(self.hidden.stat().st_size)
+        return following(self)
+
+    monkeypatch.setattr(TiffStream, "_next", count)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 70, 60), np.uint8)
+    file = write(tmp_path / "a.tif", pixels)
+    assert file.tiled
+    assert sizes[-1] > 0.8 * pixels.nbytes
+    with tifffile.TiffFile(tmp_path / "a.tif") as written:
+        assert (written.pages[0].tilelength, written.pages[0].tilewidth) == (80, 64)
+        np.testing.assert_array_equal(written.asarray(), pixels)
+
+
 def test_imagej_is_told_the_unit_and_large_files_are_bigtiff(tmp_path, monkeypatch):
     write(tmp_path / "a.tif", np.zeros((1, 10, 20), np.uint16), size=(0.1, 0.1))
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
@@ -46,7 +65,8 @@ def test_imagej_is_told_the_unit_and_large_files_are_bigtiff(tmp_path, monkeypat
         assert not file.is_bigtiff
     arguments = TiffStream._arguments
     file = TiffStream.__new__(TiffStream)
-    file.shape, file.samples, file.dtype, file.tiled = (1, 30000, 30000), 1, np.dtype(np.float32), True
+    file.shape, file.samples, file.dtype = (1, 30000, 30000), 1, np.dtype(np.float32)
+    file.tiled, file.tile = True, (512, 512)
     assert arguments(file, None)["file"]["bigtiff"]
 
 

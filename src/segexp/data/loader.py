@@ -131,8 +131,9 @@ def plan_samples(plan: CropPlan) -> list[Sample]:
 
 
 def pixel_memory(samples: Sequence[Sample]) -> int:
-    """Bytes that `DeviceBatches` keeps of these images and labels, in the dtype of the widest."""
-    width = np.result_type(*{sample.dtype for sample in samples}).itemsize
+    """Bytes that `DeviceBatches` keeps of these images and labels, in the dtype of the widest; float32 for most."""
+    common = np.result_type(*{sample.dtype for sample in samples})
+    width = common.itemsize if common in _TORCH else np.dtype(np.float32).itemsize
     return sum((sample.shape[0] * width + 1) * sample.shape[1] * sample.shape[2] for sample in samples)
 
 

@@ -1,5 +1,6 @@
 """Where a run's images come from: four folders, or the generators."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,8 +50,12 @@ def pair_folders(folders: Mapping[str, Path], page: object) -> dict[str, Pairing
 
 
 def fits_in_memory(index: Mapping[str, Pairing], reading: Reading) -> bool:
-    """Whether the pixels of all pairs take at most half of the memory that is free now."""
-    return sum(pixel_bytes(pairing.pairs, reading) for pairing in index.values()) <= free_memory() / 2
+    """Whether the pixels of all pairs take at most half of the memory that is free now.
+
+    Under ``torchrun`` each process of this machine keeps pixels of its own, so each may take its part of that.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return sum(pixel_bytes(pairing.pairs, reading) for pairing in index.values()) <= free_memory() / 2 / processes
 
 
 def choose_split(

@@ -1,17 +1,58 @@
 """How much memory there is."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import psutil
 
 _CONTAINER = Path("/sys/fs/cgroup")
+_GROUPS = Path("/proc/self/cgroup")
+_FILES = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
+"""Limit and use of a control group, by the folder of its hierarchy: version 2, version 1."""
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be taken now: what the system has left, or less where a container's limit is nearer."""
+    """Bytes of memory that can be taken now: what the system has left, or less where a limit is nearer.
+
+    Limits are those of the control group (container, batch job) that this process is in, and of all groups around it.
+    """
     free = psutil.virtual_memory().available
+    for folder, names in _groups():
+        try:
+            limit, used = (int((folder / name).read_text()) for name in names)
+        except (OSError, ValueError):  # no such group here, or one without a limit
+            continue
+        free = min(free, limit - used + _cached(folder))
+    return max(free, 0)
+
+
+def _cached(folder: Path) -> int:
+    """Bytes that a group uses for copies of files and gives back when memory is wanted."""
     try:
-        limit, used = (int((_CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no container, or one without a limit
-        return free
-    return min(free, limit - used)
+        facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return int(facts.get("total_inactive_file", facts.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return 0
+
+
+def _groups() -> Iterator[tuple[Path, tuple[str, str]]]:
+    """Folders of the groups that this process is in, innermost first, and the files of limit and use in them.
+
+    A container may see its own group as the root, whatever the path in ``/proc``.
+    """
+    paths = {"": "/"}
+    try:
+        lines = _GROUPS.read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for line in lines:  # 0::/path in version 2, number:controllers:/path in version 1
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            paths[""] = path
+        elif "memory" in controllers.split(","):
+            paths["memory"] = path
+    for hierarchy, path in paths.items():
+        inner = PurePosixPath(path.lstrip("/"))
+        for group in (inner, *inner.parents):
+            yield _CONTAINER / hierarchy / group, _FILES[hierarchy]

@@ -109,8 +109,10 @@ class TiffReader:
         """The page that all others are like, and which page of the file holds which channel of which slice."""
         offsets, first = self._directories(), self._page(0)
         check_pieces(self.path, len(offsets), len(offsets) * int(first.size), "pages")
-        behind = self._file.filehandle.size - first.dataoffsets[0] if first.is_memmappable else 0
-        description = planes(first, len(offsets), behind // max(first.nbytes, 1), self.path)
+        behind = self._file.filehandle.size - first.dataoffsets[0] if _is_plain(first) else 0
+        # as ImageJ writes it, the directory stands in front and what follows the first plane are others
+        following = behind - first.nbytes if first.offset < first.dataoffsets[0] else 0
+        description = planes(first, len(offsets), behind // max(first.nbytes, 1), self.path, following)
         if len(offsets) > 1 and not description.described:
             first, alike = self._alike(len(offsets))
             description = PageTable(np.array(alike, np.int64)[:, None])
@@ -225,9 +227,12 @@ class TiffReader:
                 f"{self.path}: page {plane + 1} is {_describe_type(page.shape, page.dtype)}, the first "
                 f"{_describe_type(first.shape, first.dtype)}; expected pages of one size and type"
             )
-        if page.is_memmappable:
+        if _is_plain(page):
             check_declared(self.path, (height, width, page.samplesperpixel), page.dtype.itemsize)
             offset = page.dataoffsets[0] + (plane * page.nbytes if self._planes.contiguous else 0)
+            end = self._file.filehandle.size
+            if offset + page.nbytes > end:
+                raise InputError(f"{self.path}: truncated; page {plane + 1} reaches beyond the {end} bytes of the file")
             dtype = np.dtype(self._file.byteorder + page.dtype.char)
             stored = np.memmap(self.path, dtype, "r", offset, page.shaped)[:, 0, top : top + height]
             cut = np.moveaxis(stored[:, :, left : left + width], 0, 2)
@@ -292,6 +297,11 @@ def _checked(page: Any, path: Path, name: str) -> Any:
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{path}: damaged; the {length} of {name} is {value}")
     return page
+
+
+def _is_plain(page: Any) -> bool:
+    """Whether pixels lie in the file as in memory, byte order aside; `numpy.memmap` maps them at any offset."""
+    return bool(page.is_final and page.dtype is not None)
 
 
 def _describe_type(shape: tuple[int, ...], dtype: Any) -> str:

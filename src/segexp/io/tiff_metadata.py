@@ -38,7 +38,10 @@ PLAUSIBLE = (1e-5, 1000.0)
 """Micrometres a pixel that are believed: from a hundredth of a nanometre to a millimetre."""
 
 PRINTED = 20.0
-"""Micrometres from which a plain resolution tag is a printer's or a screen's (72 to 1200 dots an inch), not a scale."""
+"""Micrometres from which a resolution is a printer's or a screen's (72 to 1200 dots an inch), not a scale: that of a
+plain resolution tag, and ImageJ's in one of `PRINTERS_UNITS`, which it takes over from such a tag."""
+
+PRINTERS_UNITS = ("inch", "in", "cm")
 
 
 class PageTable(NamedTuple):
@@ -55,15 +58,24 @@ class PageTable(NamedTuple):
     contiguous: bool = False
 
 
-def planes(page: Any, count: int, room: int, path: Path) -> PageTable:
+def planes(page: Any, count: int, room: int, path: Path, following: int = 0) -> PageTable:
     """Arrange the `count` pages of a file whose first `page` carries the description.
 
-    `room`: planes that find room in the file behind the first page's data. ImageJ writes a single directory for stacks
-    over 4 GiB.
+    ImageJ writes a single directory for stacks over 4 GiB, and the planes one after the other behind it.
+
+    Args:
+        page: the first page.
+        count: directories in the file.
+        room: planes that find room in the file from the first page's data on.
+        path: the file, for messages.
+        following: bytes of planes behind the first one, where a single directory stands in front of them.
+
+    Raises:
+        InputError: where such a stack is truncated, or OME-XML declares a document type.
     """
     text = _description(page)
     if text.startswith("ImageJ="):
-        return _imagej_planes(text, count, room)
+        return _imagej_planes(text, count, room, path, following)
     order: str | None = None
     sizes: dict[str, int] = {}
     root = ome(text, path)
@@ -88,8 +100,9 @@ def pixel_size(page: Any) -> tuple[float, float] | None:
     """Micrometres (y, x) of a pixel, from ImageJ's description, OME-XML or the resolution tags; None where unknown."""
     text = _description(page)
     if text.startswith("ImageJ="):
-        unit = MICROMETRES.get(_unit(dict(_lines(text)).get("unit", "")))
-        return _believed(*(_per_unit(page, tag, unit) for tag in (283, 282)))
+        name = _unit(dict(_lines(text)).get("unit", ""))
+        believed = _believed(*(_per_unit(page, tag, MICROMETRES.get(name)) for tag in (283, 282)))
+        return _unprinted(believed) if name in PRINTERS_UNITS else believed
     root = ome(text, None)
     if root is not None:
         pixels = _first(root, "Pixels")
@@ -102,8 +115,7 @@ def pixel_size(page: Any) -> tuple[float, float] | None:
             sizes.append(size * unit if size is not None and unit is not None else None)
         return _believed(*sizes)
     unit = {2: 25400.0, 3: 1e4}.get(int(page.tags.valueof(296, 2)))
-    believed = _believed(*(_per_unit(page, tag, unit) for tag in (283, 282)))
-    return believed if believed is not None and max(believed) < PRINTED else None
+    return _unprinted(_believed(*(_per_unit(page, tag, unit) for tag in (283, 282))))
 
 
 def ome(text: str, path: Path | None) -> ElementTree.Element | None:
@@ -125,12 +137,14 @@ def ome(text: str, path: Path | None) -> ElementTree.Element | None:
         return None
 
 
-def _imagej_planes(text: str, count: int, room: int) -> PageTable:
+def _imagej_planes(text: str, count: int, room: int, path: Path, following: int) -> PageTable:
     facts = dict(_lines(text))
     channels, slices, frames = (max(1, _whole(facts.get(key))) for key in ("channels", "slices", "frames"))
     images = max(_whole(facts.get("images")), 1)
     if channels * slices * frames != images:
         channels = 1
+    if count == 1 and images > room and following > 0:  # a single plane with the description of a stack is a copy
+        raise InputError(f"{path}: truncated; holds {room} of the {images} planes that ImageJ's description states")
     if images != count and (count > 1 or images > room):
         return PageTable(np.arange(count)[:, None], described=count == 1)
     # channels run fastest
@@ -240,3 +254,8 @@ def _believed(y: float | None, x: float | None) -> tuple[float, float] | None:
     if y is None or x is None or not (low <= y <= high and low <= x <= high):  # NaN is in no range
         return None
     return y, x
+
+
+def _unprinted(believed: tuple[float, float] | None) -> tuple[float, float] | None:
+    """A pixel size, or None where it is a printer's or a screen's."""
+    return believed if believed is not None and max(believed) < PRINTED else None

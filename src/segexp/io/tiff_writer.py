@@ -1,11 +1,13 @@
 """TIFF files written from top to bottom while they are being computed, whole or not at all.
 
 An image that fits in memory with ease is written in strips with ImageJ's metadata, which ImageJ itself opens; a larger
-one in tiles, as OME-TIFF (and BigTIFF over 2 GiB), which Fiji opens by Bio-Formats and QuPath and napari by window.
+one, or a long stack, in tiles, as OME-TIFF (and BigTIFF over 2 GiB), which Fiji opens by Bio-Formats and QuPath and
+napari by window.
 Both are compressed by deflate and keep the pixel size. Compressing happens in a thread beside the network.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from queue import Queue
@@ -20,7 +22,9 @@ from segexp.io.atomic import partial, sync
 
 TILE = 512
 TILED = 1 << 25
-"""Pixels from which an image is written in tiles."""
+"""Pixels of a page from which an image is written in tiles."""
+LONG = 1 << 28
+"""Bytes of all pages from which a stack is written in tiles, however small its pages: strips are written at the end."""
 WAITING = 2
 """Bands that may wait for the compressor."""
 
@@ -42,7 +46,9 @@ class TiffStream:
 
     def __init__(self, path: Path, shape: tuple[int, int, int], samples: int, dtype: np.dtype, pixel_size: Size | None):
         self.path, self.shape, self.samples, self.dtype = path, shape, samples, np.dtype(dtype)
-        self.tiled = shape[1] * shape[2] >= TILED
+        size = math.prod(shape) * samples * self.dtype.itemsize
+        self.tiled = shape[1] * shape[2] >= TILED or size > LONG
+        self.tile = (_tile_side(shape[1]), _tile_side(shape[2]))
         self.hidden = partial(path)
         self._queue: Queue[NDArray | None] = Queue(WAITING)
         self._failure: BaseException | None = None
@@ -94,7 +100,7 @@ class TiffStream:
                 metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
                 arguments |= {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}
         if self.tiled:
-            arguments["tile"] = (TILE, TILE)
+            arguments["tile"] = self.tile
         if side_by_side:
             arguments |= {"planarconfig": "contig", "extrasamples": ["unspecified"] * (self.samples - 1)}
         counts = (pages, height, width, self.samples) if side_by_side else (pages, self.samples, height, width)
@@ -131,15 +137,16 @@ class TiffStream:
     def _tiles(self) -> Iterator[NDArray]:
         """Rows cut into tiles, from left to right and top to bottom, a page after the other; edge tiles padded."""
         _, height, width = self.shape
+        tall, wide = self.tile
         kept: list[NDArray] = []
         count, left = 0, height  # rows held, rows of this page to come
         for rows in self._bands():
             while len(rows):
-                take = min(len(rows), TILE - count, left)
+                take = min(len(rows), tall - count, left)
                 kept.append(rows[:take])
                 rows, count, left = rows[take:], count + take, left - take
-                if count == TILE or left == 0:
-                    yield from _cut(np.concatenate(kept), width)
+                if count == tall or left == 0:
+                    yield from _cut(np.concatenate(kept), width, tall, wide)
                     kept, count = [], 0
                 if left == 0:
                     left = height
@@ -149,11 +156,16 @@ def _axes(pages: int, samples: int, side_by_side: bool) -> str:
     return "T" * (pages > 1) + ("YXS" if side_by_side else "C" * (samples > 1) + "YX")
 
 
-def _cut(rows: NDArray, width: int) -> Iterator[NDArray]:
-    for x in range(0, width, TILE):
-        part = rows[:, x : x + TILE]
-        padding = [(0, TILE - part.shape[0]), (0, TILE - part.shape[1])] + [(0, 0)] * (part.ndim - 2)
-        yield np.pad(part, padding) if part.shape[:2] != (TILE, TILE) else np.ascontiguousarray(part)
+def _tile_side(length: int) -> int:
+    """Side of the tiles along a side of the page: TIFF wants multiples of 16."""
+    return min(TILE, -(-length // 16) * 16)
+
+
+def _cut(rows: NDArray, width: int, tall: int, wide: int) -> Iterator[NDArray]:
+    for x in range(0, width, wide):
+        part = rows[:, x : x + wide]
+        padding = [(0, tall - part.shape[0]), (0, wide - part.shape[1])] + [(0, 0)] * (part.ndim - 2)
+        yield np.pad(part, padding) if part.shape[:2] != (tall, wide) else np.ascontiguousarray(part)
 
 
 @contextlib.contextmanager
