@@ -6,6 +6,7 @@ import os
 import pickle
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -289,8 +290,28 @@ def rewritten(path, change=lambda name, data: data, **more):
 def test_compressed_members_are_refused(tmp_path):
     write_model(tmp_path / "m.pth")
     path = rewritten(tmp_path / "m.pth", compression=zipfile.ZIP_DEFLATED)
-    with pytest.raises(InputError, match=r"m\.pth.*is compressed|m\.pth.*are larger than the file"):
+    with pytest.raises(InputError, match=r"m\.pth.*its member archive/data\.pkl is compressed"):
         checkpoint.load(path)
+    path = rewritten(path, lambda _, data: data + bytes(10**5), compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match=r"m\.pth.*are larger than the file"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("left", [".segexp.jsonl", "last.pth", ".hydra/config.yaml"])
+def test_a_run_that_is_named_like_a_shipped_model_is_not_taken_for_it(tmp_path, monkeypatch, left):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vesicle").mkdir()
+    assert checkpoint.model_file(Path("vesicle")).is_file()  # a folder of something else
+    (tmp_path / "vesicle" / left).parent.mkdir(exist_ok=True)
+    (tmp_path / "vesicle" / left).write_bytes(b"")
+    with pytest.raises(InputError, match=r"vesicle: holds no best_<task>_model\.pth"):
+        checkpoint.model_file(Path("vesicle"))
+
+
+def test_weights_without_names_are_refused(tmp_path):
+    path = changed(tmp_path / "m.pth", lambda content: content.update(weights={1: torch.zeros(1)}))
+    with pytest.raises(InputError, match=r"m\.pth: the weights do not fit .* not named by text"):
+        checkpoint.load_weights(path)
 
 
 def test_a_storage_shorter_than_described_is_not_read_past_its_end(tmp_path):

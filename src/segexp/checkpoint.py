@@ -17,7 +17,7 @@ from torch import Tensor
 from segexp.errors import InputError
 from segexp.io import atomic
 from segexp.io.archive import verified
-from segexp.io.ownership import noting
+from segexp.io.ownership import RECORD, noting
 from segexp.model_facts import check_facts
 from segexp.models import MODELS, External, Network
 from segexp.pretrained import NAMES, located
@@ -38,11 +38,14 @@ def save(path: Path, content: dict[str, Any]) -> None:
 def model_file(path: Path) -> Path:
     """The best model of a run's folder, the file of a shipped model's name, or `path`, which is a file's.
 
+    A run's folder without a model is refused, also where it has the name of a shipped model.
+
     Raises:
         InputError: where a folder holds no model, or several.
     """
     models = sorted(path.glob("best_*_model.pth")) if path.is_dir() else []
-    if not models and located(path) != path:
+    of_a_run = any((path / name).exists() for name in (RECORD, "last.pth", ".hydra"))  # one named like a shipped model
+    if not models and not of_a_run and located(path) != path:
         return located(path)
     if not path.is_dir():
         return path
@@ -120,6 +123,8 @@ def require_finite(path: str | Path, weights: dict[Any, Any]) -> None:
     """`InputError` where weights are not all tensors of possible values."""
     if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise InputError(f"{path}: the weights do not fit the model that it names; some are not tensors")
+    if not all(isinstance(key, str) for key in weights):
+        raise InputError(f"{path}: the weights do not fit the model that it names; some are not named by text")
     wrong = [key for key, tensor in weights.items() if not torch.isfinite(tensor).all()]
     wrong += [key for key, tensor in weights.items() if key.endswith("running_var") and bool((tensor < 0).any())]
     if wrong:

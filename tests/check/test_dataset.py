@@ -124,6 +124,24 @@ def test_copies_within_a_split(data):
     assert "leakage" not in found
 
 
+def test_no_number_of_frames_alike_within_a_split_hides_leakage(data, monkeypatch):
+    """Twelve frames of one scene have 66 pairs, each more alike than the copy in validation is to its original."""
+    image, mask = scene(20)
+    for index in range(12):
+        write(data, "train", f"frame_{index}", image + np.uint16(index), mask)
+    noise = np.random.default_rng(0).normal(0, 120, image.shape)
+    copy = np.clip(scene(3)[0][::-1] + noise, 0, 65535).astype(np.uint16)
+    write(data, "val", "other", copy, np.ones(copy.shape, bool))
+    monkeypatch.setattr("segexp.check.near_duplicates._LOOKED_AT", 20)
+    monkeypatch.setattr("segexp.check.near_duplicates._ROWS", 4)
+    monkeypatch.setattr("segexp.check.near_duplicates._CANDIDATES", 10)
+    found = kinds(run(data))
+    (mention,) = found["leakage"].files
+    assert mention.file.endswith("other.tif")
+    assert mention.others[0].endswith("cell_3.tif")
+    assert "near-duplicate" in found
+
+
 def test_images_that_share_only_their_illumination_are_not_alike(tmp_path):
     rows, columns = np.mgrid[0:96, 0:96]
     light = 30000 * np.exp(-((rows - 48) ** 2 + (columns - 48) ** 2) / 3000)
@@ -178,8 +196,7 @@ def test_splits_that_differ(data):
         write(data, "val", f"cell_{index}", image * 8, np.pad(mask[:30, :30], (0, 66)))
     assert {"split-brightness", "split-foreground"} <= set(kinds(run(data)))
     write(data, "train", "byte", (scene(9)[0] // 16).astype(np.uint8), scene(9)[1])
-    assert "5 uint16" not in kinds(run(data))["mixed-dtype"].message
-    assert "1 uint8" in kinds(run(data))["mixed-dtype"].message
+    assert kinds(run(data))["mixed-dtype"].message == "train mixes pixel types: 6 uint16, 1 uint8"
 
 
 def test_a_class_that_never_occurs(data):
@@ -321,6 +338,49 @@ def test_a_large_image_is_looked_at_in_bands_to_its_end(data, monkeypatch):
     assert set(faults) == {"cell_0.tif", "cell_1.npy", "cell_2.npy"}
     assert "NaN" in faults["cell_0.tif"]
     assert "(96, 95)" in faults["cell_2.npy"]
+
+
+def test_small_objects_in_large_masks_are_not_overlooked(data, monkeypatch):
+    """Objects of a pixel between the rows and columns that are looked at: no mask is empty, shares are exact."""
+    monkeypatch.setattr("segexp.check.scan.LARGE", 96 * 96 // 2)
+    monkeypatch.setattr("segexp.data.survey.BAND", 1000)
+    for index in range(8):
+        mask = np.zeros((96, 96), np.uint8)
+        mask[1::32, 1::32] = 1
+        mask[0, :10] = 255
+        np.save(data / ("train" if index < 6 else "val") / "mask" / f"cell_{index}.npy", mask)
+    report = run(data, ignore=255)
+    assert report.ok, report.faults
+    assert report.splits["train"].empty_masks == 0
+    assert report.splits["train"].foreground.median == 9 / (96 * 96 - 10)
+    assert report.splits["train"].ignored == pytest.approx(10 / 96**2)
+    assert not {"empty-mask", "empty-validation"} & set(kinds(report))
+
+
+def test_channels_that_are_kept_are_not_called_colours(data):
+    for path in sorted((data / "train" / "img").iterdir()) + sorted((data / "val" / "img").iterdir()):
+        image = tifffile.imread(path)
+        tifffile.imwrite(path, np.stack([image, image[::-1]]), metadata={"axes": "CYX"}, imagej=True)
+    assert "colour" not in kinds(run(data, channels=2))
+
+
+def test_boolean_images_are_looked_at(data):
+    (data / "train" / "img" / "cell_0.tif").unlink()
+    np.save(data / "train" / "img" / "cell_0.npy", scene(0)[1].astype(bool))
+    report = run(data)
+    assert report.ok, report.faults
+    assert report.splits["train"].dtypes == {"uint16": 5, "bool": 1}
+    assert kinds(report)["two-valued"].files[0].file.endswith("cell_0.npy")
+
+
+def test_a_missing_training_folder_is_a_fault(data):
+    (data / "train").rename(data / "Train")
+    found = dataset(str(data), [])
+    report, _ = check(found.root, found.splits, found.settings)
+    assert {(fault.kind, fault.file) for fault in report.faults} == {
+        ("folder", str(data / "train" / "img")),
+        ("folder", str(data / "train" / "mask")),
+    }
 
 
 def test_a_folder_that_is_divided_is_looked_at_as_it_will_be(data):

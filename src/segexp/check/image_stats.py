@@ -84,12 +84,14 @@ class MaskFacts:
 
 
 def image_facts(pixels: NDArray) -> ImageFacts:
-    """Facts of an image (channels, height, width) of any real dtype without NaN."""
+    """Facts of an image (channels, height, width) of any real dtype without NaN; False and True count as 0 and 1."""
+    dtype = str(pixels.dtype)
+    pixels = pixels.view(np.uint8) if pixels.dtype == bool else pixels
     quantiles, saturated, values = _intensities(pixels)
     shape = (pixels.shape[0], pixels.shape[1], pixels.shape[2])
     grey = all(_nearly_equal(pixels[0], other, quantiles[-1] - quantiles[0]) for other in pixels[1:])
-    digest = _digest(pixels, str(shape), str(pixels.dtype))
-    return ImageFacts(shape, str(pixels.dtype), quantiles, saturated, values, grey, digest, descriptor(pixels))
+    digest = _digest(pixels, str(shape), dtype)
+    return ImageFacts(shape, dtype, quantiles, saturated, values, grey, digest, descriptor(pixels))
 
 
 def mask_facts(labels: NDArray[np.uint8], classes: int) -> MaskFacts:
@@ -109,11 +111,16 @@ def mask_facts(labels: NDArray[np.uint8], classes: int) -> MaskFacts:
     return MaskFacts(class_pixels, ignored, number - 1, kept, middle, width, _digest(labels, str(labels.shape)))
 
 
-def grown(facts: MaskFacts, step: int) -> MaskFacts:
-    """The facts of a mask of which every `step`-th row and column was looked at, as those of the whole, nearly."""
+def grown(facts: MaskFacts, step: int, counts: NDArray[np.int64]) -> MaskFacts:
+    """The facts of a mask of which every `step`-th row and column was looked at, as those of the whole, nearly.
+
+    `counts`, (256,), are the pixels of each label in the whole mask: small objects may lie between the rows.
+    """
+    classes = len(facts.class_pixels) - 1
     return replace(
         facts,
-        class_pixels=tuple(count * step**2 for count in facts.class_pixels),
+        class_pixels=tuple(int(count) for count in counts[: classes + 1]),
+        ignored=float(counts[IGNORE] / counts.sum()) if classes < IGNORE else 0.0,
         areas=np.minimum(facts.areas.astype(np.int64) * step**2, np.iinfo(np.int32).max).astype(np.int32),
         middle=facts.middle * step**2,
         width=facts.width * step,

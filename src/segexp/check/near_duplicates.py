@@ -2,11 +2,12 @@
 
 Equal digests are equal pixels. Near-duplicates are first looked for among the descriptors of all images (one matrix
 product), validation images also mirrored and turned; the likeliest pairs are then read again and compared at 64 x 64
-blocks, so that images which merely look alike from afar are not accused. There, what the other images of the set
-have too counts for nothing: images of one instrument share its frame and vignette.
+blocks, so that images which merely look alike from afar are not accused. Pairs of a training and a validation image
+come first, so that no number of near-identical frames within a split hides them. At 64 x 64 blocks, what the other
+images of the set have too counts for nothing: images of one instrument share its frame and vignette.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,10 +26,11 @@ _SAMPLE, _FEW = 24, 6  # images that show what a set has in common, and the fewe
 
 _FINE = 64
 _ROWS = 1024  # descriptors compared with all others at a time
-_LOOKED_AT = 300  # pairs read again, the most alike first
+_LOOKED_AT = 300  # pairs read again: across the splits first, then the most alike
 
 _ORIENTATIONS = 8
-_CANDIDATES = 100_000  # a set of near-identical frames has a pair for every two of them
+_CANDIDATES = 100_000  # within a split: a set of near-identical frames has a pair for every two of them
+_PARTNERS = 3  # training images kept of each validation image, by orientation and block of rows
 
 
 class Alike(NamedTuple):
@@ -74,8 +76,7 @@ def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
     vectors = np.stack([f.descriptor for f in facts if f is not None])
     digests = np.unique([f.digest for f in facts if f is not None], return_inverse=True)[1]
     splits = np.array([entries[i].split == "val" for i in chosen])
-    candidates = _candidates(vectors, digests, splits)
-    candidates.sort(key=lambda pair: -pair.likeness)
+    candidates = [*_across(vectors, digests, splits), *_within(vectors, digests, splits)]
     fine: dict[int, NDArray] = {}
 
     def detail(position: int) -> NDArray:
@@ -104,7 +105,7 @@ def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
         both = np.stack([common.ravel(), turned(common, pair.turn).ravel()], axis=1)
         if _without(first, both) @ _without(second, both) >= _OWN:
             confirmed.append(Alike(chosen[pair.first], chosen[pair.second], pair.turn, likeness))
-    return confirmed
+    return sorted(confirmed, key=lambda pair: -pair.likeness)
 
 
 def _without(detail: NDArray, common: NDArray) -> NDArray:
@@ -119,27 +120,43 @@ def turned(small: NDArray, turn: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(rotated[:, ::-1] if turn % 2 else rotated)
 
 
-def _candidates(vectors: NDArray, digests: NDArray, validation: NDArray) -> list[Alike]:
-    """Pairs (i, j, turn) of alike descriptors with unlike digests: i < j as they are, i in training where turned."""
+def _across(vectors: NDArray, digests: NDArray, validation: NDArray) -> list[Alike]:
+    """Alike pairs of a training and a validation image, in any orientation: the likeliest of each validation image
+    before the second of any.
+    """
+    training, others = np.flatnonzero(~validation), np.flatnonzero(validation)
+    if not len(training) or not len(others):
+        return []
+    best: dict[tuple[int, int], Alike] = {}
+    pictures = vectors[others].reshape(-1, DESCRIPTOR, DESCRIPTOR)
+    for turn in range(_ORIENTATIONS):
+        again = np.stack([turned(picture, turn).ravel() for picture in pictures])
+        for start in range(0, len(training), _ROWS):
+            rows = training[start : start + _ROWS]
+            likeness = np.where(digests[rows, None] == digests[others], 0, vectors[rows] @ again.T)
+            for column in np.flatnonzero((likeness >= ALIKE).any(axis=0)):
+                for row in np.argsort(-likeness[:, column])[:_PARTNERS]:
+                    pair = Alike(int(rows[row]), int(others[column]), turn, float(likeness[row, column]))
+                    known = best.get((pair.first, pair.second))
+                    if pair.likeness >= ALIKE and (known is None or known.likeness < pair.likeness):
+                        best[pair.first, pair.second] = pair
+    seen: Counter[int] = Counter()
+    ranked = []
+    for pair in sorted(best.values(), key=lambda pair: -pair.likeness):
+        ranked.append((seen[pair.second], pair))
+        seen[pair.second] += 1
+    return [pair for _, pair in sorted(ranked, key=lambda item: item[0])]
+
+
+def _within(vectors: NDArray, digests: NDArray, validation: NDArray) -> list[Alike]:
+    """Alike pairs of one split, as they are, the most alike first."""
     pairs: list[Alike] = []
-    pictures = vectors.reshape(-1, DESCRIPTOR, DESCRIPTOR)
-    training = np.flatnonzero(~validation)
-    others = np.flatnonzero(validation)
     for start in range(0, len(vectors), _ROWS):
         if len(pairs) > _CANDIDATES:
             break
-        likeness = vectors[start : start + _ROWS] @ vectors[start:].T
-        for row, column in zip(*np.nonzero(np.triu(likeness >= ALIKE, 1)), strict=True):
-            if digests[start + row] != digests[start + column]:
-                pairs.append(Alike(start + int(row), start + int(column), 0, float(likeness[row, column])))
-    for turn in range(1, _ORIENTATIONS) if len(training) and len(others) else ():
-        again = np.stack([turned(pictures[i], turn).ravel() for i in others])
-        for start in range(0, len(training), _ROWS):
-            likeness = vectors[training[start : start + _ROWS]] @ again.T
-            for row, column in zip(*np.nonzero(likeness >= ALIKE), strict=True):
-                first, second = int(training[start + row]), int(others[column])
-                pairs.append(Alike(first, second, turn, float(likeness[row, column])))
-    best: dict[tuple[int, int], Alike] = {}
-    for pair in sorted(pairs, key=lambda pair: pair.likeness):
-        best[pair.first, pair.second] = pair
-    return list(best.values())
+        rows = slice(start, start + _ROWS)
+        likeness = vectors[rows] @ vectors[start:].T
+        comparable = (digests[rows, None] != digests[start:]) & (validation[rows, None] == validation[start:])
+        for row, column in zip(*np.nonzero(np.triu((likeness >= ALIKE) & comparable, 1)), strict=True):
+            pairs.append(Alike(start + int(row), start + int(column), 0, float(likeness[row, column])))
+    return sorted(pairs, key=lambda pair: -pair.likeness)

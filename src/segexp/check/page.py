@@ -78,7 +78,7 @@ def _thumbnail(entry: Entry, caption: str, reading: Reading) -> Thumbnail:
     """An image, stretched, with outlines of its mask."""
     try:
         planes = read_planes(entry.source, reading).pixels
-        mask = None if entry.mask is None else read_labels(entry.source, reading)[0]
+        mask = None if entry.mask is None else read_labels(entry.source, reading).labels
     except (InputError, OSError):  # changed since it was checked
         return Thumbnail("", 0, 0, f"{caption}: can no longer be read", "")
     visible = np.moveaxis(planes[:3] if len(planes) in (3, 4) else planes[:1], 0, 2)

@@ -246,7 +246,7 @@ def _intensities(entries: Sequence[Entry]) -> list[Finding]:
 
 def _colours(entries: Sequence[Entry], channels: int) -> list[Finding]:
     colour = [e for e in entries if e.image is not None and not e.image.grey]
-    if not colour or channels == 3:
+    if not colour or channels != 1:
         return []
     message = f"{_count(len(colour), 'image')} in colour, converted to grey by 0.299 red + 0.587 green + 0.114 blue"
     return [

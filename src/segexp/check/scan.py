@@ -205,10 +205,10 @@ def read_entry(source: Source, reading: Reading, on_read: OnRead | None = None) 
         try:
             mask_file = files.enter_context(open_mask(source.mask, source.mask_page, reading))
             mask_file = _once(mask_file) if on_read is not None else mask_file
-            labels, values, shape = _labels(mask_file, source, reading)
+            labels, values, shape, counts = _labels(mask_file, source, reading)
             mask = mask_facts(labels, reading.classes)
-            if labels.shape != shape:
-                mask = grown(mask, _step(math.prod(shape)))
+            if counts is not None:
+                mask = grown(mask, _step(math.prod(shape)), counts)
             if image is not None and shape != image.shape[1:]:
                 raise InputError(f"{source.mask}: {shape_fault(shape, image.shape[1:], source.image)}")
         except (InputError, OSError, MemoryError) as error:
@@ -267,25 +267,48 @@ def _planes(file: ImageFile, source: Source, reading: Reading) -> ImagePixels:
     return ImagePixels(pixels, shape, reading.size_of(file), file.orientation)
 
 
-def read_labels(source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values, tuple[int, int]]:
-    """Labels (h, w) of a mask at its own scale, what it holds, and its shape (H, W); of a large one every n-th."""
+class MaskLabels(NamedTuple):
+    """The labels that are checked of a mask.
+
+    Attributes:
+        labels: (h, w) uint8 at the mask's own scale; every n-th pixel of a large mask.
+        values: what the mask holds.
+        shape: (H, W) of the file.
+        counts: of a large mask, (256,) pixels of each label in the whole of it.
+    """
+
+    labels: NDArray[np.uint8]
+    values: Values
+    shape: tuple[int, int]
+    counts: NDArray[np.int64] | None = None
+
+
+def read_labels(source: Source, reading: Reading) -> MaskLabels:
+    """Read a mask to its end.
+
+    Raises:
+        InputError: where training cannot.
+    """
     assert source.mask is not None
     with open_mask(source.mask, source.mask_page, reading) as file:
         return _labels(file, source, reading)
 
 
-def _labels(file: MaskFile, source: Source, reading: Reading) -> tuple[NDArray[np.uint8], Values, tuple[int, int]]:
+def _labels(file: MaskFile, source: Source, reading: Reading) -> MaskLabels:
     assert source.mask is not None
     step = _step(math.prod(file.shape))
     if step == 1:
         stored = file.read()
         settings = reading.masks, reading.ignore, reading.mask_threshold
         values = mask_values(stored, reading.classes, source.mask, *settings)
-    else:
-        values = judge_mask(file, reading)
-        bands = _bands(*file.shape, 1)
-        stored = np.concatenate([_thinned(file.read(top, 0, rows, file.shape[1]), top, step) for top, rows in bands])
-    return reading.labels(stored), values, file.shape
+        return MaskLabels(reading.labels(stored), values, file.shape)
+    values = judge_mask(file, reading)
+    kept, counts = [], np.zeros(256, np.int64)
+    for top, rows in _bands(*file.shape, 1):
+        band = reading.labels(file.read(top, 0, rows, file.shape[1]))
+        counts += np.bincount(band.ravel(), minlength=256)
+        kept.append(_thinned(band, top, step))
+    return MaskLabels(np.concatenate(kept), values, file.shape, counts)
 
 
 def _step(values: int) -> int:

@@ -53,9 +53,10 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
     if directory is not None and cfg.data.splits:
         cfg = run_settings((*overrides, f"data.root={quote(directory)}"), config_dir)
     elif directory is not None:
-        splits, val = find_folders(Path(directory)), Path(directory) / "val"
-        if "train" in splits:  # a training misses it, and so does the check
-            splits.setdefault("val", Folders(val / "img", val / "mask"))
+        splits = find_folders(Path(directory))
+        if "train" in splits or "val" in splits:  # a training misses the other, and so does the check
+            parts = {name: Path(directory) / name for name in ("train", "val")}
+            splits = {name: splits.get(name, Folders(part / "img", part / "mask")) for name, part in parts.items()}
         return DataSet(str(Path(directory).resolve()), splits, (), check_settings(cfg.data, cfg.task))
     folders = cfg.data.folders()
     if folders is None:
