@@ -1,5 +1,6 @@
 """Turn a folder of annotation into masks, ``.npy`` files named as their images. All is read before any is written."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from segexp.annotations.cellpose import read_cellpose
 from segexp.annotations.outlines import Drawing, Outline, covered, labels_of, read_json, read_rois
-from segexp.annotations.pictures import Colour, class_map, colours_of, one_hot
+from segexp.annotations.pictures import Colour, background_layers, class_map, colour_text, colours_of, one_hot
 from segexp.data.foreign import KINDS, annotation_kind
 from segexp.errors import InputError
+from segexp.io.atomic import replacing
 from segexp.io.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_files, open_image
+from segexp.io.npy import open_array
 
 PICTURES = (".png", *TIFF_SUFFIXES, ".bmp")
 
@@ -46,10 +49,10 @@ class _Job:
 
 
 def convert(source: Path, images: Path | None, output: Path, how: Conversion, log: Callable[[str], None]) -> int:
-    """Write ``OUTPUT/<name of the image>.npy`` for each annotated image; the number of masks.
+    """Write ``OUTPUT/<name of the image>.npy`` for each annotated image, whole or not at all; the number of masks.
 
     Ids are uint16, or uint32 beyond 65535; class ids uint8. Raises `InputError` before anything is written where a
-    file cannot be read, belongs to no image, or a mask is there already.
+    file cannot be read, belongs to no image, or another mask is there already.
     """
     annotations, pictures = _find(source)
     named = _images(images)
@@ -61,22 +64,37 @@ def convert(source: Path, images: Path | None, output: Path, how: Conversion, lo
             f"{', '.join(twice[:6])}: more than one annotation of the same image; expected one for each image, "
             "or convert them separately"
         )
-    there = [str(path) for job in jobs if (path := output / f"{job.name}.npy").exists()]
-    if there:
-        shown = ", ".join(there[:6]) + (f" and {len(there) - 6} more" if len(there) > 6 else "")
-        raise InputError(f"{shown}: already exists and is not replaced; choose another --output, or move it away")
+    missing, different = [], []
     for job in jobs:  # once for the faults, so that a refusal writes nothing
-        job.make()
+        path, mask = output / f"{job.name}.npy", job.make()
+        if not os.path.lexists(path):
+            missing.append((path, job))
+        elif not _holds(path, mask):
+            different.append(str(path))
+    if different:
+        listed = ", ".join(different[:6]) + (f" and {len(different) - 6} more" if len(different) > 6 else "")
+        raise InputError(
+            f"{listed}: already exists with another content and is not replaced; choose another --output, or move it "
+            "away"
+        )
     output.mkdir(parents=True, exist_ok=True)
-    for job in jobs:
-        mask = job.make()
-        with (output / f"{job.name}.npy").open("xb") as file:
-            np.save(file, mask, allow_pickle=False)
+    for path, job in missing:
+        with replacing(path) as file:
+            np.save(file, job.make(), allow_pickle=False)
     lacking = sorted(path.name for stem, path in named.items() if stem not in counts)
     if lacking:
         shown = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
         log(f"no annotation of {len(lacking)} image{'s' if len(lacking) > 1 else ''}: {shown}")
     return len(jobs)
+
+
+def _holds(path: Path, mask: NDArray) -> bool:
+    """Whether an ``.npy`` holds just this mask, as after a conversion that was interrupted."""
+    try:
+        there = open_array(path)
+    except (InputError, OSError):
+        return False
+    return there.dtype == mask.dtype and np.array_equal(there, mask)
 
 
 def _find(source: Path) -> tuple[dict[Path, str], list[Path]]:
@@ -123,7 +141,14 @@ def _drawn_jobs(
             if name is None:
                 unrelated.append(drawing.image or path.name)
             elif path.suffix.lower() == ".roi" and name in drawings and drawings[name][0].suffix.lower() == ".roi":
-                drawings[name][1].outlines.extend(drawing.outlines)
+                other, before = drawings[name]
+                if drawing.slice is not None and before.slice not in (None, drawing.slice):
+                    raise InputError(
+                        f"{path}, {other}: ROIs of several slices for image {name}; expected those of one slice: "
+                        "convert the slices separately"
+                    )
+                before.outlines.extend(drawing.outlines)
+                before.slice = before.slice or drawing.slice
             else:
                 if name in drawings:
                     raise InputError(f"{path}, {drawings[name][0]}: two annotations of image {name}; expected one")
@@ -186,9 +211,9 @@ def _drawing_maker(path: Path, drawing: Drawing, image: Path | None, how: Conver
         mask = np.zeros(shape, np.uint8 if how.classes else np.uint32)
         for number, outline in enumerate(drawing.outlines, 1):
             pixels = covered(outline, shape, how.width)
-            if not pixels.any():
+            if not pixels.inside.any():
                 raise InputError(f"{path}: object {number} {_where(outline)} covers no pixel of an image of {shape}")
-            mask[pixels] = how.classes.index(outline.label) + 1 if how.classes else number
+            pixels.of(mask)[pixels.inside] = how.classes.index(outline.label) + 1 if how.classes else number
         hidden = len(drawing.outlines) - len(np.unique(mask[mask > 0]))
         if hidden and not how.classes:
             raise InputError(
@@ -227,12 +252,16 @@ def _picture_jobs(
     if how.classes and colours and len(how.classes) != len(colours):
         raise InputError(f"--classes {','.join(how.classes)}: {len(how.classes)}, but there are {len(colours)} colours")
     for number, colour in enumerate(colours, 1):
-        shown = ",".join(map(str, colour))
-        log(f"colour {shown} is class {number}" + (f" ({how.classes[number - 1]})" if how.classes else ""))
+        log(
+            f"colour {colour_text(colour)} is class {number}" + (f" ({how.classes[number - 1]})" if how.classes else "")
+        )
+    first_is_background = background_layers(layered)
+    for count, background in first_is_background.items():
+        log(f"arrays of {count} layers: the first layer is {'background' if background else 'class 1'}")
 
     def maker(path: Path, name: str) -> Callable[[], NDArray]:
         def make() -> NDArray:
-            mask = one_hot(path) if path in layered else class_map(path, colours)
+            mask = one_hot(path, first_is_background) if path in layered else class_map(path, colours, how.background)
             _shape(path, (mask.shape[0], mask.shape[1]), images.get(name))
             return mask
 

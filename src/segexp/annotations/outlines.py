@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from segexp.errors import InputError
 
 _LARGEST = 1 << 30  # bytes of a ROI archive, unpacked
+_FAR = 1 << 30  # pixels from the corner beyond which a line's end is moved here: OpenCV takes 32-bit coordinates
 _LINES = ("line", "linestrip")
 EXTRA = "pip install 'segexp[annotations]'"
 
@@ -44,38 +45,79 @@ class Outline:
 
 @dataclass
 class Drawing:
-    """What is drawn on one image: its objects, bottom first; the image's name and shape where the file says them."""
+    """What is drawn on one image: its objects, bottom first; the image's name and shape where the file says them.
+
+    `slice` is the position, z and t of the slice that ImageJ's ROIs belong to; None where they belong to none.
+    """
 
     outlines: list[Outline] = field(default_factory=list)
     image: str = ""
     shape: tuple[int, int] | None = None
+    slice: tuple[int, int, int] | None = None
 
 
-def covered(outline: Outline, shape: tuple[int, int], width: int = 1) -> NDArray[np.bool_]:
-    """The pixels (H, W) of an object; lines and points are drawn `width` pixels thick."""
+class Covered(NamedTuple):
+    """The pixels of an object: `inside` (h, w) within the box whose first pixel is at (top, left) of the image."""
+
+    top: int
+    left: int
+    inside: NDArray[np.bool_]
+
+    def of(self, mask: NDArray) -> NDArray:
+        """The box in a mask of the image (H, W), as a view."""
+        height, width = self.inside.shape
+        return mask[self.top : self.top + height, self.left : self.left + width]
+
+
+def covered(outline: Outline, shape: tuple[int, int], width: int = 1) -> Covered:
+    """The pixels of an object in an image of `shape`; lines and points are drawn `width` pixels thick.
+
+    Takes memory and time for the object's bounding box, not for the image.
+    """
     from skimage.draw import polygon
 
-    result = np.zeros(shape, bool)
+    top, left, bottom, right = _box(outline, shape, width)
+    result = np.zeros((bottom - top, right - left), bool)
+    if not result.size:
+        return Covered(top, left, result)
     for rings in outline.polygons:
-        area = np.zeros(shape, bool)
+        area = np.zeros(result.shape, bool)
         for ring in rings:  # even-odd: a second ring is a hole
-            inside = np.zeros(shape, bool)
-            inside[polygon(ring[:, 1] - 0.5, ring[:, 0] - 0.5, shape)] = True
+            rows, columns = polygon(ring[:, 1] - 0.5, ring[:, 0] - 0.5, shape)
+            inside = np.zeros(result.shape, bool)
+            inside[rows - top, columns - left] = True
             area ^= inside
         result |= area
     if outline.lines:
-        canvas = np.zeros(shape, np.uint8)
+        canvas = np.zeros(result.shape, np.uint8)
         for line in outline.lines:
-            points = np.floor(np.clip(line, -(2**15), 2**15)).astype(np.int32)
+            points = np.floor(np.clip(line, -_FAR, _FAR)).astype(np.int64) - (left, top)
             for start, end in zip(points, points[1:] if len(points) > 1 else points, strict=False):
                 cv2.line(canvas, start.tolist(), end.tolist(), 1, width)
         result |= canvas > 0
     if outline.bitmap is not None:
         x, y, pixels = outline.bitmap
-        top, left = max(y, 0), max(x, 0)
-        part = pixels[top - y : shape[0] - y, left - x : shape[1] - x] != 0
-        result[top : top + part.shape[0], left : left + part.shape[1]] |= part
-    return result
+        part = pixels[max(-y, 0) : max(shape[0] - y, 0), max(-x, 0) : max(shape[1] - x, 0)] != 0
+        row, column = max(y, 0) - top, max(x, 0) - left
+        if part.size:
+            result[row : row + part.shape[0], column : column + part.shape[1]] |= part
+    return Covered(top, left, result)
+
+
+def _box(outline: Outline, shape: tuple[int, int], width: int) -> tuple[int, int, int, int]:
+    """First row and column, and those behind the last, of the part of the image that an object may cover."""
+    corners = [ring.min(axis=0) - 1 for rings in outline.polygons for ring in rings if len(ring)]
+    corners += [ring.max(axis=0) + 1 for rings in outline.polygons for ring in rings if len(ring)]
+    corners += [end for line in outline.lines for end in (line.min(axis=0) - width - 1, line.max(axis=0) + width + 1)]
+    if outline.bitmap is not None:
+        x, y, pixels = outline.bitmap
+        corners += [np.array((x, y)), np.array((x + pixels.shape[1], y + pixels.shape[0]))]
+    if not corners:
+        return 0, 0, 0, 0
+    limits = shape[1], shape[0]
+    left, top = (int(value) for value in np.clip(np.floor(np.min(corners, axis=0)), 0, limits))
+    right, bottom = (int(value) for value in np.clip(np.ceil(np.max(corners, axis=0)) + 1, 0, limits))
+    return top, left, max(bottom, top), max(right, left)
 
 
 def read_rois(path: Path) -> Drawing:
@@ -98,7 +140,7 @@ def read_rois(path: Path) -> Drawing:
         if len(places) > 1:
             expected = "expected the ROIs of one slice: in the ROI Manager, save the ROIs of each slice separately"
             raise InputError(f"{path}: ROIs of {len(places)} slices; {expected}")
-        return Drawing([_roi(roi) for roi in rois])
+        return Drawing([_roi(roi) for roi in rois], slice=min(places, default=None))
     except InputError:
         raise
     except Exception as error:  # roifile raises many kinds on damaged files

@@ -38,7 +38,7 @@ def masks(
 
     Reads Cellpose's _seg.npy, ImageJ ROIs (.roi, .zip), QuPath's .geojson, LabelMe's and COCO's .json, and pictures
     whose classes are colours, transparent layers, or layers of an array (one-hot). Objects get ids 1, 2, ...: train
-    with task.masks=instances. No file that exists is replaced, and nothing in a file is run.
+    with task.masks=instances. No file with another content is replaced, and nothing in a file is run.
 
     Examples:
 
@@ -60,10 +60,11 @@ def masks(
     print(f"{count} mask{'s' if count != 1 else ''} in {output}")
 
 
-def _colour(text: str | None) -> tuple[int, ...] | None:
+def _colour(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
     parts = text.split(",")
     if len(parts) not in (1, 3) or not all(part.strip().isdigit() for part in parts):
         raise InputError(f"--background {text}: expected red,green,blue such as 255,255,255, or one grey value")
-    return tuple(int(part) for part in parts)
+    red, green, blue = (int(part) for part in (parts if len(parts) == 3 else 3 * parts))
+    return red, green, blue
