@@ -24,7 +24,7 @@ SIZE = (40, 52)
 
 @dataclass(frozen=True)
 class Case:
-    """How to break a data set, and a word that the message must hold."""
+    """How to break a data set, and words that the message must hold, or alternatives with ``|`` between them."""
 
     make: Callable[[Path], str]
     words: str
@@ -102,6 +102,9 @@ def put_mask(folder: Path, mask: object, pickled: bool = False) -> str:
     return "a.npy"
 
 
+UNREADABLE = {".tif": "cannot be read as TIFF", ".npy": "cannot be read as a NumPy file"}
+
+
 def _truncations() -> None:
     def cut(kind: str, share: float):
         def make(folder: Path) -> str:
@@ -127,10 +130,14 @@ def _truncations() -> None:
 
     for tenth in (*range(10), 10):
         where = {0: "to nothing", 10: "by a byte"}.get(tenth, f"at {tenth} tenths")
+        tiff = "truncated|cannot be read as TIFF"  # the latter where the directory itself is cut
+        words = {"npy": UNREADABLE[".npy"], "tiled": tiff, "bigtiff": tiff}
         for kind in IMAGES:
-            CASES[f"{kind} image cut {where}"] = Case(cut(kind, tenth / 10), "")
+            expected = words.get(kind, "truncated") if tenth else "the file is empty (0 bytes)"
+            CASES[f"{kind} image cut {where}"] = Case(cut(kind, tenth / 10), expected)
         for suffix in (".npy", ".png"):
-            CASES[f"{suffix[1:]} mask cut {where}"] = Case(cut_mask(suffix, tenth / 10), "")
+            expected = words.get(suffix[1:], "truncated") if tenth else "the file is empty (0 bytes)"
+            CASES[f"{suffix[1:]} mask cut {where}"] = Case(cut_mask(suffix, tenth / 10), expected)
 
 
 def _foreign() -> None:
@@ -142,7 +149,8 @@ def _foreign() -> None:
     }
     for suffix in (".tif", ".png", ".jpg", ".bmp", ".webp", ".npy"):
         for name, data in contents.items():
-            CASES[f"{name} called {suffix}"] = Case(lambda folder, s=suffix, d=data: put_bytes(folder, s, d), "")
+            words = UNREADABLE.get(suffix, f"damaged, or not a {suffix} file")
+            CASES[f"{name} called {suffix}"] = Case(lambda folder, s=suffix, d=data: put_bytes(folder, s, d), words)
         start = {".tif": "tiff", ".jpg": "jpeg"}.get(suffix, suffix[1:])
 
         def wrong_start(folder: Path, kind: str = start) -> str:

@@ -57,7 +57,7 @@ def test_one_message_that_names_the_file(folder, monkeypatch, capfd, name):
     captured = capfd.readouterr()
     (fault,) = json.loads(captured.out)["faults"]
     assert Path(fault["file"]).name == file
-    assert broken.words in fault["message"]
+    assert any(words in fault["message"] for words in broken.words.split("|"))
     assert len(fault["message"]) > 10
     assert "Traceback" not in captured.out + captured.err
     assert captured.err == ""  # and no decoder talks beside us

@@ -106,6 +106,23 @@ def test_what_is_not_segexps_survives_every_command(tmp_path, seed):
             assert after.get(path, 0) == kept or kept in moved, (seed, base, name, path)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_succeeds_beside_what_is_not_segexps(tmp_path, name):
+    """So that the test above is not passed by refusing everything."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    if "=" in name:
+        (small_sweep if "-m" in name else small_run)(folder)
+    for other in ("notes.txt", "img/c1.tif", "deep/er/job.json"):
+        assert put(folder, other, "file", f"mine {other}")
+    before = contents(folder)
+    COMMANDS[name](folder)
+    after = contents(folder)
+    assert after != before
+    for other in ("notes.txt", "img/c1.tif", "deep/er/job.json"):
+        assert after[other] == before[other]
+
+
 KILLED_AT = {
     "the log": "run_log._LogFile",
     "the first note": "run_log.RunLog._note",
