@@ -14,6 +14,7 @@ import torch
 
 import segexp
 from segexp import synthesis
+from segexp.config.compose import compose_config
 from segexp.config.overrides import quote
 from segexp.legacy_cli import overrides
 from tests.processes import ROOT, command, first_on_path, script
@@ -187,16 +188,14 @@ def test_a_shim_trains_in_any_path_with_either_spelling_of_its_flags(tmp_path, t
 
 def test_shim_defaults_are_the_older_readmes():
     given = overrides("vesicle", folder_flags(Path("d")))
-    for expected in (
-        "task=vesicle",
-        "trainer.epochs=50",
-        "trainer.batch_size=4",
-        "trainer.lr=0.001",
-        "trainer.num_workers=4",
-        "trainer.device='auto'",
-        "output_dir='checkpoints'",
-    ):
-        assert expected in given
+    cfg = compose_config(given)
+    trainer = cfg.trainer
+    assert (cfg.task.name, cfg.output_dir, trainer.device) == ("vesicle", "checkpoints", "auto")
+    assert (trainer.epochs, trainer.batch_size, trainer.lr, trainer.num_workers) == (50, "4", 0.001, 4)
+    quick = compose_config([*given, "trainer=quick"]).trainer  # what is not typed is left to the option
+    assert (quick.epochs, quick.batch_size, quick.lr) == (None, "8", 0.003)
+    typed = compose_config([*overrides("vesicle", [*folder_flags(Path("d")), "--lr", "0.01"]), "trainer=quick"])
+    assert typed.trainer.lr == 0.01
     more = overrides("vesicle", [*folder_flags(Path("d")), "-m", "--batch_size", "8", "seed=1,2", "--device", "cuda:1"])
     assert "trainer.batch_size=8" in more
     assert f"trainer.device={quote('cuda:1')}" in more

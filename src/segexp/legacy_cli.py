@@ -16,6 +16,7 @@ _FOLDERS = {
     "--val-mask-dir": "Path to the validation masks directory (.npy files).",
 }
 
+TRAINER = ("epochs", "batch_size", "lr", "num_workers", "device")
 SHOWS = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--version"}
 """Flags of Hydra that show something and train nothing: no folder is needed."""
 
@@ -27,7 +28,6 @@ def parser(task: str, required: bool = True) -> argparse.ArgumentParser:
         epilog="Example: %(prog)s --train-img-dir data/train/img --train-mask-dir data/train/mask "
         "--val-img-dir data/val/img --val-mask-dir data/val/mask --epochs 100 model=unet",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
 
     def add(flag: str, help_text: str, **more: object) -> None:
@@ -36,16 +36,27 @@ def parser(task: str, required: bool = True) -> argparse.ArgumentParser:
 
     for flag, text in _FOLDERS.items():
         add(flag, text, required=required, metavar="DIR", default=argparse.SUPPRESS)
-    add("--epochs", "Total number of training epochs.", type=int, default=50)
-    add("--batch-size", "Number of samples per batch.", type=int, default=4)
-    add("--lr", "Learning rate for the optimizer.", type=float, default=0.001)
-    add("--num-workers", "Number of worker processes for data loading.", type=int, default=4)
+    # a flag that is not typed leaves the setting to conf/trainer/default.yaml, or to an option such as trainer=quick
+    add("--epochs", "Total number of training epochs (default: 50).", type=int, default=argparse.SUPPRESS)
+    add("--batch-size", "Number of samples per batch (default: 4).", type=int, default=argparse.SUPPRESS)
+    add("--lr", "Learning rate for the optimizer (default: 0.001).", type=float, default=argparse.SUPPRESS)
+    add(
+        "--num-workers",
+        "Number of worker processes for data loading (default: 4).",
+        type=int,
+        default=argparse.SUPPRESS,
+    )
     add(
         "--device",
         "Device to train on: cuda, cuda:0, cpu (default: cuda, and cpu where there is no CUDA).",
         default=argparse.SUPPRESS,
     )
-    add("--output-dir", "Directory to save model checkpoints.", default="checkpoints", metavar="DIR")
+    add(
+        "--output-dir",
+        "Directory to save model checkpoints (default: checkpoints).",
+        default="checkpoints",
+        metavar="DIR",
+    )
     return flags
 
 
@@ -53,17 +64,11 @@ def overrides(task: str, arguments: list[str]) -> list[str]:
     """Hydra overrides for the flags in `arguments`, followed by the arguments that are not flags."""
     asks = bool({word.partition("=")[0] for word in arguments} & SHOWS)
     known, rest = parser(task, required=not asks).parse_known_args(arguments)
-    names = [flag[2:].replace("-", "_") for flag in _FOLDERS]
-    keys = {
-        **{f"data.{name}": quote(getattr(known, name)) for name in names if hasattr(known, name)},
-        "trainer.epochs": known.epochs,
-        "trainer.batch_size": known.batch_size,
-        "trainer.lr": known.lr,
-        "trainer.num_workers": known.num_workers,
-        "trainer.device": quote(getattr(known, "device", "auto")),
-        "output_dir": quote(known.output_dir),
-    }
-    return [f"task={task}", *(f"{k}={v}" for k, v in keys.items()), *rest]
+    folders = [f"data.{flag[2:].replace('-', '_')}" for flag in _FOLDERS]
+    keys = [*folders, *(f"trainer.{name}" for name in TRAINER), "output_dir"]
+    typed = {key: getattr(known, name) for key in keys if hasattr(known, name := key.rpartition(".")[2])}
+    words = [f"{key}={quote(value) if isinstance(value, str) else value}" for key, value in typed.items()]
+    return [f"task={task}", *words, *rest]
 
 
 def train_with_flags(task: str, script: str | None = None) -> None:

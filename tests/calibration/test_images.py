@@ -66,3 +66,13 @@ def test_the_picture_shows_all_three(tmp_path):
     assert (picture[28:, 2 * 64 : 3 * 64] == 255).all()  # two parts, so seven places stay empty
     before, after = picture[28:, 204:396], picture[28:, 408:]
     assert not np.array_equal(before, after)
+
+
+def test_where_more_squares_are_cut_than_taken_all_files_have_their_part(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(7):
+        pixels = rng.integers(0, 30, (256, 512)).astype(np.uint8) + np.uint8(30 * number)
+        tifffile.imwrite(tmp_path / f"{number}.tif", pixels)
+    squares = cut(sorted(tmp_path.iterdir()), 256, 10)
+    assert len(squares) == 10
+    assert {int(square.min()) // 30 for square in squares} == set(range(7))

@@ -2,6 +2,7 @@
 
 import pickle
 from collections import Counter
+from concurrent.futures import Future
 from itertools import islice
 
 import numpy as np
@@ -181,3 +182,10 @@ def test_the_next_batches_are_drawn_ahead(monkeypatch):
     monkeypatch.setattr(synthesis, "render", None)
     for step in range(AHEAD + 1):
         plan.draw((0, step))
+
+
+def test_a_process_that_was_forked_does_not_wait_for_images_that_were_being_drawn():
+    stream = Stream(RECIPE)
+    stream._drawn[3] = Future(), 0  # being drawn, in the process before the fork
+    stream._process = -1
+    assert stream[3].name == Stream(RECIPE)[3].name

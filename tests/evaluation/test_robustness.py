@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from segexp.data.dataset import make_sample
-from segexp.evaluation.corruptions import PERTURBATIONS, intensity
+from segexp.evaluation.corruptions import PERTURBATIONS, Perturbation, intensity
+from segexp.evaluation.images import evaluate_fully
 from segexp.evaluation.robustness import curve, generator, holding_range, robustness_curves
+from segexp.evaluation.scoring import Tolerance
 
 
 class Threshold:
@@ -82,3 +84,19 @@ def test_the_number_is_the_mean_of_the_curve():
     entry = curve(PERTURBATIONS["blur"], np.array([[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]] * 3))
     assert entry["number"] == pytest.approx(0.55)
     assert entry["range"] == [0, 0]
+
+
+def test_an_image_that_is_not_changed_has_the_score_of_the_evaluation():
+    """The outline is off by 4 px: right within 5 px, wrong within 2."""
+    truth = np.zeros((64, 64), np.uint8)
+    truth[20:44, 20:44] = 1
+    sample = make_sample("a", (50 + 150 * np.roll(truth, 4, axis=1)[None]).astype(np.uint16), truth, 1)
+    same = {"same": Perturbation("nothing", "", (1.0, 2.0), 1.0, "linear", lambda pixels, value, rng: pixels)}
+    found = []
+    for reach in (2.0, 5.0):
+        tolerance = Tolerance(reach)
+        (row,) = evaluate_fully(Threshold(), [sample], ("surface",), tolerance).rows
+        curves = robustness_curves(Threshold(), [sample], "surface_dice", same, tolerance=tolerance)
+        assert curves["same"]["score"].tolist() == [row["surface_dice"]] * 2
+        found.append(row["surface_dice"])
+    assert found[0] < found[1]

@@ -308,3 +308,34 @@ def test_filaments_in_a_file(tmp_path, predictor):
     assert row["segment"] == "1"
     assert float(row["length_px"]) == pytest.approx(80, rel=0.02)
     assert result.record["summary"][0]["segments"] == 1
+
+
+def test_transparency_is_no_brightness(tmp_path, predictor):
+    grey, _ = spots(np.uint8)
+    image = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+    for name, pixels in (("rgb", image[..., :3]), ("rgba", image)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
+        run(predictor, [tmp_path / f"{name}.png"], tmp_path / "o", outputs=Outputs(("measurements",)))
+    plain, with_alpha = (table(tmp_path / "o" / f"{name}_measurements.csv") for name in ("rgb", "rgba"))
+    assert plain == with_alpha
+    assert plain
+
+
+def test_memory_that_runs_out_in_numpy_fails_one_file_alone(tmp_path, predictor, monkeypatch):
+    image, _ = spots()
+    for name in "ab":
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
+    real = job.write_objects
+
+    def full(path, *more):
+        if path.stem == "a":
+            raise MemoryError
+        return real(path, *more)
+
+    monkeypatch.setattr(job, "write_objects", full)
+    first, second = run(
+        predictor, [tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "o", outputs=Outputs(("mask", "labels"))
+    )
+    assert "out of memory" in first.error
+    assert second.error is None
+    assert "a_mask.png" not in written(tmp_path / "o")

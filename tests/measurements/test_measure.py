@@ -9,6 +9,7 @@ import pytest
 from segexp.errors import InputError
 from segexp.measurements import Settings, measure, write_rows
 from segexp.measurements.background import local_background
+from segexp.measurements.filaments import trace
 from segexp.measurements.table import with_micrometres
 from segexp.measurements.vesicles import split_touching
 from tests.measurements.shapes import ellipse, line
@@ -141,3 +142,11 @@ def test_csv():
     text = write_rows([{"image": 'a,"b', "n": 1}, {"image": "c", "x_px": 1 / 3}])
     rows = list(csv.DictReader(io.StringIO(text)))
     assert rows == [{"image": 'a,"b', "n": "1", "x_px": ""}, {"image": "c", "n": "", "x_px": "0.333333"}]
+
+
+@pytest.mark.parametrize("radius", [4, 6, 10, 25])
+def test_a_closed_ring_keeps_its_length_however_small(radius):
+    y, x = np.mgrid[:80, :80] - 40
+    ring = np.abs(np.hypot(y, x) - radius) < 1
+    (segment,) = trace(ring).segments
+    assert segment.length == pytest.approx(2 * np.pi * radius, rel=0.12)

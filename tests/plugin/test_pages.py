@@ -70,3 +70,18 @@ def test_colours_are_one_page(predictor):
 def test_what_is_no_image_is_refused(predictor, shape, colour):
     with pytest.raises(InputError, match="layer"):
         list(segment(predictor, np.zeros(shape), colour))
+
+
+def test_a_layer_of_another_scale_is_seen_at_the_models(predictor):
+    """Pixels of 0.05 µm, a model of 0.1 µm: it sees half the rows; what it finds lies where the layer shows it."""
+    pixels, seen = image((4, 4), (20, 30)), []
+    forward = predictor.forward
+    predictor.forward = lambda rows, entropies=False: seen.append(rows.shape) or forward(rows)
+    predictor.facts["pixel_size"] = 0.1
+    found = run(predictor, pixels, pixel_size=0.05)
+    assert seen == [(1, 20, 25)]
+    assert found.probabilities.shape == (40, 50)
+    assert ((found.labels > 0) != (pixels > 0)).mean() < 0.02
+    assert len(found.rows) == 2
+    predictor.min_size = 10  # of the model's pixels: 40 of the layer's, and the squares have 36
+    assert not run(predictor, pixels, pixel_size=0.05).rows

@@ -100,10 +100,13 @@ def calibrate(
     drawn += workshop.search(range(count, 2 * count), around, lambda share: progress(0.2 + 0.2 * share, "closer"))
     near = _near(drawn, theirs, scale, task)
     fixed = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
+    absent = _absent(rows, near)
+    rows = {name: row for name, row in rows.items() if name not in absent}
+    fixed = {name: fixed[name] for name in rows}
     identified = _read_off(rows, drawn, theirs, scale)
 
     def judge(ranges: dict[str, Any], scenes: range) -> dict[str, float]:
-        return distance(theirs, workshop.features(ranges, scenes), scale, task)
+        return distance(theirs, workshop.features(ranges | absent if ranges else {}, scenes), scale, task)
 
     results = {"random search": _ranges(rows, fixed, style)}
     fixed |= identified
@@ -117,7 +120,7 @@ def calibrate(
     method = min(results, key=lambda name: judge(results[name], trial)["all"])
     before, after = judge({}, final), judge(results[method], final)
     progress(1.0, "done")
-    return Calibration(results[method], before, after, method, list(identified), fitted.evaluations, history)
+    return Calibration(results[method] | absent, before, after, method, list(identified), fitted.evaluations, history)
 
 
 @dataclass
@@ -199,6 +202,15 @@ def _styles(near: list[_Drawn]) -> list[str]:
     """Styles that a quarter of the near images have, the commonest first; rows that are no numbers follow from them."""
     counts = Counter(one.style for one in near).most_common()
     return [name for name, count in counts if count >= 0.25 * len(near)] or [counts[0][0]]
+
+
+def _absent(rows: dict[str, Range], near: list[_Drawn]) -> dict[str, tuple[float, float]]:
+    """Rows of a logarithm that are 0 in most of the near images, such as ``cells`` where there are none: 0 to 0.
+
+    On a logarithmic scale there is no 0, so nothing else here could choose it.
+    """
+    names = [name for name, row in rows.items() if row.spacing == "log"]
+    return {name: (0.0, 0.0) for name in names if np.median([one.parameters[name] for one in near]) <= 0}
 
 
 def _share(row: Range, value: float) -> float:

@@ -61,7 +61,8 @@ def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
     squares = [square for square in squares if square.max() > square.min()]
     if not squares:
         raise InputError(f"{chosen[0]}: every image is constant, so there is nothing to fit")
-    return squares[:most]
+    kept = np.linspace(0, len(squares) - 1, min(most, len(squares))).round().astype(int)
+    return [squares[k] for k in kept]
 
 
 def _starts(length: int, side: int) -> list[int]:

@@ -94,6 +94,7 @@ class Stream:
         self._clear()
 
     def _clear(self) -> None:
+        self._process = os.getpid()
         self._drawn: OrderedDict[int, tuple[Future[list[Sample]], int]] = OrderedDict()
         self._lock = Lock()
         self._threads: ThreadPoolExecutor | None = None
@@ -122,6 +123,7 @@ class Stream:
         """Begin to draw these images in the background, unless they are there or are being drawn."""
         if get_worker_info() is not None:
             return
+        self._require_own()
         unique = list(dict.fromkeys(numbers))
         with self._lock:
             for number in unique:
@@ -140,7 +142,13 @@ class Stream:
             while len(self._drawn) > 2 * (ROWS**2 + len(unique)):
                 self._drawn.popitem(last=False)
 
+    def _require_own(self) -> None:
+        """Begin anew in a process that was forked: images that were being drawn then are never finished here."""
+        if self._process != os.getpid():
+            self._clear()
+
     def __getitem__(self, number: int) -> Sample:
+        self._require_own()
         if number not in self._drawn:
             if get_worker_info() is None:
                 self.ask([number])

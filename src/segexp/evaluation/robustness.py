@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from segexp.data.dataset import Sample
 from segexp.errors import InputError
 from segexp.evaluation.corruptions import PERTURBATIONS, Perturbation
+from segexp.evaluation.images import objects_of
 from segexp.evaluation.scores import score_image
-from segexp.evaluation.scoring import monitor_for, present_classes
+from segexp.evaluation.scoring import TWO_PIXELS, Tolerance, monitor_for, pixel_sides, present_classes
 from segexp.inference.predictor import Predictor
 from segexp.metrics.interval import bootstrap_interval
 from segexp.metrics.registry import find, to_compute
@@ -40,14 +41,26 @@ def robustness_curves(
     monitor: str,
     perturbations: Mapping[str, Perturbation] = PERTURBATIONS,
     done: Callable[[], None] | None = None,
+    tolerance: Tolerance = TWO_PIXELS,
+    pixel_size: float | None = None,
+    split: float = 0.0,
 ) -> dict[str, Any]:
-    """The curves of a model on some images, as this module describes them; `done` is called after each image.
+    """The curves of a model on some images, as this module describes them.
 
     Deterministic: noise follows from the image's name, the perturbation and the value.
+
+    Args:
+        monitor: the score.
+        perturbations: by name.
+        done: called after each image.
+        tolerance, pixel_size, split: as `segexp.evaluation.images.evaluate_fully` takes them, so that an image that is
+            not changed has its score.
     """
     monitor, present = monitor_for(samples, monitor), present_classes(samples)
+    sides = pixel_sides(samples, pixel_size, tolerance) if to_compute(monitor) else None
     values: dict[str, list[list[float]]] = {name: [] for name in perturbations}
-    for sample in samples:
+    for number, sample in enumerate(samples):
+        side = 1.0 if sides is None else sides[number]
         pixels, truth = sample.load()
         raw = pixels.astype(np.float32)
         for name, perturbation in perturbations.items():
@@ -56,7 +69,10 @@ def robustness_curves(
                 for index, value in enumerate(perturbation.values)
             ]
             values[name].append(
-                [_score(predictor, maps, truth, monitor, present) for maps in predictor.together(versions)]
+                [
+                    _score(predictor, sample, maps, truth, monitor, present, tolerance.of(side), side, split)
+                    for maps in predictor.together(versions)
+                ]
             )
         if done is not None:
             done()
@@ -104,7 +120,15 @@ def generator(image: str, perturbation: str, index: int) -> np.random.Generator:
 
 
 def _score(
-    predictor: Predictor, maps: NDArray[np.float32], truth: NDArray, monitor: str, present: Collection[int]
+    predictor: Predictor,
+    sample: Sample,
+    maps: NDArray[np.float32],
+    truth: NDArray,
+    monitor: str,
+    present: Collection[int],
+    reach: float,
+    side: float,
+    split: float,
 ) -> float:
     """The monitored score of one image, mean over the classes `present` in any image (all, where none is).
 
@@ -113,8 +137,9 @@ def _score(
     if maps.shape[1:] != truth.shape:
         size = (truth.shape[1], truth.shape[0])
         maps = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in maps])
-    families = to_compute(monitor)
-    scored = score_image(maps, predictor.labels(maps), truth, predictor.classes, "", families)
+    families, labels = to_compute(monitor), predictor.labels(maps)
+    objects = objects_of(sample, labels, split) if "object" in families else None
+    scored = score_image(maps, labels, truth, predictor.classes, "", families, "", reach, side, objects)
     chosen = [float(scores.row[monitor]) for number, scores in enumerate(scored, 1) if number in present or not present]
     known = [value for value in chosen if not np.isnan(value)]
     return float(np.mean(known)) if known else np.nan

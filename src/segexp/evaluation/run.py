@@ -136,7 +136,15 @@ def _score(
         curves = None
         if robustness:
             track = bar.add_task("changed images", total=len(samples))
-            curves = robustness_curves(predictor, samples, _monitor(predictor.facts), done=lambda: bar.advance(track))
+            curves = robustness_curves(
+                predictor,
+                samples,
+                _monitor(predictor.facts),
+                done=lambda: bar.advance(track),
+                tolerance=tolerance,
+                pixel_size=pixel_size,
+                split=split,
+            )
     return evaluation, curves, pictures
 
 

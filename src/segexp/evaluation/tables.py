@@ -34,6 +34,7 @@ def print_scores(record: dict[str, Any], console: Console | None = None) -> None
 def print_robustness(curves: dict[str, Any], monitor: str, console: Console | None = None) -> None:
     """A row a perturbation: what was tried, the score's curve, the range it holds over, and its mean."""
     console = console or Console(highlight=False)
+    worst = max if find(monitor).lower else min
     table = Table(box=None, header_style="bold")
     for name in ("change", "tried", "holds (within 0.02)", "worst", "mean " + monitor):
         table.add_column(name, justify="left" if name == "change" else "right")
@@ -43,7 +44,7 @@ def print_robustness(curves: dict[str, Any], monitor: str, console: Console | No
             f"{entry['words']}, {entry['unit']}",
             f"{tried[0]:g} to {tried[-1]:g}",
             f"{limits[0]:g} to {limits[1]:g}",
-            number(min(entry["score"])),
+            number(worst(entry["score"])),
             number(entry["number"]),
         )
     console.print(table)

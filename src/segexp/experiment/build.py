@@ -26,10 +26,10 @@ from segexp.data.loader import CropBatches, DeviceBatches, pixel_memory, plan_sa
 from segexp.data.ranges_file import read_ranges
 from segexp.data.sampler import CropPlan, crop_size
 from segexp.data.synthetic import Mix, Pool, Recipe, Stream
-from segexp.distributed import Ranks, wrap
+from segexp.distributed import Ranks, agree, wrap
 from segexp.errors import InputError
-from segexp.evaluation import evaluate, summarize
-from segexp.evaluation.scoring import Scoring
+from segexp.evaluation import evaluate, evaluate_fully, summarize
+from segexp.evaluation.scoring import TWO_PIXELS, Scoring, pixel_sides
 from segexp.inference.predictor import Predictor
 from segexp.io.images import ImageFile, MaskFile
 from segexp.models import External, Network, trusted
@@ -326,7 +326,8 @@ def build_source(
     if trainer.batch_size == "auto":
         most = max(1, CropPlan(samples, size, 1, task.foreground, seed, mix=mix).steps // 4)
         size = size_for_batch_norm(model, size, most, trainer.micro_batch)
-        batch_size = find_batch_size(model, (data.channels, size, size), precision, most) * ranks.world
+        found = find_batch_size(model, (data.channels, size, size), precision, most)
+        batch_size = -int(agree(ranks, -found)[0]) * ranks.world  # the smallest of those that the processes found
     else:
         batch_size = int(trainer.batch_size)
     if batch_size % ranks.world:
@@ -422,8 +423,18 @@ def picture(
 
 
 def rehearse(predictor: Predictor, samples: list[Sample], scoring: Scoring) -> float:
-    """Validate two images before the first step, so that what is broken there shows now; guess the time for all."""
+    """Validate two images before the first step, so that what is broken there shows now; guess the time for all.
+
+    Raises:
+        InputError: where a tolerance in micrometres needs pixel sizes that are not known, or a score of one's own
+            fails.
+    """
+    pixel_sides(samples, None, scoring.tolerance)
     tick = time.monotonic()
     summarize(evaluate(predictor, samples[:2], scoring))
+    seconds = time.monotonic() - tick
+    own = tuple(name for name in scoring.families if "." in name)
+    if own:
+        evaluate_fully(predictor, samples[:2], own, TWO_PIXELS)
     pixels = [sample.shape[1] * sample.shape[2] for sample in samples]
-    return (time.monotonic() - tick) * sum(pixels) / sum(pixels[:2])
+    return seconds * sum(pixels) / sum(pixels[:2])

@@ -197,7 +197,7 @@ def _start(
         return predict_job(predictor, job.result(), output, outputs, tiling, progress)
     except (InputError, OSError) as error:
         fault = Result(path, str(error))
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         fault = Result(path, f"{path}: out of memory with a single tile; a smaller --tile needs less")

@@ -126,7 +126,7 @@ def predict_job(
                     share = (sinks.foreground - before) / (job.shape[1] * job.shape[2])
                     misfits.append(misfit(predictor.facts, rows, share))
                     if outputs.whole:
-                        kept.append(PredictedImage(file.read(), np.concatenate(labels)))
+                        kept.append(PredictedImage(_without_alpha(file), np.concatenate(labels)))
         except BaseException:
             sinks.abandon()
             raise
@@ -142,6 +142,8 @@ def predict_job(
                 files |= more
         except (InputError, OSError) as error:
             return Result(job.path, str(error))
+        except MemoryError:
+            return Result(job.path, f"{job.path}: out of memory while its objects were measured and written")
         share, said = sinks.foreground / sinks.total, _first_misfit(misfits)
         if predictor.facts.get(KEY):
             summaries = [row | {"misfit": _of_page(row, misfits)} for row in summaries]
@@ -149,6 +151,12 @@ def predict_job(
         return Result(job.path, None, False, share, sinks.total, record, files, job.content, said)
 
     return finish
+
+
+def _without_alpha(file: ImageFile) -> NDArray:
+    """The image (H, W) or (H, W, C) as the file holds it, less the transparency of a colour image."""
+    pixels = file.read()
+    return pixels[..., :3] if file.colour and pixels.ndim == 3 else pixels
 
 
 def _first_misfit(misfits: list[str]) -> str:

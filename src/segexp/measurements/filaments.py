@@ -94,7 +94,8 @@ def _segment(
 ) -> Segment:
     """One chain of pixels (N, 2) with the half widths at its ends, in an image of `shape`."""
     closed = tuple(chain[0]) == tuple(chain[-1])
-    path = smooth(chain.astype(float), SMOOTHING, closed)
+    sigma = min(SMOOTHING, 0.04 * len(chain)) if closed else SMOOTHING  # more would shrink a small ring to a point
+    path = smooth(chain.astype(float), sigma, closed)
     # skeletonising shortens a free end by about the half width there, and may bend it into a corner of the mask
     ends = zip((chain[0], chain[-1]), radii, free, strict=True)
     beyond = sum(_beyond(place, radius, shape) for place, radius, loose in ends if loose)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from segexp.errors import InputError
 from segexp.inference.misfit import misfit
-from segexp.inference.predictor import Predictor
-from segexp.inference.row_reader import ArrayRows, checked
+from segexp.inference.predictor import Predictor, drop_small, label_classes
+from segexp.inference.row_reader import ArrayRows, checked, rescaled_bands
 from segexp.io.images import to_channels
+from segexp.io.resample import rescale, scaled_shape
 from segexp.measurements import Row, Settings, measure
 
 
@@ -42,7 +43,8 @@ def segment(
         predictor: the model.
         data: (..., H, W), or (..., H, W, colours) with `colour`; any array that NumPy can read page by page.
         colour: whether the last axis holds colours.
-        pixel_size: side of a pixel in micrometres; adds the columns in micrometres.
+        pixel_size: side of a pixel in micrometres; adds the columns in micrometres. A model of another pixel size
+            sees the layer at its own, and what it finds is brought back to the layer's.
     """
     shape = tuple(data.shape[:-1] if colour else data.shape)
     if len(shape) < 2 or 0 in shape:
@@ -53,12 +55,17 @@ def segment(
         image = np.asarray(data[page])
         pixels = checked(to_channels(image, predictor.model.settings["in_channels"], f"page {number}"))
         maps = result.probabilities[(slice(None), *page)]
-        for first, band in predictor.bands(ArrayRows(pixels)):
+        known = None if pixel_size is None else (pixel_size, pixel_size)
+        own, size = pixels.shape[1:], predictor.facts.get("pixel_size")
+        seen = rescale(pixels, scaled_shape(own, known, size, f"page {number}"))
+        for first, band in rescaled_bands(predictor.bands(ArrayRows(seen)), seen.shape[1:], own):
             maps[:, first : first + band.shape[1]] = band
             yield (number + (first + band.shape[1]) / shape[-2]) / len(pages)
-        _measure(predictor, result, page, image, maps, number if len(pages) > 1 else None, pixel_size)
-        share = float(np.count_nonzero(predictor.labels(maps))) / maps[0].size
-        text = misfit(predictor.facts, ArrayRows(pixels), share)
+        min_size = round(predictor.min_size * maps[0].size / seen[0].size)
+        classified = drop_small(label_classes(maps, predictor.threshold), classes, min_size)
+        _measure(predictor, result, page, image, classified, number if len(pages) > 1 else None, pixel_size)
+        share = float(np.count_nonzero(classified)) / classified.size
+        text = misfit(predictor.facts, ArrayRows(seen), share)
         if text:
             result.misfits.append(text if len(pages) == 1 else f"page {number}: {text}")
     if classes == 1:
@@ -71,12 +78,11 @@ def _measure(
     result: Segmentation,
     page: tuple[int, ...],
     image: NDArray,
-    maps: NDArray[np.float32],
+    classified: NDArray[np.uint8],
     number: int | None,
     pixel_size: float | None,
 ) -> None:
-    """Add the objects of one page to `found`."""
-    classified = predictor.labels(maps)
+    """Add the objects of one page, whose labels are `classified`, to `result`."""
     settings = Settings.of(predictor.facts)
     for index, name in enumerate(predictor.classes, 1):
         measured = measure(classified == index, image, settings, pixel_size)
