@@ -112,7 +112,7 @@ def test_halves_have_the_pixel_size_and_group_of_their_image():
 def test_images_that_are_in_both_lists_count_once():
     first, second = sample(1), sample(2)
     again = sample(1)
-    assert annotated([first, second], [again]) == [again, second]
+    assert annotated([first, second], [again]) == [first, second]
     assert len(annotated([first, second], [])) == 2
 
 

@@ -317,7 +317,7 @@ def test_transparency_is_no_brightness(tmp_path, predictor):
         cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
         run(predictor, [tmp_path / f"{name}.png"], tmp_path / "o", outputs=Outputs(("measurements",)))
     plain, with_alpha = (table(tmp_path / "o" / f"{name}_measurements.csv") for name in ("rgb", "rgba"))
-    assert plain == with_alpha
+    assert [row | {"image": ""} for row in plain] == [row | {"image": ""} for row in with_alpha]
     assert plain
 
 

@@ -117,8 +117,8 @@ def annotated(train: Sequence[Sample], val: Sequence[Sample]) -> list[Sample]:
     found = {sample.digest or sample.name: sample for sample in train}
     names = {sample.name for sample in train}
     for sample in val:
-        name = f"val_{sample.name}" if sample.name in names else sample.name
-        found.setdefault(sample.digest or name, replace(sample, name=name))
+        other = replace(sample, name=f"val_{sample.name}") if sample.name in names else sample
+        found.setdefault(sample.digest or other.name, other)
     return list(found.values())
 
 
