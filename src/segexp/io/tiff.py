@@ -111,7 +111,7 @@ class TiffReader:
         check_pieces(self.path, len(offsets), len(offsets) * int(first.size), "pages")
         behind = self._file.filehandle.size - first.dataoffsets[0] if _is_plain(first) else 0
         # as ImageJ writes it, the directory stands in front and what follows the first plane are others
-        following = behind - first.nbytes if first.offset < first.dataoffsets[0] else 0
+        following = behind - first.nbytes if behind and first.offset < first.dataoffsets[0] else 0
         description = planes(first, len(offsets), behind // max(first.nbytes, 1), self.path, following)
         if len(offsets) > 1 and not description.described:
             first, alike = self._alike(len(offsets))
