@@ -1,10 +1,16 @@
-"""What counts as memory that ran out, wherever the error comes from."""
+"""What counts as memory that ran out, wherever the error comes from; what the C library does with freed memory."""
+
+import ctypes
+import multiprocessing
+import platform
+import resource
 
 import numpy as np
 import pytest
 import torch
 
-from segexp.device import out_of_memory
+from segexp import device
+from segexp.device import KEPT, KEPT_BY_OLDER, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, keep_freed_memory, out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -32,3 +38,46 @@ def test_what_pytorch_and_numpy_raise_is_recognised():
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError("out of memory"), ValueError("7")])
 def test_other_errors_are_not(error):
     assert not out_of_memory(error)
+
+
+def page_faults(kept, sent):
+    """In a process of its own: page faults of ten tensors of 32 MB, one after another, and whether memory is kept."""
+    torch.set_num_threads(1)
+    answer = keep_freed_memory() if kept else None
+    torch.zeros(8_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.zeros(8_000_000)
+    sent.put((answer, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no other C library has these settings")
+def test_freed_memory_is_kept_for_the_next_request():
+    context = multiprocessing.get_context("fork")
+    found = []
+    for kept in (False, True):
+        queue = context.SimpleQueue()
+        process = context.Process(target=page_faults, args=(kept, queue))
+        process.start()
+        process.join(60)
+        found.append(queue.get())
+    (_, usual), (answer, fewer) = found
+    assert answer is True
+    assert fewer < usual / 20
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_older_c_library_keeps_what_it_takes(monkeypatch, older):
+    calls = []
+
+    class Library:
+        @staticmethod
+        def mallopt(setting, value):
+            calls.append((setting, value))
+            return int(not older or setting == M_TRIM_THRESHOLD or value <= 32 * 2**20)
+
+    monkeypatch.setattr(device.sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library)
+    assert keep_freed_memory() is True
+    tried = [KEPT, KEPT_BY_OLDER] if older else [KEPT]
+    assert calls == [*((M_MMAP_THRESHOLD, size) for size in tried), (M_TRIM_THRESHOLD, 2**31 - 1)]

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from segexp.distributed import ALONE, agree, gather, share, total
+from segexp import distributed
+from segexp.distributed import ALONE, CONTROL_WAIT, STEP_WAIT, agree, gather, join, share, total
 from tests.processes import command
 
 TINY = [
@@ -53,3 +54,23 @@ def test_one_process_agrees_with_itself():
     assert gather(ALONE, [1, 2, 3]) == [1, 2, 3]
     sums = torch.tensor([1.0, 2.0])
     assert total(ALONE, sums) is sums
+
+
+def test_processes_wait_longer_for_numbers_than_for_tensors(monkeypatch):
+    """Process 0 scores the best model alone, meanwhile the others wait for its number."""
+    waits = {}
+
+    class Group:
+        init_process_group = staticmethod(lambda backend, timeout, **_: waits.update(tensors=timeout))
+        new_group = staticmethod(lambda backend, timeout: waits.update({backend: timeout}))
+        get_rank = staticmethod(lambda: 1)
+        get_world_size = staticmethod(lambda: 2)
+
+    monkeypatch.setattr(distributed, "_ranks", None)
+    monkeypatch.setattr(distributed, "dist", Group)
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert join()[:2] == (1, 2)
+    assert waits == {"tensors": STEP_WAIT, "gloo": CONTROL_WAIT}
+    assert CONTROL_WAIT.days >= 1 > STEP_WAIT.days

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segexp.losses import (
+    LEAST_SMOOTH,
     CrossEntropy,
     Focal,
     SegmentationLoss,
@@ -127,13 +128,15 @@ def test_cldice_forgives_width_and_not_gaps():
     assert soft_dice_loss(logits_of(wide), truth) > soft_dice_loss(logits_of(gap), truth)
 
 
-@given(shift=st.integers(0, 3))
-def test_cldice_falls_with_distance_and_has_a_gradient(shift):
-    logits = (logits_of(line(4)) / 20).requires_grad_()
-    loss = soft_cldice_loss(logits, line(4 + shift))
+@given(shift=st.integers(1, 3))
+def test_cldice_costs_more_beside_the_line_and_its_gradient_leads_back(shift):
+    logits, truth = (logits_of(line(4)) / 20).requires_grad_(), line(4 + shift)
+    loss = soft_cldice_loss(logits, truth)
+    assert loss > soft_cldice_loss(logits, line(4)) + 0.3
     loss.backward()
-    assert logits.grad.abs().sum() > 0
-    assert 0 <= loss.item() <= 1
+    assert (logits.grad[truth > 0] < 0).all()
+    assert (logits.grad[line(4) > 0] > 0).any()
+    assert soft_cldice_loss(logits - 5 * logits.grad, truth) < loss
 
 
 def test_the_sum_is_weighted_and_in_float32():
@@ -233,6 +236,10 @@ def test_a_loss_from_elsewhere_learns_nothing_from_what_nobody_annotated():
         lambda: SoftClDice(iterations=2.5),
         lambda: SoftClDice(iterations=0),
         lambda: SoftDice("much"),
+        lambda: SoftDice(smooth=0),
+        lambda: SoftClDice(smooth=0),
+        lambda: SkeletonRecall(smooth=0),
+        lambda: Tversky(smooth=0),
         lambda: SkeletonRecall(tube=0.5),
         lambda: SkeletonRecall(iterations=0),
         lambda: Tversky(false_negatives=-1),
@@ -242,3 +249,13 @@ def test_a_loss_from_elsewhere_learns_nothing_from_what_nobody_annotated():
 def test_settings_out_of_range(make):
     with pytest.raises(ValueError, match="expected"):
         make()
+
+
+@pytest.mark.parametrize("make", [SoftDice, SoftClDice, SkeletonRecall, Tversky])
+def test_the_least_smoothing_keeps_a_batch_without_foreground_finite(make):
+    nothing = torch.zeros(1, 1, 9, 20)
+    logits = torch.full_like(nothing, -200.0).requires_grad_()  # their sigmoid is 0 in float32
+    loss = make(smooth=LEAST_SMOOTH)(logits, nothing)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.isfinite().all()

@@ -164,6 +164,38 @@ def test_main_returns_the_score_and_a_folder_holds_one_run(tmp_path, monkeypatch
     assert {name: kept.get(name) for name in before} == before
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nSee the notes"), "allocate 9 GiB."),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory"), "enforce"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_memory_that_runs_out_ends_a_run_with_a_line_that_says_what_to_try(tmp_path, monkeypatch, error, said):
+    def fail(*arguments, **named):
+        raise error
+
+    monkeypatch.setattr(sys.modules["segexp.train"], "run", fail)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(SystemExit) as ended:
+        main(["task=vesicle", f"output_dir={tmp_path / 'run'}"])
+    (line,) = str(ended.value.code).splitlines()
+    assert line.startswith("error: memory ran out")
+    assert all(word in line for word in (said, "task.crop", "model.widths", "trainer.precision"))
+
+
+def test_another_error_of_pytorch_keeps_its_traceback(tmp_path, monkeypatch, capsys):
+    def fail(*arguments, **named):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(sys.modules["segexp.train"], "run", fail)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main(["task=vesicle", f"output_dir={tmp_path / 'run'}"])
+
+
 def test_seeds_are_repeats_in_folders_of_their_own(tmp_path, monkeypatch, capsys):
     def make(rng):
         image = rng.integers(0, 4000, (48, 48)).astype(np.uint16)

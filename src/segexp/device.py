@@ -13,6 +13,7 @@ from segexp.errors import InputError
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT = 256 * 2**20
 """Bytes up to which a freed piece of memory is kept."""
+KEPT_BY_OLDER = 32 * 2**20  # the most that glibc before 2.35 takes
 PRECISIONS = ("auto", "bf16", "fp16", "tf32", "fp32")
 
 
@@ -99,7 +100,8 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, KEPT)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    kept = mallopt(M_MMAP_THRESHOLD, KEPT) or mallopt(M_MMAP_THRESHOLD, KEPT_BY_OLDER)
+    return bool(kept) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def out_of_memory(error: BaseException) -> bool:

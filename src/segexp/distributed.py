@@ -19,6 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
+STEP_WAIT = timedelta(minutes=30)
+"""How long a process waits for the others' tensors, before it takes them for dead."""
+CONTROL_WAIT = timedelta(days=7)
+"""And for their numbers: while process 0 scores and writes alone, which takes as long as the images do."""
+
 
 class Ranks(NamedTuple):
     """The processes of a run.
@@ -52,20 +57,20 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def join(timeout: float = 1800.0) -> Ranks:
+def join() -> Ranks:
     """Meet the other processes of ``torchrun``; alone without it. Calling it again returns the same ranks."""
     global _ranks
     if _ranks is None:
         if not launched():
             return ALONE
-        wait = timedelta(seconds=timeout)
         local = int(os.environ.get("LOCAL_RANK", 0))
         if torch.cuda.is_available():
             torch.cuda.set_device(local)
-            dist.init_process_group("nccl", timeout=wait, device_id=torch.device("cuda", local))
+            dist.init_process_group("nccl", timeout=STEP_WAIT, device_id=torch.device("cuda", local))
         else:
-            dist.init_process_group("gloo", timeout=wait)
-        _ranks = Ranks(dist.get_rank(), dist.get_world_size(), local, dist.new_group(backend="gloo", timeout=wait))
+            dist.init_process_group("gloo", timeout=STEP_WAIT)
+        control = dist.new_group(backend="gloo", timeout=CONTROL_WAIT)
+        _ranks = Ranks(dist.get_rank(), dist.get_world_size(), local, control)
     return _ranks
 
 

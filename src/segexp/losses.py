@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 IGNORED = -1.0
 """Value of a target that no loss counts."""
+LEAST_SMOOTH = 1e-6
+"""What is added to both sides of a fraction, at the least: a batch without foreground would give 0 / 0."""
 
 AddUp = Callable[[Tensor], Tensor]
 
@@ -201,7 +203,7 @@ class SoftDice(_Loss):
 
     def __init__(self, smooth: float = 1.0):
         super().__init__()
-        self.smooth = _number("smooth", smooth, 0, 1e6)
+        self.smooth = _number("smooth", smooth, LEAST_SMOOTH, 1e6)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets (B, K, H, W) to a scalar."""
@@ -216,7 +218,7 @@ class SoftClDice(_Loss):
         if not isinstance(iterations, int):
             raise ValueError(f"iterations={iterations}: expected a whole number")
         self.iterations = int(_number("iterations", iterations, 1, 50))
-        self.smooth = _number("smooth", smooth, 0, 1e6)
+        self.smooth = _number("smooth", smooth, LEAST_SMOOTH, 1e6)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets (B, K, H, W) to a scalar."""
@@ -233,7 +235,7 @@ class SkeletonRecall(_Loss):
                 raise ValueError(f"{name}={value}: expected a whole number")
             _number(name, value, least, 50)
         self.iterations, self.tube = int(iterations), int(tube)
-        self.smooth = _number("smooth", smooth, 0, 1e6)
+        self.smooth = _number("smooth", smooth, LEAST_SMOOTH, 1e6)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets (B, K, H, W) to a scalar."""
@@ -247,7 +249,7 @@ class Tversky(_Loss):
         super().__init__()
         self.false_positives = _number("false_positives", false_positives, 0, 100)
         self.false_negatives = _number("false_negatives", false_negatives, 0, 100)
-        self.smooth = _number("smooth", smooth, 0, 1e6)
+        self.smooth = _number("smooth", smooth, LEAST_SMOOTH, 1e6)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets (B, K, H, W) to a scalar."""

@@ -29,6 +29,7 @@ from segexp.config.completion import complete
 from segexp.config.compose import add_lab, compose_config, lab_folders
 from segexp.config.overrides import command_line, one_job
 from segexp.config.targets import WEIGHTS
+from segexp.device import out_of_memory
 from segexp.distributed import Ranks, join, launched, leave, share
 from segexp.errors import InputError
 from segexp.experiment.build import (
@@ -201,6 +202,14 @@ def job(cfg: DictConfig) -> float:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         sys.exit(f"error: {folder}: {error.strerror}. Free some space, then: {resume_command(folder)}")
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        sys.exit(
+            f"error: memory ran out where smaller parts of the batch do not help: {said}. Expected settings that fit: "
+            "a smaller task.crop, smaller model.widths, or trainer.precision=bf16"
+        )
     except Stopped as stopped:
         if ranks.first:
             print(f"{stopped}; the state is saved. Resume with: {resume_command(folder)}")

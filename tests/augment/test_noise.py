@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segexp.augment.noise import noise, photon_noise
+from segexp.augment.noise import _normal, noise, photon_noise
 
 
 @pytest.mark.parametrize("photons", [4.0, 30.0, 1000.0])
@@ -37,3 +37,13 @@ def test_noise_is_normal_uncorrelated_and_follows_the_seed():
         assert abs((sample[1:] * sample[:-1]).mean()) < 0.02
     assert abs((first * second).mean()) < 0.02
     assert abs((first.flatten()[1:] * second.flatten()[:-1]).mean()) < 0.02  # nor is one the other, shifted
+
+
+def test_the_smallest_and_the_largest_random_bits_give_finite_numbers_of_opposite_sign():
+    last = 2**24 - 1
+    bits = torch.tensor([0, 1, 12345, 2**23 - 1], dtype=torch.int32)
+    low, high = _normal(bits), _normal(last - bits)
+    assert low.isfinite().all()
+    assert torch.equal(low, -high)
+    assert -6 < low[0] < -5
+    assert -1e-6 < low[-1] < 0

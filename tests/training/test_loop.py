@@ -14,7 +14,7 @@ from segexp.data.sampler import CropPlan
 from segexp.errors import InputError
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
-from segexp.training import cuda_graph
+from segexp.training import cuda_graph, loop
 from segexp.training.learner import Learner
 from segexp.training.loop import IN_A_ROW, fit
 from segexp.training.prepare import prepare, to_targets
@@ -39,13 +39,14 @@ def blobs(count=4, size=32):
 
 class Recorder:
     def __init__(self):
-        self.steps, self.epochs, self.lines = [], [], []
+        self.steps, self.epochs, self.lines, self.rates = [], [], [], []
 
     def step(self, state, progress, loss, rate):
         self.steps.append((state.step, progress, loss, rate))
 
     def epoch(self, state, progress, loss, rate, scores):
         self.epochs.append((state.epoch, loss, scores))
+        self.rates.append(rate)
 
     def info(self, text):
         self.lines.append(text)
@@ -99,13 +100,14 @@ def _copied(value):
     return {k: _copied(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def train(budget, state=None, bench=None, stop=None, validation_seconds=0.0, **changes):
+def train(budget, state=None, bench=None, stop=None, validation_seconds=0.0, started=None, recorder=None, **changes):
     bench = bench or Bench()
     state = state or TrainState()
-    recorder = Recorder()
+    recorder = recorder or Recorder()
     settings = {"lr": 0.01, "scheduler": Cosine(0.1), "log_every": 3} | changes
     schedule = Schedule(budget, bench.source.plan.steps, **settings)
-    fit(bench.learner, bench, recorder, state, schedule, stop=stop, validation_seconds=validation_seconds)
+    times = {"validation_seconds": validation_seconds, "started": started}
+    fit(bench.learner, bench, recorder, state, schedule, stop=stop, **times)
     return bench, state, recorder
 
 
@@ -148,6 +150,19 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_steps():
     assert recorder.epochs[0][1] == pytest.approx(np.mean([loss for _, _, loss, _ in recorder.steps]))
 
 
+def test_the_loss_of_an_epoch_leaves_out_steps_that_were_skipped():
+    _, _, recorder = train(Budget(steps=8), bench=Bench(poison=[(1, 1)]), log_every=1)
+    losses = [loss for _, _, loss, _ in recorder.steps[4:]]
+    assert np.isnan(losses[1])
+    assert recorder.epochs[1][1] == pytest.approx(np.nanmean(losses))
+
+
+def test_the_loss_of_an_epoch_all_of_whose_steps_were_skipped_is_that_of_the_one_before():
+    _, state, recorder = train(Budget(steps=8), bench=Bench(poison=[(1, step) for step in range(4)]))
+    assert state.skipped == 4
+    assert recorder.epochs[1][1] == recorder.epochs[0][1] > 0
+
+
 def test_time_ends_it_with_a_last_validation():
     tick = time.monotonic()
     _, state, recorder = train(Budget(seconds=5.0), validate_every=10**6)
@@ -155,6 +170,69 @@ def test_time_ends_it_with_a_last_validation():
     assert state.step > 3
     assert recorder.epochs[-1][2] is not None
     assert all(scores is None for *_, scores in recorder.epochs[:-1])
+
+
+class Clock:
+    """In place of the module `time`: a step takes a second, and so do `seconds` what else is given."""
+
+    def __init__(self, bench, monkeypatch, **seconds):
+        self.now = 100.0
+        for name, each in {"validate": 0.0, "save": 0.0, **seconds}.items():
+            self.slow(bench, name, each)
+        batches = bench.batches
+
+        def timed(first, size=None):
+            for batch in batches(first, size):
+                self.now += 1.0
+                yield batch
+
+        bench.batches = timed
+        monkeypatch.setattr(loop, "time", self)
+
+    def slow(self, bench, name, seconds):
+        function = getattr(bench, name)
+
+        def timed(*arguments):
+            self.now += seconds(*arguments) if callable(seconds) else seconds
+            return function(*arguments)
+
+        setattr(bench, name, timed)
+
+    def monotonic(self):
+        return self.now
+
+
+def test_a_limit_that_falls_into_a_validation_adds_no_epoch_without_a_step(monkeypatch):
+    bench = Bench(scores=iter([{"dice": 0.5}]))  # a second validation would find no scores
+    Clock(bench, monkeypatch, validate=30.0)
+    _, state, recorder = train(Budget(seconds=20), bench=bench)
+    assert [epoch for epoch, *_ in recorder.epochs] == [1]
+    assert (state.epoch, state.step, state.best) == (1, 4, {"dice": 0.5, "epoch": 1})
+    assert bench.saved[-1] == (state.plain(), False)
+    assert state.elapsed >= 30
+
+
+def test_an_epoch_without_a_step_that_was_not_validated_tells_the_loss_before(monkeypatch):
+    bench = Bench(scores=iter([{"dice": 0.5}]))
+    Clock(bench, monkeypatch, save=lambda state, improved: 30.0 * (state.epoch == 1))
+    _, state, recorder = train(Budget(seconds=20), bench=bench, validate_every=10**6)
+    assert [(epoch, scores) for epoch, _, scores in recorder.epochs] == [(1, None), (2, {"dice": 0.5})]
+    assert recorder.epochs[1][1] == recorder.epochs[0][1] > 0
+    assert recorder.rates[1] == recorder.rates[0] > 0
+    assert (state.step, state.best["epoch"]) == (4, 2)
+
+
+def test_processes_agree_on_the_time_of_a_validation_before_the_first_step(monkeypatch):
+    """One process took 0.25 s for it and another 9 s: half of the 20 s are left to both."""
+    bench = Bench()
+    clock = Clock(bench, monkeypatch)
+    others = {(0.25,): [9.0]}
+    monkeypatch.setattr(loop, "agree", lambda ranks, *numbers: others.get(numbers, list(numbers)))
+    _, _, recorder = train(
+        Budget(seconds=20), bench=bench, started=clock.now - 5.0, validation_seconds=0.25, validate_every=10**6
+    )
+    assert recorder.steps[0][1] == pytest.approx(5.0 / 10.0)
+    assert len(recorder.steps) < 6
 
 
 def test_the_best_model_is_the_latest_of_the_best():
@@ -186,12 +264,13 @@ class SignalAfter(StopRequest):
 @pytest.mark.parametrize("looks", [0, 1, 2, 5, 6, 9, 19])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_stopped_anywhere_goes_on_as_if_it_never_had(looks, ema):
-    whole, _, told = train(Budget(steps=16), bench=Bench(ema=ema))
-    part = Bench(ema=ema)
+    poison = [(1, 1)]  # skipped
+    whole, _, told = train(Budget(steps=16), bench=Bench(ema=ema, poison=poison))
+    part = Bench(ema=ema, poison=poison)
     with pytest.raises(Stopped) as stopped:
         train(Budget(steps=16), bench=part, stop=SignalAfter(looks))
     assert stopped.value.number == 15
-    fresh = Bench(ema=ema)
+    fresh = Bench(ema=ema, poison=poison)
     for parameter in fresh.learner.model.parameters():
         torch.nn.init.zeros_(parameter)
     fresh.kept = part.kept
@@ -201,7 +280,8 @@ def test_a_run_stopped_anywhere_goes_on_as_if_it_never_had(looks, ema):
     if ema:
         averages = (bench.learner.average.state_dict().values() for bench in (whole, fresh))
         assert all(torch.equal(a, b) for a, b in zip(*averages, strict=True))
-    assert told.epochs[-1] == rest.epochs[-1]
+    assert rest.epochs == told.epochs[-len(rest.epochs) :]
+    assert len(rest.epochs) >= 1
 
 
 def test_every_step_augments_differently_and_the_same_again_in_another_run():
@@ -287,6 +367,16 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_its_files_are_named():
     assert "epoch 2, step 2 skipped" in line
     assert all(name in line for name in bench.names((1, 1)))
     assert np.isfinite([loss for _, loss, _ in recorder.epochs]).all()
+
+
+def test_skipped_steps_are_named_by_a_run_that_is_stopped_or_saves_before_it_looks():
+    poison = [(0, 1)]
+    recorder = Recorder()
+    with pytest.raises(Stopped):
+        train(Budget(steps=16), bench=Bench(poison=poison), stop=SignalAfter(3), recorder=recorder, log_every=100)
+    _, _, saving = train(Budget(steps=4), bench=Bench(poison=poison), log_every=100, save_every=1e-9)
+    for lines in (recorder.lines, saving.lines):
+        assert ["epoch 1, step 2 skipped" in line for line in lines] == [True]
 
 
 def test_many_such_steps_in_a_row_lead_back_at_half_the_rate_and_then_to_an_end():
@@ -379,6 +469,21 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_usual_and_said_once(monkeypa
     assert "trainer.cuda_graph=never" in recorder.lines[0]
     for mine, theirs in zip(bench.learner.model.parameters(), usual.learner.model.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_a_step_that_cannot_be_recorded_is_not_tried_again_with_larger_crops_or_after_going_back(monkeypatch):
+    made = recording(monkeypatch, fails=True)
+    bench = recorded_bench(poison=[(epoch, step) for epoch in (2, 3) for step in range(4)])
+    restored = bench.restore
+
+    def restore():
+        bench.poison.clear()
+        return restored()
+
+    bench.restore = restore
+    _, state, recorder = train(Budget(steps=24), bench=bench, sizes=((0.2, 8), (0.4, 12)))
+    assert (len(made), state.step, state.retreats) == (1, 24, 1)
+    assert sum("could not be recorded" in line for line in recorder.lines) == 1
 
 
 def test_after_going_back_the_step_is_recorded_anew(monkeypatch):

@@ -24,6 +24,18 @@ def test_the_place_in_the_pass_stays(state, before, now, position, passes):
     assert state.loss_sum == pytest.approx(3.0 * position)
 
 
+def test_the_mean_loss_of_the_steps_that_counted_stays():
+    state = TrainState(epoch=1, step=16, position=6, loss_sum=3.0 * 4, position_skipped=2)
+    state.change_epoch_steps(10, 20)
+    assert state.loss_sum / (state.position - state.position_skipped) == pytest.approx(3.0)
+
+
+def test_a_state_saved_before_skipped_steps_were_told_apart_is_read():
+    before = TrainState(epoch=1, step=16, position=6, loss_sum=18.0).plain()
+    del before["position_skipped"]
+    assert TrainState(**before).position_skipped == 0
+
+
 def test_back_and_forth_is_where_it_was():
     state = TrainState(epoch=3, step=36)
     state.change_epoch_steps(12, 6)

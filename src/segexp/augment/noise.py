@@ -45,8 +45,17 @@ def noise(seed: Tensor, images: Tensor) -> Tensor:
     pixels = torch.arange(shape[0] * shape[1] * shape[2], device=images.device, dtype=torch.int32)
     start = _hash(_hash(seed.to(torch.int32)) + 1)
     mixed = _hash(pixels + to_device(start, images.device).unsqueeze(1))
-    uniform = ((mixed >> 8) & 0xFFFFFF).to(torch.float32).add_(0.5).mul_(2.0**-23).sub_(1)
-    return uniform.erfinv_().mul_(2**0.5).view(batch, *shape)
+    return _normal((mixed >> 8) & 0xFFFFFF).view(batch, *shape)
+
+
+def _normal(bits: Tensor) -> Tensor:
+    """Whole numbers of 24 bits as standard normal numbers, float32, finite and symmetric about 0.
+
+    Number k stands for the middle of its interval, ``(k + 1/2) / 2**23 - 1``, computed without rounding: ``k + 1/2``
+    itself would take 25 bits, and the largest would become 1, whose normal number is infinite.
+    """
+    uniform = bits.to(torch.float32).mul_(2.0**-23).sub_(1 - 2.0**-24)
+    return uniform.erfinv_().mul_(2**0.5)
 
 
 def _hash(values: Tensor) -> Tensor:

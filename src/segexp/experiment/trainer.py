@@ -200,7 +200,13 @@ class TrainingRun:
         self.facts["run"], self._saved_step = content.get("run"), state.step
         if self.ranks.first:
             self._restore_best(content, state)
-        state.best = share(self.ranks, state.best)
+        state.best, state.stale = share(self.ranks, (state.best, state.stale))
+        if state.best and self.monitor not in state.best:
+            self.log(
+                f"task.monitor={self.monitor}: was not computed before, so the best of epoch {state.best['epoch']:g} "
+                "cannot be compared; the next validation gives a new one"
+            )
+            state.best, state.stale = {}, 0
         before, now = content.get("epoch_steps", self.source.plan.steps), self.source.plan.steps
         if before != now:
             state.change_epoch_steps(before, now)

@@ -156,7 +156,10 @@ class Learner:
         return content | ({"average": self.average.state_dict()} if self.ema else {})
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go back to what `state` gave; `InputError` where that is another optimiser's."""
+        """Go back to what `state` gave; `InputError` where that is another optimiser's.
+
+        The optimiser's settings (weight decay, betas, momentum, which kernel) stay those of this run.
+        """
         before, now = content.get("optimizer_name", "AdamW"), type(self.optimizer).__name__
         if before != now:
             raise InputError(
@@ -164,7 +167,13 @@ class Learner:
                 "another output_dir to begin anew"
             )
         self.model.load_state_dict(content["weights"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        self.optimizer.load_state_dict(_with_settings(content["optimizer"], self.optimizer.param_groups))
+        lacking = _lacking(self.optimizer)
+        if lacking:
+            raise InputError(
+                f"optimizer.{lacking}: needs values that the saved state does not hold, since the run began without; "
+                f"expected {lacking} as it was, or another output_dir to begin anew"
+            )
         self.scaler.load_state_dict(content["scaler"])
         self.updates = content["updates"]
         if content.get("asked_micro_batch") == self.asked_micro_batch:  # else another is asked for now
@@ -174,6 +183,27 @@ class Learner:
 
 
 _DDP = nn.parallel.DistributedDataParallel
+_COLLECTED = {"amsgrad": "max_exp_avg_sq", "centered": "grad_avg", "momentum": "momentum_buffer"}
+"""Settings of optimisers, and the name of what they collect from the first step on."""
+
+
+def _with_settings(saved: dict[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """The saved state of an optimiser with the settings of `groups`; the learning rate is set at each step."""
+    own = [{name: value for name, value in group.items() if name not in ("params", "lr")} for group in groups]
+    if len(own) != len(saved["param_groups"]):
+        return saved  # PyTorch's error says so
+    return saved | {"param_groups": [before | now for before, now in zip(saved["param_groups"], own, strict=True)]}
+
+
+def _lacking(optimizer: torch.optim.Optimizer) -> str:
+    """The first setting that is on and whose collected values are missing; PyTorch would end with a KeyError."""
+    for group in optimizer.param_groups:
+        states = [optimizer.state[parameter] for parameter in group["params"] if parameter in optimizer.state]
+        for name, collected in _COLLECTED.items():
+            begins_late = name == "momentum" and isinstance(optimizer, torch.optim.SGD)
+            if group.get(name) and not begins_late and any(collected not in state for state in states):
+                return name
+    return ""
 
 
 def _restore(buffers: list[Tensor], kept: Tensor, where: Tensor) -> None:

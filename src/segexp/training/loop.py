@@ -107,6 +107,7 @@ class _Pulse:
             else:
                 state.loss_sum += last
         state.skipped += len(skipped)
+        state.position_skipped += len(skipped)
         self.values.clear()
         self.positions.clear()
         return last, skipped
@@ -134,7 +135,8 @@ def fit(
         listener: is told of each step and epoch.
         state: where to go on; a new one to begin.
         schedule: what happens when.
-        validation_seconds: time one validation is expected to take; measured anew at each.
+        validation_seconds: time one validation is expected to take, of several processes the longest; measured anew at
+            each.
         started: `time.monotonic()` at which this sitting began, counted against the budget's seconds; None: now.
         stop: looked at before each step; where it is set the state is saved and `Stopped` raised.
         ranks: the processes of the run.
@@ -143,6 +145,7 @@ def fit(
             it says so `Pruned` is raised. With several processes that of any one counts.
     """
     started = time.monotonic() if started is None else started
+    (validation_seconds,) = agree(ranks, validation_seconds)  # the learning rate and the size of crops follow from it
     loop = _Loop(learner, run, listener, state, schedule, stop or StopRequest(), ranks, started, validation_seconds)
     over = loop.nothing_left() if state.step else ""
     if over:
@@ -155,9 +158,12 @@ def fit(
     elif state.best:
         loop.ask(should_prune)  # it may have ended between its validation and the answer
     while not done:
-        ending, rate = loop.train_epoch()
+        ending = loop.train_epoch()
+        if ending and loop.is_validated():  # time ran out while it was validated: no epoch without a step
+            loop.save()
+            break
         scores = loop.validate(ending)
-        done = loop.end_epoch(ending, rate, scores, foreground)
+        done = loop.end_epoch(ending, scores, foreground)
         if scores is not None and not done:
             loop.ask(should_prune)
     return state
@@ -184,10 +190,13 @@ class _Loop:
         self.validation_seconds, self.step_seconds = validation_seconds, 0.0
         self.last_validated = self.last_saved = time.monotonic()
         self.save_seconds = 0.0
+        self.validated: int | None = None  # the step of the last validation
+        self.loss, self.rate = float("nan"), 0.0  # the last that are known
         self.pulse = _Pulse()
         self.history: list[ValidatedEpoch] = []
         self.feed: Iterator[Batch] | None = None
         self.size: int | None = None
+        self.recordable = run.cuda_graph
         self.recorded = self._record()
 
     def nothing_left(self) -> str:
@@ -213,22 +222,22 @@ class _Loop:
             self.state.best = {"epoch": self.state.epoch, **self.run.validate()}
             self.save(improved=True)
 
-    def train_epoch(self) -> tuple[bool, float]:
-        """Take the steps that the epoch still lacks; whether the budget ends with them, and the last learning rate."""
+    def train_epoch(self) -> bool:
+        """Take the steps that the epoch still lacks; whether the budget ends with them, or before the first."""
         self.learner.model.train()
-        ending, rate = self._over(), 0.0
+        ending = self._over()
         while not ending and self.state.position < self.schedule.epoch_steps:
             tick = time.monotonic()
             progress = self._progress(self._usable())
-            rate = self.schedule.lr * self.schedule.scheduler(progress, self.state.step) * self.state.rate_scale
-            self._step(progress, rate)
+            self.rate = self.schedule.lr * self.schedule.scheduler(progress, self.state.step) * self.state.rate_scale
+            self._step(progress, self.rate)
             if self.pulse.in_a_row == 0 and time.monotonic() - self.last_saved >= self.schedule.save_every:
-                self.pulse.read(self.state)
+                self._read()
                 self.save()
             seconds = time.monotonic() - tick
             self.step_seconds = 0.8 * self.step_seconds + 0.2 * seconds if self.step_seconds else seconds
             ending = self._over()
-        return ending, rate
+        return ending
 
     def _usable(self) -> Budget:
         """The budget less what is kept for the last validation, the scoring of the best model, and writing."""
@@ -245,7 +254,7 @@ class _Loop:
         )
         self.state.elapsed = elapsed
         if wish:
-            self.pulse.read(self.state)
+            self._read()
             self.save()
             raise Stopped(int(wish))
         return self.state.step > 0 and self._progress(self._usable(), self.step_seconds) >= 1
@@ -286,7 +295,7 @@ class _Loop:
             try:
                 return self.recorded(batch, rate)
             except NotRecorded as error:
-                self.recorded = None
+                self.recorded, self.recordable = None, False  # no further attempt with crops of another size
                 self._seed()  # the same draws again
                 self.listener.info(
                     "warning: the step could not be recorded as a CUDA graph, so training goes on without, which is "
@@ -297,7 +306,7 @@ class _Loop:
 
     def _record(self) -> RecordedStep | None:
         run = self.run
-        if not run.cuda_graph:
+        if not self.recordable:
             return None
         return RecordedStep(self.learner, run.augment, run.normalization, len(run.classes))
 
@@ -331,7 +340,7 @@ class _Loop:
         }
         for name, value in (self.run.restore().plain() | kept).items():
             setattr(state, name, value)
-        self.pulse, self.feed = _Pulse(), None
+        self.pulse, self.feed, self.validated = _Pulse(), None, None
         self.recorded = self._record()  # the optimiser's state lies elsewhere now
         self.listener.info(
             f"warning: {IN_A_ROW} steps in a row without a finite loss: back to epoch {state.epoch + 1}, "
@@ -352,15 +361,23 @@ class _Loop:
         except Stopped:
             self.save()
             raise
-        self.last_validated = time.monotonic()
+        self.validated, self.last_validated = self.state.step, time.monotonic()
         (self.validation_seconds,) = agree(self.ranks, self.last_validated - tick)
         return scores
 
-    def end_epoch(self, ending: bool, rate: float, scores: Scores | None, foreground: float) -> bool:
-        """Count the epoch, tell of it and save; whether it was the last."""
+    def is_validated(self) -> bool:
+        """Whether no step was taken since the last validation of this sitting."""
+        return self.state.step == self.validated
+
+    def end_epoch(self, ending: bool, scores: Scores | None, foreground: float) -> bool:
+        """Count the epoch, tell of it and save; whether it was the last.
+
+        Its loss is the mean over the steps that were not skipped; where there is none, that of the epoch before.
+        """
         state, schedule = self.state, self.schedule
-        loss = state.loss_sum / max(state.position, 1)
-        state.epoch, state.position, state.loss_sum = state.epoch + 1, 0, 0.0
+        counted = state.position - state.position_skipped
+        self.loss = state.loss_sum / counted if counted else self.loss
+        state.epoch, state.position, state.loss_sum, state.position_skipped = state.epoch + 1, 0, 0.0, 0
         improved = False
         if scores is not None:
             # of equals the later: with every score still 0 it has at least learned longer
@@ -368,7 +385,7 @@ class _Loop:
             state.stale = 0 if improved else state.stale + 1
             if improved:
                 state.best = {"epoch": state.epoch, **scores}
-            self.history.append(ValidatedEpoch(loss, scores))
+            self.history.append(ValidatedEpoch(self.loss, scores))
             for name, text in watch(self.history, self.pulse.empty_share, foreground).items():
                 if name not in state.warned:
                     state.warned.append(name)
@@ -377,7 +394,7 @@ class _Loop:
         progress = self._progress(schedule.budget)
         impatient = schedule.patience is not None and state.stale >= schedule.patience
         done = ending or impatient
-        self.listener.epoch(state, 1.0 if done else progress, loss, rate, scores)
+        self.listener.epoch(state, 1.0 if done else progress, self.loss, self.rate, scores)
         # after each epoch, unless that would take a twentieth of the time
         if done or improved or time.monotonic() - self.last_saved >= 20 * self.save_seconds:
             self.save(improved)

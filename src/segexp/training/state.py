@@ -18,7 +18,8 @@ class TrainState:
         position: steps taken in the epoch that has begun.
         extra_steps: what `step` lacks of the steps that the passes over the images so far would have been, all with the
             batch size of now; 0 unless the run was resumed with another one.
-        loss_sum: sum of their losses.
+        loss_sum: sum of their losses, without those that were skipped.
+        position_skipped: how many of them were skipped.
         elapsed: seconds used, over all sittings.
         best: scores of the best validation so far, with its ``epoch``; empty before the first.
         stale: validations since then.
@@ -33,6 +34,7 @@ class TrainState:
     position: int = 0
     extra_steps: int = 0
     loss_sum: float = 0.0
+    position_skipped: int = 0
     elapsed: float = 0.0
     best: Scores = field(default_factory=dict)
     stale: int = 0
@@ -48,7 +50,8 @@ class TrainState:
         """
         position = self.position * now // before
         passes = (self.step + self.extra_steps - self.position) / before
-        self.loss_sum *= position / max(self.position, 1)
+        self.loss_sum *= position / max(self.position - self.position_skipped, 1)
+        self.position_skipped = 0
         self.extra_steps = round(passes * now) + position - self.step
         self.position = position
 
