@@ -224,7 +224,8 @@ def test_momentum_may_begin_in_a_run_that_goes_on():
     one.restore(copy.deepcopy(before.state()))
     for _ in range(2):
         assert one.step(*batch(), 0.01)[1] == 0
-    assert all("momentum_buffer" in state for state in one.optimizer.state.values())
+    buffers = [state["momentum_buffer"] for state in one.optimizer.state.values()]
+    assert any(buffer.abs().sum() > 0 for buffer in buffers)
 
 
 @pytest.mark.parametrize(
