@@ -11,8 +11,10 @@ import typer
 
 from segexp import cli, read_image, read_mask
 from segexp.evaluation.corruptions import PERTURBATIONS
+from segexp.sweep.table import write_summary
 from tests.inference.test_predictor import write_model
 from tests.report.folders import write_run, write_sweep
+from tests.sweep.test_table import job as sweep_job
 
 
 def run(monkeypatch, *arguments):
@@ -191,6 +193,24 @@ def test_report_writes_pages_again(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.split() == [str(page) for page in pages]
     assert all("</html>" in page.read_text(encoding="utf-8") for page in pages)
     assert "no summary.json" in run(monkeypatch, "report", tmp_path)
+
+
+def test_report_of_a_sweep_counts_jobs_that_were_resumed_alone(tmp_path, monkeypatch, capsys):
+    first = sweep_job(tmp_path / "s", 0, "trainer.lr=1", score=0.5)
+    sweep_job(tmp_path / "s", 1, "trainer.lr=2", score=0.6)
+    write_summary(tmp_path / "s")
+    first.save(score=0.9)
+    assert run(monkeypatch, "report", tmp_path / "s") == 0
+    assert "the best, job 0, scores 0.900" in (tmp_path / "s" / "report.html").read_text()
+    assert ",0.9," in (tmp_path / "s" / "summary.csv").read_text()
+    mine = (tmp_path / "s" / "summary.csv").read_text().replace("0.6", "0.1")
+    (tmp_path / "s" / "summary.csv").write_text(mine)
+    first.save(score=0.7)
+    capsys.readouterr()
+    assert run(monkeypatch, "report", tmp_path / "s") == 0
+    assert "the page shows summary.csv as it is: " in capsys.readouterr().out
+    assert (tmp_path / "s" / "summary.csv").read_text() == mine
+    assert "scores 0.900" in (tmp_path / "s" / "report.html").read_text()
 
 
 def test_help_has_examples(monkeypatch, capsys):

@@ -233,3 +233,4 @@ def test_a_whole_command_line_in_any_order(tmp_path):
 def test_the_first_job_of_a_sweep():
     sweep = ["--multirun", "--cfg=job", "task=a,b", "seed=range(3,9)", "trainer.lr=interval(0.1,1)", "x=[1,2]"]
     assert one_job(sweep) == ["--cfg=job", "task=a", "seed=3", "trainer.lr=0.1", "x=[1,2]"]
+    assert one_job(["--multirun", "task=a", "loss=glob(*)", "seed=0,1"]) == ["task=a", "seed=0"]

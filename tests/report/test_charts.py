@@ -98,3 +98,5 @@ def test_the_effect_of_a_parameter_is_its_means_beside_the_spread():
     assert chart.rows == [["1", "2", "0.600", "0.500", "0.700"], ["2", "1", "0.800", "0.800", "0.800"]]
     assert "Best on average: 2 (0.800)" in chart.summary
     assert "differ by 0.200, jobs of one value by up to 0.200" in chart.summary
+    distances = effect_chart("trainer.lr", ["1", "1", "2"], [5.0, 7.0, 8.0], "score", lower=True)
+    assert "Best on average: 1 (6.000)" in distances.summary

@@ -1,5 +1,7 @@
 """What evaluation.json adds to the page."""
 
+import re
+
 import pytest
 
 from segexp.report import evaluation_section as section
@@ -112,6 +114,14 @@ def test_robustness_curves():
     assert noise.rows[0] == ["1", "0.500 (0.400 to 0.600)"]
     assert noise.summary == "On average 0.700."
     assert ">10<" in noise.svg  # a logarithmic axis
+
+
+def test_robustness_of_a_distance_has_an_axis_of_its_own():
+    curve = {"parameter": [1, 2, 3], "score": [12.0, 20.0, 31.0], "range": None, "number": 21.0, "unit": ""}
+    (chart,) = section.robustness_charts({"monitor": "hd95", "robustness": {"blur": curve}})
+    ticks = [float(text) for text in re.findall(r">([0-9.]+)<", chart.svg)]
+    assert {15.0, 20.0, 25.0} <= set(ticks)
+    assert not {0.2, 0.4, 0.6, 0.8} & set(ticks)
 
 
 @pytest.mark.parametrize("name", ["dice", "hd95", "length_truth", "absent"])

@@ -4,12 +4,13 @@ import json
 import shutil
 
 import pytest
+import yaml
 
 from segexp.errors import InputError
 from segexp.report import write_report
 from segexp.report.commands import command, data_folder
 from segexp.report.page import setting
-from segexp.report.records import read_records
+from segexp.report.records import read_records, source_flags
 from segexp.report.run_page import curves, gather
 from segexp.viz.thumbnails import read_pictures, write_pictures
 from tests.report.folders import write_run
@@ -92,6 +93,24 @@ def test_the_command_is_what_was_typed_without_its_place():
     assert command({"overrides": typed}) == expected
     assert command({"command": ["train.py", "-m", "task=vesicle"]}) == "segexp train task=vesicle"
     assert command({}) == "segexp train"
+
+
+def test_the_command_names_the_folder_that_its_options_come_from(folder, tmp_path):
+    run = copy(folder, tmp_path)
+    (run / ".hydra").mkdir()
+    sources = [("hydra", "pkg", "hydra.conf"), ("main", "file", "/x/conf"), ("command-line", "file", "/my lab/conf")]
+    listed = [{"provider": provider, "schema": schema, "path": path} for provider, schema, path in sources]
+    stored = {"hydra": {"runtime": {"config_sources": listed}, "job": {"config_name": "config"}}}
+    (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(stored))
+    assert "segexp train &#39;--config-dir=/my lab/conf&#39; task=vesicle trainer.lr" in write_report(run).read_text()
+    listed.append({"provider": "hydra.searchpath in command-line", "schema": "file", "path": "/more"})
+    stored["hydra"]["job"]["config_name"] = "other"
+    (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(stored))
+    flags = ["--config-dir=/my lab/conf", "--config-name=other", "hydra.searchpath=[file:///more]"]
+    assert source_flags(run / ".hydra" / "hydra.yaml") == flags
+    for damaged in ("", "[]", "hydra: 3", "hydra: {runtime: {config_sources: [3]}, job: {config_name: x}}", "{"):
+        (run / ".hydra" / "hydra.yaml").write_text(damaged)
+        assert source_flags(run / ".hydra" / "hydra.yaml") == []
 
 
 def test_the_folder_of_the_data():

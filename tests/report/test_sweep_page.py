@@ -38,6 +38,47 @@ def test_a_sweep_without_scores_has_no_charts(tmp_path):
     assert "etc/report" not in page
 
 
+def test_jobs_that_were_pruned_are_in_the_table_alone(tmp_path):
+    rows = [
+        [0, "done", 0.6, 1, "1", "2", "0", ""],
+        [1, "done", 0.7, 1, "2", "2", "1", ""],
+        [2, "pruned", 0.95, 1, "1", "2", "2", "after epoch 1"],
+        [3, "failed", "", 1, "1", "2", "3", ""],
+    ]
+    folder = write_sweep(tmp_path / "s", rows)
+    assert sentence(read_jobs(folder), ["trainer.lr"]) == (
+        "4 jobs over trainer.lr, 1 without a score, 1 pruned or not finished; the best, job 1, scores 0.700 with "
+        "trainer.lr=2."
+    )
+    page = write_report(folder).read_text()
+    assert "Best on average: 2 (0.700); the means of its values differ by 0.100." in page
+    assert page.count('class="job job-') == 2
+    assert [page.index(f'data-job="{number}"') for number in (1, 0, 2, 3)] == sorted(
+        page.index(f'data-job="{number}"') for number in range(4)
+    )
+    only = write_report(write_sweep(tmp_path / "t", [rows[2]])).read_text()
+    assert "1 job over no varying parameter, 1 pruned or not finished; none is finished." in only
+    assert 'class="best"' not in only
+
+
+def test_a_distance_is_best_where_it_is_least(tmp_path):
+    folder = write_sweep(tmp_path / "s", [[job, "done", 5 + job, 1, f"{job}", "2", "0", ""] for job in range(2)])
+    table = (folder / "summary.csv").read_text().replace("message", "better").replace(",0,\n", ",0,lower\n")
+    (folder / "summary.csv").write_text(table.replace(",0,\r\n", ",0,lower\r\n"))
+    assert "Best on average: 0 (5.000)" in write_report(folder).read_text()
+
+
+def test_a_page_in_a_folder_with_a_slash_in_its_name_is_linked(tmp_path):
+    folder = write_sweep(tmp_path / "s", [[0, "done", 0.5, 1, "1", "2", "root=data/a b", ""]])
+    (folder / "root=data" / "a b").mkdir(parents=True)
+    (folder / "root=data" / "a b" / "report.html").touch()
+    (tmp_path / "report.html").touch()
+    assert read_jobs(folder)[0]["link"] == "root%3Ddata/a%20b/report.html"
+    for outside in ("..", "0/../..", str(tmp_path), ""):
+        other = write_sweep(tmp_path / f"t{len(outside)}", [[0, "done", 0.5, 1, "1", "2", outside, ""]])
+        assert read_jobs(other)[0]["link"] == ""
+
+
 def test_one_job(tmp_path):
     page = write_report(write_sweep(tmp_path / "s", [[0, "done", 0.5, 1, "1", "2", "0", ""]])).read_text()
     assert "1 job over no varying parameter; the best, job 0, scores 0.500." in page
@@ -58,7 +99,7 @@ def test_seeds_are_taken_together():
 
 def test_the_best_on_average_is_said_where_jobs_are_repeats():
     jobs = [
-        {"job": str(k), "score": score, "values": {"seed": seed, "lr": rate}}
+        {"job": str(k), "status": "done", "score": score, "values": {"seed": seed, "lr": rate}}
         for k, (score, seed, rate) in enumerate([(0.9, "0", "1"), (0.1, "1", "1"), (0.6, "0", "2"), (0.7, "1", "2")])
     ]
     assert sentence(jobs, ["seed", "lr"]) == (

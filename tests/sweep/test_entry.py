@@ -1,17 +1,20 @@
 """Where a job belongs, and whether it is passed by, gone on with or begun."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from segexp.config import conf_dir
 from segexp.experiment import provenance
 from segexp.io.ownership import OwnedFolder
 from segexp.sweep.entry import enter
 from segexp.sweep.identity import identify
-from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, INTERRUPTED, RUNNING, Identity
+from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, INTERRUPTED, RUNNING, WAITING, Identity, read_job
 from segexp.sweep.launch import check_settings, environments, visible_gpus
+from segexp.sweep.selection import best_setting
 from tests.test_scripts import write_dataset
 
 
@@ -20,11 +23,11 @@ def config(*overrides):
         return compose("config", ["task=vesicle", "output_dir=o", *overrides])
 
 
-def hydra(number=0, sweeper="x", launcher="x"):
+def hydra(number=0, sweeper="x", launcher="x", typed=("task=vesicle", "sweep.retry=true")):
     return SimpleNamespace(
         launcher={"_target_": launcher},
         job=SimpleNamespace(num=number),
-        overrides=SimpleNamespace(task=["task=vesicle", "sweep.retry=true"]),
+        overrides=SimpleNamespace(task=list(typed)),
         mode="MULTIRUN",
         sweeper={"_target_": sweeper},
     )
@@ -143,11 +146,62 @@ def test_the_content_of_a_file_that_a_setting_names_is_data(tmp_path, setting):
     assert identify(config(f"{setting}={named}")).data == "unreadable"
 
 
+def resumed(sweep, number, *words):
+    return enter(config(*words, "sweep.resume=s"), hydra(number, typed=words), sweep, sweep / str(number))
+
+
+def test_an_axis_added_at_its_default_joins_the_jobs_that_are_done(tmp_path):
+    entered(tmp_path, status=DONE)
+    read_job(tmp_path / "0").save(score=0.9)
+    known = resumed(tmp_path, 0, "task=vesicle", "trainer.batch_size=4", "seed=0")
+    assert not known.runs
+    for number, size, seed, score in [(1, 4, 1, 0.5), (2, 8, 0, 0.8), (3, 8, 1, 0.8)]:
+        words = ["task=vesicle", f"trainer.batch_size={size}", f"seed={seed}"]
+        record = resumed(tmp_path, number, *words).record
+        assert record.folder.name == str(number)
+        record.save(status=DONE, score=score)
+    best, jobs, count = best_setting(tmp_path)
+    assert (best.name, best.units, count) == ("trainer.batch_size=8", "2 seeds", 2)  # 0.9 alone is not a setting
+    assert [job.number for job in jobs] == [2, 3]
+
+
+def test_the_record_of_a_job_that_is_done_stays_as_it_is_where_its_settings_read_the_same(tmp_path):
+    entered(tmp_path, status=DONE)
+    before = (tmp_path / "0" / "job.json").read_bytes()
+    resumed(tmp_path, 0, "task=vesicle", "output_dir=elsewhere")
+    assert (tmp_path / "0" / "job.json").read_bytes() == before
+
+
+def test_a_job_that_waits_with_the_state_of_other_data_is_begun_elsewhere(tmp_path):
+    entered(tmp_path, status=WAITING)
+    record = read_job(tmp_path / "0")
+    record.identity = replace(record.identity, data="other")
+    record.save()
+    found = resumed(tmp_path, 0, "task=vesicle")
+    assert (found.resumes, found.record.folder.name) == (False, "1")
+    assert found.words == f"{tmp_path / '0'} was made with other data"
+    (tmp_path / "0" / "last.pth").unlink()  # then there is nothing to go on from
+    found = resumed(tmp_path, 0, "task=vesicle")
+    assert (found.resumes, found.record.folder.name) == (False, "0")
+
+
 def test_settings_of_the_launcher(monkeypatch):
-    for wrong in [(0, None), ("two", None), (True, None), (2, 0), (2, "many")]:
+    for wrong in [
+        (0, None),
+        ("two", None),
+        (True, None),
+        (2, 0),
+        (2, "many"),
+        (1, 1, 1),
+        (1, 1, "0,1"),
+        (1, 1, ["0,1"]),
+    ]:
         with pytest.raises(SystemExit, match=r"error: hydra\.launcher\."):
             check_settings(*wrong)
     check_settings(2, 1)
+    check_settings(2, 1, OmegaConf.create([0, "GPU-8f2c"]))
+    with pytest.raises(SystemExit, match=r"gpus=0,1: expected a list of numbers or names, such as \[0,1\], or null"):
+        check_settings(2, 1, "0,1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     assert visible_gpus() == ["3", "5"]
     assert [place["CUDA_VISIBLE_DEVICES"] for place in environments(2, 1, None)] == ["3", "5"]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segexp.config import conf_dir
 from segexp.errors import InputError
 from segexp.models import UNet
 from segexp.sweep import plan
@@ -90,6 +91,16 @@ def test_a_search_is_planned_by_its_options_and_ends(measured):
     assert plan.jobs == 12
     assert {kind.jobs for kind in plan.kinds} == {3}
     assert plan.seconds == 6 * 21 + 6 * 81
+
+
+def test_a_glob_is_all_options_of_its_group(measured):
+    words = ["task=vesicle", "trainer.epochs=1", "trainer.batch_size=2", "model.widths=[4,8]"]
+    options = sum(1 for _ in (conf_dir() / "optimizer").glob("*.yaml"))
+    assert options > 1
+    assert plan_sweep([*words, "optimizer=glob(*)"]).jobs == options
+    assert len(measured) == options
+    with pytest.raises(InputError, match=r"optimizer=glob\(z\*\): no option has such a name"):
+        plan_sweep([*words, "optimizer=glob(z*)"])
 
 
 def test_slurm_says_how_many_jobs_run_at_once(measured):

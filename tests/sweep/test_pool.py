@@ -8,6 +8,7 @@ import time
 from segexp.io.ownership import OwnedFolder
 from segexp.sweep.job_store import DONE, FAILED, INTERRUPTED, WAITING, Identity, Record
 from segexp.sweep.pool import Work, cores, places, run_pool, tail
+from segexp.sweep.table import update_summary
 from segexp.training.stop import StopRequest
 
 # a job's process: its input names its folder and what to do there
@@ -83,6 +84,35 @@ def test_each_place_has_its_threads_and_its_gpu(tmp_path, monkeypatch):
     jobs = works(tmp_path, act, act)
     run_pool(jobs, COMMAND, places(2, 1, ["4", "7"]), Notes(), StopRequest())
     assert [tail(job.record.folder)[-1] for job in jobs] == ["4 1", "7 1"]
+
+
+def test_the_table_is_written_after_each_job_and_one_that_cannot_be_ends_none(tmp_path):
+    sweep = tmp_path / "s"
+    sweep.mkdir()
+    jobs, said, seen = works(sweep, "done()", "done()"), [], []
+
+    def settled():
+        seen.append((sweep / "summary.csv").read_text().count("done"))
+        update_summary(sweep, said.append)
+
+    update_summary(sweep, said.append)
+    with (sweep / "summary.csv").open("a") as table:
+        table.write("a note of mine\n")
+    run_pool(jobs, COMMAND, places(1, 1, []), Notes(), StopRequest(), settled)
+    assert [job.record.status for job in jobs] == [DONE, DONE]
+    assert seen == [0, 0]  # once after each job
+    assert len(said) == 2
+    assert "warning: summary.csv is not written: " in said[0]
+    assert "was changed since segexp wrote it" in said[0]
+    assert (sweep / "summary.csv").read_text().endswith("a note of mine\n")
+
+
+def test_a_job_whose_record_cannot_be_written_ends_no_other(tmp_path):
+    spoils = "open(os.path.join(folder, 'job.json'), 'w').write('x'); open(os.path.join(folder, 'failed.txt'), 'w')"
+    jobs = works(tmp_path, f"{spoils}; sys.exit(3)", "done()")
+    run_pool(jobs, COMMAND, places(2, 1, []), Notes(), StopRequest())
+    assert [job.record.status for job in jobs] == [FAILED, DONE]
+    assert "exit code 3" in jobs[0].record.message
 
 
 WAITS = "signal.signal(signal.SIGINT, lambda *_: sys.exit(130)); open(folder + '/ready', 'w'); time.sleep(60)"

@@ -14,8 +14,9 @@ from segexp.cli import app
 from segexp.cli.reading import model_files
 from segexp.errors import InputError
 from segexp.pretrained import located
-from segexp.sweep.job_store import FAILED
-from segexp.sweep.selection import best_models, is_sweep, settings
+from segexp.sweep.folder import add_job
+from segexp.sweep.job_store import DONE, FAILED, Identity, Record
+from segexp.sweep.selection import best_models, find_model, is_sweep, settings
 from tests.evaluation.test_comparison import BASE, write_run
 from tests.inference.test_predictor import write_model
 from tests.sweep.test_table import job
@@ -34,6 +35,22 @@ def test_the_models_of_the_best_setting(tmp_path):
     sweep, said = sweep_of(tmp_path / "s"), []
     assert [path.parent.name for path in best_models(sweep, said.append)] == ["2", "3"]
     assert said == [f"{sweep}: best of 2 settings is lr=2, 0.7500 over 2 folds: jobs 2, 3"]
+
+
+def test_jobs_called_after_their_settings_may_have_a_slash_in_their_names(tmp_path):
+    sweep = tmp_path / "s"
+    for number, name in enumerate(["data.root=data/mine,seed=0", "data.root=data/mine,seed=1"]):
+        folder = sweep / name
+        add_job(sweep, folder)
+        folder.mkdir(parents=True)
+        words = ["data.root=data/mine", f"seed={number}"]
+        Record(folder, number, words, Identity(name, "", "")).save(status=DONE, score=0.5 + number / 10)
+        (folder / "best_vesicle_model.pth").touch()
+    assert is_sweep(sweep)
+    assert not is_sweep(sweep / "data.root=data" / "mine,seed=0")
+    assert [path.parent.name for path in model_files([sweep])] == ["mine,seed=0", "mine,seed=1"]
+    assert find_model(sweep).parent.name == "mine,seed=1"
+    assert len(settings(sweep)) == 1
 
 
 def test_runs_and_files(tmp_path):

@@ -76,22 +76,22 @@ def rows(sweep):
         return list(csv.DictReader(file))
 
 
-def test_a_sweep_goes_on_with_a_further_value_and_runs_nothing_twice(tmp_path):
+def test_a_sweep_goes_on_with_a_further_value_and_axis_and_runs_nothing_twice(tmp_path):
     environment, steps = counting(tmp_path)
     first = script(*SWEEP, "trainer.lr=0.002", "output_dir=sweep", cwd=tmp_path, **environment)
     assert first.returncode == 0, first.stderr + first.stdout
-    before, job = steps(), (tmp_path / "sweep" / "0" / "job.json").read_text()
-    more = ["trainer.lr=0.001,0.002", "sweep.resume=sweep", "hydra.launcher.jobs=2"]
+    before, job = steps(), read_job(tmp_path / "sweep" / "0")
+    more = ["trainer.lr=0.001,0.002", "trainer.batch_size=4", "sweep.resume=sweep", "hydra.launcher.jobs=2"]
     second = script(*SWEEP, *more, cwd=tmp_path, **environment)
     assert second.returncode == 0, second.stderr + second.stdout
     assert second.stderr == ""
     assert "job 0 (trainer.lr=0.002): already done" in second.stdout
     assert steps() == 2 * before
-    assert (tmp_path / "sweep" / "0" / "job.json").read_text() == job
-    assert [(row["job"], row["trainer.lr"], row["status"]) for row in rows(tmp_path / "sweep")] == [
-        ("0", "0.002", "done"),
-        ("1", "0.001", "done"),
+    assert read_job(tmp_path / "sweep" / "0").identity == job.identity
+    table = [
+        (row["job"], row["trainer.lr"], row["trainer.batch_size"], row["status"]) for row in rows(tmp_path / "sweep")
     ]
+    assert table == [("0", "0.002", "4", "done"), ("1", "0.001", "4", "done")]
     assert "threads" in (tmp_path / "sweep" / "1" / "run.json").read_text()
     nothing = script("train.py", "-m", "task=vesicle", "sweep.resume=elsewhere", cwd=tmp_path)
     assert nothing.returncode == 1

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 
 
 class PoolLauncher(Launcher):
@@ -39,15 +38,16 @@ class PoolLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; exits with 128 + its number where a signal came, after all have saved their state."""
         from segexp.sweep.launch import check_settings, environments, run_jobs
+        from segexp.sweep.subfolders import compose_job
 
         assert self.config is not None
         assert self.context is not None
-        check_settings(self.jobs, self.threads)
+        check_settings(self.jobs, self.threads, self.gpus)
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep = Path(str(self.config.hydra.sweep.dir))
         configs = [
-            self._compose(list(overrides), sweep, initial_job_idx + index)
+            compose_job(self.context.config_loader, self.config, overrides, initial_job_idx + index)
             for index, overrides in enumerate(job_overrides)
         ]
         code = f"import sys; sys.path[:] = {sys.path!r}; from hydra_plugins.segexp_pool.worker import main; main()"
@@ -56,33 +56,10 @@ class PoolLauncher(Launcher):
         records = run_jobs(sweep, configs, self._payload, command, places)
         return [_returned(config, record) for config, record in zip(configs, records, strict=True)]
 
-    def _compose(self, overrides: list[str], sweep: Path, number: int) -> DictConfig:
-        """A job's whole configuration, with the folder of the sweep as it is now."""
-        assert self.context is not None
-        assert self.config is not None
-        config = self.context.config_loader.load_sweep_config(self.config, overrides)
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
-            config.hydra.sweep.dir = _literal(str(sweep))
-        before = HydraConfig.instance().cfg
-        try:
-            HydraConfig.instance().set_config(config)  # a resolver in the subfolder's name may ask for it
-            subfolder = str(config.hydra.sweep.subdir)
-        finally:
-            HydraConfig.instance().cfg = before
-        with read_write(config.hydra):
-            config.hydra.sweep.subdir = _literal(subfolder)
-        return config
-
     def _payload(self, config: DictConfig) -> bytes:
         """What `worker` reads."""
         content = pickle.dumps({"config": config, "argv": sys.argv, "name": config.hydra.job.name})
         return len(content).to_bytes(8, "big") + content
-
-
-def _literal(text: str) -> str:
-    """A folder called ``${x}`` is a name and not a reference."""
-    return text.replace("${", "\\${")
 
 
 def _returned(config: DictConfig, record: Any) -> JobReturn:

@@ -37,7 +37,7 @@ def onnx(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Annotated images that choose the int8 ranges and measure the loss; default: generated images."
+            help="With --int8: annotated images that choose its ranges and measure the loss; default: generated images."
         ),
     ] = None,
     allow_targets: AllowTargets = None,
@@ -50,6 +50,8 @@ def onnx(
 
     if int8 not in (None, *quantize.MODES):
         raise InputError(f"--int8 {int8}: expected one of {', '.join(quantize.MODES)}")
+    if data is not None and int8 is None:
+        raise InputError(f"--data {data}: serves --int8 only; add --int8 static (or dynamic), or leave --data out")
     file_to_write(output, keep=[_file(model)])
     predictor, graph = _open(model, normalization, allow_targets)
     with _making(output) as hidden:

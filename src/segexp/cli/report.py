@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from segexp.cli.output_paths import folder_to_write
+from segexp.errors import InputError
+from segexp.io.ownership import hold
 
 
 def report(
@@ -20,4 +22,26 @@ def report(
     for folder in runs:
         if folder.is_dir():
             folder_to_write(folder, "report")
+        refresh_summary(folder)
         print(write_report(folder))
+
+
+def refresh_summary(folder: Path) -> None:
+    """Write the ``summary.csv`` of a sweep anew: a job may have been resumed alone since.
+
+    One that was changed by hand stays, and so does that of a sweep that is running; a line says so.
+    """
+    if (folder / "summary.json").is_file():  # a run
+        return
+    # here: PyTorch takes a second, and the page of a run does not need it
+    from segexp.sweep.job_store import read_jobs
+    from segexp.sweep.selection import is_sweep
+    from segexp.sweep.table import write_summary
+
+    if not is_sweep(folder) or not read_jobs(folder):
+        return
+    try:
+        with hold(folder):
+            write_summary(folder)
+    except InputError as error:
+        print(f"the page shows summary.csv as it is: {error}")

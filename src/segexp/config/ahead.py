@@ -1,14 +1,15 @@
 """Settings that decide how a command runs before Hydra composes its jobs: `trainer.seeds` and `trainer.devices`.
 
 They count wherever they are set. So what the command line composes is looked at first: its run, or of a sweep the first
-job, and that job again with each further option of a swept group, since each of those files may set them.
+job, and that job again with each further option of a swept group, since each of those files may set them. A group swept
+as ``glob(*)`` stands at its default here; a job that asks for another number is refused when it is composed.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose
-from hydra.core.override_parser.types import IntervalSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -66,7 +67,9 @@ def _options(arguments: Sequence[str], first: list[str]) -> dict[str, list[str]]
     jobs: dict[str, list[str]] = {}
     for word in arguments:
         override = None if is_flag(word) else parsed(word)
-        if override is None or not override.is_sweep_override() or isinstance(override.value(), IntervalSweep):
+        if override is None or not override.is_sweep_override():
+            continue
+        if isinstance(override.value(), IntervalSweep | Glob):
             continue
         name = override.get_key_element()
         swept = name.lstrip("+") in (*GROUPS, "trainer.seeds", "trainer.devices")

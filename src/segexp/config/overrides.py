@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hydra.core.override_parser.types import IntervalSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep
 
 from segexp.config.typed import GROUPS, READ, as_typed, flags_first, is_flag, literal, parsed, quote
 from segexp.errors import InputError
@@ -125,12 +125,17 @@ def _require_sources(folder: Path, arguments: Sequence[str]) -> None:
 
 
 def one_job(arguments: Sequence[str]) -> list[str]:
-    """The command line of a sweep's first job, for the flags that show settings and run nothing."""
+    """The command line of a sweep's first job, for the flags that show settings and run nothing.
+
+    A group swept as ``glob(*)`` keeps its default: Hydra alone knows its options.
+    """
     words = []
     for word in arguments:
         override = None if is_flag(word) else parsed(word)
         if override is not None and override.is_sweep_override() and not override.is_hydra_override():
             value = override.value()
+            if isinstance(value, Glob):
+                continue
             first = value.start if isinstance(value, IntervalSweep) else next(override.sweep_string_iterator())
             words.append(f"{override.get_key_element()}={first}")
         elif word != "--multirun":

@@ -1,6 +1,7 @@
 """What to type next: predict with the model, train it again, measure its robustness."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def commands(records: Records, measure: bool = True) -> list[tuple[str, str]]:
             "Predict masks of your own images; replace IMAGES by their folder:",
             f"segexp predict --model {model} --input IMAGES --output MASKS",
         ),
-        (again, command(records.facts)),
+        (again, command(records.facts, records.flags)),
     ]
     if measure:
         data, output = shlex.quote(data_folder(records.facts)), shlex.quote(f"{folder}/{ROBUSTNESS}")
@@ -28,9 +29,15 @@ def commands(records: Records, measure: bool = True) -> list[tuple[str, str]]:
     return lines
 
 
-def command(facts: dict[str, Any]) -> str:
-    """What to type to run it again, into a new folder; of a sweep, this job alone."""
-    overrides = facts.get("overrides") or facts.get("command", [])[1:]
+def command(facts: dict[str, Any], flags: Sequence[str] = ()) -> str:
+    """What to type to run it again, into a new folder; of a sweep, this job alone.
+
+    Args:
+        facts: of ``run.json``.
+        flags: those that say where options come from, which the overrides lack.
+    """
+    overrides = facts.get("overrides")
+    overrides = [*flags, *overrides] if overrides else facts.get("command", [])[1:]
     places = (
         "output_dir=",
         "hydra.run.dir=",

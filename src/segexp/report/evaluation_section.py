@@ -144,9 +144,8 @@ def robustness_charts(record: Record) -> list[Chart]:
             span = f"from {low:g} to {high:g}" if low < high else f"at {low:g} only"
             text = f"Within 0.02 of its best {span}{f' ({unit})' if unit else ''}. {text}"
         series = Series(label, x, y, *_band(curve.get("interval"), known))
-        charts.append(
-            line_chart(title, text, [series], f"{title}, {unit}" if unit else title, label, log_x=_wide(x), unit_y=True)
-        )
+        x_label, share = f"{title}, {unit}" if unit else title, all(0 <= value <= 1 for value in y)
+        charts.append(line_chart(title, text, [series], x_label, label, log_x=_wide(x), unit_y=share))
     return charts
 
 

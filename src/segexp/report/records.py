@@ -43,7 +43,10 @@ RUN = {
 
 
 class Records(NamedTuple):
-    """Attributes: `curves` from ``metrics.csv``, `scores` from ``val/scores.csv`` (a row an image and class)."""
+    """Attributes: `curves` from ``metrics.csv``, `scores` from ``val/scores.csv`` (a row an image and class).
+
+    `flags` are those of the command that say where its options come from.
+    """
 
     folder: Path
     summary: dict[str, Any]
@@ -53,6 +56,7 @@ class Records(NamedTuple):
     scores: list[Row]
     pictures: list[Picture]
     warnings: list[str]
+    flags: Sequence[str] = ()
 
 
 def read_records(folder: Path) -> Records:
@@ -75,7 +79,27 @@ def read_records(folder: Path) -> Records:
         read_table(folder / "val" / "scores.csv", ("image",)),
         read_pictures(pictures) if pictures.is_file() else [],
         [printable(match[1]) for match in map(_WARNING.match, lines) if match],
+        source_flags(folder / ".hydra" / "hydra.yaml"),
     )
+
+
+def source_flags(stored_settings: Path) -> list[str]:
+    """``--config-dir=LAB/conf`` and the like, with which a run was started, from its ``.hydra/hydra.yaml``.
+
+    Empty where there is none, or none that can be read: the rest of the page does not need it.
+    """
+    try:
+        stored = records.read_yaml(stored_settings)["hydra"]
+        found = [(each["provider"], each["schema"], each["path"]) for each in stored["runtime"]["config_sources"]]
+        name = stored["job"]["config_name"]
+    except (OSError, InputError, KeyError, TypeError):
+        return []
+    flags = [f"--config-dir={path}" for provider, _, path in found if provider == "command-line"]
+    flags += [] if name in (None, "config") else [f"--config-name={name}"]
+    by_hand = "hydra.searchpath in command-line"
+    searched = [f"{schema}://{path}" for provider, schema, path in found if provider == by_hand]
+    flags += [f"hydra.searchpath=[{','.join(searched)}]"] if searched else []
+    return [printable(flag) for flag in flags]
 
 
 def read_evaluation(folder: Path) -> Records:

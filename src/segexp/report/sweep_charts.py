@@ -86,8 +86,10 @@ def parallel_chart(
     return Chart("All jobs", text, drawing(draw, f"All jobs. {text}", size), ["job", *names], rows)
 
 
-def effect_chart(parameter: str, values: Sequence[str], scores: Sequence[float], label: str) -> Chart:
-    """The score of each job over one parameter's values, with the mean of each value."""
+def effect_chart(
+    parameter: str, values: Sequence[str], scores: Sequence[float], label: str, lower: bool = False
+) -> Chart:
+    """The score of each job over one parameter's values, with the mean of each value; `lower`: the least is best."""
     places, ticks = positions(values)
     groups = {text: [s for value, s in zip(values, scores, strict=True) if value == text] for _, text in ticks}
     means = {text: fmean(group) for text, group in groups.items()}
@@ -109,7 +111,7 @@ def effect_chart(parameter: str, values: Sequence[str], scores: Sequence[float],
         axes.set_ylabel(label)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
-    best = max(means, key=lambda text: means[text])
+    best = (min if lower else max)(means, key=lambda text: means[text])
     spread = max(means.values()) - min(means.values())
     inside = max(max(group) - min(group) for group in groups.values())
     text = f"Best on average: {best} ({decimal(means[best])}); the means of its values differ by {decimal(spread)}"

@@ -22,7 +22,7 @@ def render_sweep(folder: Path) -> str:
     """The page of the sweep in `folder`, from its ``summary.csv``, as HTML."""
     jobs = read_jobs(folder)
     parameters = varied([job["values"] for job in jobs])
-    done = [job for job in jobs if job["score"] is not None]
+    done, others = finished(jobs), [job for job in jobs if not is_done(job)]
     lower = less_is_better(jobs)
     done.sort(key=lambda job: job["score"] if lower else -job["score"])
     charts = []
@@ -30,13 +30,13 @@ def render_sweep(folder: Path) -> str:
     scores = [job["score"] for job in done]
     if len(done) > 1 and parameters:
         effects = [name for name in parameters if name not in REPEATS] or parameters
-        charts = [effect_chart(name, columns[name], scores, "score") for name in effects]
+        charts = [effect_chart(name, columns[name], scores, "score", lower) for name in effects]
     curve = read_curve(folder)
     return fill(
         "sweep.html",
         title=f"Sweep · {folder.resolve().name}",
         sentence=sentence(jobs, parameters),
-        jobs=done + [job for job in jobs if job["score"] is None],
+        jobs=done + sorted(others, key=lambda job: job["score"] is None),
         parameters=parameters,
         parallel=parallel_chart([job["job"] for job in done], columns, scores, "score", lower) if charts else None,
         effects=charts,
@@ -60,7 +60,9 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
     jobs = []
     for row in rows:
         place = row.get("folder") or ""
-        inside = Path(place).name == place and (folder / place / "report.html").is_file()
+        parts = Path(place).parts  # a name may have several: data.root=data/mine
+        inside = bool(parts) and not Path(place).is_absolute() and ".." not in parts
+        linked = inside and (folder / place / "report.html").is_file()
         jobs.append(
             {
                 "job": row["job"],
@@ -70,10 +72,20 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
                 "seconds": _number(row.get("seconds")),
                 "message": row.get("message") or "",
                 "values": {name: value or "" for name, value in row.items() if name and name not in FIXED},
-                "link": f"{quote(place)}/report.html" if place and inside else "",
+                "link": f"{quote(place)}/report.html" if linked else "",
             }
         )
     return jobs
+
+
+def is_done(job: dict[str, Any]) -> bool:
+    """Whether a job has a score that compares: that of a pruned job is of a part of its training."""
+    return job["status"] == "done" and job["score"] is not None
+
+
+def finished(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The jobs that are done."""
+    return [job for job in jobs if is_done(job)]
 
 
 def less_is_better(jobs: list[dict[str, Any]]) -> bool:
@@ -82,13 +94,15 @@ def less_is_better(jobs: list[dict[str, Any]]) -> bool:
 
 
 def sentence(jobs: list[dict[str, Any]], parameters: list[str]) -> str:
-    """How many jobs, how they ended, and which is best."""
-    done = [job for job in jobs if job["score"] is not None]
+    """How many jobs, how they ended, and which of those that are done is best."""
+    done = finished(jobs)
     text = f"{len(jobs)} job{'s' * (len(jobs) != 1)} over {', '.join(parameters) or 'no varying parameter'}"
-    failed = len(jobs) - len(done)
+    failed = sum(job["score"] is None for job in jobs)
+    unfinished = len(jobs) - len(done) - failed
     text += f", {failed} without a score" if failed else ""
+    text += f", {unfinished} pruned or not finished" if unfinished else ""
     if not done:
-        return f"{text}; none has a score."
+        return f"{text}; none {'is finished' if unfinished else 'has a score'}."
     lower = less_is_better(jobs)
     best = (min if lower else max)(done, key=lambda job: job["score"])
     values = ", ".join(f"{name}={best['values'].get(name, '')}" for name in parameters)

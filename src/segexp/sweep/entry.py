@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from segexp.config.fingerprint import settings_of
 from segexp.evaluation.io import read_evaluation
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import JOB_FILES, RunFolder
@@ -47,12 +48,17 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, target: Path, taken: Contain
     if known is None:
         OwnedFolder(folder).require_free(JOB_FILES, "output_dir")
     add_job(sweep, folder)
+    typed = [item for item in hydra.overrides.task if not item.startswith("sweep.")]
     # a job that its cluster starts again goes on in newer code, too: nobody asked for results that compare
     if known is None or not (identity == known.identity if keep else identity.settings == known.identity.settings):
         number = int(folder.name) if folder.name.isdecimal() else int(hydra.job.num)
-        typed = [item for item in hydra.overrides.task if not item.startswith("sweep.")]
         return Entry(Record(folder, number, typed, identity), True, False, words)
     known.identity = identity
+    if settings_of(known.overrides) != settings_of(typed):
+        # the same settings in other words, such as an axis added at its default value: tables group by these words
+        known.overrides = typed
+        if known.status in (DONE, GIVEN_UP, FAILED):
+            known.save()
     passed = (again and known.status in (DONE, GIVEN_UP)) or (keep and known.status == FAILED and not cfg.sweep.retry)
     if passed and known.status == DONE and not is_whole(folder):
         return Entry(known, True, False, "its model or summary is missing or damaged")

@@ -21,7 +21,7 @@ from segexp.errors import InputError, printable
 from segexp.io import atomic
 from segexp.io.ownership import RECORD, OwnedFolder
 from segexp.io.records import read_json
-from segexp.io.run_folder import RunFolder
+from segexp.io.run_folder import STATE, RunFolder
 from segexp.io.shape import Number, Text
 from segexp.sweep.folder import add_job, jobs
 from segexp.training.state import TrainState
@@ -179,14 +179,16 @@ def data_fingerprint(folders: Mapping[str, Path] | None) -> str:
 def claim(target: Path, sweep: Path, identity: Identity, taken: Container[Path] = ()) -> tuple[Path, str]:
     """The folder for a job of a sweep that goes on, and a word on an earlier result that it does not take over.
 
-    The folder in which the same job was begun, else `target`, else (where that holds another job) the next free number,
+    The folder in which the same job was begun, or waits without a saved state (then it may have waited with other data
+    or code), else `target`, else (where that holds another job) the next free number,
     or name. `taken` are folders given to other jobs. The folder is there when this returns, and no other claim gets it.
     """
     known = [record for folder in jobs(sweep) if (record := read_job(folder)) is not None]
     known.sort(key=lambda record: record.folder != target)
     alike = [record for record in known if record.identity.settings == identity.settings]
     for record in alike:
-        same = record.status == WAITING or not record.identity.differs(identity)
+        unbegun = record.status == WAITING and not (record.folder / STATE).is_file()
+        same = unbegun or not record.identity.differs(identity)
         if same and record.folder not in taken:
             return record.folder, ""
     words = f"{alike[0].folder} was made with other {alike[0].identity.differs(identity)}" if alike else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, ListConfig, read_write
 from rich.console import Console
 
 from segexp.errors import InputError
@@ -15,16 +15,26 @@ from segexp.sweep.job_store import WAITING, Record
 from segexp.sweep.pool import Work, places, run_pool
 from segexp.sweep.progress import SweepProgress
 from segexp.sweep.summary import conclude
-from segexp.sweep.table import write_summary
+from segexp.sweep.table import update_summary
 from segexp.training.stop import StopRequest
 
 
-def check_settings(jobs: object, threads: object) -> None:
-    """Exit with what was expected where the launcher's settings are no counts."""
+def check_settings(jobs: object, threads: object, gpus: object = None) -> None:
+    """Exit with what was expected where the launcher's settings are no counts, or its GPUs no list of names."""
     for name, value, expected in (("jobs", jobs, "1 or more"), ("threads", threads, "1 or more, or null")):
         fine = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not fine and not (name == "threads" and value is None):
             sys.exit(f"error: hydra.launcher.{name}={value}: expected {expected}")
+    listed = isinstance(gpus, (list, tuple, ListConfig))
+    if gpus is not None and not (listed and all(_is_gpu(name) for name in gpus)):  # type: ignore[attr-defined]
+        sys.exit(f"error: hydra.launcher.gpus={gpus}: expected a list of numbers or names, such as [0,1], or null")
+
+
+def _is_gpu(name: object) -> bool:
+    """Whether this can name one GPU: its number, or a text such as ``GPU-8f2c``."""
+    if isinstance(name, str):
+        return bool(name.strip()) and "," not in name
+    return isinstance(name, int) and not isinstance(name, bool) and name >= 0
 
 
 def environments(jobs: int, threads: int | None, gpus: Sequence[str | int] | None) -> list[dict[str, str]]:
@@ -75,9 +85,13 @@ def run_jobs(
         record.save(status=WAITING, message="")
         works.append(Work(record, payload(config), entry.resumes))
     again = [work.record for work in works]
-    write_summary(sweep)
+
+    def update() -> None:
+        update_summary(sweep, lambda line: console.print(line, markup=False, soft_wrap=True))
+
+    update()
     with StopRequest().listening() as stop, SweepProgress(records, again, len(environments), console) as board:
-        run_pool(works, command, environments, board, stop, lambda: write_summary(sweep))
+        run_pool(works, command, environments, board, stop, update)
     if stop.number:
         conclude(sweep)
         sys.exit(128 + stop.number)

@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -29,6 +30,7 @@ from segexp.config.compose import sources
 from segexp.config.overrides import command_line
 from segexp.data.dataset import Sample
 from segexp.distributed import ALONE
+from segexp.errors import InputError
 from segexp.experiment.build import total_steps
 from segexp.experiment.results import PICTURES
 from segexp.experiment.run import assemble, begin_from, finish
@@ -136,7 +138,10 @@ def plan_sweep(
     """
     words = [word for word in command_line(["--multirun", *arguments]) if word != "--multirun"]
     with sources(config_dir):
-        parsed = OverridesParser.create().parse_overrides(words)
+        parsed = parser().parse_overrides(words)
+        for word, override in zip(words, parsed, strict=True):
+            if isinstance(override.value(), Glob) and not list(override.sweep_string_iterator()):
+                raise InputError(f"{word}: no option has such a name")
         own = [word for word, override in zip(words, parsed, strict=True) if is_hydras(override)]
         hydra = compose("config", [*own, *_first(parsed), "output_dir=none"], return_hydra_config=True).hydra
         batches, count = job_overrides([override for override in parsed if not is_hydras(override)], hydra)
@@ -173,6 +178,12 @@ def plan_sweep(
     return SweepPlan(table, at_once, wall_seconds(jobs, at_once), disk)
 
 
+def parser() -> OverridesParser:
+    """Reads overrides; within `sources` it knows the options that a ``glob`` stands for."""
+    hydra = GlobalHydra.instance()
+    return OverridesParser.create(hydra.config_loader() if hydra.is_initialized() else None)
+
+
 def is_hydras(override: Override) -> bool:
     """Whether an override is for Hydra itself."""
     return override.get_key_element().lstrip("+~").startswith(("hydra.", "hydra/"))
@@ -188,7 +199,7 @@ def job_overrides(overrides: list[Override], hydra: DictConfig) -> tuple[list[li
         batch = BasicSweeper.split_arguments(overrides, None)[0]
         return [list(job) for job in batch], len(batch)
     ranges = [f"{key}={value}" for key, value in hydra.sweeper.params.items()]
-    last = {one.get_key_element(): one for one in [*OverridesParser.create().parse_overrides(ranges), *overrides]}
+    last = {one.get_key_element(): one for one in [*parser().parse_overrides(ranges), *overrides]}
     options = [[f"{key}={value}" for value in _ends(key, override)] for key, override in last.items()]
     return [list(job) for job in itertools.product(*options)], int(hydra.sweeper.n_trials)
 

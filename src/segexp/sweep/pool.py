@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
+from segexp.errors import InputError
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import RunFolder
 from segexp.sweep import FAILURE, LOG
@@ -154,11 +155,18 @@ def _settle(one: _Busy, stopping: bool) -> None:
     if record.status not in (RUNNING, WAITING):
         return
     if stopping or code in (-signal.SIGTERM, -signal.SIGINT):
-        record.save(status=INTERRUPTED)
+        _save(record, status=INTERRUPTED)
         return
     message = _last_words(code)
-    OwnedFolder(record.folder).write(FAILURE, "\n".join([*tail(record.folder), message, ""]))
-    record.save(status=FAILED, message=message)
+    with contextlib.suppress(InputError, OSError):  # a full disk
+        OwnedFolder(record.folder).write(FAILURE, "\n".join([*tail(record.folder), message, ""]))
+    _save(record, status=FAILED, message=message)
+
+
+def _save(record: Record, **changes: Any) -> None:
+    """As `Record.save`; one that cannot be written costs no other job, and the pool knows what it says."""
+    with contextlib.suppress(InputError, OSError):
+        record.save(**changes)
 
 
 def _last_words(code: int) -> str:

@@ -10,12 +10,13 @@ from segexp.checkpoint import model_file
 from segexp.config.fingerprint import settings_of
 from segexp.errors import InputError
 from segexp.evaluation.aggregate import Group, best_group, group
+from segexp.sweep.folder import jobs
 from segexp.sweep.job_store import DONE, FILE, Record, less_is_better, read_jobs
 
 
 def is_sweep(folder: Path) -> bool:
     """Whether a folder holds the folders of a sweep's jobs; one job's own folder does not."""
-    return folder.is_dir() and not (folder / FILE).is_file() and any(folder.glob(f"*/{FILE}"))
+    return folder.is_dir() and not (folder / FILE).is_file() and any((job / FILE).is_file() for job in jobs(folder))
 
 
 def settings(sweep: Path) -> list[tuple[Group, list[Record]]]:

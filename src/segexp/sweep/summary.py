@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,13 +15,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from segexp.distributed import join
+from segexp.distributed import join, share
 from segexp.errors import InputError, printable
 from segexp.report import write_report
 from segexp.sweep.entry import restarted
 from segexp.sweep.folder import begin_sweep, note_text
-from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record
-from segexp.sweep.table import FILE, closing_line, print_jobs, write_summary
+from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record, read_jobs
+from segexp.sweep.subfolders import require_own_folders
+from segexp.sweep.table import FILE, closing_line, print_jobs, update_summary, write_summary
 
 locks = ExitStack()
 """Keeps other commands out of the folder of the sweep that runs; closed by `segexp.train.main`."""
@@ -52,12 +54,22 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Claim the sweep's folder before anything is written to it."""
-        if not join().first:
-            return
+        ranks, refused = join(), ""
+        if ranks.first:
+            try:
+                self._claim(config)
+            except SystemExit as error:
+                refused = str(error.code)
+        refused = share(ranks, refused)  # the others wait: Hydra goes on to write multirun.yaml in each process
+        if refused:
+            sys.exit(refused if ranks.first else 1)
+
+    def _claim(self, config: DictConfig) -> None:
         check_logging(config)
         sweep = Path(str(config.hydra.sweep.dir))
         try:
             again, overwrite = restarted(config.hydra), bool(config.overwrite)
+            require_own_folders(config)
             message = begin_sweep(sweep, bool(config.sweep.resume), again, overwrite, locks)
         except InputError as error:
             sys.exit(f"error: {error}")
@@ -73,11 +85,17 @@ class SweepSummary(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Write the table anew, so that a killed sweep leaves what it has."""
         if config.hydra.mode == RunMode.MULTIRUN and join().first:
-            write_summary(Path(str(config.hydra.sweep.dir)))
+            update_summary(Path(str(config.hydra.sweep.dir)), lambda line: print(line, flush=True))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print the jobs, best first, and end with exit code 1 where one is not done."""
-        if not conclude(Path(str(config.hydra.sweep.dir))):
+        ranks, complete, sweep = join(), False, Path(str(config.hydra.sweep.dir))
+        if ranks.first:
+            try:
+                complete = conclude(sweep)
+            except Exception:  # Hydra would make it a warning and end with 0
+                traceback.print_exc()
+        if not share(ranks, complete):
             sys.exit(1)
 
 
@@ -109,18 +127,22 @@ def conclude(sweep: Path) -> bool:
     """Write ``summary.csv``, the sweep's page and its learning curve, print the jobs.
 
     Returns:
-        whether all jobs are done, and the curve is drawn where images and repeats alone vary.
+        whether all jobs are done, the table is written, and the curve is drawn where images and repeats alone vary.
     """
-    records = write_summary(sweep)
-    console = Console(highlight=False)
-    if not records:
+    console, fault = Console(highlight=False), ""
+    try:
+        records = write_summary(sweep)
+    except (InputError, OSError) as error:
+        records, fault = read_jobs(sweep), str(error)
+    if not records and not fault:
         return True
     print_jobs(records, console)
-    console.print(f"{sweep / FILE}", markup=False, soft_wrap=True)
+    words = f"error: {FILE} is not written: {printable(fault)}" if fault else f"{sweep / FILE}"
+    console.print(words, markup=False, soft_wrap=True)
     # here: SciPy and Matplotlib take a second, and each job imports this module
     from segexp.sweep.learning_curve import OtherSweep, write_curve
 
-    complete = all(record.status in (DONE, GIVEN_UP) for record in records)
+    complete = not fault and all(record.status in (DONE, GIVEN_UP) for record in records)
     try:
         for line in write_curve(sweep, records):
             console.print(printable(line), markup=False, soft_wrap=True)
@@ -128,7 +150,8 @@ def conclude(sweep: Path) -> bool:
         console.print(f"no learning curve: {printable(str(error))}", markup=False, soft_wrap=True)
         complete = complete and isinstance(error, OtherSweep)
     try:
-        console.print(str(write_report(sweep)), markup=False, soft_wrap=True)
+        if not fault:  # the page shows what that table says
+            console.print(str(write_report(sweep)), markup=False, soft_wrap=True)
     except Exception as error:  # the jobs are done, whatever becomes of their page
         console.print(f"warning: no report.html ({type(error).__name__}: {error})", markup=False, soft_wrap=True)
     undone = closing_line(records)

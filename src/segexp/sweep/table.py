@@ -1,7 +1,7 @@
 """``summary.csv`` of a sweep, a row a job, and the closing table in the terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from segexp.config.fingerprint import settings_of
-from segexp.errors import printable
+from segexp.errors import InputError, printable
 from segexp.evaluation.aggregate import REPEATS, group, repeated, varied
 from segexp.io.ownership import OwnedFolder
 from segexp.io.records import csv_text
@@ -24,6 +24,10 @@ def write_summary(sweep: Path) -> list[Record]:
 
     Columns: job, status, score, better (where less is), seconds, the overrides one a column, fold and seed last of
     them, folder, message.
+
+    Raises:
+        InputError: where a file of that name is not segexp's own, or was changed by hand.
+        OSError: where it cannot be written.
     """
     records = read_jobs(sweep)
     rows = [_row(record, sweep) for record in records]
@@ -34,6 +38,14 @@ def write_summary(sweep: Path) -> list[Record]:
     columns += [name for name in REPEATS if name in names] + list(last)
     OwnedFolder(sweep).write(FILE, csv_text(rows, columns))
     return records
+
+
+def update_summary(sweep: Path, log: Callable[[str], None]) -> None:
+    """As `write_summary`, while jobs run: a table that cannot be written ends none of them, `log` hears of it."""
+    try:
+        write_summary(sweep)
+    except (InputError, OSError) as error:
+        log(f"warning: {FILE} is not written: {printable(str(error))}")
 
 
 def _row(record: Record, sweep: Path) -> dict[str, Any]:

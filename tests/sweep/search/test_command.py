@@ -88,6 +88,10 @@ def test_a_search_prunes_is_killed_and_goes_on(tmp_path):
     [
         ([], "nothing to search"),
         (["trainer.lr=interval(2,1)"], "a lower and a higher number"),
+        (["trainer.lr=1e-3,1e-4", "seed=0,1"], "seed: a search cannot choose among repeats"),
+        (["trainer.lr=1e-3,1e-4", "trainer.seeds=2"], "seed: a search cannot choose among repeats"),
+        (["trainer.lr=1e-3,1e-4", "data.fold=range(3)"], "data.fold: a search cannot choose among repeats"),
+        (["seed=range(9)", "data.fold=1/2,2/2"], "seed, data.fold: a search cannot choose among repeats"),
         (["trainer.lr=1e-3,1e-4", "hydra.sweeper.sampler=grid"], "expected one of tpe, random"),
         (["trainer.lr=1e-3,1e-4", "hydra.sweeper.n_trials=none"], "hydra.sweeper.n_trials=none: expected 1 or more"),
     ],

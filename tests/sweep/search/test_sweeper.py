@@ -11,7 +11,7 @@ from segexp.errors import InputError
 from segexp.sweep.search.pruning import open_pruning
 from segexp.sweep.search.space import split_space
 from segexp.sweep.search.study import make_pruner, make_sampler, open_study
-from segexp.sweep.search.sweeper import Plan, best_trial, search
+from segexp.sweep.search.sweeper import Plan, best_trial, check_same, search
 
 
 class Returned:
@@ -106,9 +106,37 @@ def test_a_search_that_was_ended_goes_on(tmp_path):
 
 
 def test_other_ranges_in_the_same_folder_are_refused(tmp_path):
-    search(open_search(tmp_path), plan(1), Bench(hill), fine)
+    check_same(open_search(tmp_path), plan(1))
+    check_same(open_search(tmp_path), plan(2))  # more jobs of the same
     with pytest.raises(InputError, match="kind: the search in this folder was started with other ranges"):
-        search(open_search(tmp_path), plan(2, words=["lr=tag(log,interval(1e-5,1))", "kind=a,b"]), Bench(hill), fine)
+        check_same(open_search(tmp_path), plan(2, words=["task=vesicle", "lr=tag(log,interval(1e-5,1))", "kind=a,b"]))
+
+
+RANGE = "lr=interval(0,1)"
+
+
+def test_other_settings_in_the_same_folder_are_refused(tmp_path):
+    words = ["task=vesicle", "data.root=a", "trainer.epochs=2", "output_dir=o", RANGE]
+    check_same(open_search(tmp_path), plan(1, words=words))
+    check_same(open_search(tmp_path), plan(2, words=[*words[2::-1], "output_dir=p", "sweep.retry=true", RANGE]))
+    changes = {
+        "data.root=b": r"data\.root \(was a, is b\)",
+        "seed=3": r"seed \(was not given, is 3\)",
+    }
+    for word, words_said in changes.items():
+        with pytest.raises(
+            InputError, match=f"{words_said}: the search in this folder was started with other settings"
+        ):
+            check_same(open_search(tmp_path), plan(2, words=[*words, word]))
+    check_same(open_search(tmp_path), plan(2, words=words))  # what was refused has changed nothing
+
+
+def test_a_study_of_before_gets_the_settings_of_the_command_that_resumes_it(tmp_path):
+    first = plan(1, words=["task=vesicle", "data.root=a", RANGE])
+    open_search(tmp_path).set_user_attr("space", {key: str(value) for key, value in first.space.items()})
+    check_same(open_search(tmp_path), first)
+    with pytest.raises(InputError, match=r"data\.root"):
+        check_same(open_search(tmp_path), plan(1, words=["task=vesicle", "data.root=b", RANGE]))
 
 
 def test_failed_jobs_count_and_are_never_the_best(tmp_path):

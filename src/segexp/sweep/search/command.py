@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segexp.config.targets import own_scores
 from segexp.errors import InputError
+from segexp.evaluation.aggregate import REPEATS
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import RunFolder
 from segexp.metrics.registry import find
@@ -41,12 +42,13 @@ def run_search(
         check: raises where the overrides of jobs do not compose.
 
     Raises:
-        InputError: where there is nothing to search, or a setting of the search is out of range.
+        InputError: where there is nothing to search, where it would choose among repeats, where a setting of the search
+            is out of range, or where the study in the folder was begun with other ranges or settings.
     """
     _require_optuna()
     from segexp.sweep.search.space import split_space
     from segexp.sweep.search.study import make_pruner, make_sampler, open_study
-    from segexp.sweep.search.sweeper import Plan, search
+    from segexp.sweep.search.sweeper import Plan, check_same, search
 
     settings = config.hydra.sweeper
     ranges = [f"{key}={value}" for key, value in settings.params.items()]
@@ -56,6 +58,12 @@ def run_search(
             "nothing to search: expected ranges such as 'trainer.lr=tag(log, interval(1e-4,1e-2))' or "
             "trainer.batch_size=4,8, or hydra/sweeper=optuna_usual, which has some"
         )
+    repeats = [key for key in space if key.lstrip("+") in (*REPEATS, "trainer.seeds")]
+    if repeats:
+        raise InputError(
+            f"{', '.join(repeats)}: a search cannot choose among repeats; expected one value (no trainer.seeds, no "
+            "data.fold=range(5)). Repeat the best settings afterwards: segexp train with them and trainer.seeds=3"
+        )
     for name in ("n_trials", "startup"):
         if not isinstance(settings[name], int) or settings[name] < 1:
             raise InputError(f"hydra.sweeper.{name}={settings[name]}: expected 1 or more")
@@ -64,11 +72,13 @@ def run_search(
         raise InputError(f"hydra.sweeper.n_jobs={at_once}: expected 1 or more")
     folder = Path(config.hydra.sweep.dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "multirun.yaml")
     storage = _storage(config.hydra)
     pruner = make_pruner(settings.pruner, settings.first, settings.factor, settings.startup)
     lower = less_is_better(config)
     study = open_study(storage, make_sampler(settings.sampler, settings.seed, settings.startup), pruner, lower)
+    plan = Plan(fixed, space, settings.n_trials, at_once)
+    check_same(study, plan)
+    OmegaConf.save(config, folder / "multirun.yaml")
     if (folder / JOURNAL).is_file():
         RunFolder(folder).note_beginning(JOURNAL)
     earlier = study.get_trials(deepcopy=False)
@@ -76,7 +86,6 @@ def run_search(
         # a sampler of the same seed would draw again what it drew then
         study.sampler = make_sampler(settings.sampler, settings.seed + len(earlier), settings.startup)
         print(f"search: {len(earlier)} earlier jobs are in {storage}", flush=True)
-    plan = Plan(fixed, space, settings.n_trials, at_once)
     returned = search(study, plan, launcher.launch, check)
     _write_result(study, folder)
     return returned

@@ -14,11 +14,15 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from segexp.config.fingerprint import settings_of
 from segexp.errors import InputError
 from segexp.sweep.search.space import to_overrides
 
 Launch = Callable[[list[list[str]], int], Sequence[Any]]
 """Overrides of several jobs and the number of the first to what they returned, as Hydra's launchers do it."""
+
+ATTRIBUTES = {"ranges": "space", "settings": "settings"}
+"""Names of the study's attributes that hold what it was begun with."""
 
 GIVE_UP = 3
 """Jobs that fail at the start of a search, one and all, after which it ends."""
@@ -42,7 +46,7 @@ class Plan:
 
 
 def search(study: optuna.Study, plan: Plan, launch: Launch, check: Callable[[list[list[str]]], None]) -> list[Any]:
-    """Run the jobs that the study still lacks; returns what they returned.
+    """Run the jobs that the study still lacks; returns what they returned. `check_same` comes before it.
 
     Args:
         study: the study, with its sampler.
@@ -50,7 +54,6 @@ def search(study: optuna.Study, plan: Plan, launch: Launch, check: Callable[[lis
         launch: runs jobs.
         check: raises where the overrides of jobs do not compose.
     """
-    _check_same(study, plan)
     returned: list[Any] = []
     for batch in _interrupted(study, plan):
         results = launch([to_overrides(trial.params, plan.fixed) for trial in batch], batch[0].number)
@@ -77,18 +80,31 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
     return best(done, key=lambda trial: trial.value or 0.0, default=None)
 
 
-def _check_same(study: optuna.Study, plan: Plan) -> None:
-    """A study that was begun with other ranges would be told scores that its guesses do not stand for."""
-    kept = study.user_attrs.get("space")
-    now = {key: str(distribution) for key, distribution in sorted(plan.space.items())}
-    if kept is None:
-        study.set_user_attr("space", now)
-    elif kept != now:
+def check_same(study: optuna.Study, plan: Plan) -> None:
+    """Make sure that earlier scores in the study are of the same ranges and settings, which a new study keeps note of.
+
+    Where a search runs may differ: ``hydra.*``, ``output_dir`` and ``sweep.*``. A study of before this note gets it.
+
+    Raises:
+        InputError: names the ranges or the settings that differ.
+    """
+    ranges = {key: str(distribution) for key, distribution in sorted(plan.space.items())}
+    settings = settings_of([f"{key}={value}" for key, value in sorted(plan.fixed.items())])
+    for name, now in (("ranges", ranges), ("settings", settings)):
+        kept = study.user_attrs.get(ATTRIBUTES[name])
+        if kept is None:
+            continue
         changed = sorted(key for key in kept.keys() | now.keys() if kept.get(key) != now.get(key))
-        raise InputError(
-            f"{', '.join(changed)}: the search in this folder was started with other ranges. Give the same ranges to "
-            "resume it, or another output_dir to start a new search"
-        )
+        if changed:
+            words = [f"{key} (was {kept.get(key, 'not given')}, is {now.get(key, 'not given')})" for key in changed]
+            raise InputError(
+                f"{', '.join(changed if name == 'ranges' else words)}: the search in this folder was started with "
+                f"other {name}, so its scores do not apply. Give the same {name} to resume it, or another output_dir "
+                "to start a new search"
+            )
+    for name, now in (("ranges", ranges), ("settings", settings)):
+        if study.user_attrs.get(ATTRIBUTES[name]) is None:
+            study.set_user_attr(ATTRIBUTES[name], now)
 
 
 def _interrupted(study: optuna.Study, plan: Plan) -> list[list[FrozenTrial]]:
