@@ -26,6 +26,12 @@ from segexp.training.stop import Pruned, Stopped, StopRequest
 
 IN_A_ROW = 8
 """Steps in a row without a finite loss and gradient, after which training goes back to the last good state."""
+VALIDATIONS, ENDING = 5.0, 4.0
+"""What a limit in time keeps back for the end of a run: so many times what a validation takes, and so many seconds.
+
+It is validated once more; then all validation images are predicted again, threshold and guarantee are found, scores
+and pictures made, and the page written (8 to 15 s for 6 to 36 images on two cores: LOG.md, 2026-11-27).
+"""
 RETREATS = 3
 """Times that it goes back, at half the learning rate each time, before it gives up."""
 
@@ -241,7 +247,7 @@ class _Loop:
 
     def _usable(self) -> Budget:
         """The budget less what is kept for the last validation, the scoring of the best model, and writing."""
-        return self.schedule.budget.less(2.2 * self.validation_seconds + 2.0)
+        return self.schedule.budget.less(VALIDATIONS * self.validation_seconds + ENDING)
 
     def _progress(self, budget: Budget, ahead: float = 0.0) -> float:
         """Share of a budget that will be used `ahead` seconds from now."""
