@@ -1,14 +1,18 @@
 """Parts of a run that are computed from its settings."""
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
 from segexp.augment import Augmentation
 from segexp.config import conf_dir, read
+from segexp.data.dataset import make_sample
 from segexp.distributed import ALONE
 from segexp.errors import InputError
-from segexp.experiment.build import choose_cuda_graph, size_for_batch_norm, total_steps
+from segexp.evaluation.scoring import Scoring, Tolerance
+from segexp.experiment.build import choose_cuda_graph, rehearse, size_for_batch_norm, total_steps
+from segexp.inference.predictor import Predictor
 from segexp.losses import SegmentationLoss
 from segexp.models import UNet
 from segexp.training.learner import Learner
@@ -67,3 +71,11 @@ def learner_on(device, optimizer):
     made = Learner(model, SegmentationLoss(), optimizer(model.parameters(), 0.01, **options), "fp32", 1.0)
     made.device = torch.device(device)  # a name: nothing runs there
     return made
+
+
+def test_what_would_fail_after_the_training_fails_before_it():
+    sample = make_sample("a.png", np.zeros((1, 16, 16), np.uint8), np.eye(16, dtype=np.uint8), 1)
+    predictor = Predictor(UNet(1, 1, widths=(2, 4)), "standard", ["spot"])
+    with pytest.raises(InputError, match=r"a\.png does not state its pixel size"):
+        rehearse(predictor, [sample], Scoring(tolerance=Tolerance(0.2, "µm")))
+    assert rehearse(predictor, [sample], Scoring()) > 0

@@ -134,11 +134,12 @@ def test_a_run_by_a_score_of_ones_own(lab):
     train = ["--config-dir", lab / "conf", "task=nucleus", "allow_targets=[lab_scores]", *TINY]
     done = segexp("train", *train, f"data.root={lab / 'data'}", f"output_dir={lab / 'run'}")
     assert done.returncode == 0, done.stdout + done.stderr
-    other = ["task.scores=[lab_scores.broken]", "task.monitor=broken", f"output_dir={lab / 'broken'}"]
+    other = ["task.scores=[lab_scores.broken]", "task.monitor=dice", f"output_dir={lab / 'broken'}"]
     broken = segexp("train", *train, f"data.root={lab / 'data'}", *other)
     assert broken.returncode == 1
     assert "error: score broken: its function fails: ZeroDivisionError" in broken.stderr
     assert "Traceback" not in broken.stdout + broken.stderr
+    assert not (lab / "broken" / "metrics.csv").exists()  # before the training, not after it
     seen = validated(lab / "run", "missed_area")
     assert len(seen) == 3
     best = json.loads((lab / "run" / "summary.json").read_text())["best"]
