@@ -92,7 +92,7 @@ def test_the_table_of_flags_is_the_parsers():
             continue
         assert f"`{action.option_strings[0]}`" in text
         if not action.required:
-            default = "cuda" if action.dest == "device" else action.default
+            default = re.search(r"\(default: (\w[\w.]*)", action.help)[1]
             assert f"| `{action.option_strings[0]}` | {default} |" in text
 
 

@@ -95,18 +95,16 @@ def calibrate(
     scale = np.maximum(np.std([one.features for one in drawn], axis=0), 1e-3)
     near = _near(drawn, theirs, scale, task)
     style = _styles(near)
+    rows = {name: row for name, row in rows.items() if name not in workshop.absent(style[0])}
     fixed = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
     around = [_ranges(rows, fixed, [name], 1.3) for name in style]
     drawn += workshop.search(range(count, 2 * count), around, lambda share: progress(0.2 + 0.2 * share, "closer"))
     near = _near(drawn, theirs, scale, task)
     fixed = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
-    absent = _absent(rows, near)
-    rows = {name: row for name, row in rows.items() if name not in absent}
-    fixed = {name: fixed[name] for name in rows}
     identified = _read_off(rows, drawn, theirs, scale)
 
     def judge(ranges: dict[str, Any], scenes: range) -> dict[str, float]:
-        return distance(theirs, workshop.features(ranges | absent if ranges else {}, scenes), scale, task)
+        return distance(theirs, workshop.features(ranges, scenes), scale, task)
 
     results = {"random search": _ranges(rows, fixed, style)}
     fixed |= identified
@@ -120,7 +118,7 @@ def calibrate(
     method = min(results, key=lambda name: judge(results[name], trial)["all"])
     before, after = judge({}, final), judge(results[method], final)
     progress(1.0, "done")
-    return Calibration(results[method] | absent, before, after, method, list(identified), fitted.evaluations, history)
+    return Calibration(results[method], before, after, method, list(identified), fitted.evaluations, history)
 
 
 @dataclass
@@ -150,7 +148,16 @@ class _Workshop:
     def choices(self) -> list[dict[str, Any]]:
         """Every style as it is, and with the widest ranges."""
         wide = {name: (row.low, row.high) for name, row in self.wide.items()}
-        return [{"style": name} | extra for extra in ({}, wide) for name in self.styles]
+        widened = [
+            {"style": style} | {name: limits for name, limits in wide.items() if name not in self.absent(style)}
+            for style in self.styles
+        ]
+        return [*({"style": style} for style in self.styles), *widened]
+
+    def absent(self, style: str) -> set[str]:
+        """Rows of a logarithm that a style sets to 0, such as ``cells`` where it has none: a scale without a 0."""
+        limits = self.styles[style].limits
+        return {name for name, row in self.wide.items() if row.spacing == "log" and limits.get(name) == 0}
 
     def search(self, numbers: range, choices: list[dict[str, Any]], progress: Callable[[float], None]) -> list[_Drawn]:
         """One image a number, from the choices in turn."""
@@ -202,15 +209,6 @@ def _styles(near: list[_Drawn]) -> list[str]:
     """Styles that a quarter of the near images have, the commonest first; rows that are no numbers follow from them."""
     counts = Counter(one.style for one in near).most_common()
     return [name for name, count in counts if count >= 0.25 * len(near)] or [counts[0][0]]
-
-
-def _absent(rows: dict[str, Range], near: list[_Drawn]) -> dict[str, tuple[float, float]]:
-    """Rows of a logarithm that are 0 in most of the near images, such as ``cells`` where there are none: 0 to 0.
-
-    On a logarithmic scale there is no 0, so nothing else here could choose it.
-    """
-    names = [name for name, row in rows.items() if row.spacing == "log"]
-    return {name: (0.0, 0.0) for name in names if np.median([one.parameters[name] for one in near]) <= 0}
 
 
 def _share(row: Range, value: float) -> float:
