@@ -73,6 +73,7 @@ def evaluate(
     from segexp.checkpoint import model_file
     from segexp.config.targets import own_scores
     from segexp.data.dataset import Sample
+    from segexp.device import keep_freed_memory
     from segexp.evaluation.run import FILES, chosen_families, chosen_samples, evaluate_folder
     from segexp.evaluation.scoring import read_tolerance
     from segexp.evaluation.tables import print_robustness, print_scores
@@ -88,6 +89,8 @@ def evaluate(
         raise InputError(f"--model {model}: a sweep; expected a single model, such as the run {model / '0'}")
     model = model_file(model)
     predictor = load_model(model, device, allow_targets=allow_targets or ())
+    if predictor.device.type == "cpu":
+        keep_freed_memory()
     if threshold is not None:
         if not 0 < threshold < 1:
             raise InputError(f"--threshold {threshold}: expected more than 0 and less than 1")

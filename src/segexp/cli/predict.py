@@ -86,6 +86,7 @@ def predict(
 
     Example: segexp predict --model runs/first/best_vesicle_model.pth --input images --output masks
     """
+    from segexp.device import keep_freed_memory
     from segexp.inference.files import ImageList, find_images
     from segexp.inference.manifest import Manifest, open_manifest
     from segexp.inference.outputs import SAVE, Outputs
@@ -99,6 +100,8 @@ def predict(
         raise InputError(f"--pixel-size {pixel_size}: expected micrometres, more than 0")
     model = model_files(chosen_models(model, input, more or [], output, channel, page))
     predictor = load_model(model, device, tta=tta, allow_targets=allow_targets or ())
+    if predictor.device.type == "cpu":
+        keep_freed_memory()
     predictor.threshold = predictor.threshold if threshold is None else threshold
     read_as(predictor, channel, page)
     names = tuple(dict.fromkeys(name.strip() for name in save.split(",") if name.strip()))
