@@ -19,6 +19,7 @@ from segexp.training.schedule import (
     Scheduler,
     check_schedule,
     growing_sizes,
+    sizes_in_words,
 )
 
 
@@ -114,6 +115,7 @@ def test_a_part_of_a_budget_is_a_share_of_each_limit_and_at_least_a_step():
 
 def test_crops_grow_by_half_and_three_quarters():
     assert growing_sizes(256, 0.7, 16) == ((0.35, 128), (0.7, 192))
+    assert sizes_in_words(growing_sizes(256, 0.7, 16)) == "128x128 until 35 % of the run, 192x192 until 70 %"
     assert growing_sizes(256, 0.0, 16) == ()
     assert growing_sizes(64, 0.7, 16) == ()
     schedule = Schedule(Budget(steps=10), 5, 0.01, sizes=growing_sizes(256, 0.7, 16))

@@ -352,12 +352,12 @@ class FineTuning:
     ) -> dict[str, float]:
         """Which candidates the folds train, and the share of the run that each of these trainings has."""
         scratch, known = self.cfg.trainer.scratch, float("nan")
+        if not scratch:
+            return {TUNED: part}
         if GIVEN in maps:
             rows = self._rows(points[GIVEN], maps[GIVEN], pool, replace(self._scoring(), monitor="dice"))
             known = summarize(rows)["dice"]
         known = share(self.training.ranks, known)
-        if not scratch:
-            return {TUNED: part}
         kinds = kinds_to_train(known, affordable(schedule.budget, part * scratch))
         if kinds == (SCRATCH,):
             self.log.info(

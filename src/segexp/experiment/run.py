@@ -65,6 +65,7 @@ from segexp.io.run_folder import RunFolder, require_apart
 from segexp.report import write_report
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
+from segexp.training.schedule import sizes_in_words
 from segexp.training.state import TrainState
 from segexp.training.step_times import StepTimes
 from segexp.training.stop import StopRequest
@@ -138,6 +139,8 @@ def run(
         if resume:
             log.resume(state.epoch)
         schedule = schedule_of(cfg, training)
+        if schedule.sizes:
+            log.info(f"crops grow: {sizes_in_words(schedule.sizes)} (trainer.grow_crops)")
         if cfg.debug.anomaly:
             stack.enter_context(torch.autograd.set_detect_anomaly(True))
         if cfg.debug.profile and ranks.first:

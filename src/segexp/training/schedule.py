@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -235,6 +235,12 @@ def growing_sizes(size: int, share: float, multiple: int) -> tuple[tuple[float, 
     least = max(SMALLEST_CROP, 2 * multiple)
     sides = [max(least, round(size * part / multiple) * multiple) for part in (0.5, 0.75)]
     return tuple((end, side) for end, side in zip((share / 2, share), sides, strict=True) if share and side < size)
+
+
+def sizes_in_words(sizes: Sequence[tuple[float, int]]) -> str:
+    """For the log: ``128x128 until 35 % of the run, 192x192 until 70 %``."""
+    parts = [f"{side}x{side} until {100 * end:.0f} %" for end, side in sizes]
+    return ", ".join([f"{parts[0]} of the run", *parts[1:]])
 
 
 @dataclass(frozen=True)
