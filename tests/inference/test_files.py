@@ -98,7 +98,7 @@ def test_types_of_probabilities(tmp_path, predictor, dtype, one):
 def test_a_large_image_is_written_by_tiles_and_is_the_same(tmp_path, predictor, monkeypatch):
     image = np.random.default_rng(0).integers(0, 4000, (300, 200)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", image, tile=(64, 64), compression="zlib")
-    tiling = Tiling(96, 32, 4, 4)
+    tiling = Tiling(96, 32, 4, 4, 4)
     predictor.min_size = 3
     everything = Outputs(("mask", "prob", "labels"))
     run(predictor, [tmp_path / "a.tif"], tmp_path / "small", outputs=everything, tiling=tiling)

@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 for module in (job, writers, tiff_writer):
     module.TILED = 1
 predictor = load_model(sys.argv[1], "cpu", "fp32")
-(result,) = predict_files(predictor, [Path(sys.argv[2])], Path(sys.argv[3]), tiling=Tiling(256, 32, 2, 2))
+(result,) = predict_files(predictor, [Path(sys.argv[2])], Path(sys.argv[3]), tiling=Tiling(256, 32, 2, 2, 2))
 assert result.error is None, result.error
 print(peak_memory())
 """

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segexp.inference.row_reader import ArrayRows
-from segexp.inference.sliding_window import Tiling, assemble, bell, lay_tiles, predict_bands, reflected
+from segexp.inference.sliding_window import Tiling, assemble, lay_tiles, predict_bands, ramp, reflected
 
 
 def tiled(forward, image, classes=1, **tiling):
@@ -26,7 +26,7 @@ def tiled(forward, image, classes=1, **tiling):
 )
 def test_tiles_cover_everything_overlap_and_start_at_multiples(length, tile, share, multiple, margin):
     overlap = int(tile * share)
-    axis = lay_tiles(length, Tiling(tile, overlap, multiple, margin))
+    axis = lay_tiles(length, Tiling(tile, overlap, 8, multiple, margin))
     assert axis.before >= margin
     assert axis.extended - axis.before - length >= margin
     assert all(start % multiple == 0 for start in [*axis.starts, axis.tile, axis.before])
@@ -40,15 +40,31 @@ def test_tiles_cover_everything_overlap_and_start_at_multiples(length, tile, sha
 
 def test_tiles_are_no_larger_than_needed():
     """1100 px by tiles of up to 512 that share 128 would take three of 512; three of 456 do."""
-    axis = lay_tiles(1100, Tiling(512, 128, 8))
+    axis = lay_tiles(1100, Tiling(512, 128, multiple=8))
     assert (axis.starts, axis.tile) == ([0, 320, 648], 456)
 
 
-def test_bell_is_symmetric_positive_and_highest_in_the_middle():
-    weight = bell(65)
-    np.testing.assert_array_equal(weight, weight[::-1])
-    assert weight[32] == 1
-    assert weight[0] == pytest.approx(np.exp(-0.5 * (32 / (65 / 8)) ** 2))
+def test_a_tile_hands_over_to_the_next_in_the_middle_of_their_overlap():
+    """Tiles of 12 px that share 6, blended over 2: outermost 2 px as good as nothing, then a ramp, then 1."""
+    expected = [1e-4, 1e-4, 0.25, 0.75, 1, 1, 1, 1, 0.75, 0.25, 1e-4, 1e-4]
+    np.testing.assert_allclose(ramp(12, 6, 2), expected, rtol=1e-6)
+    np.testing.assert_allclose(ramp(12, 6, 2)[6:] + ramp(12, 6, 2)[:6], 1, atol=2e-4)
+    assert ramp(12, 6, 0).tolist() == pytest.approx([1e-4] * 3 + [1] * 6 + [1e-4] * 3)
+    assert ramp(12, 6, 100).tolist() == ramp(12, 6, 6).tolist()
+
+
+def test_what_a_tile_gets_wrong_at_its_edges_is_left_to_its_neighbours():
+    """A function that is wrong in the outer 12 px of each tile, on an image whose borders it gets right."""
+
+    def forward(x):
+        wrong = x + 1
+        wrong[..., 12:-12, 12:-12] = x[..., 12:-12, 12:-12]
+        return wrong
+
+    image = np.random.default_rng(0).random((1, 200, 300), np.float32)
+    result = tiled(forward, image, tile=96, overlap=32, blend=8, multiple=8, margin=16)
+    np.testing.assert_allclose(result, image, atol=3e-4)
+    assert np.abs(tiled(forward, image, tile=96, overlap=32, blend=32, multiple=8, margin=16) - image).max() > 0.01
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 30])
@@ -91,7 +107,7 @@ def test_rows_are_read_once_and_the_batch_is_kept():
             return super().rows(top, bottom)
 
     forward = lambda x: seen.append(x.shape) or torch.zeros(x.shape)  # noqa: E731
-    list(predict_bands(forward, Watched(image), 1, Tiling(64, 16, 4, batch=3)))
+    list(predict_bands(forward, Watched(image), 1, Tiling(64, 16, multiple=4, batch=3)))
     assert read[0][0] == 0
     assert read[-1][1] == 500
     assert all(a[1] == b[0] for a, b in pairwise(read))
@@ -109,7 +125,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on():
         return x
 
     image = np.random.default_rng(0).random((1, 64, 500), np.float32)
-    bands = predict_bands(forward, ArrayRows(image), 1, Tiling(64, 16, 8, batch=8), log=said.append)
+    bands = predict_bands(forward, ArrayRows(image), 1, Tiling(64, 16, multiple=8, batch=8), log=said.append)
     np.testing.assert_allclose(assemble(bands, (1, 64, 500)), image, atol=1e-6)
     assert sizes[:3] == [8, 4, 2]
     assert said == [
@@ -130,7 +146,7 @@ def test_other_failures_are_not_swallowed(error):
 def test_progress_counts_up_to_all_pixels():
     heard = []
     image = np.zeros((1, 300, 100), np.float32)
-    list(predict_bands(lambda x: x, ArrayRows(image), 1, Tiling(64, 16, 8), progress=lambda *x: heard.append(x)))
+    list(predict_bands(lambda x: x, ArrayRows(image), 1, Tiling(64, 16, multiple=8), progress=lambda *x: heard.append(x)))
     assert heard[-1] == (30000, 30000)
     assert [done for done, _ in heard] == sorted({done for done, _ in heard})
     assert len(heard) > 4

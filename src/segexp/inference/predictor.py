@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from segexp.inference.statistics import row_statistics
 from segexp.inference.tta import average_symmetries
 from segexp.io.images import to_channels
 from segexp.metrics.region import without_small
-from segexp.models import External, Network
+from segexp.models import External, Network, UNet
+from segexp.models.unet import fold_batch_norms
 
 
 class Predictor:
@@ -37,6 +39,7 @@ class Predictor:
         facts: what else the model file holds (task, metrics, versions).
         others: further members of an ensemble; probabilities are the mean over all.
         tta: whether each tile is predicted in all eight flips and turns, and their mean taken.
+        finished: whether the model's weights change no more, so that its batch norms can be folded for prediction.
         log: is given lines that a user should read, such as a halved batch.
     """
 
@@ -51,15 +54,21 @@ class Predictor:
         facts: dict[str, Any] | None = None,
         min_size: int = 0,
         temperature: float = 1.0,
+        finished: bool = False,
     ):
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.normalization, self.classes, self.threshold = normalization, list(classes), threshold
         self.min_size, self.temperature = min_size, temperature
-        self.precision, self.facts = precision, facts or {}
+        self.precision, self.facts, self.finished = precision, facts or {}, finished
         self.others: list[Predictor] = []
         self.tta = False
         self.log: Callable[[str], None] = print
+
+    @cached_property
+    def _folded(self) -> UNet:
+        assert isinstance(self.model, UNet)
+        return fold_batch_norms(self.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, *images: RowSource, entropies: bool = False) -> Forward:
         """Raw tiles of an image to probabilities, normalised with the statistics of the whole image.
@@ -68,11 +77,12 @@ class Predictor:
         With `entropies` the probabilities are followed by as many channels of their entropy in bits.
         """
         statistics = [row_statistics(image, self.normalization) for image in images]
+        model = self._folded if self.finished and isinstance(self.model, UNet) else self.model
         offset, scale = (torch.from_numpy(np.stack(part)).to(self.device) for part in zip(*statistics, strict=True))
 
         def network(tiles: Tensor) -> Tensor:
             with autocast(self.device, self.precision):
-                logits = self.model(tiles.contiguous(memory_format=torch.channels_last))
+                logits = model(tiles.contiguous(memory_format=torch.channels_last))
             probabilities = torch.sigmoid(logits.float() / self.temperature)
             if not entropies:
                 return probabilities
@@ -93,8 +103,8 @@ class Predictor:
     def tiling(self, tile: int | None = None, overlap: int | None = None, batch: int | None = None) -> Tiling:
         """How images are cut for these networks.
 
-        Tiles share 16 of the network's coarsest pixels, twice what reaches it there; the more channels the network
-        has at full resolution, the smaller they are, so that a tile takes a few hundred MB. One coarsest pixel of
+        Tiles share 12 of the network's coarsest pixels, twice what a U-Net sees; the more channels the network has at
+        full resolution, the smaller they are, so that a tile takes a few hundred MB. One coarsest pixel of
         reflection around the image takes a quarter to a half off the error in its outermost 16 px (LOG.md, 2026-11-25);
         wider ones take off no more.
         """
@@ -102,13 +112,15 @@ class Predictor:
         multiple = max(predictor.model.multiple for predictor in predictors)
         reach = max(predictor.model.settings.get("kernel_size", 3) // 2 for predictor in predictors)
         width = max(predictor.model.settings.get("widths", [64])[0] for predictor in predictors)
+        external = any(isinstance(predictor.model, External) for predictor in predictors)  # who knows how far it sees
         if overlap is None:
-            overlap = 16 * multiple * max(1, reach)
-            if any(isinstance(predictor.model, External) for predictor in predictors):  # coarsest pixels of 32 px
+            overlap = 12 * multiple * max(1, reach)
+            if external:  # their coarsest pixels are of 32 px
                 overlap = max(min(overlap, 256), 2 * multiple)
-        tile = max(4 * overlap, 1024 if width <= 16 else 768 if width <= 32 else 512) if tile is None else tile
+        tile = max(4 * overlap, 1280 if width <= 16 else 896 if width <= 32 else 640) if tile is None else tile
         batch = (1 if self.device.type == "cpu" else 8) if batch is None else batch
-        return Tiling(tile, overlap, multiple, margin=multiple, batch=batch)
+        blend = overlap if external else multiple
+        return Tiling(tile, overlap, blend, multiple, margin=multiple, batch=batch)
 
     def bands(
         self, image: RowSource, tiling: Tiling | None = None, progress: Progress | None = None
@@ -282,4 +294,4 @@ def _open(path: str | Path, device: torch.device, precision: str, allow_targets:
     network, facts = checkpoint.load_model(path, allow_targets)
     min_size, temperature = facts.get("min_size", 0), facts.get("temperature", 1.0)  # absent before a run's end
     known = (facts["normalization"], facts["classes"], facts["threshold"])
-    return Predictor(network, *known, device, precision, facts, min_size, temperature)
+    return Predictor(network, *known, device, precision, facts, min_size, temperature, finished=True)

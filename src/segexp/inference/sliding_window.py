@@ -1,12 +1,14 @@
-"""Images of any size through a network by overlapping tiles, blended with a Gaussian, in bands of rows.
-
-The blend follows nnU-Net (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z): a pixel near the edge of its tile,
-where the network sees half of its surroundings, weighs little beside the tile that has it in the middle.
+"""Images of any size through a network by overlapping tiles, blended in bands of rows.
 
 What keeps the tiles from showing: every tile starts at a multiple of the network's coarsest pixel, because pooling
-answers differently when the image moves by less than that; tiles overlap by more than the network sees; and beyond the
-image's border stands its reflection. What keeps memory bounded: only one row of tiles is held, and rows that no later
-tile touches leave as soon as they are done.
+answers differently when the image moves by less than that; tiles overlap by twice what the network sees, and the outer
+part of each tile, where the network misses some of its surroundings, is left to its neighbour; and beyond the image's
+border stands its reflection. Where the network sees farther, a wide ramp between two tiles hides their cut. (The
+Gaussian weight of nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z, lets each tile's outer part have its
+say and needs a third more overlap; LOG.md, 2026-11-28.)
+
+What keeps memory bounded: only one row of tiles is held, and rows that no later tile touches leave as soon as they are
+done.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -47,6 +49,7 @@ class Tiling:
     Attributes:
         tile: largest side of a tile, px; an image that fits goes through whole.
         overlap: least overlap of neighbours, px.
+        blend: width of the ramp from one tile to the next in the middle of their overlap, px.
         multiple: side of the network's coarsest pixel, px; all else is rounded up to it.
         margin: least width of the reflection around the image, px.
         batch: tiles at once.
@@ -54,6 +57,7 @@ class Tiling:
 
     tile: int = 1024
     overlap: int = 128
+    blend: int = 16
     multiple: int = 16
     margin: int = 0
     batch: int = 1
@@ -67,6 +71,7 @@ class Axis:
     tile: int
     before: int
     length: int  # of the image itself
+    weight: NDArray[np.float32]  # of a tile's places, (tile,)
 
     @property
     def extended(self) -> int:
@@ -77,7 +82,7 @@ class Axis:
         """Sum of the tiles' weights at each place of the extended axis, float32 (extended,)."""
         total = np.zeros(self.extended, np.float32)
         for start in self.starts:
-            total[start : start + self.tile] += bell(self.tile)
+            total[start : start + self.tile] += self.weight
         return total
 
 
@@ -91,17 +96,23 @@ def lay_tiles(length: int, tiling: Tiling) -> Axis:
     before, tile, overlap = up(tiling.margin), max(up(tiling.tile), unit), up(tiling.overlap)
     extended = up(before + length + tiling.margin)
     if extended <= tile or tile <= overlap:
-        return Axis([0], extended, before, length)
+        return Axis([0], extended, before, length, np.ones(extended, np.float32))
     count = -(-(extended - overlap) // (tile - overlap))
     tile = up(-(-(extended + (count - 1) * overlap) // count))
     last = (extended - tile) // unit
-    return Axis([(i * last // (count - 1)) * unit for i in range(count)], tile, before, length)
+    starts = [(i * last // (count - 1)) * unit for i in range(count)]
+    return Axis(starts, tile, before, length, ramp(tile, overlap, tiling.blend))
 
 
-def bell(length: int) -> NDArray[np.float32]:
-    """Gaussian (length,) with a standard deviation of an eighth of it: 1 in the middle, 3e-4 at both ends."""
-    x = np.arange(length) - (length - 1) / 2
-    return np.exp(-0.5 * (x / (length / 8)) ** 2).astype(np.float32)
+def ramp(length: int, overlap: int, blend: int) -> NDArray[np.float32]:
+    """Weight (length,) of a tile's places: 1 inside, rising over `blend` px about the middle of the overlap, 1e-4 outside.
+
+    The outermost places count where no other tile has them: at the image's border.
+    """
+    blend = max(1, min(blend, overlap))
+    place = np.arange(length) + 0.5
+    inside = (np.minimum(place, length - place) - (overlap - blend) / 2) / blend
+    return np.clip(inside, 1e-4, 1).astype(np.float32)
 
 
 def reflected(first: int, last: int, length: int) -> NDArray[np.intp]:
@@ -130,7 +141,7 @@ def predict_bands(
     device = device or torch.device("cpu")
     _, height, width = image.shape
     down, across = lay_tiles(height, tiling), lay_tiles(width, tiling)
-    weight = torch.from_numpy(bell(down.tile)[:, None] * bell(across.tile)).to(device)
+    weight = torch.from_numpy(down.weight[:, None] * across.weight).to(device)
     inverse_across = 1 / torch.from_numpy(across.total()).to(device)
     inverse_down = 1 / torch.from_numpy(down.total()).to(device)
     blended = torch.zeros(classes, down.tile, across.extended, device=device)
