@@ -27,10 +27,12 @@ from segexp.device import autocast, choose_precision, set_arithmetic
 from segexp.distributed import ALONE
 from segexp.experiment.build import build_augment, build_learner, build_model, build_schedule, build_source, read_data
 from segexp.experiment.nodes import build_loss, build_optimizer
+from segexp.training.learner import Learner
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
 from segexp.training.prepare import prepare
 from segexp.training.state import Scores, TrainState
+from segexp.training.stop import StopRequest
 
 WARM_UP = 5
 CPU = torch.device("cpu")
@@ -63,8 +65,11 @@ class Stopwatch:
 class Trained:
     """The training half of a run: no files are written and nothing is validated."""
 
+    foreground = 0.5
+
     def __init__(
         self,
+        learner: Learner,
         source,
         augment,
         normalization: str,
@@ -72,6 +77,7 @@ class Trained:
         workers: int = 0,
         cuda_graph: bool = False,
     ):
+        self.learner, self.state, self.stop, self.ranks = learner, TrainState(), StopRequest(), ALONE
         self.source, self.augment, self.normalization = source, augment, normalization
         self.classes = ["foreground"]
         self.device, self.workers, self.cuda_graph = device, workers, cuda_graph
@@ -85,7 +91,7 @@ class Trained:
     def validate(self) -> Scores:
         return {"dice": 0.0}
 
-    def save(self, state: TrainState, improved: bool) -> None:
+    def save(self, improved: bool) -> None:
         pass
 
 
@@ -124,7 +130,7 @@ def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
     source = build_source(
         cfg.data, cfg.task, cfg.trainer, cfg.seed, samples, models[0], precision, ALONE, lambda text: None
     )
-    run = Trained(source, build_augment(cfg.augment), cfg.task.normalization)
+    run = Trained(learner, source, build_augment(cfg.augment), cfg.task.normalization)
     batch = source[0, 0]
     images, targets = run.prepare(batch)
 
@@ -138,13 +144,7 @@ def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
     models[1].train()
     with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), "dice") as log:
         watch = Stopwatch(log, bare_step)
-        fit(
-            learner,
-            run,
-            watch,
-            TrainState(),
-            build_schedule(cfg.trainer, source.plan.steps, cfg.task.monitor, cfg.seed),
-        )
+        fit(run, watch, build_schedule(cfg.trainer, source.plan.steps, cfg.task.monitor, cfg.seed))
     del watch.loop_times[:WARM_UP], watch.bare_times[:WARM_UP]
     logits = torch.randn(images.shape[0], 1, *images.shape[2:], requires_grad=True)
     alone = []

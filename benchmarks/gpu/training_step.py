@@ -91,7 +91,7 @@ def assemble(setting: Setting, *overrides: str) -> tuple[Learner, Trained]:
     augment = build_augment(cfg.augment).to(setting.device)
     model.train()
     recorded, _ = choose_cuda_graph(cfg.trainer, learner, augment, ALONE)
-    run = Trained(source, augment, cfg.task.normalization, setting.device, cfg.trainer.num_workers, recorded)
+    run = Trained(learner, source, augment, cfg.task.normalization, setting.device, cfg.trainer.num_workers, recorded)
     return learner, run
 
 
@@ -147,11 +147,11 @@ def _same(setting: Setting, task: str, steps: int = 8) -> dict:
 
 
 def _waits(setting: Setting, words: tuple[str, ...]) -> dict:
-    learner, run = assemble(setting, *words)
+    _, run = assemble(setting, *words)
     steps = Steps(setting.device, 20 if setting.full else 2)
     schedule = Schedule(Budget(steps=1000), epoch_steps=500, lr=1e-3, log_every=1000)
     try:
-        fit(learner, run, steps, TrainState(), schedule)
+        fit(run, steps, schedule)
     except _Enough:
         pass
     finally:

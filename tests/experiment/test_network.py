@@ -11,7 +11,6 @@ from segexp.experiment.network import schedule_of
 from segexp.experiment.run import assemble
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
-from segexp.training.state import TrainState
 from segexp.training.stop import StopRequest
 
 TINY = [
@@ -37,6 +36,6 @@ def test_growing_crops_reach_the_network(tmp_path):
         training.learner.model.register_forward_pre_hook(
             lambda model, images: shapes.append(images[0].shape) if model.training else None
         )
-        state = fit(training.learner, training, log, TrainState(), schedule_of(cfg, training))
-    assert state.step == 8
+        fit(training, log, schedule_of(cfg, training))
+    assert training.state.step == 8
     assert shapes == [torch.Size([2, 1, side, side]) for side in [64] * 2 + [96] * 2 + [128] * 4]

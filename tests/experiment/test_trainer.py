@@ -51,22 +51,24 @@ def state_with(best):
 
 def test_a_run_that_goes_on_by_another_score_chooses_its_best_anew(assembled):
     _, before, *_ = assembled()
-    before.save(state_with({"epoch": 1, "dice": 0.9}), improved=True)
+    before.state = state_with({"epoch": 1, "dice": 0.9})
+    before.save(improved=True)
     cfg, training, log, said = assembled("task.monitor=cldice", "trainer.steps=2")
-    state = training.restore()
-    assert (state.best, state.stale) == ({}, 0)
+    training.restore()
+    assert (training.state.best, training.state.stale) == ({}, 0)
     assert "task.monitor=cldice: was not computed before" in said.getvalue()
     training.begin(())
-    state = fit(training.learner, training, log, state, schedule_of(cfg, training))
-    assert state.best["cldice"] >= 0
-    assert training._read_best()["metrics"] == state.best
+    fit(training, log, schedule_of(cfg, training))
+    assert training.state.best["cldice"] >= 0
+    assert training._read_best()["metrics"] == training.state.best
 
 
 def test_all_processes_forget_a_best_model_that_is_lost(assembled, monkeypatch):
     """Process 0, which alone looks into the folder, has found nothing; here is process 1."""
     _, training, *_ = assembled()
-    training.save(state_with({"epoch": 1, "dice": 0.9}), improved=True)
+    training.state = state_with({"epoch": 1, "dice": 0.9})
+    training.save(improved=True)
     training.ranks = Ranks(1, 2)
     monkeypatch.setattr(trainer, "share", lambda ranks, value: ({}, 0) if isinstance(value, tuple) else {})
-    state = training.restore()
-    assert (state.best, state.stale) == ({}, 0)
+    training.restore()
+    assert (training.state.best, training.state.stale) == ({}, 0)

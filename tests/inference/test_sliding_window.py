@@ -146,7 +146,9 @@ def test_other_failures_are_not_swallowed(error):
 def test_progress_counts_up_to_all_pixels():
     heard = []
     image = np.zeros((1, 300, 100), np.float32)
-    list(predict_bands(lambda x: x, ArrayRows(image), 1, Tiling(64, 16, multiple=8), progress=lambda *x: heard.append(x)))
+    list(
+        predict_bands(lambda x: x, ArrayRows(image), 1, Tiling(64, 16, multiple=8), progress=lambda *x: heard.append(x))
+    )
     assert heard[-1] == (30000, 30000)
     assert [done for done, _ in heard] == sorted({done for done, _ in heard})
     assert len(heard) > 4

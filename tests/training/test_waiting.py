@@ -15,12 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from segexp.augment import Augmentation, RandomBrightnessContrast, RandomCLAHE, RandomFlip
 from segexp.data.loader import Batch
+from segexp.distributed import ALONE
 from segexp.losses import CrossEntropy, Focal, SegmentationLoss, SoftClDice, SoftDice, Tversky
 from segexp.models import UNet
 from segexp.training.learner import Learner
 from segexp.training.loop import fit
 from segexp.training.schedule import Budget, Cosine, Schedule
 from segexp.training.state import TrainState
+from segexp.training.stop import StopRequest
 
 SCHEDULE = Schedule(Budget(steps=100), epoch_steps=50, lr=0.01, scheduler=Cosine(0.1), log_every=100)
 VALUELESS = torch.device("meta")
@@ -64,10 +66,11 @@ def unfused(model):
 class Endless:
     """A run on `device` that draws the same raw batch for ever; also its own listener, which stops after `steps`."""
 
-    cuda_graph = False
+    cuda_graph, ranks, foreground = False, ALONE, 0.5
 
     def __init__(self, device, steps, ema=0.0, optimizer=adamw, **unet):
         self.device, self.steps, self.losses = device, steps, []
+        self.state, self.stop = TrainState(), StopRequest()
         terms = {"ce": (1.0, CrossEntropy()), "dice": (1.0, SoftDice()), "cldice": (0.2, SoftClDice())}
         terms |= {"tversky": (1.0, Tversky()), "focal": (1.0, Focal(alpha=0.7)), "torch": (1.0, BCEWithLogitsLoss())}
         model = UNet(1, 1, widths=(4, 8), **unet).to(device).to(memory_format=torch.channels_last)
@@ -83,7 +86,7 @@ class Endless:
         while True:
             yield Batch(pixels, labels, offset, scale)
 
-    def save(self, state, improved):
+    def save(self, improved):
         pass
 
     def step(self, state, progress, loss, rate):
@@ -96,7 +99,7 @@ class Endless:
 def test_steps_on_a_device_without_values_ask_it_for_nothing(norm):
     run = Endless(VALUELESS, 4, norm=norm)
     with Counts() as counts, pytest.raises(Enough):
-        fit(run.learner, run, run, TrainState(), SCHEDULE)
+        fit(run, run, SCHEDULE)
     assert run.losses == [None] * 4
     assert counts.names.total() > 1000
     assert counts.waits() == {}
@@ -105,7 +108,7 @@ def test_steps_on_a_device_without_values_ask_it_for_nothing(norm):
 def test_a_logging_step_is_the_one_that_asks():
     run = Endless(VALUELESS, 4)
     with pytest.raises(NotImplementedError, match="meta"):
-        fit(run.learner, run, run, TrainState(), replace(SCHEDULE, log_every=3))
+        fit(run, run, replace(SCHEDULE, log_every=3))
     assert run.losses == [None] * 2
 
 
@@ -114,5 +117,5 @@ def test_waits_on_the_cpu(optimizer):
     """Real values, so that nothing hides behind a decomposition of the pretended device."""
     run = Endless(torch.device("cpu"), 6, ema=0.99, optimizer=optimizer)
     with Counts() as counts, pytest.raises(Enough):
-        fit(run.learner, run, run, TrainState(), SCHEDULE)
+        fit(run, run, SCHEDULE)
     assert counts.waits() == {}

@@ -47,9 +47,7 @@ from segexp.experiment.results import use
 from segexp.experiment.start import Started, as_it_was, read_start
 from segexp.experiment.trainer import TrainingRun
 from segexp.inference.predictor import Predictor
-from segexp.io.run_folder import RunFolder
 from segexp.metrics.registry import find, to_compute
-from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
 from segexp.training.schedule import Budget, Schedule
 from segexp.training.state import Scores, TrainState
@@ -107,44 +105,34 @@ class FineTuning:
 
     Attributes:
         cfg: the settings.
-        folder: the run folder.
         training: the fine-tuning.
         start: the given model.
-        log: of the run.
-        files: the folder's record.
-        foreground: share of foreground in the data.
     """
 
     cfg: RunConfig
-    folder: Path
     training: TrainingRun
     start: Started
-    log: RunLog
-    files: RunFolder
-    foreground: float
 
     def run(
         self,
-        state: TrainState,
         schedule: Schedule,
         validation_seconds: float,
         started: float,
         should_prune: Callable[[float, float], bool] | None = None,
-    ) -> tuple[TrainState, Outcome | None]:
-        """Train the candidates and choose; the state of the fine-tuning, and the model that is kept.
+    ) -> Outcome | None:
+        """Train the candidates and choose the model that is kept.
 
-        None in its place: there was nothing to compare with, or this is not the first process.
+        None: there was nothing to compare with, or this is not the first process.
         """
         if self.training.cross_fitted:
-            return self._cross_fitted(state, schedule)
+            return self._cross_fitted(schedule)
         part = self.cfg.trainer.scratch
         if part and not affordable(schedule.budget, part):
             self._say_too_short()
             part = 0.0
-        self._fit(
+        fit(
             self.training,
-            self.log,
-            state,
+            self.training.log,
             replace(schedule, budget=schedule.budget.part(1 - part)) if part else schedule,
             validation_seconds=validation_seconds,
             started=started,
@@ -153,23 +141,10 @@ class FineTuning:
         scratch = None
         if part:
             scratch = self._scratch(self.training.val_samples, part, validation_seconds)
-        return state, self._chosen_on_validation(state, scratch) if self.training.ranks.first else None
-
-    def _fit(self, training: TrainingRun, listener: Any, state: TrainState, schedule: Schedule, **more: Any) -> None:
-        fit(
-            training.learner,
-            training,
-            listener,
-            state,
-            schedule,
-            stop=training.stop,
-            ranks=training.ranks,
-            foreground=self.foreground,
-            **more,
-        )
+        return self._chosen_on_validation(scratch) if self.training.ranks.first else None
 
     def _say_too_short(self) -> None:
-        self.log.info(
+        self.training.log.info(
             f"no model from scratch beside the fine-tuned one: its share of the run would be less than "
             f"{LEAST_SECONDS} s or {LEAST_STEPS} steps (trainer.scratch, trainer.max_time)"
         )
@@ -202,35 +177,36 @@ class FineTuning:
             on_image=lambda index, sample, labels: None,
             step_times=None,
             records=(),
+            state=TrainState(),
         )
         return another, cfg
 
-    def _scratch(
-        self, val: list[Sample], part: float, validation_seconds: float = 0.0
-    ) -> tuple[TrainingRun, TrainState]:
+    def _scratch(self, val: list[Sample], part: float, validation_seconds: float = 0.0) -> TrainingRun:
         """Train from scratch on the training images in a share of the budget, or go on with that."""
         samples = self.training.source.plan.samples
-        another, cfg = self._another(SCRATCH, samples, val, self.folder / "scratch.pth", "scratch_last.pth")
+        folder, log = self.training.folder, self.training.log
+        another, cfg = self._another(SCRATCH, samples, val, folder / "scratch.pth", "scratch_last.pth")
         resumed = share(another.ranks, another.last_path.is_file())
-        state = another.restore() if resumed else TrainState()
+        if resumed:
+            another.restore()
         another.begin(())
         schedule = schedule_of(cfg, another)
         schedule = replace(schedule, budget=schedule.budget.part(part))
         if self.training.cross_fitted:
             schedule = replace(schedule, validate_every=NEVER)
-        self.log.info(f"from scratch: {'goes on' if resumed else 'begins'}, with {100 * part:.0f} % of the run")
-        listener = Aside("from scratch", self.log.info, another.monitor, epochs=not self.training.cross_fitted)
-        self._fit(another, listener, state, schedule, validation_seconds=validation_seconds)
+        log.info(f"from scratch: {'goes on' if resumed else 'begins'}, with {100 * part:.0f} % of the run")
+        listener = Aside("from scratch", log.info, another.monitor, epochs=not self.training.cross_fitted)
+        fit(another, listener, schedule, validation_seconds=validation_seconds)
         if another.ranks.first:
-            another.settle_best(state)
-        return another, state
+            another.settle_best()
+        return another
 
     def _given(self) -> tuple[Predictor, OperatingPoint] | None:
         """The given model as it was, used as its file says; None, and a line says why, where it cannot be compared."""
         training = self.training
         found = as_it_was(self.start, training.predictor.model, training.classes)
         if isinstance(found, str):
-            self.log.info(f"the given model as it was is not compared: {found}")
+            training.log.info(f"the given model as it was is not compared: {found}")
             return None
         network, content = found
         now = training.predictor
@@ -243,14 +219,12 @@ class FineTuning:
     def _scoring(self) -> Scoring:
         return replace(self.cfg.task.scoring(), monitor=self.training.monitor)
 
-    def _chosen_on_validation(
-        self, state: TrainState, scratch: tuple[TrainingRun, TrainState] | None
-    ) -> Outcome | None:
+    def _chosen_on_validation(self, scratch: TrainingRun | None) -> Outcome | None:
         """The best of the candidates on the validation images."""
         training, scoring = self.training, self._scoring()
         samples, name = training.val_samples, scoring.monitor
         sides = pixel_sides(samples, None, scoring.tolerance) if to_compute(name) else None
-        training.settle_best(state)
+        training.settle_best()
 
         def values(predictor: Predictor) -> NDArray[np.float64]:
             return image_values(evaluate(predictor, samples, scoring, None, sides), name)
@@ -260,7 +234,7 @@ class FineTuning:
         given = self._given()
         if given is not None:
             found.append(Candidate(GIVEN, values(given[0])))
-        trained = [(TUNED, training.best_path)] + ([] if scratch is None else [(SCRATCH, scratch[0].best_path)])
+        trained = [(TUNED, training.best_path)] + ([] if scratch is None else [(SCRATCH, scratch.best_path)])
         if len(found) + len(trained) < 2:
             return None
         for kind, path in trained:
@@ -270,7 +244,7 @@ class FineTuning:
             optimism = float(details.get("optimism", 0.0)) if details.get("criterion") == name else 0.0
             found.append(Candidate(kind, values(training.predictor), max(optimism, 0.0)))
         best, words, record = choose(found, name, find(name).lower, f"{len(samples)} validation images")
-        self.log.info(words)
+        training.log.info(words)
         facts = contents[TUNED] | {"start": contents[TUNED]["start"] | record}
         if best.kind != GIVEN:
             scores = contents[best.kind]["metrics"]
@@ -280,17 +254,17 @@ class FineTuning:
         scores = {"epoch": 0, name: best.mean()}
         return Outcome(facts | {"weights": weights_of(given[0]), "metrics": scores}, scores, samples, given[1])
 
-    def _cross_fitted(self, state: TrainState, schedule: Schedule) -> tuple[TrainState, Outcome | None]:
+    def _cross_fitted(self, schedule: Schedule) -> Outcome | None:
         """Compare the candidates by cross-fitting, then train the best on all annotated images."""
         training, scoring, task = self.training, self._scoring(), self.cfg.task
-        if state.step == 0:
-            training.save(state, improved=False)  # what a run that is killed in a fold goes on from
+        if training.state.step == 0:
+            training.save(improved=False)  # what a run that is killed in a fold goes on from
         everything = list(training.source.plan.samples)
         pool, folds = fold_images(everything, len(task.classes), task.normalization, self.cfg.seed)
         halves = len(pool) > len(everything)
         count = f"{len(everything)} image{'s' * (len(everything) > 1)}"
         images = f"{len(pool)} halves of {count}" if halves else f"{count} in {len(folds)} folds"
-        self.log.info(f"comparing by cross-fitting: {images}, {100 * COMPARISON:.0f} % of the run")
+        training.log.info(f"comparing by cross-fitting: {images}, {100 * COMPARISON:.0f} % of the run")
         maps: dict[str, list[NDArray[np.float32]]] = {}
         points: dict[str, OperatingPoint] = {}
         given = self._given()
@@ -319,28 +293,28 @@ class FineTuning:
             best, words, record = choose(values, scoring.monitor, find(scoring.monitor).lower, how)
             kind, scores = best.kind, summarize(rows[best.kind])
         kind = share(training.ranks, kind)
-        self.log.info(words)
+        training.log.info(words)
         rest = replace(schedule, budget=schedule.budget.part(1 - COMPARISON), validate_every=NEVER)
-        trained, trained_state = training, state
+        trained = training
         if kind == TUNED:
-            self.log.info(f"training {TITLES[kind]} on all {count}; its loss and scores until the end are on these")
-            self._fit(training, self.log, state, rest)
+            training.log.info(f"training {TITLES[kind]} on all {count}; its loss and scores until the end are on these")
+            fit(training, training.log, rest)
         elif kind == SCRATCH:
-            trained, trained_state = self._scratch(everything, 1 - COMPARISON)
+            trained = self._scratch(everything, 1 - COMPARISON)
         if not training.ranks.first:
-            return state, None
+            return None
         if kind == TUNED:
-            training.settle_best(state)
+            training.settle_best()
         if kind == GIVEN:
             assert given is not None
             content = training.facts | {"weights": weights_of(given[0])}
         else:
             content = checkpoint.load(trained.best_path) | {"run": training.facts["run"]}
-        record |= {"folds": len(folds), "steps": trained_state.step}
-        scores = {"epoch": trained_state.epoch, **scores}
+        record |= {"folds": len(folds), "steps": trained.state.step}
+        scores = {"epoch": trained.state.epoch, **scores}
         content |= {"start": content["start"] | record, "metrics": scores}
         point = replace(points[kind], maps=maps[kind])
-        return state, Outcome(content, scores, pool, point)
+        return Outcome(content, scores, pool, point)
 
     def _shares(
         self,
@@ -360,7 +334,7 @@ class FineTuning:
         known = share(self.training.ranks, known)
         kinds = kinds_to_train(known, affordable(schedule.budget, part * scratch))
         if kinds == (SCRATCH,):
-            self.log.info(
+            self.training.log.info(
                 f"the given model does not know these objects (Dice {known:.4f}), and there is time for one training "
                 "only: from scratch in place of fine-tuning (a larger trainer.max_time tries both)"
             )
@@ -379,7 +353,7 @@ class FineTuning:
         ranks, name = self.training.ranks, f"fold_{number}_{kind}.npz"
         rates = self.training.learner.lr, self.cfg.trainer.scratch_lr
         key = f"{budget} {rates} {[sample.digest or sample.name for sample in pool]}"
-        kept = read_maps(self.folder / name, key, held) if ranks.first else None
+        kept = read_maps(self.training.folder / name, key, held) if ranks.first else None
         if share(ranks, kept is not None):
             return kept or {}
         others = [sample for index, sample in enumerate(pool) if index not in held]
@@ -388,10 +362,10 @@ class FineTuning:
             place = Path(share(ranks, own))
             another, cfg = self._another(kind, others, [densest], place / "best.pth", "last.pth")
             schedule = replace(schedule_of(cfg, another), budget=budget, validate_every=NEVER)
-            self._fit(another, Aside(f"fold {number}", self.log.info, another.monitor), TrainState(), schedule)
+            fit(another, Aside(f"fold {number}", another.log.info, another.monitor), schedule)
             if ranks.first:
                 kept = {index: another.predictor.probabilities(pool[index].load()[0]) for index in held}
-                with self.files.create(name) as file:
+                with self.training.files.create(name) as file:
                     named: dict[str, Any] = {f"image_{index}": each for index, each in kept.items()}
                     np.savez(file, key=np.array(key), **named)
         return kept or {}

@@ -120,9 +120,9 @@ def run(
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, on_step, files=files))
         cfg, start = begin_from(cfg, folder, resume, weights, overrides, log.info)
         training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files, start)
-        state, monitor = TrainState(), training.monitor
         if resume:
-            state = training.restore()
+            training.restore()
+            state, monitor = training.state, training.monitor
             best = f"best {monitor} {state.best[monitor]:.4f}" if monitor in state.best else "no validation yet"
             log.info(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
         validation_seconds = rehearse(training.predictor, training.val_samples, training.scoring)
@@ -137,7 +137,7 @@ def run(
         training.begin(tuple(name for name in (".hydra", "run.json") if (folder / name).exists()))
         log.begin(compared(cfg, training, overrides), list(axes))
         if resume:
-            log.resume(state.epoch)
+            log.resume(training.state.epoch)
         schedule = schedule_of(cfg, training)
         if schedule.sizes:
             log.info(f"crops grow: {sizes_in_words(schedule.sizes)} (trainer.grow_crops)")
@@ -148,28 +148,15 @@ def run(
             times.watch(training.augment, training.learner.model, training.learner.loss, training.learner.optimizer)
             training.step_times, log.callbacks = times, [*log.callbacks, times]
         outcome = None
-        foreground = sum(foreground_share(training.source.plan.samples))
+        times = {"validation_seconds": validation_seconds, "started": started}
         if start is not None and cfg.trainer.keep_given:
-            tuning = FineTuning(cfg, folder, training, start, log, files, foreground)
-            state, outcome = tuning.run(state, schedule, validation_seconds, started, should_prune)
+            outcome = FineTuning(cfg, training, start).run(schedule, should_prune=should_prune, **times)
         else:
-            state = fit(
-                training.learner,
-                training,
-                log,
-                state,
-                schedule,
-                validation_seconds=validation_seconds,
-                started=started,
-                stop=stop,
-                ranks=ranks,
-                foreground=foreground,
-                should_prune=should_prune,
-            )
-        score = finish(cfg, folder, training, state, log, files, outcome) if ranks.first else float("nan")
+            fit(training, log, schedule, should_prune=should_prune, **times)
+        score = finish(cfg, training, outcome) if ranks.first else float("nan")
         score = share(ranks, score)
         # where each job validates images of its own, a specificity must not be averaged with the others' Dice
-        comparable = monitor == cfg.task.monitor or not cfg.data.splits
+        comparable = training.monitor == cfg.task.monitor or not cfg.data.splits
         return score if comparable else float("nan")
 
 
@@ -184,15 +171,15 @@ def assemble(
     files: RunFolder | None = None,
     start: Started | None = None,
 ) -> TrainingRun:
-    """All parts of a run, from its settings; `files` is given the texts of ``run.json`` and ``split.json``.
+    """A run, put together from its settings; `files` is given the texts of ``run.json`` and ``split.json``.
 
     With `start` its weights are put into the network, unless the run is resumed, and its facts are recorded.
     """
     task, trainer = cfg.task, cfg.trainer
     check_nodes(cfg)
     device, precision, arithmetic = choose_arithmetic(trainer, ranks)
-    put = files.put if files is not None else lambda name, text: None
-    samples = read_samples(cfg, folder, ranks, log, resume, put)
+    files = RunFolder(folder) if files is None else files
+    samples = read_samples(cfg, folder, ranks, log, resume, files.put)
     log.info(arithmetic)
     if cfg.data.unlabelled is not None:
         own = [] if cfg.data.folders() is None else samples[0]
@@ -217,7 +204,7 @@ def assemble(
     if start is not None:
         facts["start"] = start.facts
     if ranks.first:
-        put("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        files.put("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
     def on_image(index: int, sample: Sample, labels: NDArray) -> None:
         if index < trainer.pictures and ranks.first:
@@ -225,18 +212,21 @@ def assemble(
             log.image(f"val/{index}_{sample.name}", image, log.epochs)
 
     return TrainingRun(
+        folder=folder,
+        files=files,
+        log=log,
         device=device,
         normalization=task.normalization,
         classes=task.classes,
         learner=learner,
         predictor=predictor,
         source=source,
+        foreground=sum(foreground_share(source.plan.samples)),
         augment=augment.to(device),
         cuda_graph=cuda_graph,
         val_samples=val_samples,
         best_path=folder / f"best_{task.name}_model.pth",
         facts=model_file_facts(cfg, facts, predictor.threshold),
-        log=log.info,
         on_image=on_image,
         monitor=monitor,
         scoring=replace(task.scoring(), monitor=monitor),
@@ -414,28 +404,20 @@ def number_or_text(text: str) -> int | float | str:
     return text
 
 
-def finish(
-    cfg: RunConfig,
-    folder: Path,
-    training: TrainingRun,
-    state: TrainState,
-    log: RunLog,
-    files: RunFolder | None = None,
-    outcome: Outcome | None = None,
-) -> float:
-    """Score the best model and write the results; returns its monitored score.
+def finish(cfg: RunConfig, training: TrainingRun, outcome: Outcome | None = None) -> float:
+    """Score the best model, or that of `outcome`, and write the results; returns its monitored score.
 
     Raises:
         InputError: where the run folder was deleted meanwhile: model and scores are written by then.
     """
+    folder, files, log, state = training.folder, training.files, training.log, training.state
     val, scoring = training.val_samples, replace(cfg.task.scoring(), monitor=training.monitor)
     point = None
     if outcome is None:
-        training.settle_best(state)
+        training.settle_best()
     else:
         keep(training, outcome)
         val, point, state = outcome.samples, outcome.point, replace(state, best=outcome.best)
-    files = RunFolder(folder) if files is None else files
     with files.draft() as place:
         train = training.source.plan.samples
         best = write_results(place, training.best_path, training.predictor, val, state, scoring, log, train, point)

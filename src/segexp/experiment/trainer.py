@@ -19,8 +19,10 @@ from segexp.errors import InputError
 from segexp.evaluation import Row, evaluate, summarize
 from segexp.evaluation.scoring import Scoring, pixel_sides
 from segexp.inference.predictor import Predictor
+from segexp.io.run_folder import RunFolder
 from segexp.metrics.registry import is_better, to_compute
 from segexp.training.learner import Learner
+from segexp.training.loggers.run_log import RunLog
 from segexp.training.state import Scores, TrainState
 from segexp.training.step_times import StepTimes
 from segexp.training.stop import Stopped, StopRequest
@@ -28,21 +30,24 @@ from segexp.training.stop import Stopped, StopRequest
 
 @dataclass
 class TrainingRun:
-    """The parts of a run; implements `segexp.training.loop.Run`.
+    """A run while it trains: its parts, its state and its files; implements `segexp.training.loop.Run`.
 
     Attributes:
+        folder: the run folder.
+        files: the record of what the run writes there.
+        log: prints and records lines, scores and pictures.
         device: where the model is and batches go.
         normalization: one of `segexp.data.normalization.NORMALIZATIONS`.
         classes: their names, in the order of the output channels.
         learner: the model and its optimiser.
         predictor: validation and pictures are made with it; its model is the one that is saved as the best.
         source: training images.
+        foreground: share of foreground in them.
         augment: what their crops go through.
         cuda_graph: whether steps are recorded as a CUDA graph and replayed.
         val_samples: validation images.
         best_path: file of the best model.
         facts: what else the model file says; ``run`` is a name that no other run has.
-        log: prints and records a line.
         on_image: is given the number, a validation sample and its predicted labels (H, W).
         monitor: the score whose best value marks the best model.
         workers: processes that read images from files.
@@ -55,20 +60,24 @@ class TrainingRun:
         cross_fitted: whether the validation images are also trained on, since the model is chosen by cross-fitting.
         records: names in the run folder that were there when the run began and have to be there when it ends.
         scoring: what validation computes: the monitored score, its tolerance, how touching objects are cut.
+        state: where training is.
     """
 
+    folder: Path
+    files: RunFolder
+    log: RunLog
     device: torch.device
     normalization: str
     classes: list[str]
     learner: Learner
     predictor: Predictor
     source: CropBatches | DeviceBatches
+    foreground: float
     augment: Augmentation
     cuda_graph: bool
     val_samples: list[Sample]
     best_path: Path
     facts: dict[str, Any]
-    log: Callable[[str], None]
     on_image: Callable[[int, Sample, NDArray], None]
     monitor: str
     workers: int
@@ -81,6 +90,7 @@ class TrainingRun:
     cross_fitted: bool = False
     records: tuple[str, ...] = ()
     scoring: Scoring = field(default_factory=Scoring)
+    state: TrainState = field(default_factory=TrainState)
     _best: dict[str, Any] | None = field(default=None, init=False)
     _best_is_written: bool = field(default=True, init=False)
     _saved_step: int | None = field(default=None, init=False)
@@ -94,7 +104,7 @@ class TrainingRun:
     def batches(self, first: Position, size: int | None = None) -> Iterator[Batch]:
         """Batches without end from an epoch and a step in it; `size`: the side of the crops, None: the usual one."""
         first, size = ((0, 0), None) if self.one_batch else (first, size)
-        feed = open_feed(self.source.of_size(size), first, self.device, self.workers, self.start_method, self.log)
+        feed = open_feed(self.source.of_size(size), first, self.device, self.workers, self.start_method, self.log.info)
         if self.one_batch:
             feed = itertools.repeat(next(feed))
         return feed if self.step_times is None else self.step_times.batches(feed)
@@ -127,7 +137,7 @@ class TrainingRun:
             )
         return scores
 
-    def save(self, state: TrainState, improved: bool) -> None:
+    def save(self, improved: bool) -> None:
         """Write ``last.pth``, then the best model where this is it.
 
         Until the best model's file is whole its weights are also in ``last.pth`` and in memory, and every save tries
@@ -139,6 +149,7 @@ class TrainingRun:
         if not self.ranks.first:
             return
         self.check_records()
+        state = self.state
         model_file = self.facts | {"weights": self.predictor.model.state_dict(), "metrics": state.best}
         content = model_file | {
             "state": state.plain(),
@@ -156,7 +167,7 @@ class TrainingRun:
         except OSError as error:
             if self._saved_step is None:
                 raise InputError(f"{self.last_path}: cannot be written ({error.strerror or error})") from None
-            self.log(
+            self.log.info(
                 f"warning: the state of epoch {state.epoch}, step {state.step} could not be saved "
                 f"({error.strerror or error}). {self.last_path} still holds step {self._saved_step}; training goes on"
             )
@@ -169,13 +180,13 @@ class TrainingRun:
             checkpoint.save(self.best_path, self._best)
             self._best_is_written = True
         except OSError as error:
-            self.log(
+            self.log.info(
                 f"warning: the best model could not be written to {self.best_path} ({error.strerror or error}). "
                 "Training goes on with it in memory; every save puts it into last.pth and tries again"
             )
 
-    def restore(self) -> TrainState:
-        """Put the learner back to the state saved last; says what differs from this run.
+    def restore(self) -> None:
+        """Put learner and state back to what was saved last; says what differs from this run.
 
         Raises:
             InputError: where ``last.pth`` holds no state, or that of another model.
@@ -191,7 +202,7 @@ class TrainingRun:
             )
         changed = changed_data(content["data"], self.facts["data"])
         if changed:
-            self.log(f"warning: the data differ from those of the run that is resumed: {'; '.join(changed)}")
+            self.log.info(f"warning: the data differ from those of the run that is resumed: {'; '.join(changed)}")
         try:
             self.learner.restore(content["learner"])
             state = TrainState(**content["state"])
@@ -202,7 +213,7 @@ class TrainingRun:
             self._restore_best(content, state)
         state.best, state.stale = share(self.ranks, (state.best, state.stale))
         if state.best and self.monitor not in state.best:
-            self.log(
+            self.log.info(
                 f"task.monitor={self.monitor}: was not computed before, so the best of epoch {state.best['epoch']:g} "
                 "cannot be compared; the next validation gives a new one"
             )
@@ -210,8 +221,10 @@ class TrainingRun:
         before, now = content.get("epoch_steps", self.source.plan.steps), self.source.plan.steps
         if before != now:
             state.change_epoch_steps(before, now)
-            self.log(f"steps an epoch: {before} before, {now} now; the run goes on at the same place of the same epoch")
-        return state
+            self.log.info(
+                f"steps an epoch: {before} before, {now} now; the run goes on at the same place of the same epoch"
+            )
+        self.state = state
 
     def _restore_best(self, content: dict[str, Any], state: TrainState) -> None:
         """Have the best model's file be the one that the state tells of; forget the best where its weights are lost."""
@@ -226,12 +239,12 @@ class TrainingRun:
         if kept is None and state.position == 0 and state.best["epoch"] == state.epoch:
             kept = {key: content[key] for key in content if key not in ("state", "learner", "epoch_steps")}
         if kept is not None:
-            self.log(f"{self.best_path}: missing, damaged or not this run's; its weights are taken from last.pth")
+            self.log.info(f"{self.best_path}: missing, damaged or not this run's; its weights are taken from last.pth")
             self._best, self._best_is_written = kept, False
         elif found is not None and self._at_least_as_good(found["metrics"], state.best):
             self._best, state.best = found, found["metrics"]  # of an epoch whose state could not be saved any more
         else:
-            self.log(
+            self.log.info(
                 f"warning: {self.best_path}: missing, damaged or not this run's, and its weights lie nowhere else. "
                 f"The best of epoch {state.best['epoch']:g} is lost; the next validation gives a new one"
             )
@@ -255,18 +268,18 @@ class TrainingRun:
         if self.ranks.first:
             self._write_best()
 
-    def settle_best(self, state: TrainState) -> None:
+    def settle_best(self) -> None:
         """Make sure, when training has ended, that the best model's file is whole and of this run.
 
         Raises:
             OSError: where it is not and cannot be written now.
         """
         found = self._read_best()
-        if found is not None and found["metrics"] == state.best:
+        if found is not None and found["metrics"] == self.state.best:
             return
         assert self._best is not None
         if self._best_is_written:
-            self.log(f"warning: {self.best_path} was deleted, damaged or replaced meanwhile; it is written again")
+            self.log.info(f"warning: {self.best_path} was deleted, damaged or replaced meanwhile; it is written again")
         checkpoint.save(self.best_path, self._best)
         self._best_is_written = True
 
@@ -276,7 +289,7 @@ class TrainingRun:
         missing = " and ".join(name for name in self.records if not (folder / name).exists())
         if missing and not self._lost:
             self._lost = True
-            self.log(
+            self.log.info(
                 f"warning: {folder}: {missing} is gone: the run folder was deleted, emptied or moved while the run is "
                 "at work. Training goes on and writes its models there, but the run cannot be resumed and ends with "
                 "exit code 1"

@@ -105,7 +105,7 @@ def lay_tiles(length: int, tiling: Tiling) -> Axis:
 
 
 def ramp(length: int, overlap: int, blend: int) -> NDArray[np.float32]:
-    """Weight (length,) of a tile's places: 1 inside, rising over `blend` px about the middle of the overlap, 1e-4 outside.
+    """Weight (length,) of a tile's places: 1 inside, 1e-4 outside, a ramp of `blend` px in the middle of the overlap.
 
     The outermost places count where no other tile has them: at the image's border.
     """

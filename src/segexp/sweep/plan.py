@@ -262,15 +262,13 @@ class _Clock:
         return None
 
 
-def _finish_seconds(
-    cfg: RunConfig, folder: Path, run: TrainingRun, state: TrainState, log: RunLog, whole: list[Sample]
-) -> float:
+def _finish_seconds(cfg: RunConfig, run: TrainingRun, whole: list[Sample]) -> float:
     """What comes after training, for `whole`: the page's charts once, scores and pictures image by image."""
     seconds_of = []
     for count in (1, 1, 3):  # the first also imports what is imported late
         run.val_samples = whole[:count]
         tick = time.monotonic()
-        finish(cfg, folder, run, state, log)
+        finish(cfg, run)
         seconds_of.append(time.monotonic() - tick)
     pixels = [sample.shape[1] * sample.shape[2] for sample in whole]
     more = sum(pixels[1:3])
@@ -297,11 +295,11 @@ def measure(cfg: RunConfig, steps: int, overrides: Sequence[str] = (), images: i
             epoch_steps = run.source.plan.steps
             schedule = Schedule(Budget(steps + 1), steps + 1, run.learner.lr, monitor=cfg.task.monitor, log_every=1)
             clock = _Clock()
-            state = fit(run.learner, run, clock, TrainState(), schedule)
+            fit(run, clock, schedule)
             tick = time.monotonic()
             run.validate()
             validation = (time.monotonic() - tick) * scale
-            ending = _finish_seconds(cfg, folder, run, state, log, whole)
+            ending = _finish_seconds(cfg, run, whole)
         step = statistics.median(after - before for before, after in itertools.pairwise(clock.ticks))
         pictures = sum(path.stat().st_size for path in (folder / "val").glob("*.png"))
         other = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) - pictures

@@ -14,7 +14,7 @@ from torch import Tensor
 from segexp.augment import Augmentation
 from segexp.data.loader import Batch
 from segexp.data.sampler import Position
-from segexp.distributed import ALONE, Ranks, agree
+from segexp.distributed import Ranks, agree
 from segexp.errors import InputError
 from segexp.training.cuda_graph import NotRecorded, RecordedStep
 from segexp.training.diagnostics import ValidatedEpoch, watch
@@ -58,6 +58,11 @@ class Run(Protocol):
         normalization: one of `segexp.data.normalization.NORMALIZATIONS`.
         classes: their names.
         cuda_graph: whether steps are recorded as a CUDA graph and replayed.
+        learner: the model and its optimiser.
+        state: where training is; the loop updates it.
+        stop: looked at before each step; where it is set the state is saved and `Stopped` raised.
+        ranks: the processes of the run.
+        foreground: share of foreground in the training data, for the warnings of `watch`.
     """
 
     device: torch.device
@@ -65,6 +70,11 @@ class Run(Protocol):
     normalization: str
     classes: list[str]
     cuda_graph: bool
+    learner: Learner
+    state: TrainState
+    stop: StopRequest
+    ranks: Ranks
+    foreground: float
 
     def batches(self, first: Position, size: int | None = None) -> Iterator[Batch]:
         """Batches without end from an epoch and a step in it; `size`: the side of the crops, None: the usual one."""
@@ -75,11 +85,11 @@ class Run(Protocol):
     def validate(self) -> Scores:
         """Scores of the model as it stands; raises `Stopped` where it is asked to end."""
 
-    def save(self, state: TrainState, improved: bool) -> None:
+    def save(self, improved: bool) -> None:
         """Keep the state, and the model where it is the best so far."""
 
-    def restore(self) -> TrainState:
-        """Put the learner back to the state saved last."""
+    def restore(self) -> None:
+        """Put learner and state back to what was saved last."""
 
 
 class _Pulse:
@@ -120,39 +130,30 @@ class _Pulse:
 
 
 def fit(
-    learner: Learner,
     run: Run,
     listener: Listener,
-    state: TrainState,
     schedule: Schedule,
     *,
     validation_seconds: float = 0.0,
     started: float | None = None,
-    stop: StopRequest | None = None,
-    ranks: Ranks = ALONE,
-    foreground: float = 0.5,
     should_prune: Callable[[float, float], bool] | None = None,
-) -> TrainState:
-    """Train until the budget is used up or patience is lost; returns the state, which it also updates in place.
+) -> None:
+    """Train from the run's state on, until the budget is used up or patience is lost.
 
     Args:
-        learner: the model and its optimiser.
-        run: batches, validation and files.
+        run: model, state, batches, validation and files.
         listener: is told of each step and epoch.
-        state: where to go on; a new one to begin.
         schedule: what happens when.
         validation_seconds: time one validation is expected to take, of several processes the longest; measured anew at
             each.
         started: `time.monotonic()` at which this sitting began, counted against the budget's seconds; None: now.
-        stop: looked at before each step; where it is set the state is saved and `Stopped` raised.
-        ranks: the processes of the run.
-        foreground: share of foreground in the training data, for the warnings of `watch`.
         should_prune: asked with progress and best score after each validation but the last, and on resuming; where
             it says so `Pruned` is raised. With several processes that of any one counts.
     """
     started = time.monotonic() if started is None else started
-    (validation_seconds,) = agree(ranks, validation_seconds)  # the learning rate and the size of crops follow from it
-    loop = _Loop(learner, run, listener, state, schedule, stop or StopRequest(), ranks, started, validation_seconds)
+    state = run.state
+    (validation_seconds,) = agree(run.ranks, validation_seconds)  # the learning rate and the size of crops follow
+    loop = _Loop(run, listener, schedule, started, validation_seconds)
     over = loop.nothing_left() if state.step else ""
     if over:
         listener.info(over)
@@ -169,30 +170,18 @@ def fit(
             loop.save()
             break
         scores = loop.validate(ending)
-        done = loop.end_epoch(ending, scores, foreground)
+        done = loop.end_epoch(ending, scores)
         if scores is not None and not done:
             loop.ask(should_prune)
-    return state
 
 
 class _Loop:
-    """The phases of an epoch, and what they share while the process lives; what must outlive it is in `state`."""
+    """The phases of an epoch, and what they share while the process lives; what must outlive it is in `run.state`."""
 
-    def __init__(
-        self,
-        learner: Learner,
-        run: Run,
-        listener: Listener,
-        state: TrainState,
-        schedule: Schedule,
-        stop: StopRequest,
-        ranks: Ranks,
-        started: float,
-        validation_seconds: float,
-    ):
-        self.learner, self.run, self.listener = learner, run, listener
-        self.state, self.schedule, self.stop, self.ranks = state, schedule, stop, ranks
-        self.started = started - state.elapsed
+    def __init__(self, run: Run, listener: Listener, schedule: Schedule, started: float, validation_seconds: float):
+        self.run, self.learner, self.state, self.ranks = run, run.learner, run.state, run.ranks
+        self.listener, self.schedule = listener, schedule
+        self.started = started - run.state.elapsed
         self.validation_seconds, self.step_seconds = validation_seconds, 0.0
         self.last_validated = self.last_saved = time.monotonic()
         self.save_seconds = 0.0
@@ -256,7 +245,7 @@ class _Loop:
     def _over(self) -> bool:
         """Whether no further step fits into the budget; saves and ends all where the run is asked to stop."""
         elapsed, self.step_seconds, wish = agree(
-            self.ranks, time.monotonic() - self.started, self.step_seconds, self.stop.number
+            self.ranks, time.monotonic() - self.started, self.step_seconds, self.run.stop.number
         )
         self.state.elapsed = elapsed
         if wish:
@@ -344,7 +333,9 @@ class _Loop:
             "rate_scale": state.rate_scale / 2,
             "elapsed": state.elapsed,
         }
-        for name, value in (self.run.restore().plain() | kept).items():
+        self.run.restore()
+        self.state = state = self.run.state
+        for name, value in kept.items():
             setattr(state, name, value)
         self.pulse, self.feed, self.validated = _Pulse(), None, None
         self.recorded = self._record()  # the optimiser's state lies elsewhere now
@@ -375,7 +366,7 @@ class _Loop:
         """Whether no step was taken since the last validation of this sitting."""
         return self.state.step == self.validated
 
-    def end_epoch(self, ending: bool, scores: Scores | None, foreground: float) -> bool:
+    def end_epoch(self, ending: bool, scores: Scores | None) -> bool:
         """Count the epoch, tell of it and save; whether it was the last.
 
         Its loss is the mean over the steps that were not skipped; where there is none, that of the epoch before.
@@ -392,7 +383,7 @@ class _Loop:
             if improved:
                 state.best = {"epoch": state.epoch, **scores}
             self.history.append(ValidatedEpoch(self.loss, scores))
-            for name, text in watch(self.history, self.pulse.empty_share, foreground).items():
+            for name, text in watch(self.history, self.pulse.empty_share, self.run.foreground).items():
                 if name not in state.warned:
                     state.warned.append(name)
                     self.listener.info(f"warning: {text}")
@@ -417,6 +408,6 @@ class _Loop:
     def save(self, improved: bool = False) -> None:
         """Keep the state, and the model where it is the best so far."""
         tick = time.monotonic()
-        self.run.save(self.state, improved)
+        self.run.save(improved)
         self.last_saved = time.monotonic()
         self.save_seconds = self.last_saved - tick
