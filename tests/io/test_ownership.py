@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -94,9 +96,25 @@ def test_the_lock_names_the_folder_and_ends_with_its_process(tmp_path):
         assert (tmp_path / LOCK).is_file()
 
 
-def _hold_and_die(folder):
+def _fail(error):
+    raise OSError(error, os.strerror(error))
+
+
+def _hold_and_die(folder, error=None):
+    if error is not None:
+        fcntl.flock = lambda *_: _fail(error)
     with hold(folder):
         os._exit(9)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_process_killed_on_a_drive_without_locks_holds_nothing(tmp_path, error):
+    process = multiprocessing.get_context("spawn").Process(target=_hold_and_die, args=(tmp_path, error))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    with hold(tmp_path):
+        pass
 
 
 def test_atomic_text_keeps_bytes_of_odd_names_and_plain_permissions(tmp_path):
@@ -104,3 +122,18 @@ def test_atomic_text_keeps_bytes_of_odd_names_and_plain_permissions(tmp_path):
     assert (tmp_path / ("n" * 250)).read_bytes() == b"a\xff"
     (tmp_path / "plain").touch()
     assert (tmp_path / ("n" * 250)).stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EIO])
+def test_drives_that_take_no_permissions_and_cannot_flush(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(os, "chmod", lambda *_: _fail(errno.EPERM))
+    monkeypatch.setattr(os, "fsync", lambda *_: _fail(error))
+    if error == errno.EIO:
+        with pytest.raises(OSError, match="I/O"):
+            atomic.write_text(tmp_path / "a", "x")
+        assert not list(tmp_path.iterdir())
+        return
+    OwnedFolder(tmp_path).write("a", "x")
+    assert (tmp_path / "a").read_text() == "x"
+    assert OwnedFolder(tmp_path).owns("a")
+    atomic.sync(tmp_path / "a")

@@ -2,14 +2,18 @@
 
 The content goes to a hidden file in the same folder, is flushed to the disk, and takes its name by a rename. A crash, a
 kill or a full disk leaves the old file or the new one, and never half of one.
+
+Network drives and drives of other systems may take no permissions and cannot always flush; they get whole files too.
 """
 
+import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 PARTIAL = ".partial"
 """Ending of a file that is being written."""
@@ -22,14 +26,29 @@ def partial(path: Path, ending: str = PARTIAL) -> Path:
     os.close(handle)
     mask = os.umask(0o022)
     os.umask(mask)
-    os.chmod(name, 0o666 & ~mask)  # mkstemp makes files that only their owner may read
+    with contextlib.suppress(PermissionError, NotImplementedError):  # a drive whose permissions are those of its mount
+        os.chmod(name, 0o666 & ~mask)  # mkstemp makes files that only their owner may read
     return Path(name)
 
 
 def sync(path: Path) -> None:
     """Flush a file to the disk."""
     with path.open("rb+") as file:
+        flush(file)
+
+
+def flush(file: IO[Any]) -> None:
+    """Flush an open file to the disk, where its file system can do that.
+
+    Raises:
+        OSError: where it can, and fails: a full disk.
+    """
+    file.flush()
+    try:
         os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
 
 
 @contextmanager
@@ -48,8 +67,7 @@ def replacing(path: Path, before: Callable[[Path], None] | None = None) -> Itera
     try:
         with temporary.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         if before is not None:
             before(temporary)
         os.replace(temporary, path)

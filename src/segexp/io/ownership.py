@@ -160,8 +160,7 @@ class OwnedFolder:
         torn, self._torn = self._torn, True  # until all is written: the disk may be full
         with (self.folder / RECORD).open("a", encoding="ascii") as file:
             file.write("\n" + lines if torn else lines)
-            file.flush()
-            os.fsync(file.fileno())
+            atomic.flush(file)
         self._torn = False
         for entry in entries:
             self.entries.append(entry)
@@ -267,7 +266,8 @@ def hold(folder: Path, patience: float = 0.0, log: Callable[[str], None] = print
         facts = (folder / LOCK).lstat()
         if not stat.S_ISREG(facts.st_mode) or facts.st_size:  # taking the lock would empty it
             raise InputError(f"{folder / LOCK}: not a lock that segexp made; move it away, or choose another folder")
-    lock = filelock.FileLock(folder / LOCK)
+    # a lock that is the mere existence of a file would stay behind a killed process and hold the folder for ever
+    lock = filelock.FileLock(folder / LOCK, fallback_to_soft=False)
     try:
         try:
             lock.acquire(timeout=0)
@@ -279,10 +279,8 @@ def hold(folder: Path, patience: float = 0.0, log: Callable[[str], None] = print
         raise InputError(
             f"{folder}: another segexp command is writing to this folder. Wait until it ends, or choose another folder"
         ) from None
-    except NotImplementedError:
-        pass  # this file system has no locks
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+    except OSError as error:  # some network file systems have no locks
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
             raise
     try:
         yield

@@ -16,6 +16,7 @@ from typing import Any
 
 from segexp.errors import InputError
 from segexp.io import ownership
+from segexp.io.atomic import flush
 from segexp.io.ownership import LOCK, RECORD, OwnedFolder
 from segexp.io.run_folder import CURVE_FILES, JOB_FILES, STATE, SWEEP_FILES, RunFolder
 
@@ -39,8 +40,7 @@ def _append(sweep: Path, facts: dict[str, Any]) -> None:
     line = json.dumps(facts | {"command": OwnedFolder(sweep).command}) + "\n"
     with (sweep / RECORD).open("a", encoding="ascii") as file:
         file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+        flush(file)
 
 
 def jobs(sweep: Path) -> list[Path]:
