@@ -44,6 +44,21 @@ def test_rings_enclose_exactly_the_pixels(mask, joined):
 
 
 @given(mask=MASKS)
+def test_no_ring_touches_itself(mask):
+    """QuPath 0.6 reads no file with a polygon that does."""
+    for ring in mask_rings(mask):
+        assert len(np.unique(ring, axis=0)) == len(ring)
+
+
+def test_a_hole_that_reaches_the_outside_at_a_corner():
+    mask = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]], bool)
+    hole, outer = sorted(mask_rings(mask), key=ring_area)
+    assert sorted(hole.tolist()) == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert (ring_area(outer), ring_area(hole)) == (17, -1)
+    assert len(mask_rings(mask, joined=True)) == 1
+
+
+@given(mask=MASKS)
 def test_rings_by_connectivity(mask):
     from scipy import ndimage
 

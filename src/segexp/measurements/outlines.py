@@ -19,7 +19,7 @@ def outlines(labels: NDArray[np.integer], joined: bool = False) -> dict[int, lis
     Args:
         labels: (H, W).
         joined: whether pixels that touch at a corner only lie within one ring, which then touches itself there; else
-            in two.
+            in two, and no ring touches itself: a hole that reaches the outside at a corner stays a hole.
     """
     rings: dict[int, list[Ring]] = {}
     for number, place in enumerate(ndimage.find_objects(labels), 1):
@@ -45,7 +45,8 @@ def mask_rings(mask: NDArray[np.bool_], joined: bool = False) -> list[Ring]:
             edges.setdefault(corner, []).append(direction)
     rings = []
     while edges:
-        rings.append(_follow(edges, joined))
+        ring = _follow(edges, joined)
+        rings += [ring] if joined else _simple(ring)
     return rings
 
 
@@ -66,6 +67,23 @@ def _follow(edges: dict[tuple[int, int], list[int]], joined: bool) -> Ring:
             corners.append(place)
         heading = turn
     return np.array(corners[heading == start :], np.int64)  # the first corner may lie within a straight edge
+
+
+def _simple(ring: Ring) -> list[Ring]:
+    """The rings that a ring consists of which touches itself at corners; QuPath reads no other polygons."""
+    rings: list[Ring] = []
+    path: list[tuple[int, int]] = []
+    places: dict[tuple[int, int], int] = {}
+    for x, y in ring.tolist():
+        if (x, y) in places:
+            first = places[x, y]
+            rings.append(np.array(path[first:], np.int64))
+            for corner in path[first:]:
+                del places[corner]
+            del path[first:]
+        places[x, y] = len(path)
+        path.append((x, y))
+    return [*rings, np.array(path, np.int64)]
 
 
 def _take(edges: dict[tuple[int, int], list[int]], place: tuple[int, int], direction: int) -> int:
