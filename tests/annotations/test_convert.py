@@ -6,12 +6,15 @@ import json
 import os
 import pickle
 import subprocess
+import zipfile
+from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
 import pytest
 import roifile
 import tifffile
+from scipy import ndimage
 from skimage.draw import polygon
 
 from segexp.annotations.cellpose import read_cellpose
@@ -56,7 +59,7 @@ def test_cellpose(folders):
     content = {
         "masks": IDS,
         "img": IDS.astype(np.float32),
-        "filename": "a.tif",
+        "filename": PurePosixPath("a.tif"),
         "est_diam": np.float64(3),
         "ismanual": [],
     }
@@ -183,6 +186,64 @@ def test_regions_around_detections_are_no_objects(folders):
     ]
     (folders[1] / "a.geojson").write_text(json.dumps(found))
     np.testing.assert_array_equal(run(folders)[0]["a"], IDS == 1)
+
+
+@pytest.mark.parametrize("version", ["0.2", "0.3", "0.4"])
+def test_detections_as_versions_of_qupath_mark_them(folders, version):
+    def drawn(ring, kind):
+        if version == "0.2":
+            return feature(ring) | {"id": f"Path{kind.capitalize()}Object"}
+        return feature(ring, **{"object_type" if version == "0.3" else "objectType": kind})
+
+    found = [drawn(OUTER, "annotation"), drawn(BOX, "detection" if version == "0.4" else "cell")]
+    (folders[1] / "a.geojson").write_text(json.dumps(found))
+    np.testing.assert_array_equal(run(folders)[0]["a"], IDS == 1)
+
+
+def test_classes_of_qupath_with_one_name_and_with_several(folders):
+    found = [
+        feature(BOX, classification={"names": ["Tumor", "Positive"]}),
+        feature(OUTER, HOLE, classification={"name": "Stroma"}),
+    ]
+    (folders[1] / "a.geojson").write_text(json.dumps(found))
+    np.testing.assert_array_equal(run(folders, Conversion(("Tumor: Positive", "Stroma")))[0]["a"], IDS)
+
+
+def test_an_archive_of_rois_that_macos_packed_anew(folders):
+    with zipfile.ZipFile(folders[1] / "a_RoiSet.zip", "w") as archive:
+        for number, ring in enumerate((BOX, OUTER), 1):
+            roi = roifile.ImagejRoi.frompoints(np.array(ring[:4], float)).tobytes()
+            archive.writestr(f"RoiSet/{number}.roi", roi)
+            archive.writestr(f"__MACOSX/RoiSet/._{number}.roi", b"\0\5\x16\7" + bytes(160))
+    np.testing.assert_array_equal(run(folders)[0]["a"] > 0, ndimage.binary_fill_holes(IDS))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("b.json", b'{"shapes": ['), ("b.json", '{"label": "细胞"}'.encode("gb2312")), ("b.zip", b"PK\3\4" + bytes(60))],
+)
+def test_annotation_that_cannot_be_read_is_not_left_out(folders, name, content):
+    (folders[1] / "a.geojson").write_text(json.dumps(feature(BOX)))
+    (folders[1] / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}: damaged"):
+        run(folders)
+    assert not folders[2].exists()
+
+
+def test_coco_without_sizes_and_without_an_outline(folders):
+    ring = np.ravel(BOX[:4]).tolist()
+    content = {
+        "images": [{"id": 1, "file_name": "a.tif"}],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": [{"id": 7, "image_id": 1, "category_id": 1, "segmentation": [ring]}],
+    }
+    path = folders[1] / "x.json"
+    path.write_text(json.dumps(content))
+    np.testing.assert_array_equal(run(folders)[0]["a"], IDS == 1)
+    content["annotations"][0]["segmentation"] = []
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"x\.json: annotation 7 of image 1 has no segmentation"):
+        run(folders)
 
 
 REFUSED = {

@@ -17,6 +17,7 @@ from segexp.errors import InputError
 EXPORT = "in Cellpose: File > Save masks as PNG/TIF, a format that segexp reads directly"
 
 _ARRAYS = ("numpy.core.multiarray", "numpy._core.multiarray")
+_PATHS = ("pathlib", "pathlib._local")  # of the image, where a script gave it so
 
 
 class _Kind:
@@ -50,8 +51,8 @@ class _Array:
         return np.frombuffer(data, kind.dtype()).reshape(shape, order="F" if fortran else "C")
 
 
-class _Number:
-    """A NumPy number, which is not needed."""
+class _Unused:
+    """A NumPy number or a path, which is not needed."""
 
     def __init__(self, *arguments: object):
         pass
@@ -59,11 +60,13 @@ class _Number:
 
 class _Reader(pickle._Unpickler):  # the one in Python: the C one makes room for whatever index a pickle names
     def find_class(self, module: str, name: str) -> Any:
-        known = {"_reconstruct": _Array, "scalar": _Number}
+        known = {"_reconstruct": _Array, "scalar": _Unused}
         if module in _ARRAYS and name in known:
             return known[name]
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return _Array if name == "ndarray" else _Kind
+        if module in _PATHS:
+            return _Unused
         raise InputError(f"names {module}.{name}, which is not a NumPy array; it is not imported")
 
 

@@ -102,10 +102,11 @@ def _find(source: Path) -> tuple[dict[Path, str], list[Path]]:
     if not source.exists():
         raise InputError(f"--input {source}: no such file or folder")
     files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name[0] != "." and p.is_file())
-    annotations = {path: kind for path in files if (kind := annotation_kind(path)) is not None}
+    annotations = {path: kind for path in files if (kind := annotation_kind(path, strict=True)) is not None}
     pictures = [path for path in files if path.suffix.lower() in (*PICTURES, ".npy") and path not in annotations]
     if not annotations and not pictures:
-        raise InputError(f"--input {source}: nothing to convert; expected {', '.join(KINDS.values())}, or pictures")
+        endings = f"pictures ending in {', '.join(PICTURES)}"
+        raise InputError(f"--input {source}: nothing to convert; expected {', '.join(KINDS.values())}, or {endings}")
     return annotations, pictures
 
 

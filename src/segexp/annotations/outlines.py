@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segexp.data.foreign import roi_names
 from segexp.errors import InputError
 
 _LARGEST = 1 << 30  # bytes of a ROI archive, unpacked
@@ -134,8 +135,9 @@ def read_rois(path: Path) -> Drawing:
             with zipfile.ZipFile(path) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
                     raise InputError(f"{path}: more than {_LARGEST >> 30} GiB when unpacked; expected ROIs")
-        read = roifile.roiread(path)
-        rois = read if isinstance(read, list) else [read]
+                rois = [roifile.ImagejRoi.frombytes(archive.read(name)) for name in roi_names(archive)]
+        else:
+            rois = [roifile.ImagejRoi.frombytes(path.read_bytes())]
         places = {(roi.position, roi.z_position, roi.t_position) for roi in rois} - {(0, 0, 0)}
         if len(places) > 1:
             expected = "expected the ROIs of one slice: in the ROI Manager, save the ROIs of each slice separately"
@@ -195,11 +197,11 @@ def _ring(points: Sequence[Any]) -> NDArray:
 
 def _geojson(content: Any) -> Drawing:
     features = content if isinstance(content, list) else content.get("features", [content])
-    kinds = [str((feature.get("properties") or {}).get("objectType", "")) for feature in features]
+    kinds = [_qupath_kind(feature) for feature in features]
     inner = {"detection", "cell"} & set(kinds)  # then annotations are the regions in which they were searched
     drawings, planes = [], set()
     for feature, kind in zip(features, kinds, strict=True):
-        label = str(((feature.get("properties") or {}).get("classification") or {}).get("name", ""))
+        label = _qupath_class(feature)
         geometry = feature.get("geometry", feature)
         if (inner and kind == "annotation") or label.endswith("*"):  # QuPath's sign for regions to pass over
             continue
@@ -225,6 +227,19 @@ def _geojson(content: Any) -> Drawing:
     if len(planes) > 1:
         raise InputError(f"objects of {len(planes)} planes (z, t); expected those of one: export each separately")
     return Drawing(drawings)
+
+
+def _qupath_kind(feature: dict[str, Any]) -> str:
+    """``annotation``, ``detection``, ``cell`` and so on, as QuPath names them since 0.4, in 0.3 and in 0.2."""
+    facts = feature.get("properties") or {}
+    kind = facts.get("objectType") or facts.get("object_type")
+    return str(kind or str(feature.get("id", "")).removeprefix("Path").removesuffix("Object")).lower()
+
+
+def _qupath_class(feature: dict[str, Any]) -> str:
+    """The class as QuPath shows it: ``Tumor``, or ``Tumor: Positive``, which it stores as two names."""
+    facts = (feature.get("properties") or {}).get("classification") or {}
+    return ": ".join(map(str, facts["names"])) if "names" in facts else str(facts.get("name", ""))
 
 
 def _parts(geometry: dict[str, Any]) -> list[dict[str, Any]]:
@@ -284,7 +299,10 @@ def _coco(content: dict[str, Any]) -> Iterator[Drawing]:
         shape = annotation.get("segmentation")
         label = names.get(annotation.get("category_id"), str(annotation.get("category_id", "")))
         if not shape:
-            raise InputError("an annotation without segmentation (a box only); expected outlines")
+            raise InputError(
+                f"annotation {annotation.get('id', '')} of image {annotation['image_id']} has no segmentation (a box "
+                "only); expected outlines"
+            )
         if isinstance(shape, dict):
             outline = Outline(label, bitmap=(0, 0, _rle(shape)))
         else:
@@ -292,7 +310,8 @@ def _coco(content: dict[str, Any]) -> Iterator[Drawing]:
         drawn[annotation["image_id"]].append(outline)
     for image in content["images"]:
         name = str(image["file_name"]).replace("\\", "/").rpartition("/")[2]
-        yield Drawing(drawn[image["id"]], name, (int(image["height"]), int(image["width"])))
+        height, width = image.get("height"), image.get("width")
+        yield Drawing(drawn[image["id"]], name, (int(height), int(width)) if height and width else None)
 
 
 def _rle(shape: dict[str, Any]) -> NDArray:

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from segexp.errors import InputError
+
 VENDOR_SUFFIXES = {
     ".czi": "Zeiss",
     ".zvi": "Zeiss",
@@ -88,8 +90,12 @@ def describe_vendor_files(files: Iterable[Path]) -> str:
     return f"{files_} in a vendor's microscope format skipped ({kinds}); {VENDOR_ADVICE}"
 
 
-def annotation_kind(path: Path) -> str | None:
-    """Which of `KINDS` a file is, by its ending and a look inside; None where it is none. Runs nothing of it."""
+def annotation_kind(path: Path, strict: bool = False) -> str | None:
+    """Which of `KINDS` a file is, by its ending and a look inside; None where it is none. Runs nothing of it.
+
+    Raises:
+        InputError: with `strict`, where an archive or JSON is damaged, or of another encoding.
+    """
     suffix = path.suffix.lower()
     try:
         if suffix == ".npy":
@@ -98,14 +104,22 @@ def annotation_kind(path: Path) -> str | None:
             return "roi"
         if suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                return "roi" if any(name.lower().endswith(".roi") for name in archive.namelist()) else None
+                return "roi" if roi_names(archive) else None
         if suffix == ".geojson":
             return "geojson"
         if suffix == ".json" and path.stat().st_size <= _LARGEST_JSON:
             return json_kind(json.loads(path.read_bytes()))
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError):
-        pass
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError) as error:
+        if strict:
+            advice = "save it again" if suffix == ".zip" else "save it again, as UTF-8"
+            raise InputError(f"{path}: damaged, or not a {suffix} file ({error}); {advice}") from None
     return None
+
+
+def roi_names(archive: zipfile.ZipFile) -> list[str]:
+    """The ROIs in an archive; the hidden files that macOS puts beside each (``__MACOSX/._1.roi``) are none."""
+    names = [name for name in archive.namelist() if name.lower().endswith(".roi")]
+    return [name for name in names if not name.rpartition("/")[2].startswith(".")]
 
 
 def json_kind(content: object) -> str | None:
