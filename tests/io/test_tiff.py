@@ -68,6 +68,32 @@ def test_white_is_zero_is_turned_round_for_images_and_kept_for_masks(tmp_path, d
     np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), image)
 
 
+def test_without_a_photometric_tag_large_values_are_bright(tmp_path):
+    _change_tag(tmp_path / "a.tif", GREY, 262, lambda data, tag: struct.pack_into("<H", data, tag.offset, 65000))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), GREY)
+
+
+def test_a_segment_that_is_not_stored_is_told(tmp_path):
+    def leave_out(data, tag):
+        struct.pack_into("<I", data, tag.valueoffset + 4, 0)
+
+    for tag in (324, 325):
+        _change_tag(tmp_path / "a.tif", GREY if tag == 324 else None, tag, leave_out, tile=(32, 32), compression="zlib")
+    with pytest.raises(InputError, match=r"a\.tif: segment 1 is not stored: a sparse TIFF"):
+        read_image(tmp_path / "a.tif")
+
+
+def _change_tag(path, image, number, change, **layout):
+    """Write an image, unless it is None, and change a tag of the file."""
+    if image is not None:
+        tifffile.imwrite(path, image, **layout)
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags[number]
+    data = bytearray(path.read_bytes())
+    change(data, tag)
+    path.write_bytes(data)
+
+
 def test_a_palette_is_colour_in_an_image_and_class_ids_in_a_mask(tmp_path):
     colours = RNG.integers(0, 256, (3, 256)).astype(np.uint16) * 257
     ids = RNG.integers(0, 4, (20, 30), np.uint8)

@@ -23,6 +23,7 @@ from segexp.io.tiff_metadata import PageTable, pixel_size, planes
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its remarks on damaged files are told by InputError
 
+PHOTOMETRIC = 262
 WHITE_IS_ZERO, RGB, PALETTE, YCBCR = 0, 2, 3, 6
 _GREY_OR_COLOUR = {WHITE_IS_ZERO, 1, RGB, PALETTE, YCBCR, 4}
 # none, CCITT, LZW, JPEG, deflate, packbits, LZMA, zstd: decoded into room of a size that is known before
@@ -86,7 +87,7 @@ class TiffReader:
         if palette is not None and palette.max() > 255:
             palette = palette >> 8  # TIFF stores 16 bits of each colour, made of 8
         self._palette: NDArray | None = None if palette is None else palette.T.astype(np.uint8)
-        self._inverted = first.photometric == WHITE_IS_ZERO and not raw
+        self._inverted = first.tags.valueof(PHOTOMETRIC) == WHITE_IS_ZERO and not raw  # without the tag nothing says so
         direction = 0 if self._palette is None else lookup_direction(self._palette, 1 << first.bitspersample)
         if direction:
             self._palette, self._inverted = None, direction < 0
@@ -259,6 +260,11 @@ class TiffReader:
         end, spread = self._file.filehandle.size, max(1, 8 * page.dtype.itemsize // int(page.bitspersample))
         for index in strips:
             start, stored = page.dataoffsets[index], page.databytecounts[index]
+            if start == stored == 0:
+                raise InputError(
+                    f"{self.path}: segment {index} is not stored: a sparse TIFF, or one whose writing was interrupted; "
+                    "save it with all its pixels"
+                )
             if stored <= 0 or start <= 0 or start + stored > end:
                 raise InputError(f"{self.path}: truncated; segment {index} lies outside the {end} bytes of the file")
             check_declared(self.path, (tall, wide, page.shaped[4]), page.dtype.itemsize, stored * spread)
