@@ -1,5 +1,7 @@
 """Pairing by stem, and every fault of a folder at once."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -130,6 +132,17 @@ def test_missing_and_empty_folders(tmp_path):
     assert "no such folder" in find_pairs(tmp_path / "img", tmp_path / "mask")[1][0]
     (tmp_path / "img").mkdir()
     assert "no images" in find_pairs(tmp_path / "img", tmp_path / "mask")[1][0]
+    (tmp_path / "img" / "day1").mkdir()
+    (tmp_path / "img" / "day1" / "a.TIF").touch()
+    (fault,) = find_pairs(tmp_path / "img", tmp_path / "mask")[1]
+    assert f"{Path('day1/a.TIF')} and others in sub-folders are not read" in fault
+
+
+def test_a_lossy_mask_is_named_whatever_its_capitals(tmp_path):
+    for name, ending in (("img", "tif"), ("mask", "BMP")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"a.{ending}").touch()
+    assert "there is a.BMP" in find_pairs(tmp_path / "img", tmp_path / "mask")[1][0]
 
 
 def test_masks_without_any_foreground_are_refused(tmp_path):

@@ -3,12 +3,15 @@
 import csv
 import json
 import os
+import shlex
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image
 
 from segexp import read_image
 from segexp.errors import InputError
@@ -286,6 +289,25 @@ def test_files_folders_and_patterns(tmp_path):
         find(tmp_path)
 
 
+def test_patterns_in_folders_with_brackets_and_beside_hidden_files(tmp_path):
+    inside = tmp_path / "plate [1]" / "day 2"
+    inside.mkdir(parents=True)
+    for name in ("a.tif", "._a.tif", "b.TIF"):
+        (inside / name).write_bytes(b"")
+    (inside / ".cache").mkdir()
+    (inside / ".cache" / "c.tif").write_bytes(b"")
+    out = OwnedFolder(tmp_path / "o")
+    names = lambda *sources: [p.name for p in find_images(sources, out).files]  # noqa: E731
+    assert names(inside / "*.tif") == ["a.tif"]
+    assert names(tmp_path / "plate [1]" / "**" / "*.tif") == ["a.tif"]
+    (tmp_path / "plate [1]" / "top.tif").write_bytes(b"")
+    (remark,) = find_images([tmp_path / "plate [1]"], out).remarks
+    assert "2 images" in remark
+    words = shlex.split(remark.partition("too: ")[2])
+    assert words[::2] == ["--input", "--input"]
+    assert names(*map(Path, words[1::2])) == ["b.TIF", "a.tif", "top.tif"], "what is advised works"
+
+
 @pytest.mark.parametrize("wrong", [{"save": ("mask", "maks")}, {"save": ()}, {"prob_dtype": "int8"}])
 def test_outputs_are_checked(wrong):
     with pytest.raises(InputError, match="expected"):
@@ -319,6 +341,20 @@ def test_transparency_is_no_brightness(tmp_path, predictor):
     plain, with_alpha = (table(tmp_path / "o" / f"{name}_measurements.csv") for name in ("rgb", "rgba"))
     assert [row | {"image": ""} for row in plain] == [row | {"image": ""} for row in with_alpha]
     assert plain
+
+
+def test_an_image_that_asks_to_be_turned_is_named(tmp_path, predictor, monkeypatch):
+    image, _ = spots(np.uint8)
+    said = []
+    monkeypatch.setattr(predictor, "log", said.append)
+    for turn in (1, 6):
+        exif = Image.Exif()
+        exif[274] = turn
+        Image.fromarray(image[:60]).save(tmp_path / f"{turn}.png", exif=exif)
+        run(predictor, [tmp_path / f"{turn}.png"], tmp_path / "o")
+        assert read_image(tmp_path / "o" / f"{turn}_mask.png").shape == image[:60].shape
+    assert len(said) == 1
+    assert "6.png: asks viewers to turn it (orientation 6)" in said[0]
 
 
 def test_memory_that_runs_out_in_numpy_fails_one_file_alone(tmp_path, predictor, monkeypatch):

@@ -62,7 +62,7 @@ __all__ = [
 FOREGROUND_POINTS = 4096
 """Foreground pixels remembered for each image, a uniform subset where there are more: enough to place crops on."""
 
-_LOSSY = ("jpg", "jpeg", "JPG", "JPEG", "bmp", "webp", "gif", "csv", "txt", "mat", "npz", "h5")
+_LOSSY = ("jpg", "jpeg", "bmp", "webp", "gif", "csv", "txt", "mat", "npz", "h5")
 
 
 @dataclass
@@ -192,6 +192,8 @@ def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
     masks = {stem: path for stem, path in pictures.items() if stem not in extra} | arrays  # .npy counts where both are
     if not images:
         also = f"; {describe_vendor_files(vendor)}" if vendor else ""
+        below = next((p for p in image_dir.rglob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()), None)
+        also += f"; {below.relative_to(image_dir)} and others in sub-folders are not read" if below is not None else ""
         faults.append(f"{image_dir}: no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}{also}")
     pairs: list[Pair] = []
     used: set[str] = set()
@@ -214,7 +216,7 @@ def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
             used.add(twin)
             faults.append(f"{image}: no mask of that name, but {masks[twin].name}, {_how(stem, twin)}; rename one")
             continue
-        other = next((p.name for p in mask_dir.glob(f"{_escape(stem)}.*") if p.suffix[1:] in _LOSSY), None)
+        other = next((p.name for p in mask_dir.glob(f"{_escape(stem)}.*") if p.suffix[1:].lower() in _LOSSY), None)
         also = f" (there is {other}: save it as .npy, .png or .tif, which keep every value)" if other else ""
         lacking[stem] = f"{image}: no mask {mask_dir / stem} ending in {', '.join(MASK_SUFFIXES)}{also}"
     drawn = find_annotation(mask_dir, image_dir, mask_dir.parent) if lacking else {}

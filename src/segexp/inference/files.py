@@ -5,6 +5,7 @@ while one is being predicted. A file appears under its name only when it is whol
 """
 
 import os
+import shlex
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -60,8 +61,7 @@ def find_images(sources: Iterable[Path], output: OwnedFolder, own_names: bool = 
             files += inside
             remarks += remark
         elif any(letter in str(source) for letter in "*?["):
-            pattern = source.relative_to(source.anchor)
-            files += sorted(p for p in Path(source.anchor).glob(str(pattern)) if p.is_file())
+            files += _matches(source)
         else:
             raise InputError(f"{source}: no such file or folder")
     files = list({path.absolute(): path for path in files}.values())
@@ -77,6 +77,13 @@ def find_images(sources: Iterable[Path], output: OwnedFolder, own_names: bool = 
     if own_names:
         _require_own_names(files)
     return ImageList(files, remarks)
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """The files that a pattern matches, sorted, less hidden ones; names of folders that exist are no patterns."""
+    folder = next((place for place in pattern.parents if place.is_dir()), Path(pattern.anchor))
+    found = folder.glob(str(pattern.relative_to(folder)))
+    return sorted(p for p in found if p.is_file() and not any(part[0] == "." for part in p.relative_to(folder).parts))
 
 
 def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
@@ -95,10 +102,9 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
     remarks = [f"{folder}: {vendor}"] if vendor else []
     if not below:
         return inside, remarks
-    ending, count = below.most_common(1)[0][0], below.total()
-    what = "image in its sub-folders is" if count == 1 else "images in its sub-folders are"
-    remark = f"{folder}: {count} {what} not taken; this takes them too: --input '{folder / '**' / ('*' + ending)}'"
-    return inside, [*remarks, remark]
+    what = "image in its sub-folders is" if below.total() == 1 else "images in its sub-folders are"
+    patterns = " ".join(f"--input {shlex.quote(str(folder / '**' / f'*{ending}'))}" for ending in sorted(below))
+    return inside, [*remarks, f"{folder}: {below.total()} {what} not taken; this takes them too: {patterns}"]
 
 
 def _is_image(name: str) -> bool:

@@ -112,6 +112,9 @@ def predict_job(
     kept: list[PredictedImage] = []
     misfits: list[str] = []
     with contextlib.closing(job.file):
+        if job.file.orientation != 1:
+            turn = f"asks viewers to turn it (orientation {job.file.orientation})"
+            predictor.log(f"{job.path.name}: {turn}; the results lie on its pixels as they are stored")
         if outputs.whole:
             require_memory(job.shape, free_memory(), str(job.path))
         sinks = Sinks(output, job.path.stem, outputs, job.shape, len(predictor.classes), job.size)
