@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import roifile
 import tifffile
 import torch
 from PIL import Image
@@ -130,6 +131,24 @@ def test_stacks_page_by_page(tmp_path, predictor):
     assert (tmp_path / "o" / "s_overlay_0003.png").is_file()
     features = json.loads((tmp_path / "o" / "s.geojson").read_text())["features"]
     assert [f["geometry"]["plane"]["z"] for f in features] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("axes", "kind"), [("ZYX", "imagej"), ("TYX", "imagej"), ("TYX", "ome"), ("TCYX", "imagej")])
+def test_what_pages_are_is_kept(tmp_path, predictor, axes, kind):
+    image, _ = spots()
+    pages = np.stack([image, image[::-1], image])
+    stored = pages if "C" not in axes else np.stack([pages * 0, pages], 1)
+    tifffile.imwrite(tmp_path / "s.tif", stored, photometric="minisblack", metadata={"axes": axes}, **{kind: True})
+    predictor.facts["reading"] = {"page": None, "channel": 2 if "C" in axes else None, "masks": "auto", "ignore": None}
+    run(predictor, [tmp_path / "s.tif"], tmp_path / "o", outputs=Outputs(SAVE))
+    for name in ("mask", "prob", "labels"):
+        with tifffile.TiffFile(tmp_path / "o" / f"s_{name}.tif") as file:
+            assert file.series[0].axes == f"{axes[0]}YX"
+    planes = [f["geometry"]["plane"] for f in json.loads((tmp_path / "o" / "s.geojson").read_text())["features"]]
+    here, other = ("z", "t") if axes[0] == "Z" else ("t", "z")
+    assert [(plane[here], plane[other]) for plane in planes] == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0)]
+    places = [(r.position, r.z_position, r.t_position) for r in roifile.roiread(tmp_path / "o" / "s_rois.zip")]
+    assert places[4] == ((0, 0, 3) if "C" in axes else (3, 0, 0)), "on all channels of the third time, or in plane 3"
 
 
 def test_stacks_are_read_as_the_model_was_trained(tmp_path, predictor):

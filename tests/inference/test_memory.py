@@ -35,16 +35,16 @@ import sys
 from pathlib import Path
 import numpy as np
 from benchmarks.memory import peak_memory
-from segexp.inference.outputs import Outputs, PredictedImage, SAVE, write_objects
+from segexp.inference.outputs import Outputs, PredictedImage, SAVE, Stack, write_objects
 from segexp.measurements import Settings
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 outputs = Outputs(SAVE, "float32", Settings(kind))
 small = np.zeros((1, 64, 64), np.uint8)
 small[0, 20:40, 20:24] = 1
-write_objects(Path("first.tif"), folder, [PredictedImage(small[0], small[0])], ["a"], outputs, None)
+write_objects(Path("first.tif"), folder, [PredictedImage(small[0], small[0])], ["a"], outputs, None, Stack())
 before = peak_memory()
 page = PredictedImage(np.load(folder / "image.npy"), np.load(folder / "mask.npy"))
-write_objects(Path("a.tif"), folder, [page], ["a"], outputs, None)
+write_objects(Path("a.tif"), folder, [page], ["a"], outputs, None, Stack())
 print((peak_memory() - before) / page.labels.size)
 """
 

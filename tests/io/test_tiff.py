@@ -123,6 +123,15 @@ def test_pages_of_a_stack(tmp_path, kind, compression):
             read_image(path, page)
 
 
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+@pytest.mark.parametrize(("axes", "expected"), [("ZYX", "Z"), ("TYX", "T"), ("TCYX", "T"), ("ZCYX", "Z"), ("TZYX", "")])
+def test_what_pages_are(tmp_path, kind, axes, expected):
+    pixels = np.zeros([{"Y": 20, "X": 30}.get(axis, 3) for axis in axes], np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", metadata={"axes": axes}, **{kind: True})
+    with open_image(tmp_path / "a.tif", page=1) as file:
+        assert (file.axis, file.planes) == (expected, 3 if "C" in axes else 1)
+
+
 HYPERSTACK = RNG.integers(0, 60000, (2, 3, 4, 20, 30), np.uint16)  # times, slices, channels
 
 

@@ -110,6 +110,10 @@ def test_roi_lines_and_slices():
     roi = roifile.ImagejRoi.frombytes(content)
     assert (roi.roitype, roi.position) == (roifile.ROI_TYPE.POLYLINE, 3)
     np.testing.assert_allclose(roi.coordinates(), result.lines[0][:, ::-1] + 0.5, atol=1e-4)
+    for axis, place in {"": (7, 0, 0), "Z": (0, 3, 0), "T": (0, 0, 3)}.items():  # of three channels, plane 7 is page 3
+        (content,) = rois(result, "filament", 3, axis, planes=3).values()
+        roi = roifile.ImagejRoi.frombytes(content)
+        assert (roi.position, roi.z_position, roi.t_position) == place
 
 
 def test_geojson_is_what_qupath_reads(vesicles):

@@ -13,7 +13,7 @@ from segexp.data.reading import locate, read_pixels, reading_of_model
 from segexp.errors import InputError
 from segexp.inference.manifest import content_of
 from segexp.inference.misfit import KEY, misfit
-from segexp.inference.outputs import Outputs, PredictedImage, require_memory, write_objects
+from segexp.inference.outputs import Outputs, PredictedImage, Stack, require_memory, write_objects
 from segexp.inference.postprocess import labelled_bands
 from segexp.inference.predictor import Predictor
 from segexp.inference.row_reader import ArrayRows, FileRows, rescaled_bands
@@ -117,7 +117,7 @@ def predict_job(
             predictor.log(f"{job.path.name}: {turn}; the results lie on its pixels as they are stored")
         if outputs.whole:
             require_memory(job.shape, free_memory(), str(job.path))
-        sinks = Sinks(output, job.path.stem, outputs, job.shape, len(predictor.classes), job.size)
+        sinks = Sinks(output, job.path.stem, outputs, job.shape, len(predictor.classes), job.size, job.file.axis or "T")
         try:
             for number in range(job.shape[0]):
                 before = sinks.foreground
@@ -141,7 +141,8 @@ def predict_job(
             files |= sinks.finish()
             if outputs.whole:
                 with hidden_files(files):
-                    more, summaries = write_objects(job.path, output, kept, predictor.classes, outputs, job.size)
+                    stack = Stack(job.file.axis, job.file.planes)
+                    more, summaries = write_objects(job.path, output, kept, predictor.classes, outputs, job.size, stack)
                 files |= more
         except (InputError, OSError) as error:
             return Result(job.path, str(error))

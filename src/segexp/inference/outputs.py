@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,13 @@ def stored(probabilities: NDArray[np.float32], dtype: str) -> NDArray:
     return np.rint(probabilities * PROB_DTYPES[dtype]).astype(dtype)
 
 
+class Stack(NamedTuple):
+    """What the pages of an image file are: see ``axis`` and ``planes`` of `segexp.io.tiff.TiffReader`."""
+
+    axis: str = ""
+    planes: int = 1
+
+
 @dataclass
 class PredictedImage:
     """One image that was predicted: pixels (H, W) or (H, W, C) as in the file, labels (H, W) of its classes."""
@@ -88,6 +96,7 @@ def write_objects(
     classes: list[str],
     outputs: Outputs,
     pixel_size: Size | None,
+    stack: Stack,
 ) -> tuple[dict[str, Path], list[Row]]:
     """Write what `outputs` asks for beside mask and probabilities; give the files and the summaries.
 
@@ -112,12 +121,12 @@ def write_objects(
             head = [name for name in ("image", "page", "class") if name in summaries[0]]
             names = [] if rows else columns(outputs.settings, side)
             written[f"{stem}_measurements.csv"] = csv_bytes(rows, head + names)
-        written |= _outlines(stem, measured, outputs.save)
+        written |= _outlines(stem, measured, outputs.save, stack)
     files: dict[str, Path] = {}
     with hidden_files(files):
         if "labels" in outputs.save:
             place = output / f"{stem}_labels.tif"
-            files[place.name] = _write_labels(place, [_joined(page) for page in measured], pixel_size)
+            files[place.name] = _write_labels(place, [_joined(page) for page in measured], pixel_size, stack.axis)
         for name, content in written.items():
             files[name] = write_hidden(output / name, content)
     return files, summaries
@@ -179,7 +188,7 @@ def require_memory(shape: tuple[int, int, int], free: int, name: str) -> None:
         )
 
 
-def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, ...]) -> dict[str, bytes]:
+def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, ...], stack: Stack) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     numbered = [(number if len(pages) > 1 else None, page) for number, page in enumerate(pages, 1)]
     if "rois" in save:
@@ -188,7 +197,7 @@ def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, .
         regions: dict[str, bytes] = {}
         for number, page in numbered:
             for name, measurement in page.items():
-                regions |= rois(measurement, name if number is None else f"{number:04}_{name}", number)
+                regions |= rois(measurement, name if number is None else f"{number:04}_{name}", number, *stack)
         files[f"{stem}_rois.zip"] = zip_bytes(regions)
     if "geojson" in save:
         from segexp.measurements.geojson import collection, features
@@ -197,16 +206,16 @@ def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, .
             f
             for number, page in numbered
             for name, measurement in page.items()
-            for f in features(measurement, name, number)
+            for f in features(measurement, name, number, stack.axis)
         ]
         files[f"{stem}.geojson"] = collection(shapes).encode()
     return files
 
 
-def _write_labels(path: Path, pages: list[NDArray[np.int32]], pixel_size: Size | None) -> Path:
+def _write_labels(path: Path, pages: list[NDArray[np.int32]], pixel_size: Size | None, axis: str) -> Path:
     most = max(int(page.max(initial=0)) for page in pages)
     dtype = np.dtype(np.uint16 if most < 2**16 else np.uint32)
-    stream = TiffStream(path, (len(pages), *pages[0].shape), 1, dtype, pixel_size)
+    stream = TiffStream(path, (len(pages), *pages[0].shape), 1, dtype, pixel_size, axis or "T")
     with finishing([stream]):
         for page in pages:
             stream.add(page.astype(dtype))

@@ -19,7 +19,14 @@ class Sinks:
     """
 
     def __init__(
-        self, output: Path, stem: str, outputs: Outputs, shape: tuple[int, int, int], classes: int, size: Size | None
+        self,
+        output: Path,
+        stem: str,
+        outputs: Outputs,
+        shape: tuple[int, int, int],
+        classes: int,
+        size: Size | None,
+        axis: str = "T",
     ):
         self.shape, self.classes, self.dtype = shape, classes, outputs.prob_dtype
         self.total = self.foreground = 0
@@ -29,10 +36,11 @@ class Sinks:
         if "mask" in outputs.save and shape[0] == 1 and shape[1] * shape[2] < TILED:
             self._png, self._mask_path = [], output / f"{stem}_mask.png"
         elif "mask" in outputs.save:
-            self._mask = TiffStream(self._mask_path, shape, 1, np.dtype(np.uint8), size)
+            self._mask = TiffStream(self._mask_path, shape, 1, np.dtype(np.uint8), size, axis)
         if "prob" in outputs.save:
             try:
-                self._prob = TiffStream(output / f"{stem}_prob.tif", shape, classes, np.dtype(self.dtype), size)
+                dtype = np.dtype(self.dtype)
+                self._prob = TiffStream(output / f"{stem}_prob.tif", shape, classes, dtype, size, axis)
             except BaseException:
                 self.abandon()
                 raise

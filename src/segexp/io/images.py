@@ -82,6 +82,7 @@ class ImageFile(_Closing):
         pixel_size: micrometres (y, x) of a pixel, or None where the file does not say.
         orientation: how the file asks viewers to turn it, 1 (as it is) to 8 as EXIF counts. Pixels are never turned.
         pages: how many images the file holds: slices, times; channels are not counted.
+        axis, planes: what they are, and in how many planes each is stored: see `segexp.io.tiff.TiffReader`.
     """
 
     def __init__(self, path: str | Path, page: Page = None, channel: Channel = None, raw: bool = False):
@@ -96,7 +97,7 @@ class ImageFile(_Closing):
     def _open(self, page: Page, channel: Channel) -> None:
         reader = self._reader
         self.pages, self.dtype, self.pixel_size = reader.pages, reader.dtype, reader.pixel_size
-        self.orientation = reader.orientation
+        self.orientation, self.axis, self.planes = reader.orientation, reader.axis, reader.planes
         self._page = _chosen_page(self.path, page, reader.pages)
         count = reader.channels * (reader.pages if self._page == "channels" else 1)
         self._channels = _chosen_channels(self.path, channel, count)

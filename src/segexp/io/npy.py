@@ -61,7 +61,7 @@ class ArrayReader:
         self.colour = self.channels in (3, 4) and (channels_last or array.dtype == np.uint8)
         self.dtype = array.dtype.newbyteorder("=")
         self.pixel_size: tuple[float, float] | None = None
-        self.orientation, self.lossy = 1, False
+        self.orientation, self.lossy, self.axis, self.planes = 1, False, "", 1
 
     def close(self) -> None:
         """Let go of the file."""

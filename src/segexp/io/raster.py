@@ -57,7 +57,7 @@ class PictureReader:
         if pixels is None or pixels.shape[:2] != (size.height, size.width):
             raise InputError(f"{path}: damaged, or not a {size.kind} file that can be read")
         self._pixels = pixels.reshape(*pixels.shape[:2], -1)
-        self.pages, self.orientation = 1, exif_orientation(data)
+        self.pages, self.planes, self.axis, self.orientation = 1, 1, "", exif_orientation(data)
         self.height, self.width, self.channels = self._pixels.shape
         self.colour = self.channels in (3, 4)
         self.lossy = size.kind in ("JPEG", "WebP")

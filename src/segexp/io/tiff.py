@@ -49,6 +49,8 @@ class TiffReader:
         pixel_size: micrometres (y, x), or None where the file does not say.
         lossy: whether its compression changes values.
         orientation: how the file asks viewers to turn it, 1 to 8 as EXIF and TIFF count; never applied.
+        axis: what the images are, ``Z`` slices or ``T`` times; empty where the file does not say, or says both.
+        planes: how many directories hold an image: its channels, unless they lie side by side.
     """
 
     def __init__(self, path: Path, raw: bool = False):
@@ -99,7 +101,8 @@ class TiffReader:
         self._samples = 3 if self._palette is not None else samples
         if self.colour and self._planes.table.shape[1] > 1:
             self._planes = self._planes._replace(table=self._planes.table.reshape(-1, 1))
-        self.pages = len(self._planes.table)
+        self.pages, self.planes = self._planes.table.shape
+        self.axis = self._planes.axis
         self.channels = self._planes.table.shape[1] * self._samples
         self.pixel_size = pixel_size(self._page(0) if self._planes.described else first)
         turn = first.tags.valueof(274, 1)

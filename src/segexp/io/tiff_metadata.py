@@ -51,11 +51,13 @@ class PageTable(NamedTuple):
         table: (images, channels) page numbers from 0.
         described: whether the file's description states this arrangement.
         contiguous: whether the planes follow each other behind a single directory.
+        axis: what the images are, ``Z`` slices or ``T`` times; empty where the file does not say, or says both.
     """
 
     table: NDArray[np.int64]
     described: bool = False
     contiguous: bool = False
+    axis: str = ""
 
 
 def planes(page: Any, count: int, room: int, path: Path, following: int = 0) -> PageTable:
@@ -147,16 +149,24 @@ def _imagej_planes(text: str, count: int, room: int, path: Path, following: int)
         raise InputError(f"{path}: truncated; holds {room} of the {images} planes that ImageJ's description states")
     if images != count and (count > 1 or images > room):
         return PageTable(np.arange(count)[:, None], described=count == 1)
+    axis = _axis({"Z": slices, "T": frames})
     # channels run fastest
-    return PageTable(np.arange(images).reshape(-1, channels), described=True, contiguous=images != count)
+    return PageTable(np.arange(images).reshape(-1, channels), True, images != count, axis)
 
 
 def _by_channel(table: NDArray[np.int64], order: str) -> PageTable:
     """From page numbers along the axes of `order` to (images, channels)."""
+    axis = _axis({name: length for name, length in zip(order, table.shape, strict=True) if name != "C"})
     if "C" not in order:
-        return PageTable(table.reshape(-1, 1), described=True)
+        return PageTable(table.reshape(-1, 1), described=True, axis=axis)
     channels = table.shape[order.index("C")]
-    return PageTable(np.moveaxis(table, order.index("C"), -1).reshape(-1, channels), described=True)
+    return PageTable(np.moveaxis(table, order.index("C"), -1).reshape(-1, channels), described=True, axis=axis)
+
+
+def _axis(lengths: dict[str, int]) -> str:
+    """The one axis that is longer than 1, if it is ``Z`` or ``T``."""
+    long = [name for name, length in lengths.items() if length > 1]
+    return long[0] if long in (["Z"], ["T"]) else ""
 
 
 def _tiff_data(

@@ -42,10 +42,19 @@ class TiffStream:
         samples: values a pixel.
         dtype: uint8, uint16, uint32 or float32.
         pixel_size: micrometres (y, x), or None.
+        axis: what the pages are, ``Z`` slices or ``T`` times.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int], samples: int, dtype: np.dtype, pixel_size: Size | None):
-        self.path, self.shape, self.samples, self.dtype = path, shape, samples, np.dtype(dtype)
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int],
+        samples: int,
+        dtype: np.dtype,
+        pixel_size: Size | None,
+        axis: str = "T",
+    ):
+        self.path, self.shape, self.samples, self.dtype, self.axis = path, shape, samples, np.dtype(dtype), axis
         size = math.prod(shape) * samples * self.dtype.itemsize
         self.tiled = shape[1] * shape[2] >= TILED or size > LONG
         self.tile = (_tile_side(shape[1]), _tile_side(shape[2]))
@@ -88,7 +97,10 @@ class TiffStream:
         imagej = not self.tiled and self.dtype != np.uint32
         side_by_side = self.tiled and self.samples > 1
         size = pages * height * width * self.samples * self.dtype.itemsize
-        metadata: dict[str, Any] = {"axes": _axes(pages, self.samples, side_by_side)}
+        axes = f"{self.axis}YXS" if side_by_side else f"{self.axis}CYX"
+        counts = (pages, height, width, self.samples) if side_by_side else (pages, self.samples, height, width)
+        long = [(axis, n) for axis, n in zip(axes, counts, strict=True) if n > 1 or axis in "YX"]
+        metadata: dict[str, Any] = {"axes": "".join(axis for axis, _ in long)}
         arguments: dict[str, Any] = {"compression": "zlib", "compressionargs": {"level": 1}}  # higher ones save 1 %
         if pixel_size is not None:
             y, x = pixel_size
@@ -103,10 +115,7 @@ class TiffStream:
             arguments["tile"] = self.tile
         if side_by_side:
             arguments |= {"planarconfig": "contig", "extrasamples": ["unspecified"] * (self.samples - 1)}
-        counts = (pages, height, width, self.samples) if side_by_side else (pages, self.samples, height, width)
-        shape = tuple(
-            n for n, axis in zip(counts, "TYXS" if side_by_side else "TCYX", strict=True) if axis in metadata["axes"]
-        )
+        shape = tuple(n for _, n in long)
         arguments |= {"shape": shape, "dtype": self.dtype, "metadata": metadata, "photometric": "minisblack"}
         return {"write": arguments, "file": {"imagej": imagej, "ome": not imagej, "bigtiff": size > 2**31}}
 
@@ -150,10 +159,6 @@ class TiffStream:
                     kept, count = [], 0
                 if left == 0:
                     left = height
-
-
-def _axes(pages: int, samples: int, side_by_side: bool) -> str:
-    return "T" * (pages > 1) + ("YXS" if side_by_side else "C" * (samples > 1) + "YX")
 
 
 def _tile_side(length: int) -> int:

@@ -10,10 +10,13 @@ from segexp.measurements.measure import Measurement
 from segexp.measurements.outlines import outlines, ring_area
 
 
-def rois(measurement: Measurement, prefix: str, page: int | None = None) -> dict[str, bytes]:
+def rois(
+    measurement: Measurement, prefix: str, page: int | None = None, axis: str = "", planes: int = 1
+) -> dict[str, bytes]:
     """ImageJ ROIs by their names in the archive: a polygon for each vesicle, a line for each segment of a filament.
 
-    Holes are filled, as a polygon in ImageJ has none. `page` is the slice, from 1, of a stack that they lie on.
+    Holes are filled, as a polygon in ImageJ has none. `page` is the slice, from 1, of a stack that they lie on. Where a
+    page has several `planes`, its channels, they lie on all of them if `axis` says what the pages are, ``Z`` or ``T``.
     """
     files: dict[str, bytes] = {}
 
@@ -21,8 +24,10 @@ def rois(measurement: Measurement, prefix: str, page: int | None = None) -> dict
         name = f"{prefix}_{number:05}"
         roi = ImagejRoi.frompoints(points, name=name)
         roi.roitype = kind
-        if page is not None:
-            roi.position = page
+        if page is not None and planes > 1 and axis:
+            setattr(roi, f"{axis.lower()}_position", page)
+        elif page is not None:
+            roi.position = (page - 1) * planes + 1  # of ImageJ's planes, of which the channels run fastest
         files[f"{name}.roi"] = roi.tobytes()
 
     if measurement.lines is not None:
