@@ -20,6 +20,7 @@ from skimage.draw import polygon
 from segexp.annotations.cellpose import read_cellpose
 from segexp.annotations.convert import Conversion, convert
 from segexp.annotations.outlines import Outline, covered
+from segexp.data import foreign
 from segexp.data.dataset import Reading, read_folder
 from segexp.errors import InputError
 from segexp.io.images import read_mask
@@ -225,9 +226,16 @@ def test_an_archive_of_rois_that_macos_packed_anew(folders):
 def test_annotation_that_cannot_be_read_is_not_left_out(folders, name, content):
     (folders[1] / "a.geojson").write_text(json.dumps(feature(BOX)))
     (folders[1] / name).write_bytes(content)
-    with pytest.raises(InputError, match=rf"{name}: damaged"):
+    with pytest.raises(InputError, match=rf"{name}: cannot be read"):
         run(folders)
     assert not folders[2].exists()
+
+
+def test_json_that_is_too_large_is_not_left_out(folders, monkeypatch):
+    monkeypatch.setattr(foreign, "_LARGEST_JSON", 1 << 20)
+    (folders[1] / "a.json").write_text(json.dumps({"shapes": [], "imageData": "A" * (1 << 20)}))
+    with pytest.raises(InputError, match=r"a\.json: cannot be read \(larger than 1 MiB\)"):
+        run(folders)
 
 
 def test_coco_without_sizes_and_without_an_outline(folders):

@@ -1,8 +1,8 @@
 """The masks in Cellpose's ``_seg.npy``, a pickled dictionary, without running anything that a pickle may name.
 
 A pickle is a program: it names functions and calls them. Here the only names it may use are those by which NumPy stores
-arrays and numbers, and what they stand for are the inert classes below: they keep what they are given, and no function
-of NumPy or of anything else is called. Any other name ends the reading.
+arrays and numbers and pathlib stores paths, and what they stand for are the inert classes below: they keep what they
+are given, and no function of NumPy or of anything else is called. Any other name ends the reading.
 """
 
 import pickle

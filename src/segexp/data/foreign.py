@@ -94,7 +94,7 @@ def annotation_kind(path: Path, strict: bool = False) -> str | None:
     """Which of `KINDS` a file is, by its ending and a look inside; None where it is none. Runs nothing of it.
 
     Raises:
-        InputError: with `strict`, where an archive or JSON is damaged, or of another encoding.
+        InputError: with `strict`, where an archive or JSON is damaged, of another encoding or too large.
     """
     suffix = path.suffix.lower()
     try:
@@ -107,12 +107,14 @@ def annotation_kind(path: Path, strict: bool = False) -> str | None:
                 return "roi" if roi_names(archive) else None
         if suffix == ".geojson":
             return "geojson"
-        if suffix == ".json" and path.stat().st_size <= _LARGEST_JSON:
+        if suffix == ".json":
+            if path.stat().st_size > _LARGEST_JSON:
+                raise ValueError(f"larger than {_LARGEST_JSON >> 20} MiB")
             return json_kind(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError) as error:
         if strict:
-            advice = "save it again" if suffix == ".zip" else "save it again, as UTF-8"
-            raise InputError(f"{path}: damaged, or not a {suffix} file ({error}); {advice}") from None
+            expected = "a whole archive" if suffix == ".zip" else "whole JSON in UTF-8"
+            raise InputError(f"{path}: cannot be read ({error}); expected {expected}") from None
     return None
 
 
