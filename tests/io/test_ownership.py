@@ -129,7 +129,7 @@ def test_drives_that_take_no_permissions_and_cannot_flush(tmp_path, monkeypatch,
     monkeypatch.setattr(os, "chmod", lambda *_: _fail(errno.EPERM))
     monkeypatch.setattr(os, "fsync", lambda *_: _fail(error))
     if error == errno.EIO:
-        with pytest.raises(OSError, match="I/O"):
+        with pytest.raises(OSError, match="Input/output"):
             atomic.write_text(tmp_path / "a", "x")
         assert not list(tmp_path.iterdir())
         return
