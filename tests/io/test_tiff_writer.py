@@ -66,7 +66,7 @@ def test_imagej_is_told_the_unit_and_large_files_are_bigtiff(tmp_path, monkeypat
     arguments = TiffStream._arguments
     file = TiffStream.__new__(TiffStream)
     file.shape, file.samples, file.dtype = (1, 30000, 30000), 1, np.dtype(np.float32)
-    file.tiled, file.tile = True, (512, 512)
+    file.tiled, file.tile, file.axis = True, (512, 512), "T"
     assert arguments(file, None)["file"]["bigtiff"]
 
 
