@@ -40,13 +40,13 @@ def killed_in_training(monkeypatch):
     calls, rates, images, real = [], [], [], finetune.fit
 
     def arm(number):
-        def counted(learner, training, listener, state, schedule, **more):
-            calls.append((training.best_path.name, state.step, schedule.budget.steps))
-            rates.append((schedule.lr, learner.optimizer.param_groups[0]["lr"]))
+        def counted(training, listener, schedule, **more):
+            calls.append((training.best_path.name, training.state.step, schedule.budget.steps))
+            rates.append((schedule.lr, training.learner.optimizer.param_groups[0]["lr"]))
             images.append([sample.name for sample in training.source.plan.samples])
             if len(calls) == number:
                 raise Killed
-            return real(learner, training, listener, state, schedule, **more)
+            return real(training, listener, schedule, **more)
 
         for seen in (calls, rates, images):
             seen.clear()

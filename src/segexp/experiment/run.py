@@ -148,11 +148,11 @@ def run(
             times.watch(training.augment, training.learner.model, training.learner.loss, training.learner.optimizer)
             training.step_times, log.callbacks = times, [*log.callbacks, times]
         outcome = None
-        times = {"validation_seconds": validation_seconds, "started": started}
+        clock = {"validation_seconds": validation_seconds, "started": started}
         if start is not None and cfg.trainer.keep_given:
-            outcome = FineTuning(cfg, training, start).run(schedule, should_prune=should_prune, **times)
+            outcome = FineTuning(cfg, training, start).run(schedule, should_prune=should_prune, **clock)
         else:
-            fit(training, log, schedule, should_prune=should_prune, **times)
+            fit(training, log, schedule, should_prune=should_prune, **clock)
         score = finish(cfg, training, outcome) if ranks.first else float("nan")
         score = share(ranks, score)
         # where each job validates images of its own, a specificity must not be averaged with the others' Dice
