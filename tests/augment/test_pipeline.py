@@ -156,6 +156,10 @@ def test_errors_say_what_came():
         Augmentation([K.RandomCrop((16, 16), p=1.0)])(images, masks)
     with pytest.raises(ValueError, match="mixing samples"):
         Augmentation([K.RandomMixUpV2()])
+    spline = K.RandomThinPlateSpline()
+    for operation in (spline, K.ImageSequential(K.RandomGamma(), spline)):
+        with pytest.raises(ValueError, match=r"RandomThinPlateSpline\(.*does not move masks"):
+            Augmentation([operation])
 
 
 def test_moving_the_pipeline_leaves_the_draws_on_the_cpu(monkeypatch):

@@ -41,9 +41,16 @@ def test_classes_are_scored_apart():
 def test_pixels_nobody_annotated_count_nowhere():
     (row,) = rows_of([[1, 255, 255]], [[1, 1, 0]])
     assert (row["tp"], row["fp"], row["fn"], row["tn"]) == (1, 0, 0, 0)
-    (row,) = rows_of([[255, 255]], [[1, 0]])
-    assert row["dice"] == 1
-    assert row["bce"] == 0
+
+
+def test_an_image_that_nobody_annotated_is_no_perfect_one():
+    rows = rows_of([[255, 255]], [[1, 0]], "blank") + rows_of([[1, 0, 1, 0]], [[1, 0, 0, 0]], "half")
+    assert np.isnan(rows[0]["dice"])
+    assert (rows[0]["tp"], rows[0]["tn"]) == (0, 0)
+    scores = summarize(rows)
+    assert scores["dice"] == scores["dice_pooled"] == pytest.approx(2 / 3)
+    assert scores["specificity"] == 1
+    assert scores["bce"] == rows[1]["bce"]
 
 
 @pytest.mark.parametrize(("ids", "found"), [(True, (2, 2, 1.0)), (False, (1, 1, 1.0))])

@@ -14,10 +14,22 @@ from segexp.measurements.table import with_micrometres
 from segexp.measurements.vesicles import split_touching
 from tests.measurements.shapes import ellipse, line
 
+SPECKS = np.zeros((20, 30))
+SPECKS[[2, 10, 17], [3, 20, 9]] = 1
+
 
 @pytest.mark.parametrize("kind", ["objects", "filaments"])
 @pytest.mark.parametrize(
-    "mask", [np.zeros((20, 30)), np.ones((20, 30)), np.eye(20, 30) * 255, np.pad(np.ones((1, 1)), 9), np.ones((1, 1))]
+    "mask",
+    [
+        np.zeros((20, 30)),
+        np.ones((20, 30)),
+        np.eye(20, 30) * 255,
+        np.pad(np.ones((1, 1)), 9),
+        np.ones((1, 1)),
+        SPECKS,
+        SPECKS + np.eye(20, 30),
+    ],
 )
 def test_any_mask_can_be_measured(kind, mask):
     result = measure(mask, np.random.default_rng(0).integers(0, 255, mask.shape), Settings(kind), 0.1)
@@ -150,3 +162,14 @@ def test_a_closed_ring_keeps_its_length_however_small(radius):
     ring = np.abs(np.hypot(y, x) - radius) < 1
     (segment,) = trace(ring).segments
     assert segment.length == pytest.approx(2 * np.pi * radius, rel=0.12)
+    assert segment.curvature == pytest.approx(1 / radius, rel=0.2)
+
+
+@pytest.mark.parametrize("kind", ["objects", "filaments"])
+def test_intensities_of_half_precision_are_averaged_in_full(kind):
+    mask = np.pad(np.ones((20, 20), bool), 12)
+    image = np.random.default_rng(0).uniform(2000, 4000, mask.shape).astype(np.float16)
+    for pixels in (image, np.stack([image] * 3, axis=2)):
+        (row,) = measure(mask, pixels, Settings(kind)).objects
+        (full,) = measure(mask, pixels.astype(np.float64), Settings(kind)).objects
+        assert row["mean_above_background"] == pytest.approx(full["mean_above_background"], rel=1e-9)

@@ -62,6 +62,17 @@ def test_a_stack(widget, qtbot):
     assert tuple(labels.scale) == (2, 1, 1)
 
 
+def test_results_lie_on_a_layer_that_is_turned_and_sheared(widget, qtbot):
+    affine = np.array([[1.1, 0.1, 3], [0, 0.9, 4], [0, 0, 1]])
+    place = {"scale": (2, 3), "rotate": 30, "shear": [0.2], "translate": (5, 6), "affine": affine}
+    layer = widget.viewer.add_image(spots(40, 50), name="cell", **place)
+    widget.probability.value = True
+    finish(qtbot, widget)
+    for name in ("cell objects", "cell probability"):
+        for corner in ((0, 0), (39, 49), (0, 49)):
+            assert widget.viewer.layers[name].data_to_world(corner) == pytest.approx(layer.data_to_world(corner))
+
+
 def test_cancel_adds_nothing(widget, qtbot):
     widget.viewer.add_image(spots(400, 64, 64), name="long")
     widget.run()

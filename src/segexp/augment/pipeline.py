@@ -41,6 +41,12 @@ class Augmentation(nn.Module):
         for operation in operations:
             if isinstance(operation, MixAugmentationBaseV2):
                 raise ValueError(f"{operation}: mixing samples is not supported, each sample is augmented by itself")
+            for part in operation.modules():
+                if isinstance(part, _AugmentationBase) and _leaves_masks(part):
+                    raise ValueError(
+                        f"{part}: Kornia does not move masks with it; expected an operation that does, such as "
+                        "segexp.augment.RandomWarp or kornia.augmentation.RandomElasticTransform"
+                    )
         self.operations = nn.ModuleList(_adopt(operation) for operation in operations)
         self.params: Params = []
 
@@ -105,6 +111,11 @@ class Augmentation(nn.Module):
             if isinstance(module, _BasicAugmentationBase):
                 module.set_rng_device_and_dtype(torch.device("cpu"), torch.float32)
         return self
+
+
+def _leaves_masks(operation: _AugmentationBase) -> bool:
+    """Whether an operation has nothing to say about masks, as Kornia's thin plate spline and fisheye."""
+    return type(operation).apply_transform_mask is _AugmentationBase.apply_transform_mask
 
 
 def _adopt(operation: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from segexp.io.records import Row
 from segexp.metrics.calibration import average_precision, brier, calibration_error, probability_histogram
 from segexp.metrics.objects import equivalent_radius, match_objects, object_scores
 from segexp.metrics.overlap import confusion, overlap_scores
-from segexp.metrics.registry import ALONE, number_of
+from segexp.metrics.registry import ALONE, SCORES, number_of
 from segexp.metrics.skeleton import piece_lengths, skeleton, skeleton_scores
 from segexp.metrics.surface import surface_scores
 from segexp.metrics.topology import topology_scores
@@ -95,7 +95,7 @@ def score_image(
     """Score one image, class by class; each row begins with image, class and group.
 
     Probabilities (K, H, W), predicted and true labels (H, W); `IGNORE` in the truth counts nowhere. `objects` are those
-    of the first class.
+    of the first class. Every score of an image that nobody annotated is NaN, so that it takes no part in any mean.
     """
     known = truth != IGNORE
     some = None if known.all() else known
@@ -104,7 +104,8 @@ def score_image(
         predicted, true = labels == index, truth == index
         ids = objects if index == 1 else None
         scores = score_class(probabilities[index - 1], predicted, true, some, families, tolerance, spacing, ids)
-        row: Row = {"image": image, "class": name, "group": group, **scores.row}
+        own = scores.row if known.any() else scores.row | dict.fromkeys(scores.row.keys() & SCORES.keys(), math.nan)
+        row: Row = {"image": image, "class": name, "group": group, **own}
         rows.append(scores._replace(row=row))
     return rows
 

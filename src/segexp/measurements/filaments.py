@@ -5,7 +5,6 @@ skan's (Nunez-Iglesias et al. 2018, doi:10.7717/peerj.4312). Pixel chains are st
 they stand for and bent at every step; so each is smoothed before its length, direction and curvature are taken.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,14 +188,16 @@ def smooth(chain: NDArray[np.float64], sigma: float, closed: bool = False) -> ND
 def curvature(chain: NDArray[np.float64], closed: bool = False) -> float:
     """Mean over the arc of the absolute curvature of a chain of pixels (N, 2), in 1/px.
 
-    From parabolas fitted to stretches of `CURVATURE_WINDOW` pixels, or to the whole chain where it is shorter
-    (Savitzky and Golay 1964, doi:10.1021/ac60214a047). NaN under 7 pixels, which tell nothing about it.
+    From parabolas fitted to stretches of `CURVATURE_WINDOW` pixels (Savitzky and Golay 1964,
+    doi:10.1021/ac60214a047), or to the whole chain where it is shorter; to a quarter of a ring at most, since no
+    parabola follows more of it. NaN under 7 pixels, which tell nothing about it.
     """
     from scipy.signal import savgol_filter  # here, since it takes half a second to import
 
-    window = min(CURVATURE_WINDOW, len(chain) - 1 + len(chain) % 2)
-    if window < 7:
+    if len(chain) < 7:
         return float("nan")
+    longest = max(len(chain) // 4, 5) if closed else len(chain)
+    window = min(CURVATURE_WINDOW, longest - 1 + longest % 2)
     mode = "wrap" if closed else "interp"
     points = chain[:-1] if closed else chain
     first, second = (savgol_filter(points, window, 2, deriv=d, axis=0, mode=mode) for d in (1, 2))
@@ -232,10 +233,12 @@ def _chains(skeleton: NDArray[np.bool_]) -> tuple[list[NDArray[np.intp]], list[t
     """Chains of pixels (N, 2) of a skeleton's graph, and the degrees of their two ends."""
     import skan  # compiles for some seconds when first used, so not before it is
 
-    if skeleton.sum() < 2:
+    pieces, _ = ndimage.label(skeleton, np.ones((3, 3)))
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    if sizes.max() < 2:
         return [], []
-    with warnings.catch_warnings(action="ignore"):  # it comments on single pixels
-        graph = skan.Skeleton(skeleton, keep_images=False)
+    graph = skan.Skeleton((sizes > 1)[pieces], keep_images=False)  # it comments on single pixels, or fails on them
     paths = [graph.path(i) for i in range(graph.n_paths)]
     chains = [np.rint(graph.coordinates[path]).astype(np.intp) for path in paths]
     ends = [(int(graph.degrees[path[0]]), int(graph.degrees[path[-1]])) for path in paths]

@@ -78,7 +78,7 @@ def measure(
     """
     settings = settings or Settings()
     mask = np.asarray(mask) > 0
-    grey = image.mean(axis=2) if image.ndim == 3 else image
+    grey = image.mean(axis=2, dtype=np.float64) if image.ndim == 3 else image
     if mask.shape != grey.shape:
         raise InputError(
             f"mask of shape {mask.shape}, image of shape {image.shape}: expected the same height and width"

@@ -66,7 +66,8 @@ def measure_vesicles(labels: NDArray[np.int32], image: NDArray, gap: float = 2, 
         top, left, bottom, right = region.bbox
         perimeter = perimeter_crofton(np.pad(region.image, 1), directions=4)
         y, x = region.centroid
-        above = float(region.intensity_mean) - float(background[region.label - 1])
+        mean = region.image_intensity[region.image].mean(dtype=np.float64)  # float16 has three digits
+        above = float(mean - background[region.label - 1])
         rows.append(
             {
                 "object": int(region.label),

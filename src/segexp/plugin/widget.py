@@ -149,8 +149,9 @@ class SegmentWidget(Container):
         self.viewer.add_labels(segmented.labels, name=f"{layer.name} objects", features=features, **placed)
         if self.probability.value:
             maps = segmented.probabilities
-            extra = {name: (*_front(name, maps.ndim - segmented.labels.ndim), *value) for name, value in placed.items()}
-            self.viewer.add_image(maps, name=f"{layer.name} probability", contrast_limits=(0, 1), **extra)
+            units = ("pixel",) * (maps.ndim - segmented.labels.ndim) + layer.units  # a class in front
+            name = f"{layer.name} probability"
+            self.viewer.add_image(maps, name=name, contrast_limits=(0, 1), **placed | {"units": units})
         self.rows = segmented.rows
         self._fill_table(segmented.rows[:SHOWN])
         self.save_as.enabled = bool(segmented.rows)
@@ -207,13 +208,10 @@ def pixel_size(layer: Image) -> float | None:
 
 
 def placement(layer: Image) -> dict[str, Any]:
-    """Scale, translation and units of a layer, for what is drawn over it."""
-    return {"scale": tuple(layer.scale), "translate": tuple(layer.translate), "units": tuple(layer.units)}
+    """Where a layer lies, for what is drawn over it; napari takes further axes in front as not moved."""
+    parts = {name: getattr(layer, name) for name in ("scale", "rotate", "shear", "translate", "units")}
+    return parts | {"affine": layer.affine.affine_matrix}
 
 
 def _short(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
-
-
-def _front(name: str, axes: int) -> tuple[Any, ...]:
-    return ({"scale": 1.0, "translate": 0.0, "units": "pixel"}[name],) * axes
