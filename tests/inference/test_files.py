@@ -216,6 +216,25 @@ def test_one_broken_file_fails_alone_and_leaves_nothing(tmp_path, predictor):
     assert [name[0] for name in written(tmp_path / "o")] == ["a", "a", "c", "c"]
 
 
+class Overflows(Bright):
+    """The same, but its answer is no number where a pixel is far brighter than the others."""
+
+    def forward(self, images):
+        return torch.where(images > 10, torch.nan, super().forward(images))
+
+
+def test_an_answer_that_is_no_number_is_not_written_as_background(tmp_path):
+    pixels, _ = spots()
+    tifffile.imwrite(tmp_path / "fine.tif", pixels)
+    pixels[5, 5] = 60000
+    tifffile.imwrite(tmp_path / "hot.tif", pixels)
+    files = [tmp_path / "hot.tif", tmp_path / "fine.tif"]
+    results = run(Predictor(Overflows(), "standard", ["spot"]), files, tmp_path / "out")
+    assert "hot.tif: the network answers with NaN" in results[0].error
+    assert results[1].error is None
+    assert written(tmp_path / "out") == ["fine_mask.png", "fine_prob.tif"]
+
+
 def test_a_full_disk_is_that_files_fault(tmp_path, predictor, monkeypatch):
     image, _ = spots()
     tifffile.imwrite(tmp_path / "a.tif", image)

@@ -7,8 +7,10 @@ import pytest
 import tifffile
 
 from segexp import checkpoint, synthesis
+from segexp.calibration import features
 from segexp.errors import InputError
 from segexp.experiment.run import run
+from segexp.inference import kinds
 from segexp.inference.misfit import KEY, describe, describe_pixels, misfit, ranges_of, share_reasons, spread_evenly
 from segexp.inference.row_reader import ArrayRows
 from segexp.io.records import read_table
@@ -42,6 +44,14 @@ def test_brightness_and_gain_do_not_count(ranges):
     for image in filaments(5, 3):
         changed = image.astype(np.float32) * 37 + 1000
         np.testing.assert_allclose(describe_pixels(changed[None]), describe_pixels(image[None]), atol=0.02)
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e25])
+def test_the_unit_of_the_values_does_not_count(factor):
+    """Heights in metres or currents in amperes are as good as grey levels."""
+    image = filaments(1, 3)[0].astype(np.float32)
+    for numbers in (describe_pixels, kinds.describe, lambda pixels: features.describe(pixels[0], "vesicle")):
+        np.testing.assert_allclose(numbers(image[None] * np.float32(factor)), numbers(image[None]), atol=0.05)
 
 
 def test_inverted_contrast_noise_and_blur_are_named(ranges):

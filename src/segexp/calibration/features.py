@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from segexp.data.normalization import image_statistics
+
 LEVELS = (2, 10, 25, 50, 75, 90, 97, 99, 99.7, 99.95)
 """Percentiles of the histogram."""
 BANDS = 12
@@ -29,10 +31,14 @@ GROUPS = ("histogram", "spectrum", "noise", "structures")
 
 def describe(image: ArrayLike, task: str) -> NDArray[np.float64]:
     """The numbers of one image (H, W) of any dtype, 32 px a side or more: (F,), in the order of `GROUPS`."""
-    pixels = np.asarray(image, np.float32)
-    black, deviation = np.percentile(pixels, 1), max(float(pixels.std()), 1e-6)
-    scaled = (pixels - np.float32(black)) / np.float32(deviation)
+    scaled = scale(np.asarray(image, np.float32))
     return np.concatenate([histogram(scaled), spectrum(scaled), noise(scaled), structures(scaled, task)])
+
+
+def scale(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image (H, W) between its black level and its own standard deviation, whatever its unit."""
+    black, deviation = image_statistics(plane[None], "log")
+    return (plane - black) / deviation
 
 
 def groups_of(task: str) -> dict[str, slice]:

@@ -24,6 +24,9 @@ from segexp.io.memory import free_memory
 from segexp.io.tiff_writer import TILED, hidden_files
 from segexp.measurements import Row
 
+Band = tuple[int, NDArray[np.float32]]
+"""First row, and probabilities (K, rows, W) from it on."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -123,9 +126,8 @@ def predict_job(
                 before = sinks.foreground
                 with job.page(number) as (file, rows):
                     on_progress = None if progress is None else _paged(progress, number, job.shape[0])
-                    labels = list(
-                        _label_page(predictor, rows, job.shape[1:], sinks, tiling, on_progress, outputs.whole)
-                    )
+                    bands = _without_nan(predictor.bands(rows, tiling, on_progress), job.path)
+                    labels = list(_label_page(predictor, bands, rows.shape, job.shape[1:], sinks, outputs.whole))
                     share = (sinks.foreground - before) / (job.shape[1] * job.shape[2])
                     misfits.append(misfit(predictor.facts, rows, share))
                     if outputs.whole:
@@ -176,23 +178,33 @@ def _of_page(row: Row, misfits: list[str]) -> str:
     return misfits[int(row.get("page", 1)) - 1]
 
 
+def _without_nan(bands: Iterator[Band], path: Path) -> Iterator[Band]:
+    """The same bands; `InputError` where one holds NaN, of which a mask would be made as if it were background."""
+    for first, band in bands:
+        if np.isnan(band).any():
+            raise InputError(
+                f"{path}: the network answers with NaN: its weights are damaged, or half precision overflows; "
+                "--device cpu takes full precision"
+            )
+        yield first, band
+
+
 def _label_page(
     predictor: Predictor,
-    rows: RowSource,
+    bands: Iterator[Band],
+    seen: tuple[int, int, int],
     shape: tuple[int, int],
     sinks: Sinks,
-    tiling: Tiling | None,
-    progress: Progress | None,
     keep: bool,
 ) -> Iterator[NDArray[np.uint8]]:
     """Send a page's rows to the sinks; give its labels where they are kept.
 
-    The smallest object is that of the image that the network saw: it has fewer or more of the file's pixels where the
-    image was brought to another pixel size.
+    `seen` is the shape (C, H, W) of the image that the network saw, `shape` the file's (H, W). The smallest object is
+    that of the former: it has fewer or more of the file's pixels where the image was brought to another pixel size.
     """
-    bands = rescaled_bands(predictor.bands(rows, tiling, progress), rows.shape[1:], shape)
-    min_size = round(predictor.min_size * shape[0] * shape[1] / (rows.shape[1] * rows.shape[2]))
-    for probabilities, labels in labelled_bands(bands, shape[0], predictor.threshold, min_size):
+    min_size = round(predictor.min_size * shape[0] * shape[1] / (seen[1] * seen[2]))
+    rescaled = rescaled_bands(bands, seen[1:], shape)
+    for probabilities, labels in labelled_bands(rescaled, shape[0], predictor.threshold, min_size):
         sinks.add(probabilities, labels)
         if keep:
             yield labels

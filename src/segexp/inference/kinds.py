@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.calibration.features import SCALES, structures
+from segexp.calibration.features import SCALES, scale, structures
 from segexp.errors import InputError
-from segexp.inference.misfit import SMALLEST, WINDOW, describe_pixels, scaled, spread_evenly
+from segexp.inference.misfit import SMALLEST, WINDOW, describe_pixels, spread_evenly
 from segexp.io.images import Channel, Page, open_image
 from segexp.pretrained import NAMES, located
 
@@ -54,7 +54,7 @@ class Choice:
 
 def describe(pixels: NDArray) -> NDArray[np.float64]:
     """The numbers (124,) of pixels (C, H, W) of any real dtype; of several channels the mean is taken."""
-    plane = scaled(np.mean(pixels, axis=0, dtype=np.float32))
+    plane = scale(np.mean(pixels, axis=0, dtype=np.float32))
     turned = plane.max() - plane
     both = [structures(side, task) for side in (plane, turned) for task in SCALES]
     return np.concatenate([describe_pixels(pixels), *both])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.calibration.features import BANDS, BINS, LEVELS, histogram, noise, spectrum
+from segexp.calibration.features import BANDS, BINS, LEVELS, histogram, noise, scale, spectrum
 from segexp.inference.sliding_window import RowSource
 from segexp.model_facts import FEATURES
 
@@ -55,8 +55,8 @@ def describe(image: RowSource) -> NDArray[np.float64] | None:
 
 def describe_pixels(pixels: NDArray) -> NDArray[np.float64]:
     """The numbers (32,) of pixels (C, H, W) of any real dtype; of several channels the mean is taken."""
-    planes = [scaled(plane.astype(np.float32)) for plane in pixels]
-    plane = planes[0] if len(planes) == 1 else scaled(np.mean(planes, axis=0, dtype=np.float32))
+    planes = [scale(plane.astype(np.float32)) for plane in pixels]
+    plane = planes[0] if len(planes) == 1 else scale(np.mean(planes, axis=0, dtype=np.float32))
     levels = histogram(plane)
     low, median, high = np.sinh(levels[[_LOW, _MEDIAN, _HIGH]])
     polarity = (high + low - 2 * median) / max(high - low, 1e-6)  # 1: few bright pixels, -1: few dark ones
@@ -144,11 +144,6 @@ def _odds(share: float, bound: float) -> float:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g}" if share < 0.995 else "100"
-
-
-def scaled(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An image (H, W) between its black level, the first percentile, and its own standard deviation."""
-    return (plane - np.float32(np.percentile(plane, 1))) / np.float32(max(float(plane.std()), 1e-6))
 
 
 def _spread(numbers: NDArray) -> NDArray:
