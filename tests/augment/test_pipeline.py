@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kornia.augmentation.auto import AutoAugment, RandAugment, TrivialAugment
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -114,6 +115,15 @@ def test_a_batch_of_eight_is_eight_batches_of_one():
         assert torch.equal(alone[1][0], moved[row])
 
 
+def test_dropped_channels_are_those_of_the_sample():
+    pipeline = Augmentation([K.RandomChannelDropout(p=1.0)])
+    images, masks = torch.ones(4, 3, 8, 8), torch.ones(4, 1, 8, 8)
+    together, _ = pipeline(images, masks)
+    for row in range(4):
+        alone, _ = pipeline(images[[row]], masks[[row]], params=pipeline.select(pipeline.params, [row]))
+        assert torch.equal(alone[0], together[row])
+
+
 def test_samples_differ():
     images, masks = batch(count=1)
     result, _ = Augmentation(everything())(images.expand(8, -1, -1, -1), masks.expand(8, -1, -1, -1))
@@ -127,6 +137,26 @@ def test_stock_kornia_geometry_moves_masks_too():
     assert torch.equal(result, images.flip(-1))
     assert torch.equal(moved, masks.flip(-1))
     assert moved.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        AutoAugment([[("rotate", 1.0, 9)]]),
+        RandAugment(1, 20, policy=[[("translate_x", -0.5, 0.5)]]),
+        TrivialAugment(policy=[[("rotate", -30.0, 30.0)]]),
+    ],
+    ids=lambda policy: type(policy).__name__,
+)
+def test_kornias_policies_move_masks_too_and_can_be_replayed(policy):
+    masks = torch.zeros(4, 1, 64, 64)
+    masks[..., 8:24, 8:40] = 1
+    images = masks.expand(-1, 3, -1, -1)
+    pipeline = Augmentation([policy])
+    result, moved = pipeline(images, masks)
+    assert not torch.equal(moved, masks)
+    assert ((result[:, :1] > 0.5).float() - moved).abs().mean() < 0.005  # bilinear here, nearest there
+    assert torch.equal(pipeline(images, masks, params=pipeline.params)[0], result)
 
 
 def test_every_operation_runs_inside_kornias_own_container():
@@ -156,6 +186,10 @@ def test_errors_say_what_came():
         Augmentation([K.RandomCrop((16, 16), p=1.0)])(images, masks)
     with pytest.raises(ValueError, match="mixing samples"):
         Augmentation([K.RandomMixUpV2()])
+    flip = K.RandomHorizontalFlip()
+    for operation in (torch.nn.Sequential(flip), K.PatchSequential(flip, patchwise_apply=False)):
+        with pytest.raises(ValueError, match=r"Sequential would move the images and not their masks.*RandomHorizontal"):
+            Augmentation([operation])
     spline = K.RandomThinPlateSpline()
     for operation in (spline, K.ImageSequential(K.RandomGamma(), spline)):
         with pytest.raises(ValueError, match=r"RandomThinPlateSpline\(.*does not move masks"):

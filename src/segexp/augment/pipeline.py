@@ -13,15 +13,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from kornia.augmentation import AugmentationSequential, ImageSequential, MixAugmentationBaseV2
+from kornia.augmentation import (
+    AugmentationSequential,
+    IntensityAugmentationBase2D,
+    MixAugmentationBaseV2,
+    PatchSequential,
+)
 from kornia.augmentation.base import _AugmentationBase, _BasicAugmentationBase
+from kornia.augmentation.container.base import ImageSequentialBase
 from kornia.augmentation.container.params import ParamItem
 from torch import Tensor, nn
 
 from segexp.augment.base import IntensityOperation, cast
 from segexp.augment.warp import RandomWarp
 
-KORNIA = (_AugmentationBase, ImageSequential)  # what Kornia can draw parameters for
+KORNIA = (_AugmentationBase, ImageSequentialBase)  # what Kornia can draw parameters for
 Params = list[Any]  # one entry per operation: its drawn tensors by name, or Kornia's ParamItems for a stock operation
 
 
@@ -39,10 +45,17 @@ class Augmentation(nn.Module):
     def __init__(self, operations: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         for operation in operations:
-            if isinstance(operation, MixAugmentationBaseV2):
-                raise ValueError(f"{operation}: mixing samples is not supported, each sample is augmented by itself")
             for part in operation.modules():
-                if isinstance(part, _AugmentationBase) and _leaves_masks(part):
+                if isinstance(part, MixAugmentationBaseV2):
+                    raise ValueError(f"{part}: mixing samples is not supported, each sample is augmented by itself")
+                if not isinstance(part, _AugmentationBase):
+                    continue
+                if not (isinstance(part, IntensityAugmentationBase2D) or _carries_masks(operation)):
+                    raise ValueError(
+                        f"{type(operation).__name__} would move the images and not their masks: name {part} itself, or "
+                        "put it into kornia.augmentation.ImageSequential"
+                    )
+                if _leaves_masks(part):
                     raise ValueError(
                         f"{part}: Kornia does not move masks with it; expected an operation that does, such as "
                         "segexp.augment.RandomWarp or kornia.augmentation.RandomElasticTransform"
@@ -113,6 +126,11 @@ class Augmentation(nn.Module):
         return self
 
 
+def _carries_masks(operation: nn.Module) -> bool:
+    """Whether masks can come along through an operation or a container of operations."""
+    return isinstance(operation, KORNIA) and not isinstance(operation, PatchSequential)
+
+
 def _leaves_masks(operation: _AugmentationBase) -> bool:
     """Whether an operation has nothing to say about masks, as Kornia's thin plate spline and fisheye."""
     return type(operation).apply_transform_mask is _AugmentationBase.apply_transform_mask
@@ -150,6 +168,8 @@ def _select(entry: Any, rows: list[int]) -> Any:
     for name, value in entry.items():
         if name == "forward_input_shape":
             value = torch.tensor([len(rows), *value[1:].tolist()])
+        elif name == "batch_idx":  # RandomChannelDropout writes the samples' places in the batch down
+            value = value[: len(rows)]
         elif isinstance(value, Tensor) and value.ndim > 0 and len(value) == batch:
             value = value[rows]
         selected[name] = value
