@@ -119,8 +119,9 @@ def test_dropped_channels_are_those_of_the_sample():
     pipeline = Augmentation([K.RandomChannelDropout(p=1.0)])
     images, masks = torch.ones(4, 3, 8, 8), torch.ones(4, 1, 8, 8)
     together, _ = pipeline(images, masks)
+    params = pipeline.params
     for row in range(4):
-        alone, _ = pipeline(images[[row]], masks[[row]], params=pipeline.select(pipeline.params, [row]))
+        alone, _ = pipeline(images[[row]], masks[[row]], params=pipeline.select(params, [row]))
         assert torch.equal(alone[0], together[row])
 
 

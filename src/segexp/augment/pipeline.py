@@ -141,7 +141,7 @@ def _adopt(operation: nn.Module) -> nn.Module:
     if isinstance(operation, RandomWarp | IntensityOperation | AugmentationSequential):
         return operation
     if isinstance(operation, KORNIA):
-        return AugmentationSequential(operation, data_keys=["input", "mask"])
+        return AugmentationSequential(operation, data_keys=["input", "mask"])  # type: ignore[arg-type]  # takes policies
     return operation
 
 
