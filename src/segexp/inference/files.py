@@ -46,7 +46,7 @@ def find_images(sources: Iterable[Path], output: OwnedFolder, own_names: bool = 
     """Files, the image files of folders sorted by name, and what patterns such as ``in/*.tif`` match.
 
     Not taken are files that a prediction wrote, as the records of `output` and of the images' folders say, and images
-    in sub-folders of a folder; `Found.remarks` counts them.
+    in sub-folders of a folder; `ImageList.remarks` counts them.
 
     Raises:
         InputError: where there is no image, or, with `own_names`, where two would write the same result.
