@@ -200,10 +200,10 @@ def test_h14_a_folder_of_ones_own_settings(case):
 def test_h16_a_small_shared_memory(case):
     command = [
         sys.executable, "-m", "segexp.cli", "train", "task=vesicle", f"data.root={case / 'set'}", "trainer=smoke",
-        "trainer.steps=2", "trainer.batch_size=32", "task.crop=1024", "data.cache=disk", "trainer.num_workers=2",
+        "trainer.steps=1", "trainer.batch_size=32", "task.crop=512", "data.cache=disk", "trainer.num_workers=2",
         "model.widths=[2,4]", f"output_dir={case / 'run'}",
     ]  # fmt: skip
-    script = f"mount -t tmpfs -o size=64m tmpfs /dev/shm && exec {' '.join(command)}"
+    script = f"mount -t tmpfs -o size=16m tmpfs /dev/shm && exec {' '.join(command)}"
     probe = subprocess.run(["unshare", "-m", "true"], capture_output=True)
     if probe.returncode:
         pytest.skip("unshare is not permitted here")

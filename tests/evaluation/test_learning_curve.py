@@ -67,6 +67,7 @@ def test_most_intervals_hold():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_nine_of_ten_intervals_hold():
     inside, width = coverage(200)
     assert 0.85 <= inside <= 0.97
