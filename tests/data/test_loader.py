@@ -1,5 +1,6 @@
 """The stream of batches: the same from memory, from files by any number of workers, and from any place on."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -104,3 +105,27 @@ def test_an_image_that_changes_while_it_is_read_is_named(tmp_path, workers):
         deque(islice(stream, 200), maxlen=0)
     assert str(error.value).startswith(f"{victim}: changed while it was in use: (40, 50) uint16 at first, (44, 50)")
     assert "Traceback" not in str(error.value)
+
+
+def test_signals_for_every_process_of_a_run_leave_the_reading_going(tmp_path):
+    """SLURM, `timeout` and Ctrl-C send theirs to reading processes, too; the main process has its state to save."""
+    _, disk = sources(tmp_path)
+    before = multiprocessing.active_children()
+    stream = open_feed(CropBatches(disk), (0, 0), CPU, 1, "fork")
+    next(stream)
+    (worker,) = (child for child in multiprocessing.active_children() if child not in before)
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+        os.kill(worker.pid, number)
+        deque(islice(stream, 2 * loader.PREFETCH), maxlen=0)
+    assert worker.is_alive()
+
+
+def test_too_few_open_files_are_one_message(tmp_path, monkeypatch):
+    _, disk = sources(tmp_path)
+
+    def fails(self):
+        raise RuntimeError("Too many open files. Communication with the workers is no longer possible.")
+
+    monkeypatch.setattr(loader.DataLoader, "__iter__", lambda self: type("Feed", (), {"__next__": fails})())
+    with pytest.raises(InputError, match="1 worker processes that read images need more open files"):
+        next(open_feed(CropBatches(disk), (0, 0), CPU, 1, "fork"))

@@ -5,11 +5,13 @@ The stream fetches batches ahead of the step that needs them.
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from itertools import count
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
@@ -211,9 +213,27 @@ def open_feed(
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         multiprocessing_context=start_method if workers else None,
+        worker_init_fn=ignore_signals if workers else None,
     )
     batches = _named(loader, positions, source.plan)
     yield from _ahead(batches, device) if device.type == "cuda" else batches
+
+
+def ignore_signals(worker: int) -> None:
+    """Have a reading process leave it to the main process to end the run, which saves its state first.
+
+    Ctrl-C, `timeout` and SLURM send a signal to each process of a run. A reading process that ended by it would make
+    PyTorch raise an error in the main process, at any point of a step. A second SIGTERM ends it: PyTorch sends one to
+    a process that hangs.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, note)
 
 
 class _Guarded(Dataset):
@@ -237,6 +257,11 @@ def _named(loader: DataLoader, positions: Positions, plan: CropPlan) -> Iterator
             batch = next(batches)
         except RuntimeError as error:
             reason = str(error)
+            if "Too many open files" in reason:
+                raise InputError(
+                    f"{loader.num_workers} worker processes that read images need more open files than this process "
+                    "may have (ulimit -n); set trainer.num_workers=4, or raise the limit: ulimit -n 4096"
+                ) from None
             if "DataLoader worker" not in reason:
                 raise
             full = "No space left on device" in reason or "shm" in reason
