@@ -115,6 +115,10 @@ def test_defaults_are_the_older_scripts():
         (["model.weights=3"], ["model.weights=3", "a model file, a run, a sweep"]),
         (["experiment=finetune"], ["missing: model.weights"]),
         (["trainer.freeze=3"], ["trainer.freeze=3", "a list"]),
+        (["trainer.freeze=stem"], ["trainer.freeze=stem", "a list"]),  # not s, t, e and m
+        (["task.classes=fiber"], ["task.classes=fiber", "a list"]),
+        (["allow_targets=mylab"], ["allow_targets=mylab", "a list"]),
+        (["seed=${oc.env:NOT_SET}", "data.root=${oc.env:NOT_SET}"], ["seed: ", "data.root: ", "'NOT_SET' not found"]),
         (["task.threshold=high"], ["task.threshold=high", "or auto"]),
         (["task.threshold=1"], ["task.threshold=1"]),
         (["task.min_size=-3"], ["task.min_size=-3", "or auto"]),

@@ -26,8 +26,8 @@ from segexp import __version__
 from segexp.config import RunConfig, conf_dir, package_conf_dir, read, use_conf_beside
 from segexp.config.ahead import with_counts
 from segexp.config.completion import complete
-from segexp.config.compose import add_lab, compose_config, lab_folders
-from segexp.config.overrides import command_line, one_job
+from segexp.config.compose import add_lab, compose_config, lab_folders, searched_folders
+from segexp.config.overrides import command_line, one_job, stored_overrides
 from segexp.config.targets import WEIGHTS
 from segexp.device import out_of_memory
 from segexp.distributed import Ranks, join, launched, leave, share
@@ -76,6 +76,8 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> float
         arguments = command_line(arguments)
         for folder in lab_folders(arguments):
             add_lab(folder)
+        for folder in searched_folders(arguments):
+            add_lab(folder, "hydra.searchpath")
         if "--shell-completion" in arguments and complete(arguments):
             return None
     except InputError as error:
@@ -185,7 +187,7 @@ def job(cfg: DictConfig) -> float:
     files = RunFolder(folder)
     try:
         log_sources(settings, ranks)
-        typed = list(settings.overrides.task)
+        typed = stored_overrides(settings)
         checked = read_job_settings(cfg, typed, ranks)
         store(cfg, files)
         weights = None if resume else start_file(checked)
@@ -240,7 +242,7 @@ def is_resumed(settings: HydraConf, folder: Path) -> bool:
     stored = folder / ".hydra" / "overrides.yaml"
     if not (folder / "last.pth").is_file() or not stored.is_file():
         return False
-    return list(settings.overrides.task) == OmegaConf.to_container(OmegaConf.load(stored), resolve=False)
+    return stored_overrides(settings) == OmegaConf.to_container(OmegaConf.load(stored), resolve=False)
 
 
 def store(cfg: DictConfig, files: RunFolder) -> None:
@@ -279,7 +281,7 @@ def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
             if ranks.first:
                 record.save(status=RUNNING, message="", sittings=record.sittings + 1)
             log_sources(settings, ranks)
-            typed = list(settings.overrides.task)
+            typed = stored_overrides(settings)
             checked = read_job_settings(cfg, typed, ranks)
             store(cfg, files)
             on_step = ProgressWriter(folder, checked.task.monitor, files) if ranks.first else None
@@ -321,7 +323,7 @@ def axes() -> list[str]:
     hydra = OmegaConf.load(stored).hydra
     ranges = OmegaConf.to_container(OmegaConf.select(hydra, "sweeper.params") or OmegaConf.create({}), resolve=False)
     assert isinstance(ranges, dict)
-    words = [*(f"{key!s}={value}" for key, value in ranges.items()), *hydra.overrides.task]
+    words = [*(f"{key!s}={value}" for key, value in ranges.items()), *stored_overrides(hydra)]
     parsed = OverridesParser.create().parse_overrides(words)
     return [override.get_key_element().lstrip("+") for override in parsed if override.is_sweep_override()]
 

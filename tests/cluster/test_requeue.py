@@ -130,3 +130,15 @@ def test_a_job_is_resumed_only_where_slurm_started_the_same_one_again(tmp_path, 
         OmegaConf.save(stored, tmp_path / ".hydra" / "overrides.yaml")
         (tmp_path / "last.pth").touch()
     assert is_resumed(settings, tmp_path) == expected
+
+
+def test_a_job_whose_folder_is_named_by_its_cluster_is_resumed(tmp_path, monkeypatch):
+    settings = OmegaConf.structured(HydraConf)
+    settings.overrides.task = ["a=1", "output_dir='runs/${oc.env:SLURM_JOB_ID}'"]
+    settings.mode = "RUN"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text(OmegaConf.to_yaml(settings.overrides.task))
+    (tmp_path / "last.pth").touch()
+    assert is_resumed(settings, tmp_path)

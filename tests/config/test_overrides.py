@@ -234,3 +234,19 @@ def test_the_first_job_of_a_sweep():
     sweep = ["--multirun", "--cfg=job", "task=a,b", "seed=range(3,9)", "trainer.lr=interval(0.1,1)", "x=[1,2]"]
     assert one_job(sweep) == ["--cfg=job", "task=a", "seed=3", "trainer.lr=0.1", "x=[1,2]"]
     assert one_job(["--multirun", "task=a", "loss=glob(*)", "seed=0,1"]) == ["task=a", "seed=0"]
+
+
+def test_settings_given_as_a_group_of_values_are_taken_from_a_stored_run(tmp_path):
+    stored = ["task=vesicle", "loss={ce: {weight: 2}}", "trainer={epochs: 3, max_time: null}"]
+    folder = stopped_run(tmp_path / "run", stored)
+    assert with_resume([f"resume={folder}"])[:3] == stored
+    for item in ("experiment={a", "task/x={a: 1}", "loss={a: ${oc.env:HOME}}"):
+        with pytest.raises(InputError):
+            with_resume([f"resume={stopped_run(tmp_path / item.partition('=')[0], [item])}"])
+    with pytest.raises(InputError, match="to that address"):
+        with_resume([f"resume={stopped_run(tmp_path / 'told', ['logger={mlflow: {uri: http://x}}'])}"])
+
+
+def test_the_mode_of_a_sweep_is_its_flag():
+    words = ["task=vesicle", "hydra.mode=MULTIRUN", "data.root=a,'b, c'"]
+    assert command_line(words) == ["--multirun", "task=vesicle", "data.root=a,'b, c'"]

@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from segexp.config import CONF, conf_dir, package_conf_dir, use_conf_beside
-from segexp.config.compose import add_lab, compose_config, lab_folders
+from segexp.config.compose import add_lab, compose_config, lab_folders, searched_folders
 from segexp.config.overrides import with_resume
 from segexp.errors import InputError
 from tests.processes import start
@@ -82,6 +83,7 @@ def test_the_first_line_says_which_settings_a_run_reads(checkout, lab, tmp_path)
 @pytest.mark.parametrize("form", ["file://{}", "{}"])
 def test_a_search_path_adds_a_folder_wherever_settings_are_composed(lab, form):
     assert compose_config([f"hydra.searchpath=[{form.format(lab)}]", "task=nucleus"]).task.crop == 64
+    assert str(lab.parent) in sys.path  # its modules can be imported
     assert compose_config(["task=nucleus"], str(lab)).task.crop == 64
     with pytest.raises(InputError, match="task/nucleus"):
         compose_config(["task=nucleus"])
@@ -100,6 +102,10 @@ def test_a_folder_that_is_not_there_or_is_a_run(tmp_path):
     assert code == 1
     assert text == "error: --config-dir nowhere: no such folder\n"
     assert lab_folders(["--config-dir=a", "task=b"]) == ["a"]
+    code, text = output_of("segexp", "train", "hydra.searchpath=[nowhere]", "task=vesicle")
+    assert code == 1
+    assert text == "error: hydra.searchpath nowhere: no such folder\n"
+    assert searched_folders(["hydra.searchpath=[a,file:///b,pkg://c.conf]", "task=b"]) == ["a", "/b"]
 
 
 def test_a_run_with_a_search_path_wants_it_named_again(tmp_path):

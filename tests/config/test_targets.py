@@ -64,3 +64,20 @@ def test_wrong_arguments_are_named_with_the_nearest():
         target_class("segexp.models.Unet")
     with pytest.raises(InputError, match="kernel_size=2"):
         build({"_target_": "segexp.models.UNet", "kernel_size": 2})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no module lab_part; put it beside the folder given with --config-dir, or on PYTHONPATH"),
+        ("import not_installed", r"lab_part cannot be imported \(No module named 'not_installed'\)"),
+        ("def x(:", "lab_part fails on import: SyntaxError: "),
+        ("raise RuntimeError('no licence')", "lab_part fails on import: RuntimeError: no licence"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_says_why(tmp_path, monkeypatch, content, said):
+    if content is not None:
+        (tmp_path / "lab_part.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=said):
+        target_class("lab_part.Mine", ("lab_part",))

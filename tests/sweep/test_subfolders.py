@@ -28,6 +28,8 @@ def test_jobs_that_differ_have_folders_that_differ():
         (["hydra.sweep.subdir=same", "seed=0,1"], "error: hydra.sweep.subdir: with hydra.sweep.subdir=same job 0 and"),
         ([BY_SETTINGS, WITHOUT_SEED, "seed=0,1"], "error: hydra.job.config.override_dirname.exclude_keys: with"),
         ([BY_SETTINGS, "seed=0,0"], "job 0 and job 1 (the same settings) would share"),
+        ([BY_SETTINGS, f"data.root={'x' * 250}", "seed=0,1"], "is longer than the 255 bytes that a folder's name may"),
+        ([f"{BY_SETTINGS}_${{hydra.job.num}}", f"data.root={'x' * 250}"], "is longer than the 255 bytes"),
         (["hydra.sweep.subdir=same", "hydra/sweeper=optuna", "trainer.lr=interval(0.1,1)"], "jobs of the search would"),
         ([BY_SETTINGS, WITHOUT_SEED, "hydra/sweeper=optuna", "seed=range(9)"], "jobs of the search would share"),
     ],

@@ -64,9 +64,11 @@ class PoolLauncher(Launcher):
 
 def _returned(config: DictConfig, record: Any) -> JobReturn:
     """What a sweeper is told of a job: its score, NaN where it has none."""
+    from segexp.config.overrides import stored_overrides
+
     task = OmegaConf.create({key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"})  # type: ignore[union-attr]
     found = JobReturn(
-        overrides=list(config.hydra.overrides.task),
+        overrides=stored_overrides(config.hydra),
         cfg=task,
         hydra_cfg=OmegaConf.create({"hydra": config.hydra}),
         working_dir=str(Path.cwd()),

@@ -9,6 +9,7 @@ import difflib
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -89,11 +90,7 @@ def read(cfg: DictConfig) -> RunConfig:
     Raises:
         InputError: with all problems of the first kind that there is.
     """
-    try:
-        missing = sorted(OmegaConf.missing_keys(cfg))
-    except OmegaConfBaseException:  # a node may refer to what is missing, as optimizer.lr does to trainer.lr
-        others = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NODES])
-        missing = sorted(OmegaConf.missing_keys(others))
+    missing = sorted(_missing(OmegaConf.to_container(cfg, resolve=False)))  # what is referred to may be missing, too
     if missing:
         raise InputError("missing: " + ", ".join(missing))
     problems: list[str] = []
@@ -101,13 +98,12 @@ def read(cfg: DictConfig) -> RunConfig:
     absent = [name for name in (*sections, *NODES) if not isinstance(cfg.get(name), DictConfig)]
     if absent:
         raise InputError("missing: " + ", ".join(absent))
-    top = {key for key in cfg if key not in (*sections, *NODES)}
-    unknown = _unknown_keys("", {key: cfg[key] for key in top}, RunKeys)
+    unknown = _unknown_keys("", cfg, RunKeys, known=(*sections, *NODES))
     for name, schema in sections.items():
         unknown += _unknown_keys(name, cfg[name], schema)
     if unknown:
         raise InputError(*unknown)
-    run = _typed("", {key: cfg[key] for key in top}, RunKeys, problems)
+    run = _typed("", cfg, RunKeys, problems)
     allowed = tuple(run.allow_targets) if run else ()
     try:  # before the task, which may monitor one of them
         own_scores(_names(cfg.task.get("scores")), allowed)
@@ -132,6 +128,15 @@ def read(cfg: DictConfig) -> RunConfig:
     if not problems and run is not None:
         return RunConfig(**parts, **nodes, seed=run.seed, allow_targets=run.allow_targets)  # type: ignore[arg-type]
     raise InputError(*problems)
+
+
+def _missing(value: Any, name: str = "") -> list[str]:
+    """Names of the settings without a value, under the setting `name`, whose value this is."""
+    if isinstance(value, dict):
+        return [key for part in value for key in _missing(value[part], f"{name}.{part}" if name else str(part))]
+    if isinstance(value, list):
+        return [key for index, part in enumerate(value) for key in _missing(part, f"{name}[{index}]")]
+    return [name] if value == "???" else []
 
 
 def check_named(group: str, nodes: Any) -> None:
@@ -181,10 +186,10 @@ def _fields(schema: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(schema)}
 
 
-def _unknown_keys(section: str, node: Any, schema: type) -> list[str]:
+def _unknown_keys(section: str, node: Any, schema: type, known: Sequence[str] = ()) -> list[str]:
     unknown = []
     fields = _fields(schema)
-    for key in node:
+    for key in (key for key in node if key not in known):
         path = f"{section}.{key}" if section else str(key)
         if path in MOVED:
             names = [old for old in MOVED if old.startswith(f"{path}.")] or [path]
@@ -216,7 +221,7 @@ def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T |
                 continue
             values[key] = _typed(path, value, kind, problems)  # type: ignore[arg-type]
             continue
-        if isinstance(value, str) and str in (kind, *get_args(kind)):
+        if isinstance(value, str) and (kind is str or (isinstance(kind, UnionType) and str in get_args(kind))):
             values[key] = value  # as it is: assigned to a node, a folder called ${x} would become a reference again
             continue
         try:

@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
 from segexp.config import RunConfig, conf_dir, read
-from segexp.config.typed import quote
+from segexp.config.typed import parsed, quote
 from segexp.errors import InputError
 from segexp.io.records import read_yaml
 
@@ -28,8 +28,16 @@ def lab_folders(arguments: Sequence[str]) -> list[str]:
     return [word.partition("=")[2] for word in arguments if word.startswith("--config-dir=")]
 
 
-def add_lab(config_dir: str) -> None:
-    """Check a folder given with ``--config-dir``, and let the modules that lie beside it be imported, after all others.
+def searched_folders(words: Sequence[str]) -> list[str]:
+    """The folders that ``hydra.searchpath=[...]`` names on a command line; those inside packages are left out."""
+    overrides = [parsed(word) for word in words if word.lstrip("+").startswith("hydra.searchpath=")]
+    listed = overrides[-1].value() if overrides and overrides[-1] is not None else None
+    entries = [str(entry).removeprefix("file://") for entry in (listed if isinstance(listed, list) else ())]
+    return [entry for entry in entries if "://" not in entry]
+
+
+def add_lab(config_dir: str, flag: str = "--config-dir") -> None:
+    """Check a folder of options that `flag` names, and let the modules beside it be imported, after all others.
 
     Nothing is imported here: a ``_target_`` may name such a module only where ``allow_targets`` has its name.
 
@@ -38,11 +46,11 @@ def add_lab(config_dir: str) -> None:
             traceback.
     """
     if not os.path.isdir(config_dir):
-        raise InputError(f"--config-dir {config_dir}: no such folder")
+        raise InputError(f"{flag} {config_dir}: no such folder")
     if (Path(config_dir) / "overrides.yaml").is_file() and (Path(config_dir) / "hydra.yaml").is_file():
         run = Path(config_dir).resolve().parent
         raise InputError(
-            f"--config-dir {config_dir}: these are the stored settings of a run, not a folder of options. To resume "
+            f"{flag} {config_dir}: these are the stored settings of a run, not a folder of options. To resume "
             f"the run, type resume={quote(str(run))}; to repeat it elsewhere, type the overrides in "
             f"{Path(config_dir) / 'overrides.yaml'} again with another output_dir"
         )
@@ -83,5 +91,7 @@ def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> R
     Raises:
         InputError: where Hydra or the schema refuses them.
     """
+    for folder in searched_folders(overrides):
+        add_lab(folder, "hydra.searchpath")
     with sources(config_dir):
         return read(compose("config", [*overrides, "output_dir=none"]))

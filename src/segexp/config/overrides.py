@@ -5,8 +5,10 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import Glob, IntervalSweep
+from omegaconf import OmegaConf
 
 from segexp.config.typed import GROUPS, READ, as_typed, flags_first, is_flag, literal, parsed, quote
 from segexp.errors import InputError
@@ -16,11 +18,16 @@ __all__ = [
     "command_line",
     "one_job",
     "quote",
+    "stored_overrides",
     "with_folds",
     "with_resume",
     "with_seeds",
     "with_sweep",
 ]
+
+
+MODE = "hydra.mode=MULTIRUN"
+"""What Hydra takes for the flag ``-m``, too."""
 
 
 def command_line(arguments: Sequence[str], log: Callable[[str], None] = print) -> list[str]:
@@ -31,9 +38,20 @@ def command_line(arguments: Sequence[str], log: Callable[[str], None] = print) -
         log: is told what a resumed run takes over in another way than it was typed.
     """
     words = flags_first(arguments)
+    if MODE in words:  # the flag in other words; a file cannot say it, since it decides how the words are read
+        words = multirun([word for word in words if word != MODE])
     words = flags_first(with_folds(with_seeds(words)))
     sweep = "--multirun" in words or any(word.startswith("sweep.resume=") for word in words)
     return flags_first(with_sweep(with_resume(as_typed(words, sweep), log)))
+
+
+def stored_overrides(hydra: Any) -> list[str]:
+    """The overrides of a run or a job, from Hydra's settings of it, as they were typed: a reference stays one.
+
+    What it refers to may be a secret, or not be there.
+    """
+    words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return list(words)
 
 
 def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> list[str]:
@@ -168,14 +186,16 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
     )
     if match is None or len(item) > _LONGEST:
         raise refused
-    first = re.split(r"[./]", match["key"])[0]
+    first, value = re.split(r"[./]", match["key"])[0], match["value"] or ""
     if first in ("hydra", "allow_targets", "resume", "output_dir", "overwrite", "sweep"):
         return False
-    group = first in GROUPS and "." not in match["rest"]
-    if ("/" in match["rest"] and not group) or (group and not _OPTION.fullmatch(match["value"] or "")):
+    read = parsed(item) if value.startswith("{") else None
+    settings = read is not None and isinstance(read.value(), dict)  # trainer={epochs: 3}, which names no option
+    group = first in GROUPS and "." not in match["rest"] and not settings
+    if ("/" in match["rest"] and not group) or (group and not _OPTION.fullmatch(value)):
         raise refused
     looked_up = _REFERENCE.search(item) is not None
-    address = first == "logger" and not group and not _ON_OR_OFF.fullmatch(match["value"] or "")
+    address = first == "logger" and not group and not _ON_OR_OFF.fullmatch(value)
     if (looked_up or address) and any(word.lstrip("+").startswith(f"{match['key']}=") for word in given):
         return False
     if looked_up:

@@ -63,8 +63,8 @@ def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, 
     module_name, _, name = target.rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except ImportError:
-        raise InputError(f"_target_ {target}: no module {module_name}") from None
+    except Exception as error:  # a module may raise anything while it is imported
+        raise InputError(f"_target_ {target}: {_import_fault(module_name, error)}") from None
     resolved = getattr(module, name, None)
     if not (inspect.isclass(resolved) and resolved.__module__.startswith(tuple(p.split(".")[0] for p in prefixes))):
         near = difflib.get_close_matches(name, [n for n in dir(module) if n[0].isupper()], n=1)
@@ -74,6 +74,17 @@ def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, 
         names = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
         raise InputError(f"_target_ {target}: expected a class derived from {names}")
     return resolved
+
+
+def _import_fault(module_name: str, error: Exception) -> str:
+    """What went wrong when a module was imported, in words."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and f"{module_name}.".startswith(f"{missing}."):
+        return f"no module {module_name}; put it beside the folder given with --config-dir, or on PYTHONPATH"
+    if isinstance(error, ImportError):
+        return f"{module_name} cannot be imported ({said})"
+    return f"{module_name} fails on import: {type(error).__name__}: {said}"
 
 
 def own_scores(names: Sequence[str], allowed: tuple[str, ...] = (), how: str = "allow_targets=[{}]") -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from segexp.config.fingerprint import settings_of
+from segexp.config.overrides import stored_overrides
 from segexp.evaluation.io import read_evaluation
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import JOB_FILES, RunFolder
@@ -48,7 +49,7 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, target: Path, taken: Contain
     if known is None:
         OwnedFolder(folder).require_free(JOB_FILES, "output_dir")
     add_job(sweep, folder)
-    typed = [item for item in hydra.overrides.task if not item.startswith("sweep.")]
+    typed = [item for item in stored_overrides(hydra) if not item.startswith("sweep.")]
     # a job that its cluster starts again goes on in newer code, too: nobody asked for results that compare
     if known is None or not (identity == known.identity if keep else identity.settings == known.identity.settings):
         number = int(folder.name) if folder.name.isdecimal() else int(hydra.job.num)

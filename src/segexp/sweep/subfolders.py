@@ -19,6 +19,8 @@ from segexp.sweep.search.command import is_search
 NUMBERED = ("hydra.job.num", "hydra.job.id")
 """What makes a name differ from job to job by itself."""
 
+LONGEST = 255
+"""Bytes of a file's name, on every file system in use."""
 DIRNAME = "override_dirname"
 """What names a folder by the job's overrides, but for some that are left out."""
 
@@ -53,7 +55,7 @@ def _literal(text: str) -> str:
 
 
 def require_own_folders(config: DictConfig) -> None:
-    """Make sure that no two jobs of a sweep that begins share a folder; nothing is written.
+    """Make sure that no two jobs of a sweep that begins share a folder, and that each can be made; nothing is written.
 
     One that is resumed finds another name for the second job by itself. What Hydra refuses to compose is left to it.
 
@@ -61,10 +63,11 @@ def require_own_folders(config: DictConfig) -> None:
         config: of the sweep; Hydra is running.
 
     Raises:
-        InputError: names ``hydra.sweep.subdir`` and two such jobs.
+        InputError: names ``hydra.sweep.subdir``, and two such jobs or the name that is too long.
     """
     pattern = _subdir(config)
-    if config.sweep.resume or any(name in pattern for name in NUMBERED):
+    different = config.sweep.resume or any(name in pattern for name in NUMBERED)
+    if different and DIRNAME not in pattern:
         return
     loader = GlobalHydra.instance().config_loader()
     ranges = [f"{key}={value}" for key, value in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
@@ -73,7 +76,7 @@ def require_own_folders(config: DictConfig) -> None:
         if is_search(config.hydra):
             left_out = set(config.hydra.job.config.override_dirname.exclude_keys) if DIRNAME in pattern else set()
             searched = [one.get_key_element() for one in overrides if one.is_sweep_override()]
-            if "${" not in pattern or left_out & set(searched):
+            if not different and ("${" not in pattern or left_out & set(searched)):
                 raise _shared(pattern, "jobs of the search", pattern)
             return
         jobs = BasicSweeper.split_arguments(overrides, None)[0]
@@ -81,7 +84,14 @@ def require_own_folders(config: DictConfig) -> None:
         folders = [str(job.hydra.sweep.subdir) for job in composed]
     except (HydraException, OmegaConfBaseException):
         return
-    require_different(pattern, folders, jobs)
+    longest = max((part for folder in folders for part in folder.split("/")), key=lambda name: len(os.fsencode(name)))
+    if len(os.fsencode(longest)) > LONGEST:
+        raise InputError(
+            f"hydra.sweep.subdir: {longest[:40]}... is longer than the {LONGEST} bytes that a folder's name may have; "
+            "name settings to leave out in hydra.job.config.override_dirname.exclude_keys, or take ${hydra.job.num}"
+        )
+    if not different:
+        require_different(pattern, folders, jobs)
 
 
 def require_different(pattern: str, folders: Sequence[str], jobs: Sequence[Sequence[str]]) -> None:

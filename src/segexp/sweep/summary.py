@@ -13,6 +13,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from segexp.distributed import join, share
@@ -47,10 +48,11 @@ class SweepSummary(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Make the run's folder, or end with a line that says why it cannot be."""
         check_logging(config)
-        folder = Path(str(config.hydra.run.dir)).absolute()
+        name = place(config.hydra.run)
+        folder = Path(name).absolute()
         with contextlib.suppress(OSError, ValueError):
             new_folders[:] = [place for place in (folder, *folder.parents) if not place.exists()]
-        make_folder(str(config.hydra.run.dir))
+        make_folder(name)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Claim the sweep's folder before anything is written to it."""
@@ -66,7 +68,7 @@ class SweepSummary(Callback):
 
     def _claim(self, config: DictConfig) -> None:
         check_logging(config)
-        sweep = Path(str(config.hydra.sweep.dir))
+        sweep = Path(place(config.hydra.sweep))
         try:
             again, overwrite = restarted(config.hydra), bool(config.overwrite)
             require_own_folders(config)
@@ -111,6 +113,14 @@ def check_logging(config: DictConfig) -> None:
                 f"error: hydra/job_logging: its handler {name!s} writes train.log, which is the run's own record; "
                 "expected hydra/job_logging=stdout, or another file name in it"
             )
+
+
+def place(settings: DictConfig) -> str:
+    """The folder that ``hydra.run`` or ``hydra.sweep`` names; ends with a line where it refers to what is not there."""
+    try:
+        return str(settings.dir)
+    except OmegaConfBaseException as error:  # Hydra would make it a warning, and fail later
+        sys.exit(f"error: output_dir: {str(error).splitlines()[0]}")
 
 
 def make_folder(folder: str) -> None:
