@@ -78,6 +78,7 @@ def evaluate(
     from segexp.evaluation.scoring import read_tolerance
     from segexp.evaluation.tables import print_robustness, print_scores
     from segexp.inference.predictor import load_model
+    from segexp.io.cores import limit_threads
     from segexp.io.ownership import OwnedFolder
     from segexp.models.external import is_allowed
     from segexp.report import write_report
@@ -88,6 +89,7 @@ def evaluate(
     if is_sweep(model):
         raise InputError(f"--model {model}: a sweep; expected a single model, such as the run {model / '0'}")
     model = model_file(model)
+    limit_threads()
     predictor = load_model(model, device, allow_targets=allow_targets or ())
     if predictor.device.type == "cpu":
         keep_freed_memory()

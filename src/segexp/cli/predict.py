@@ -91,6 +91,7 @@ def predict(
     from segexp.inference.manifest import Manifest, open_manifest
     from segexp.inference.outputs import SAVE, Outputs
     from segexp.inference.predictor import load_model
+    from segexp.io.cores import limit_threads
     from segexp.io.ownership import OwnedFolder
     from segexp.measurements import Settings
 
@@ -99,6 +100,7 @@ def predict(
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: expected micrometres, more than 0")
     model = model_files(chosen_models(model, input, more or [], output, channel, page))
+    limit_threads()
     predictor = load_model(model, device, tta=tta, allow_targets=allow_targets or ())
     if predictor.device.type == "cpu":
         keep_freed_memory()

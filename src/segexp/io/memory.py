@@ -7,8 +7,8 @@ import psutil
 
 _CONTAINER = Path("/sys/fs/cgroup")
 _GROUPS = Path("/proc/self/cgroup")
-_FILES = {"": ("memory.max", "memory.current"), "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes")}
-"""Limit and use of a control group, by the folder of its hierarchy: version 2, version 1."""
+_FILES = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")
+"""Limit and use of a control group: version 1, version 2."""
 
 
 def free_memory() -> int:
@@ -17,9 +17,9 @@ def free_memory() -> int:
     Limits are those of the control group (container, batch job) that this process is in, and of all groups around it.
     """
     free = psutil.virtual_memory().available
-    for folder, names in _groups():
+    for folder, second in groups("memory"):
         try:
-            limit, used = (int((folder / name).read_text()) for name in names)
+            limit, used = (int((folder / name).read_text()) for name in _FILES[second])
         except (OSError, ValueError):  # no such group here, or one without a limit
             continue
         free = min(free, limit - used + _cached(folder))
@@ -35,10 +35,11 @@ def _cached(folder: Path) -> int:
         return 0
 
 
-def _groups() -> Iterator[tuple[Path, tuple[str, str]]]:
-    """Folders of the groups that this process is in, innermost first, and the files of limit and use in them.
+def groups(controller: str) -> Iterator[tuple[Path, bool]]:
+    """Folders of the groups that this process is in, innermost first, and whether they are of version 2.
 
-    A container may see its own group as the root, whatever the path in ``/proc``.
+    `controller` is what the groups limit: ``memory``, ``cpu``. A container may see its own group as the root, whatever
+    the path in ``/proc``.
     """
     paths = {"": "/"}
     try:
@@ -50,9 +51,9 @@ def _groups() -> Iterator[tuple[Path, tuple[str, str]]]:
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             paths[""] = path
-        elif "memory" in controllers.split(","):
-            paths["memory"] = path
+        elif controller in controllers.split(","):
+            paths[controller] = path
     for hierarchy, path in paths.items():
         inner = PurePosixPath(path.lstrip("/"))
         for group in (inner, *inner.parents):
-            yield _CONTAINER / hierarchy / group, _FILES[hierarchy]
+            yield _CONTAINER / hierarchy / group, not hierarchy

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from segexp.errors import InputError
+from segexp.io.cores import cores
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import RunFolder
 from segexp.sweep import FAILURE, LOG
@@ -70,11 +71,6 @@ def places(jobs: int, threads: int | None, gpus: Sequence[str]) -> list[dict[str
         threads = int(given) if given.isdigit() and int(given) > 0 else max(1, cores() // jobs)
     share = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), str(threads))
     return [share | ({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}) for place in range(jobs)]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_pool(
