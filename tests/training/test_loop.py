@@ -402,6 +402,22 @@ def test_many_such_steps_in_a_row_lead_back_at_half_the_rate_and_then_to_an_end(
     assert max(rate for *_, rate in recorder.steps[-20:]) < 0.006
 
 
+def test_the_loss_scaling_of_fp16_is_not_learned_again_after_going_back():
+    bench = Bench(poison=[(epoch, step) for epoch in (1, 2) for step in range(4)])
+    bench.learner = Learner(bench.learner.model, SegmentationLoss(), bench.learner.optimizer, "fp16", 1.0)
+    scale, back = bench.learner.scaler.get_scale(), bench.restore
+
+    def restore():
+        bench.poison.clear()
+        return back()
+
+    bench.restore = restore
+    _, state, recorder = train(Budget(steps=12), bench=bench)
+    assert state.retreats == 1
+    assert bench.learner.scaler.get_scale() == scale / 2**IN_A_ROW
+    assert any("usual in fp16" in line for line in recorder.lines)
+
+
 def test_the_state_is_saved_inside_long_epochs():
     bench = Bench()
     train(Budget(steps=4), bench=bench, save_every=1e-9)
@@ -534,3 +550,21 @@ def test_crops_grow_while_the_run_goes_on_and_a_resumed_run_draws_the_same():
     train(Budget(steps=16), TrainState(**stopped.kept[0]), stopped, sizes=sizes)
     assert stopped.sides == bench.sides
     assert same_weights(bench, stopped)
+
+
+def test_validations_without_the_monitored_score_are_told_once_and_the_first_that_has_it_is_the_best():
+    scores = iter([{"bce": 0.7}, {"bce": 0.6}, {"bce": 0.5, "dice": 0.2}, {"bce": 0.4}])
+    recorder, bench = Recorder(), Bench(scores)
+    _, state, _ = train(Budget(epochs=4 * bench.source.plan.steps), bench=bench, recorder=recorder)
+    assert [improved for saved, improved in bench.saved if saved["position"] == 0][1:] == [False, False, True, False]
+    assert state.best == {"epoch": 3, "bce": 0.5, "dice": 0.2}
+    assert [line for line in recorder.lines if "undefined" in line] == [
+        "warning: dice is undefined on every validation image, so this model is not compared with others"
+    ]
+
+
+def test_a_run_whose_monitored_score_is_never_defined_saves_its_state_and_ends_with_what_to_type():
+    bench = Bench(itertools.repeat({"bce": 0.7}))
+    with pytest.raises(InputError, match=r"task\.monitor=dice: undefined on every .* resume the run with task"):
+        train(Budget(epochs=2 * bench.source.plan.steps), bench=bench)
+    assert bench.saved[-1][0]["epoch"] == 2

@@ -9,6 +9,7 @@ Each training has files of its own in the run folder: ``last.pth`` and the best 
 A run that was killed finds by these where it was; a fold that was under way begins again.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -96,7 +97,8 @@ class Aside:
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
         """One line where the epoch was validated."""
         if self.epochs and scores is not None:
-            self.info(f"epoch {state.epoch:<4} loss {loss:.4f}  {self.monitor} {scores[self.monitor]:.4f}")
+            score = scores.get(self.monitor, math.nan)
+            self.info(f"epoch {state.epoch:<4} loss {loss:.4f}  {self.monitor} {score:.4f}")
 
 
 @dataclass

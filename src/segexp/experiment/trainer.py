@@ -129,13 +129,7 @@ class TrainingRun:
         per_image = len(self.classes)
         images = [rows[first : first + per_image] for first in range(0, len(rows), per_image)]
         together: list[Row] = [row for image in gather(self.ranks, images) for row in image]
-        scores = summarize(together)
-        if self.monitor not in scores:
-            raise InputError(
-                f"task.monitor={self.monitor}: undefined on every validation image; expected a score that some of them "
-                "have, such as task.monitor=dice"
-            )
-        return scores
+        return summarize(together)
 
     def save(self, improved: bool) -> None:
         """Write ``last.pth``, then the best model where this is it.
@@ -155,6 +149,7 @@ class TrainingRun:
             "state": state.plain(),
             "learner": self.learner.state(),
             "epoch_steps": self.source.plan.steps,
+            "batch_size": self.source.plan.batch_size,
         }
         if improved:
             weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model_file["weights"].items()}
@@ -237,7 +232,8 @@ class TrainingRun:
             return
         kept = content.get("best_model")
         if kept is None and state.position == 0 and state.best["epoch"] == state.epoch:
-            kept = {key: content[key] for key in content if key not in ("state", "learner", "epoch_steps")}
+            others = ("state", "learner", "epoch_steps", "batch_size")
+            kept = {key: content[key] for key in content if key not in others}
         if kept is not None:
             self.log.info(f"{self.best_path}: missing, damaged or not this run's; its weights are taken from last.pth")
             self._best, self._best_is_written = kept, False

@@ -6,7 +6,7 @@ epoch.
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -214,8 +214,17 @@ class _Loop:
     def have_a_best(self) -> None:
         """Take the model as it stands for the best where a run ends without one."""
         if any(agree(self.ranks, not self.state.best)):
-            self.state.best = {"epoch": self.state.epoch, **self.run.validate()}
+            scores = self.run.validate()
+            if self.schedule.monitor not in scores:
+                self._refuse_undefined()
+            self.state.best = {"epoch": self.state.epoch, **scores}
             self.save(improved=True)
+
+    def _refuse_undefined(self) -> NoReturn:
+        raise InputError(
+            f"task.monitor={self.schedule.monitor}: undefined on every validation image, so no model is the best; "
+            "expected a score that some of them have. The state is saved: resume the run with task.monitor=dice"
+        )
 
     def train_epoch(self) -> bool:
         """Take the steps that the epoch still lacks; whether the budget ends with them, or before the first."""
@@ -308,11 +317,12 @@ class _Loop:
     def _read(self) -> float:
         """The last loss; tells of skipped steps."""
         loss, skipped = self.pulse.read(self.state)
+        usual = " (usual in fp16 for a few steps, while the loss scaling is found)" * (self.learner.precision == "fp16")
         for epoch, step in skipped[:3]:
             files = ", ".join(self.run.names((epoch, step)))
             self.listener.info(
-                f"warning: epoch {epoch + 1}, step {step + 1} skipped: its loss or gradient was not a finite number. "
-                f"Files: {files}"
+                f"warning: epoch {epoch + 1}, step {step + 1} skipped: its loss or gradient was not a finite number"
+                f"{usual}. Files: {files}"
             )
         if len(skipped) > 3:
             self.listener.info(f"warning: {len(skipped) - 3} more steps were skipped")
@@ -327,6 +337,7 @@ class _Loop:
                 f"after going back {RETREATS} times at half the learning rate. Try a tenth of trainer.lr, "
                 "trainer.precision=fp32, augment=none, and look at the files named above (segexp check DIR)"
             )
+        scaling = self.learner.scaler.state_dict()  # of fp16: what it has learned since would have to be learned again
         kept = {
             "skipped": state.skipped,
             "retreats": state.retreats + 1,
@@ -337,6 +348,7 @@ class _Loop:
         self.state = state = self.run.state
         for name, value in kept.items():
             setattr(state, name, value)
+        self.learner.renew_scaler(scaling)
         self.pulse, self.feed, self.validated = _Pulse(), None, None
         self.recorded = self._record()  # the optimiser's state lies elsewhere now
         self.listener.info(
@@ -370,23 +382,30 @@ class _Loop:
         """Count the epoch, tell of it and save; whether it was the last.
 
         Its loss is the mean over the steps that were not skipped; where there is none, that of the epoch before.
+
+        Raises:
+            InputError: where it was the last and the monitored score was never defined.
         """
         state, schedule = self.state, self.schedule
         counted = state.position - state.position_skipped
         self.loss = state.loss_sum / counted if counted else self.loss
         state.epoch, state.position, state.loss_sum, state.position_skipped = state.epoch + 1, 0, 0.0, 0
         improved = False
-        if scores is not None:
+        if scores is not None and schedule.monitor not in scores:  # a model that finds nothing may have no such score
+            self._warn(
+                "undefined score",
+                f"{schedule.monitor} is undefined on every validation image, so this model is not compared with others",
+            )
+        elif scores is not None:
             # of equals the later: with every score still 0 it has at least learned longer
             improved = schedule.improves(scores, state.best)
             state.stale = 0 if improved else state.stale + 1
             if improved:
                 state.best = {"epoch": state.epoch, **scores}
+        if scores is not None:
             self.history.append(ValidatedEpoch(self.loss, scores))
             for name, text in watch(self.history, self.pulse.empty_share, self.run.foreground).items():
-                if name not in state.warned:
-                    state.warned.append(name)
-                    self.listener.info(f"warning: {text}")
+                self._warn(name, text)
         (state.elapsed,) = agree(self.ranks, time.monotonic() - self.started)
         progress = self._progress(schedule.budget)
         impatient = schedule.patience is not None and state.stale >= schedule.patience
@@ -395,10 +414,19 @@ class _Loop:
         # after each epoch, unless that would take a twentieth of the time
         if done or improved or time.monotonic() - self.last_saved >= 20 * self.save_seconds:
             self.save(improved)
+        if done and not state.best:
+            self._refuse_undefined()
         return done
+
+    def _warn(self, name: str, text: str) -> None:
+        if name not in self.state.warned:
+            self.state.warned.append(name)
+            self.listener.info(f"warning: {text}")
 
     def ask(self, should_prune: Callable[[float, float], bool] | None) -> None:
         """Save and end all where the run is given up from outside."""
+        if not self.state.best:
+            return
         monitor = self.schedule.monitor
         progress, score = self._progress(self.schedule.budget), self.state.best[monitor]
         if any(agree(self.ranks, should_prune is not None and should_prune(progress, score))):

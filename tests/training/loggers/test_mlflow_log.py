@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import sqlite3
 import sys
 import types
@@ -74,6 +75,27 @@ def test_a_server_that_goes_away_is_said_once_and_costs_no_run(tmp_path, monkeyp
         log.scores({"val/dice": 0.5}, epoch)
     log.close("FINISHED")
     assert said == ["warning: stopped logging to MLflow for this run (no route to host)"]
+
+
+def test_what_mlflow_would_refuse_is_made_fit(tmp_path, monkeypatch):
+    sent = {}
+
+    class Client:
+        def get_run(self, run):
+            return types.SimpleNamespace(data=types.SimpleNamespace(params={"seed": "0"}))
+
+        def log_batch(self, run, params=(), metrics=()):
+            sent.update(params)
+            sent.update({name: value for name, value, *_ in metrics})
+
+    entities = types.ModuleType("mlflow.entities")
+    entities.Param = entities.Metric = lambda *values: values
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    log = object.__new__(MlflowLog)
+    log.client, log.run, log.lost, log.errors = Client(), "r", False, (OSError,)
+    log.settings({"seed": 0, "~loss.ce": "", "task.classes": "x" * 600, "callbacks/a": "{b: 1}"})
+    log.scores({"val/dice": 0.5, "loss/train_epoch": math.nan}, 1)
+    assert sent == {"_loss.ce": "", "task.classes": "x" * 500, "callbacks/a": "{b: 1}", "val/dice": 0.5}
 
 
 @needs_mlflow

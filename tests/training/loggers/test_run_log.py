@@ -216,3 +216,26 @@ def test_callbacks_are_told_the_whole_run_in_order(tmp_path):
     assert [hook for hook, _ in told] == names
     assert told[2][1] == (state, 0.25, None, 0.001)
     assert told[-1][1] == ("FINISHED",)
+
+
+def test_another_monitored_score_gets_a_column_when_a_run_is_resumed(tmp_path):
+    tell(tmp_path, Console(file=io.StringIO()))
+    with RunLog(tmp_path, "cldice", Console(file=io.StringIO())) as log:
+        log.resume(2)
+        log.epoch(TrainState(3, 30), 0.75, 0.1, 0.001, SCORES | {"cldice": 0.4})
+        log.epoch(TrainState(4, 40), 1.0, 0.1, 0.001, SCORES)  # undefined this time
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["cldice"] for row in rows] == ["", "", "0.4", ""]
+    assert [row["dice"] for row in rows] == ["0.75", "", "0.75", "0.75"]
+
+
+def test_steps_that_come_again_after_a_kill_stand_once_in_tensorboard(tmp_path):
+    for first in (1, 3):  # killed behind step 5, resumed from the state of step 2
+        with RunLog(tmp_path, "dice", Console(file=io.StringIO()), callbacks=[TensorBoard()]) as log:
+            for step in range(first, 6):
+                log.step(TrainState(0, step), 0.1, step / 10, 0.001)
+            log.callbacks[0].writer.flush()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss/train_step")] == [1, 2, 3, 4, 5]

@@ -8,7 +8,9 @@ import contextlib
 import importlib.util
 import json
 import logging
+import math
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +20,9 @@ from segexp.errors import InputError
 from segexp.training.callbacks import Callback
 from segexp.training.state import Scores, TrainState
 
+LONGEST = 500
+"""Letters of a setting's value, of which older servers take no more."""
+_NO_NAME = re.compile(r"[^\w./ -]", re.ASCII)  # letters that no name of MLflow may have, such as that of ``~loss.ce``
 FILE = "mlflow.json"
 """In the run folder: where its record is, so that a resumed run goes on with it."""
 
@@ -134,14 +139,16 @@ class MlflowLog:
         from mlflow.entities import Param
 
         there = self.client.get_run(self.run).data.params
-        new = [Param(name, str(value)) for name, value in settings.items() if name not in there]
+        named = {_NO_NAME.sub("_", name): str(value)[:LONGEST] for name, value in settings.items()}
+        new = [Param(name, value) for name, value in named.items() if name not in there]
         self.client.log_batch(self.run, params=new)
 
     def _add_metrics(self, scores: Mapping[str, float], epoch: int) -> None:
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        self.client.log_batch(self.run, metrics=[Metric(name, value, now, epoch) for name, value in scores.items()])
+        finite = {_NO_NAME.sub("_", name): value for name, value in scores.items() if math.isfinite(value)}
+        self.client.log_batch(self.run, metrics=[Metric(name, value, now, epoch) for name, value in finite.items()])
 
     def _send(self, do: Callable[..., Any], *values: Any) -> None:
         if self.lost:

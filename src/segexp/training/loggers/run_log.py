@@ -174,7 +174,9 @@ class RunLog:
                 # the last line of a machine that stopped may be cut short
                 if number.isdecimal() and int(number) <= epoch and line.count(",") == header.count(","):
                     rows[int(number)] = line
-            text = "".join(f"{line}\r\n" for line in ([header] if header else []) + list(rows.values()))
+            new = [self.monitor] if header and self.monitor not in header.split(",") else []  # another than before
+            lines = [f"{header}{''.join(f',{name}' for name in new)}"] if header else []
+            text = "".join(f"{line}\r\n" for line in [*lines, *(f"{row}{',' * len(new)}" for row in rows.values())])
             if self.files is not None:
                 self.files.replace_growing(path.name, text)
             else:
@@ -221,7 +223,7 @@ class RunLog:
                 self._bar.start()
             if loss is not None:
                 self._facts = [f"loss {loss:.3f}"]
-            score = [f"{self.monitor} {self._scores[self.monitor]:.3f}"] if self._scores else []
+            score = [f"{self.monitor} {self._scores[self.monitor]:.3f}"] if self.monitor in self._scores else []
             facts = "  ".join([*self._facts, *score, self._left(state, progress)])
             description = f"epoch {state.epoch + 1}"
             self._bar.update(self._bar.task_ids[0], completed=progress, description=description, facts=facts)
@@ -237,7 +239,7 @@ class RunLog:
         self._note()
         self._tell("on_epoch", state, progress, loss, rate, scores)
         shown = "".join(f"  {name} {scores[name]:.4f}" for name in _shown(self.monitor, scores)) if scores else ""
-        best = "  best" if scores and state.stale == 0 else ""
+        best = "  best" if scores and self.monitor in scores and state.stale == 0 else ""
         left = self._left(state, progress)
         line = f"epoch {state.epoch:<4} loss {loss:.4f}{shown}  {clock(state.elapsed)}, {left}{best}"
         if scores or time.monotonic() - self._last_line > _LINE_EVERY:

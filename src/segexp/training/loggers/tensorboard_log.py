@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from torch.utils.tensorboard import SummaryWriter
 
 from segexp.training.callbacks import Callback
@@ -19,7 +20,7 @@ class TensorBoard(Callback):
     title = "TensorBoard's record"
 
     def __init__(self) -> None:
-        self.suffix = f".{secrets.token_hex(4)}"
+        self.suffix, self.stepped = f".{secrets.token_hex(4)}", False
         self.growing = (f"events.out.tfevents.*{self.suffix}",)
 
     def on_open(self, folder: Path, monitor: str) -> None:
@@ -33,6 +34,9 @@ class TensorBoard(Callback):
 
     def on_step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """The loss and rate of a logging step."""
+        if not self.stepped:  # points of later steps are of a process that was killed: they come again
+            self.stepped, start = True, SessionLog(status=SessionLog.START)
+            self.writer._get_file_writer().add_event(Event(step=state.step, session_log=start), state.step)
         if loss is not None:
             self.writer.add_scalar("loss/train_step", loss, state.step)
             self.writer.add_scalar("learning_rate", rate, state.step)
