@@ -9,7 +9,7 @@ from segexp.config.compose import compose_config
 from segexp.distributed import ALONE, Ranks
 from segexp.experiment import trainer
 from segexp.experiment.network import schedule_of
-from segexp.experiment.run import assemble
+from segexp.experiment.run import assemble, with_measured_batch
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
 from segexp.training.state import TrainState
@@ -61,6 +61,14 @@ def test_a_run_that_goes_on_by_another_score_chooses_its_best_anew(assembled):
     fit(training, log, schedule_of(cfg, training))
     assert training.state.best["cldice"] >= 0
     assert training._read_best()["metrics"] == training.state.best
+
+
+def test_a_batch_size_that_was_measured_is_kept_when_the_run_is_resumed(assembled, tmp_path):
+    cfg, training, *_ = assembled("trainer.batch_size=auto")
+    training.save(TrainState(), improved=False)
+    measured = training.source.plan.batch_size
+    assert with_measured_batch(cfg, tmp_path, 1).trainer.batch_size == measured
+    assert with_measured_batch(cfg, tmp_path, 1000).trainer.batch_size == "auto"  # so many processes cannot share it
 
 
 def test_all_processes_forget_a_best_model_that_is_lost(assembled, monkeypatch):

@@ -61,8 +61,10 @@ from segexp.experiment.start import (
 )
 from segexp.experiment.trainer import TrainingRun
 from segexp.inference.predictor import Predictor
+from segexp.io.cores import limit_threads
 from segexp.io.run_folder import RunFolder, require_apart
 from segexp.report import write_report
+from segexp.training.batch_size import LARGEST
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
 from segexp.training.schedule import sizes_in_words
@@ -119,6 +121,8 @@ def run(
             raise refusal or SystemExit(1)
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, on_step, files=files))
         cfg, start = begin_from(cfg, folder, resume, weights, overrides, log.info)
+        if resume and cfg.trainer.batch_size == "auto":
+            cfg = with_measured_batch(cfg, folder, ranks.world)
         training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files, start)
         if resume:
             training.restore()
@@ -242,6 +246,7 @@ def assemble(
 def choose_arithmetic(trainer: TrainerConfig, ranks: Ranks) -> tuple[torch.device, str, str]:
     """Device and precision of this process, which PyTorch is set to, and the line of the log that gives the reasons."""
     name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
+    limit_threads()
     device, device_reason = choose_device(name)
     precision, precision_reason = choose_precision(trainer.precision, device)
     set_arithmetic(precision, trainer.deterministic)
@@ -293,6 +298,13 @@ def model_file_facts(cfg: RunConfig, facts: dict[str, Any], threshold: float) ->
             "measure": asdict(cfg.task.measure),
         }
     )
+
+
+def with_measured_batch(cfg: RunConfig, folder: Path, processes: int) -> RunConfig:
+    """The settings of a run that is resumed, with the batch size that it found when it began: time is measured once."""
+    size = checkpoint.load(folder / "last.pth").get("batch_size")
+    fits = isinstance(size, int) and 1 <= size <= LARGEST * processes and size % processes == 0
+    return replace(cfg, trainer=replace(cfg.trainer, batch_size=size)) if fits else cfg
 
 
 def begin_from(
