@@ -65,7 +65,7 @@ def test_a_run_that_goes_on_by_another_score_chooses_its_best_anew(assembled):
 
 def test_a_batch_size_that_was_measured_is_kept_when_the_run_is_resumed(assembled, tmp_path):
     cfg, training, *_ = assembled("trainer.batch_size=auto")
-    training.save(TrainState(), improved=False)
+    training.save(improved=False)
     measured = training.source.plan.batch_size
     assert with_measured_batch(cfg, tmp_path, 1).trainer.batch_size == measured
     assert with_measured_batch(cfg, tmp_path, 1000).trainer.batch_size == "auto"  # so many processes cannot share it

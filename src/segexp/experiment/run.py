@@ -148,9 +148,9 @@ def run(
         if cfg.debug.anomaly:
             stack.enter_context(torch.autograd.set_detect_anomaly(True))
         if cfg.debug.profile and ranks.first:
-            times = StepTimes(cfg.debug.profile, training.device, log.info)
-            times.watch(training.augment, training.learner.model, training.learner.loss, training.learner.optimizer)
-            training.step_times, log.callbacks = times, [*log.callbacks, times]
+            step_times = StepTimes(cfg.debug.profile, training.device, log.info)
+            step_times.watch(training.augment, training.learner.model, training.learner.loss, training.learner.optimizer)
+            training.step_times, log.callbacks = step_times, [*log.callbacks, step_times]
         outcome = None
         clock = {"validation_seconds": validation_seconds, "started": started}
         if start is not None and cfg.trainer.keep_given:
@@ -303,8 +303,9 @@ def model_file_facts(cfg: RunConfig, facts: dict[str, Any], threshold: float) ->
 def with_measured_batch(cfg: RunConfig, folder: Path, processes: int) -> RunConfig:
     """The settings of a run that is resumed, with the batch size that it found when it began: time is measured once."""
     size = checkpoint.load(folder / "last.pth").get("batch_size")
-    fits = isinstance(size, int) and 1 <= size <= LARGEST * processes and size % processes == 0
-    return replace(cfg, trainer=replace(cfg.trainer, batch_size=size)) if fits else cfg
+    if not isinstance(size, int) or not 1 <= size <= LARGEST * processes or size % processes:
+        return cfg
+    return replace(cfg, trainer=replace(cfg.trainer, batch_size=size))
 
 
 def begin_from(
