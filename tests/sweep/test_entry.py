@@ -27,7 +27,7 @@ def hydra(number=0, sweeper="x", launcher="x", typed=("task=vesicle", "sweep.ret
     return SimpleNamespace(
         launcher={"_target_": launcher},
         job=SimpleNamespace(num=number),
-        overrides=SimpleNamespace(task=list(typed)),
+        overrides=SimpleNamespace(task=OmegaConf.create(list(typed))),
         mode="MULTIRUN",
         sweeper={"_target_": sweeper},
     )

@@ -149,7 +149,9 @@ def run(
             stack.enter_context(torch.autograd.set_detect_anomaly(True))
         if cfg.debug.profile and ranks.first:
             step_times = StepTimes(cfg.debug.profile, training.device, log.info)
-            step_times.watch(training.augment, training.learner.model, training.learner.loss, training.learner.optimizer)
+            step_times.watch(
+                training.augment, training.learner.model, training.learner.loss, training.learner.optimizer
+            )
             training.step_times, log.callbacks = step_times, [*log.callbacks, step_times]
         outcome = None
         clock = {"validation_seconds": validation_seconds, "started": started}
