@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from segexp.augment import Augmentation, RandomBrightnessContrast, RandomCLAHE, RandomFlip
 from segexp.data.loader import Batch
 from segexp.distributed import ALONE
-from segexp.losses import CrossEntropy, Focal, SegmentationLoss, SoftClDice, SoftDice, Tversky
+from segexp.losses import CrossEntropy, Focal, SegmentationLoss, SkeletonRecall, SoftClDice, SoftDice, Tversky
 from segexp.models import UNet
 from segexp.training.learner import Learner
 from segexp.training.loop import fit
@@ -73,6 +73,7 @@ class Endless:
         self.state, self.stop = TrainState(), StopRequest()
         terms = {"ce": (1.0, CrossEntropy()), "dice": (1.0, SoftDice()), "cldice": (0.2, SoftClDice())}
         terms |= {"tversky": (1.0, Tversky()), "focal": (1.0, Focal(alpha=0.7)), "torch": (1.0, BCEWithLogitsLoss())}
+        terms["skeleton"] = (0.5, SkeletonRecall())
         model = UNet(1, 1, widths=(4, 8), **unet).to(device).to(memory_format=torch.channels_last)
         loss = SegmentationLoss(terms)
         self.learner = Learner(model, loss, optimizer(model), "fp32", 1.0, ema, micro_batch=2)
