@@ -8,6 +8,7 @@ from segexp.data.dataset import make_sample
 from segexp.evaluation.operating_point import FINE, cautious, choose_operating_point, cross_fitted
 from segexp.evaluation.scoring import Scoring
 from segexp.inference.predictor import label_classes
+from segexp.io.images import IGNORE
 from segexp.metrics.calibration import temper
 from segexp.metrics.overlap import confusion, overlap_scores
 
@@ -169,6 +170,21 @@ def test_cldice_is_chosen_by_thinning():
     point = choose_operating_point(Maps(), samples(4, shifted), Scoring(monitor="cldice", threshold=None))
     assert point.details["criterion"] == "cldice"
     assert point.threshold < 0.5
+
+
+@pytest.mark.parametrize("monitor", ["dice", "cldice"])
+def test_an_image_that_nobody_annotated_counts_in_no_score(monitor):
+    scoring = Scoring(("object",), monitor, threshold=None, min_size=None)
+    annotated = samples(4, shifted)
+    blank = make_sample("blank.tif", annotated[0].pixels, np.full((96, 96), IGNORE, np.uint8), 1)
+    alone = choose_operating_point(Maps(), annotated, scoring)
+    mixed = choose_operating_point(Maps(), [blank, *annotated], scoring)
+    assert len(mixed.maps) == 5
+    np.testing.assert_equal(mixed.record(), alone.record())
+    few = choose_operating_point(Maps(), [blank, *annotated[:2]], scoring)
+    assert "2 images" in few.details["notes"][-1]
+    nothing = choose_operating_point(Maps(), [blank], scoring)
+    assert (nothing.threshold, nothing.min_size, nothing.temperature) == (0.5, 0, 1.0)
 
 
 def test_two_classes_share_a_threshold():

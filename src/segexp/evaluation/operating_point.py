@@ -71,26 +71,31 @@ class OperatingPoint:
 def choose_operating_point(predictor: Predictor, samples: Sequence[Sample], scoring: Scoring) -> OperatingPoint:
     """Predict the images once and choose what `scoring` leaves open; `predictor` is set to the result.
 
+    An image that nobody annotated takes no part in the choice and counts in no score; its map is kept all the same.
+
     Details of the result: `chosen_on` (``validation`` or ``settings``); `notes`, a line for each value that was kept
     and why; `criterion`, the score that the threshold maximises; `curve` {threshold, score} of it; `score_at_half`,
     `score_chosen`, `score_cross_fitted` and `optimism`; `cross_entropy` [before, after] of the temperature.
     """
     predictor.temperature = 1.0
+    annotated = [index for index, sample in enumerate(samples) if sample.class_pixels.any()]
     keep = sum(4 * s.shape[1] * s.shape[2] * len(predictor.classes) for s in samples) <= KEPT_BYTES
     kept = [predictor.probabilities(sample.load()[0]) for sample in samples] if keep else None
     notes: list[str] = []
 
-    def maps(index: int) -> NDArray[np.float32]:
+    def maps(place: int) -> NDArray[np.float32]:
+        index = annotated[place]
         return kept[index] if kept is not None else predictor.probabilities(samples[index].load()[0])
 
-    temperature, details = _temperature(samples, maps, notes)
+    chosen_by = [samples[index] for index in annotated]
+    temperature, details = _temperature(chosen_by, maps, notes)
     predictor.temperature = temperature
     if kept is not None:
         kept = [temper(each, temperature) for each in kept]
     chosen = "validation" if scoring.threshold is None else "settings"
-    threshold, curve = _threshold(samples, maps, scoring, notes)
+    threshold, curve = _threshold(chosen_by, maps, scoring, notes)
     predictor.threshold = threshold
-    min_size = _min_size(samples, maps, scoring, threshold, notes)
+    min_size = _min_size(chosen_by, maps, scoring, threshold, notes)
     predictor.min_size = min_size
     details = {"chosen_on": chosen, "notes": notes, **curve, **details}
     return OperatingPoint(threshold, min_size, temperature, details, kept)
