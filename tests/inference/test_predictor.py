@@ -112,6 +112,17 @@ def test_symmetries_make_it_blind_to_direction(learned):
         learned.tta = False
 
 
+def test_weights_that_are_changed_in_a_model_that_was_opened_count(tmp_path):
+    for name, seed in (("a.pth", 0), ("b.pth", 1)):
+        write_model(tmp_path / name, seed=seed)
+    image = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+    one, other = (segexp.load_model(tmp_path / name, "cpu", "fp32") for name in ("a.pth", "b.pth"))
+    before = one.predict(image)
+    one.model.load_state_dict(other.model.state_dict())
+    np.testing.assert_array_equal(one.predict(image), other.predict(image))
+    assert np.abs(one.predict(image) - before).max() > 1e-3
+
+
 def test_an_ensemble_is_the_mean_of_its_members(tmp_path):
     for name, seed in (("a.pth", 0), ("b.pth", 1)):
         write_model(tmp_path / name, seed=seed)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from segexp.errors import InputError
 from segexp.models import MODELS, UNet
-from segexp.models.unet import pad_to_multiple, set_prior
+from segexp.models.unet import fold_batch_norms, pad_to_multiple, set_prior
 
 
 @settings(max_examples=40)
@@ -23,6 +23,25 @@ from segexp.models.unet import pad_to_multiple, set_prior
 def test_any_size_comes_back_as_it_went_in(height, width, classes, channels, shrink):
     model = UNet(channels, classes, widths=(4, 8, 8), shrink=shrink, detail=4).eval()
     assert model(torch.zeros(2, channels, height, width)).shape == (2, classes, height, width)
+
+
+@pytest.mark.parametrize("shrink", [1, 2])
+def test_folded_batch_norms_change_nothing(shrink):
+    torch.manual_seed(0)
+    model = UNet(1, 2, widths=(4, 8, 8), shrink=shrink)
+    images = torch.rand(4, 1, 40, 56) * 5
+    for _ in range(3):
+        model(images)  # statistics of their own
+    folded = fold_batch_norms(model)
+    assert model.training
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
+    expected = model.eval()(images)
+    torch.testing.assert_close(folded(images), expected, atol=1e-5, rtol=1e-5)
+    assert expected.std() > 0.1
+    assert (
+        fold_batch_norms(UNet(widths=(4, 8), norm="group")).state_dict().keys()
+        == UNet(widths=(4, 8), norm="group").state_dict().keys()
+    )
 
 
 def test_weights_of_the_reference():

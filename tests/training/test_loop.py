@@ -565,6 +565,16 @@ def test_validations_without_the_monitored_score_are_told_once_and_the_first_tha
 
 def test_a_run_whose_monitored_score_is_never_defined_saves_its_state_and_ends_with_what_to_type():
     bench = Bench(itertools.repeat({"bce": 0.7}))
-    with pytest.raises(InputError, match=r"task\.monitor=dice: undefined on every .* resume the run with task"):
+    with pytest.raises(InputError, match=r"task\.monitor=dice: undefined on every .* some of them have$"):
         train(Budget(epochs=2 * bench.source.plan.steps), bench=bench)
     assert bench.saved[-1][0]["epoch"] == 2
+    with pytest.raises(InputError, match=r"task\.monitor=recall: .* resume the run with task\.monitor=dice"):
+        train(Budget(epochs=2), bench=Bench(itertools.repeat({"bce": 0.7})), monitor="recall")
+
+
+def test_time_that_ends_in_a_validation_without_the_monitored_score_ends_alike(monkeypatch):
+    bench = Bench(itertools.repeat({"bce": 0.7}))
+    Clock(bench, monkeypatch, validate=30.0)
+    with pytest.raises(InputError, match=r"task\.monitor=dice: undefined"):
+        train(Budget(seconds=20), bench=bench)
+    assert (bench.state.epoch, bench.saved[-1][0]["epoch"]) == (1, 1)

@@ -42,8 +42,8 @@ NODES = ("model", "augment", "loss", "optimizer", "scheduler", "logger", "callba
 MOVED = {
     "task.loss.bce": "loss.ce.weight",
     "task.loss.dice": "loss.dice.weight",
-    "task.loss.cldice": "loss.cldice.weight",
-    "task.loss.cldice_iterations": "loss.cldice.iterations",
+    "task.loss.cldice": "loss.cldice.weight, with loss=filament,",
+    "task.loss.cldice_iterations": "loss.cldice.iterations, with loss=filament,",
     "task.loss": "loss",
     "trainer.mlflow": "logger.mlflow.uri, with logger=[tensorboard,mlflow],",
 }

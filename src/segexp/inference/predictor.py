@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -61,14 +60,21 @@ class Predictor:
         self.normalization, self.classes, self.threshold = normalization, list(classes), threshold
         self.min_size, self.temperature = min_size, temperature
         self.precision, self.facts, self.finished = precision, facts or {}, finished
+        self._folded: tuple[list[int], UNet] | None = None
         self.others: list[Predictor] = []
         self.tta = False
         self.log: Callable[[str], None] = print
 
-    @cached_property
-    def _folded(self) -> UNet:
-        assert isinstance(self.model, UNet)
-        return fold_batch_norms(self.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def _network(self) -> Network:
+        """The model; a finished one with its batch norms folded, which is done again where its weights were changed."""
+        if not self.finished or not isinstance(self.model, UNet):
+            return self.model
+        tensors = self.model.state_dict(keep_vars=True).values()
+        versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+        if self._folded is None or self._folded[0] != versions:
+            network = fold_batch_norms(self.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._folded = versions, network
+        return self._folded[1]
 
     def forward(self, *images: RowSource, entropies: bool = False) -> Forward:
         """Raw tiles of an image to probabilities, normalised with the statistics of the whole image.
@@ -77,7 +83,7 @@ class Predictor:
         With `entropies` the probabilities are followed by as many channels of their entropy in bits.
         """
         statistics = [row_statistics(image, self.normalization) for image in images]
-        model = self._folded if self.finished and isinstance(self.model, UNet) else self.model
+        model = self._network()
         offset, scale = (torch.from_numpy(np.stack(part)).to(self.device) for part in zip(*statistics, strict=True))
 
         def network(tiles: Tensor) -> Tensor:

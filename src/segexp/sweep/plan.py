@@ -288,12 +288,13 @@ def measure(cfg: RunConfig, steps: int, overrides: Sequence[str] = (), images: i
             cfg, given = begin_from(cfg, folder, False, start_file(cfg), overrides, log.info)
             run = assemble(cfg, folder, ALONE, StopRequest(), log, resume=False, start=given)
             start = time.monotonic() - tick
-            whole = run.val_samples
+            # those with foreground first: without any the monitored score may be undefined
+            whole = sorted(run.val_samples, key=lambda sample: not sample.class_pixels[1:].any())
             run.val_samples = whole[:images]
             pixels = [sample.shape[1] * sample.shape[2] for sample in whole]
             scale = sum(pixels) / sum(pixels[:images])
             epoch_steps = run.source.plan.steps
-            schedule = Schedule(Budget(steps + 1), steps + 1, run.learner.lr, monitor=cfg.task.monitor, log_every=1)
+            schedule = Schedule(Budget(steps + 1), steps + 1, run.learner.lr, monitor=run.monitor, log_every=1)
             clock = _Clock()
             fit(run, clock, schedule)
             tick = time.monotonic()

@@ -168,6 +168,8 @@ def fit(
         ending = loop.train_epoch()
         if ending and loop.is_validated():  # time ran out while it was validated: no epoch without a step
             loop.save()
+            if not loop.state.best:
+                loop.refuse_undefined()
             break
         scores = loop.validate(ending)
         done = loop.end_epoch(ending, scores)
@@ -216,14 +218,17 @@ class _Loop:
         if any(agree(self.ranks, not self.state.best)):
             scores = self.run.validate()
             if self.schedule.monitor not in scores:
-                self._refuse_undefined()
+                self.refuse_undefined()
             self.state.best = {"epoch": self.state.epoch, **scores}
             self.save(improved=True)
 
-    def _refuse_undefined(self) -> NoReturn:
+    def refuse_undefined(self) -> NoReturn:
+        """End the run, whose state is saved, because no validation gave the score that chooses the best model."""
+        monitor = self.schedule.monitor
+        advice = ". The state is saved: resume the run with task.monitor=dice" * (monitor != "dice")
         raise InputError(
-            f"task.monitor={self.schedule.monitor}: undefined on every validation image, so no model is the best; "
-            "expected a score that some of them have. The state is saved: resume the run with task.monitor=dice"
+            f"task.monitor={monitor}: undefined on every validation image, so no model is the best; expected a score "
+            f"that some of them have{advice}"
         )
 
     def train_epoch(self) -> bool:
@@ -338,6 +343,8 @@ class _Loop:
                 "trainer.precision=fp32, augment=none, and look at the files named above (segexp check DIR)"
             )
         scaling = self.learner.scaler.state_dict()  # of fp16: what it has learned since would have to be learned again
+        if scaling:  # but where the data are to blame it only ever fell, in the end to where gradients become 0
+            scaling["scale"] = max(scaling["scale"], 1.0)
         kept = {
             "skipped": state.skipped,
             "retreats": state.retreats + 1,
@@ -415,7 +422,7 @@ class _Loop:
         if done or improved or time.monotonic() - self.last_saved >= 20 * self.save_seconds:
             self.save(improved)
         if done and not state.best:
-            self._refuse_undefined()
+            self.refuse_undefined()
         return done
 
     def _warn(self, name: str, text: str) -> None:
