@@ -26,7 +26,7 @@ from segexp import __version__
 from segexp.config import RunConfig, conf_dir, package_conf_dir, read, use_conf_beside
 from segexp.config.ahead import with_counts
 from segexp.config.completion import complete
-from segexp.config.compose import add_lab, compose_config, lab_folders, searched_folders
+from segexp.config.compose import add_folder, add_lab, compose_config, lab_folders, searched_folders
 from segexp.config.overrides import command_line, one_job, stored_overrides
 from segexp.config.targets import WEIGHTS
 from segexp.device import out_of_memory
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> float
         for folder in lab_folders(arguments):
             add_lab(folder)
         for folder in searched_folders(arguments):
-            add_lab(folder, "hydra.searchpath")
+            add_folder(folder, "hydra.searchpath")
         if "--shell-completion" in arguments and complete(arguments):
             return None
     except InputError as error:

@@ -89,6 +89,15 @@ def test_a_search_path_adds_a_folder_wherever_settings_are_composed(lab, form):
         compose_config(["task=nucleus"])
 
 
+def test_yaml_for_other_programs_in_a_search_path_is_left_alone(lab):
+    (lab / "notes").mkdir()
+    for name, content in (("list", "- 1\n"), ("damaged", "a: [1,\n"), ("documents", "a: 1\n---\na: 2\n")):
+        (lab / "notes" / f"{name}.yaml").write_text(content)
+    assert compose_config([f"hydra.searchpath=[{lab}]", "task=nucleus"]).task.crop == 64
+    code, text = output_of("segexp", "train", f"hydra.searchpath=[{lab}]", "task=nucleus", "--cfg", "job")
+    assert code == 0, text
+
+
 def test_a_folder_that_is_not_there_or_is_a_run(tmp_path):
     stored = tmp_path / "run" / ".hydra"
     stored.mkdir(parents=True)

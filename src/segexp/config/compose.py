@@ -36,31 +36,42 @@ def searched_folders(words: Sequence[str]) -> list[str]:
     return [entry for entry in entries if "://" not in entry]
 
 
-def add_lab(config_dir: str, flag: str = "--config-dir") -> None:
-    """Check a folder of options that `flag` names, and let the modules beside it be imported, after all others.
+def add_folder(folder: str, flag: str) -> None:
+    """Let the modules beside a folder of options that `flag` names be imported, after all others.
 
     Nothing is imported here: a ``_target_`` may name such a module only where ``allow_targets`` has its name.
 
     Raises:
-        InputError: where a YAML file in the folder is damaged or holds more than values: Hydra answers with a
-            traceback.
+        InputError: where there is no such folder, or it holds the stored settings of a run.
     """
-    if not os.path.isdir(config_dir):
-        raise InputError(f"{flag} {config_dir}: no such folder")
-    if (Path(config_dir) / "overrides.yaml").is_file() and (Path(config_dir) / "hydra.yaml").is_file():
-        run = Path(config_dir).resolve().parent
+    if not os.path.isdir(folder):
+        raise InputError(f"{flag} {folder}: no such folder")
+    if (Path(folder) / "overrides.yaml").is_file() and (Path(folder) / "hydra.yaml").is_file():
+        run = Path(folder).resolve().parent
         raise InputError(
-            f"{flag} {config_dir}: these are the stored settings of a run, not a folder of options. To resume "
+            f"{flag} {folder}: these are the stored settings of a run, not a folder of options. To resume "
             f"the run, type resume={quote(str(run))}; to repeat it elsewhere, type the overrides in "
-            f"{Path(config_dir) / 'overrides.yaml'} again with another output_dir"
+            f"{Path(folder) / 'overrides.yaml'} again with another output_dir"
         )
+    beside = str(Path(folder).resolve().parent)
+    if beside not in sys.path:
+        sys.path.append(beside)
+
+
+def add_lab(config_dir: str) -> None:
+    """Check the folder of options that ``--config-dir`` names, and add it.
+
+    A folder of ``hydra.searchpath`` is only added: it may be a whole project, with YAML files for other programs.
+
+    Raises:
+        InputError: as `add_folder`, and where a YAML file in the folder is damaged or holds more than values: Hydra
+            answers with a traceback.
+    """
+    add_folder(config_dir, "--config-dir")
     for path in islice(Path(config_dir).rglob("*.yaml"), MOST_FILES):
         content = read_yaml(path)
         if content is not None and not isinstance(content, dict):
             raise InputError(f"{path}: holds no settings; expected lines such as name: nucleus")
-    beside = str(Path(config_dir).resolve().parent)
-    if beside not in sys.path:
-        sys.path.append(beside)
 
 
 @contextmanager
@@ -92,6 +103,6 @@ def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> R
         InputError: where Hydra or the schema refuses them.
     """
     for folder in searched_folders(overrides):
-        add_lab(folder, "hydra.searchpath")
+        add_folder(folder, "hydra.searchpath")
     with sources(config_dir):
         return read(compose("config", [*overrides, "output_dir=none"]))
