@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +77,23 @@ def test_kinds_of_jobs_are_measured_once_and_add_up(measured):
     assert plan.disk == 16 * 2000
     words = ["task=vesicle", "trainer.epochs=1", "trainer.batch_size=2", "trainer.seeds=3"]
     assert (plan_sweep(words).seconds, plan_sweep(words, at_once=2).seconds) == (63, 42)
+
+
+def test_a_job_is_measured_with_the_threads_of_its_place(measured, monkeypatch):
+    """A container sees every processor of its host and may use fewer; the pool shares out those."""
+    before = torch.get_num_threads()
+    used = []
+    cost = plan.measure
+    monkeypatch.setattr(plan, "measure", lambda *a: used.append(torch.get_num_threads()) or cost(*a))
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr(plan, "cores", lambda: 4, raising=False)
+    torch.set_num_threads(4)
+    try:
+        plan_sweep(["task=vesicle", "trainer.epochs=1", "seed=0,1"], at_once=2)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert used == [2]
 
 
 def test_a_search_is_planned_by_its_options_and_ends(measured):

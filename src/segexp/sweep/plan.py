@@ -35,6 +35,7 @@ from segexp.experiment.build import total_steps
 from segexp.experiment.results import PICTURES
 from segexp.experiment.run import assemble, begin_from, finish
 from segexp.experiment.trainer import TrainingRun
+from segexp.io.cores import cores
 from segexp.sweep.weights import start_file
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
@@ -154,7 +155,7 @@ def plan_sweep(
     by_kind: dict[tuple[str, ...], list[float]] = {}
     every: list[float] = []
     try:
-        torch.set_num_threads(max(1, min(threads, (os.cpu_count() or 1) // at_once)))
+        torch.set_num_threads(max(1, min(threads, cores() // at_once)))
         for batch, cfg in zip(batches, configs, strict=True):
             # an epoch's steps follow from the number of images, and where epochs are the budget the time does
             free = (*FREE, *BUDGET, *(("data.images",) if cfg.trainer.epochs is None else ()))
