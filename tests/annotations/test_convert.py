@@ -231,6 +231,13 @@ def test_annotation_that_cannot_be_read_is_not_left_out(folders, name, content):
     assert not folders[2].exists()
 
 
+@pytest.mark.parametrize("name", ["a_seg.npy", "a.zip", "a.json"])
+def test_annotation_that_cannot_be_opened_is_not_called_damaged(tmp_path, name):
+    (tmp_path / name).mkdir()  # cannot be opened, by root neither
+    with pytest.raises(InputError, match=rf"{name}: cannot be read \([A-Z][a-z ]+\)$"):
+        foreign.annotation_kind(tmp_path / name, strict=True)
+
+
 def test_json_that_is_too_large_is_not_left_out(folders, monkeypatch):
     monkeypatch.setattr(foreign, "_LARGEST_JSON", 1 << 20)
     (folders[1] / "a.json").write_text(json.dumps({"shapes": [], "imageData": "A" * (1 << 20)}))

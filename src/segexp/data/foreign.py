@@ -94,7 +94,8 @@ def annotation_kind(path: Path, strict: bool = False) -> str | None:
     """Which of `KINDS` a file is, by its ending and a look inside; None where it is none. Runs nothing of it.
 
     Raises:
-        InputError: with `strict`, where an archive or JSON is damaged, of another encoding or too large.
+        InputError: with `strict`, where a file cannot be opened, or an archive or JSON is damaged, of another encoding
+            or too large.
     """
     suffix = path.suffix.lower()
     try:
@@ -111,7 +112,10 @@ def annotation_kind(path: Path, strict: bool = False) -> str | None:
             if path.stat().st_size > _LARGEST_JSON:
                 raise ValueError(f"larger than {_LARGEST_JSON >> 20} MiB")
             return json_kind(json.loads(path.read_bytes()))
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError) as error:
+    except OSError as error:
+        if strict:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError) as error:
         if strict:
             expected = "a whole archive" if suffix == ".zip" else "whole JSON in UTF-8"
             raise InputError(f"{path}: cannot be read ({error}); expected {expected}") from None
