@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from segexp.data.dataset import Reading, find_pairs, read_folder, read_samples
+from segexp.data.dataset import Reading, find_pairs, make_sample, read_folder, read_samples
+from segexp.errors import InputError
 from segexp.evaluation import FAMILIES, evaluate_fully, score_image, summarize
 from segexp.evaluation.images import pooled_scores, without_absent_classes
 from segexp.evaluation.io import score_table
@@ -11,6 +12,7 @@ from segexp.evaluation.operating_point import choose_operating_point
 from segexp.evaluation.scoring import Scoring, monitor_for, present_classes
 from segexp.inference.predictor import Predictor
 from segexp.models import UNet
+from tests.inference.test_predictor import HOT, Overflows
 
 
 def rows_of(truth, prediction, image="a", classes=("x",)):
@@ -24,6 +26,13 @@ def test_one_image_by_hand():
     assert (row["tp"], row["fp"], row["fn"], row["tn"]) == (1, 1, 1, 1)
     assert row["dice"] == 0.5
     assert row["bce"] == pytest.approx(-(2 * np.log(0.9) + 2 * np.log(0.1)) / 4)
+
+
+def test_an_answer_that_is_no_number_is_not_scored_as_background():
+    sample = make_sample("hot.tif", HOT, np.zeros(HOT.shape[1:], np.uint8), 1)
+    predictor = Predictor(Overflows(), "standard", ["x"], finished=True)
+    with pytest.raises(InputError, match=r"hot\.tif: the network answers with NaN"):
+        evaluate_fully(predictor, [sample], FAMILIES)
 
 
 def test_mean_weighs_images_and_pooled_weighs_pixels():

@@ -21,7 +21,7 @@ class Fixed:
     def __init__(self, classes=("a",)):
         self.classes, self.threshold, self.min_size = list(classes), 0.5, 0
 
-    def probabilities(self, pixels):
+    def probabilities(self, pixels, **_):
         return pixels[: len(self.classes)].astype(np.float32)
 
     def labels(self, maps):

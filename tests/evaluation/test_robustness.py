@@ -15,7 +15,7 @@ class Threshold:
 
     classes, threshold = ("a",), 0.5
 
-    def probabilities(self, pixels):
+    def probabilities(self, pixels, **_):
         return (pixels[:1] > 100).astype(np.float32)
 
     def together(self, versions):
@@ -62,7 +62,7 @@ def test_smaller_images_are_scored_at_full_size():
 
 def test_the_same_run_gives_the_same_curves_and_noise_differs_between_values():
     class Sum(Threshold):
-        def probabilities(self, pixels):
+        def probabilities(self, pixels, **_):
             return np.clip(pixels[:1] / 300, 0, 1).astype(np.float32)
 
     chosen = {"photons": PERTURBATIONS["photons"]}

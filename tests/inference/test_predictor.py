@@ -11,7 +11,8 @@ import segexp
 from segexp import checkpoint, synthesis
 from segexp.data.normalization import compress, image_statistics, standardize
 from segexp.errors import InputError
-from segexp.inference.predictor import Predictor, label_classes
+from segexp.inference.predictor import Predictor, label_classes, what_helps_against_nan
+from segexp.inference.row_reader import ArrayRows
 from segexp.inference.sliding_window import lay_tiles
 from segexp.models import UNet
 
@@ -52,6 +53,51 @@ def test_any_dtype_and_size(predictor, dtype):
 def test_a_multiple_of_an_image_gives_the_same_result(predictor, factor):
     image = np.random.default_rng(0).lognormal(3, 1, (40, 40)).astype(np.float32)
     np.testing.assert_allclose(predictor.predict(image * np.float32(factor)), predictor.predict(image), atol=1e-3)
+
+
+class Overflows(torch.nn.Module):
+    """A network whose answer is no number where a pixel is far brighter than the others."""
+
+    multiple = 4
+    settings = {"in_channels": 1, "classes": 1, "widths": [4], "kernel_size": 3}  # noqa: RUF012
+
+    def forward(self, images):
+        return torch.where(images > 5, torch.nan, images)
+
+
+HOT = np.full((1, 40, 40), 100, np.uint16)
+HOT[0, 20, 20] = 60000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda predictor: predictor.predict(HOT[0]),
+        lambda predictor: predictor.probabilities(HOT),
+        lambda predictor: predictor.together([HOT, HOT]),
+        lambda predictor: list(predictor.bands(ArrayRows(HOT))),
+        lambda predictor: list(predictor.disagreement(ArrayRows(HOT))),
+    ],
+)
+def test_nan_is_an_error_of_a_finished_model_and_not_of_a_training(answer):
+    answer(Predictor(Overflows(), "standard", ["spot"]))
+    with pytest.raises(InputError, match="image: the network answers with NaN"):
+        answer(Predictor(Overflows(), "standard", ["spot"], finished=True))
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "advice"),
+    [
+        ("fp32", "cuda", ()),
+        ("bf16", "cuda", ()),
+        ("bf16", "cpu", ()),
+        ("fp16", "cuda", ("--device cpu", "precision='fp32'")),
+        ("fp16", "cpu", ("precision='fp32'",)),
+    ],
+)
+def test_another_precision_is_advised_where_it_has_a_wider_range(precision, device, advice):
+    text = what_helps_against_nan(precision, torch.device(device))
+    assert [part for part in ("--device cpu", "precision='fp32'") if part in text] == list(advice)
 
 
 def trained(task):

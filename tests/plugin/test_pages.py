@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from segexp.errors import InputError
 from segexp.inference.predictor import Predictor
@@ -16,8 +17,6 @@ def predictor():
     found = Predictor(network, "standard", ["spot"])
 
     def forward(_, entropies=False):
-        import torch
-
         return lambda raw: torch.sigmoid((raw.float() - 50) / 5)
 
     found.forward = forward
@@ -37,6 +36,13 @@ def run(*arguments, **more):
     assert steps == sorted(steps)
     assert steps[-1] == 1
     return found
+
+
+def test_an_answer_that_is_no_number_is_not_shown_as_background(predictor):
+    predictor.finished = True
+    predictor.forward = lambda _, entropies=False: lambda raw: torch.where(raw.float() > 50, torch.nan, 0.0)
+    with pytest.raises(InputError, match="page 1: the network answers with NaN"):
+        list(segment(predictor, np.stack([image(), image((3, 4))])))
 
 
 def test_an_image(predictor):

@@ -95,7 +95,7 @@ def evaluate_fully(
     result = Evaluation(unit="px" if sides is None else "µm", tolerance=tolerance)
     for index, sample in enumerate(samples):
         pixels, truth = sample.load()
-        maps = probabilities(index, pixels) if probabilities else predictor.probabilities(pixels)
+        maps = probabilities(index, pixels) if probabilities else predictor.probabilities(pixels, name=sample.name)
         labels = predictor.labels(maps)
         group = sample.group
         side = 1.0 if sides is None else sides[index]

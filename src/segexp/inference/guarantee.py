@@ -119,7 +119,7 @@ def calibrate(
     counts = []
     for done, sample in enumerate(samples, 1):
         pixels, truth = sample.load()
-        bands = predictor.bands(ArrayRows(pixels), tiling)
+        bands = predictor.bands(ArrayRows(pixels), tiling, name=sample.name)
         maps = assemble(bands, (len(predictor.classes), *truth.shape))
         counts.append(count(maps, truth, predictor.min_size))
         progress(done)

@@ -126,7 +126,7 @@ def predict_job(
                 before = sinks.foreground
                 with job.page(number) as (file, rows):
                     on_progress = None if progress is None else _paged(progress, number, job.shape[0])
-                    bands = _without_nan(predictor.bands(rows, tiling, on_progress), job.path)
+                    bands = predictor.bands(rows, tiling, on_progress, str(job.path))
                     labels = list(_label_page(predictor, bands, rows.shape, job.shape[1:], sinks, outputs.whole))
                     share = (sinks.foreground - before) / (job.shape[1] * job.shape[2])
                     misfits.append(misfit(predictor.facts, rows, share))
@@ -176,17 +176,6 @@ def _first_misfit(misfits: list[str]) -> str:
 
 def _of_page(row: Row, misfits: list[str]) -> str:
     return misfits[int(row.get("page", 1)) - 1]
-
-
-def _without_nan(bands: Iterator[Band], path: Path) -> Iterator[Band]:
-    """The same bands; `InputError` where one holds NaN, of which a mask would be made as if it were background."""
-    for first, band in bands:
-        if np.isnan(band).any():
-            raise InputError(
-                f"{path}: the network answers with NaN: its weights are damaged, or half precision overflows; "
-                "--device cpu takes full precision"
-            )
-        yield first, band
 
 
 def _label_page(

@@ -38,7 +38,8 @@ class Predictor:
         facts: what else the model file holds (task, metrics, versions).
         others: further members of an ensemble; probabilities are the mean over all.
         tta: whether each tile is predicted in all eight flips and turns, and their mean taken.
-        finished: whether the model's weights change no more, so that its batch norms can be folded for prediction.
+        finished: whether the model's weights change no more, so that its batch norms can be folded for prediction. NaN
+            in its answer is an error then; a training that gives NaN goes on.
         log: is given lines that a user should read, such as a halved batch.
     """
 
@@ -129,10 +130,14 @@ class Predictor:
         return Tiling(tile, overlap, blend, multiple, margin=multiple, batch=batch)
 
     def bands(
-        self, image: RowSource, tiling: Tiling | None = None, progress: Progress | None = None
+        self, image: RowSource, tiling: Tiling | None = None, progress: Progress | None = None, name: str = "image"
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Probabilities of an image of any size from top to bottom: first row and (K, rows, W) float32."""
-        yield from self._bands([image], image, tiling, progress)
+        """Probabilities of an image of any size from top to bottom: first row and (K, rows, W) float32.
+
+        Raises:
+            InputError: where a finished model answers with NaN; it calls the image `name`.
+        """
+        yield from self._bands([image], image, tiling, progress, name=name)
 
     def disagreement(
         self,
@@ -140,6 +145,7 @@ class Predictor:
         part: RowSource | None = None,
         tiling: Tiling | None = None,
         progress: Progress | None = None,
+        name: str = "image",
     ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
         """How far the answers for each pixel differ between the symmetries (`tta`) and the members of an ensemble.
 
@@ -149,7 +155,7 @@ class Predictor:
         normalised as the whole.
         """
         count = len(self.classes)
-        for first, band in self._bands([image], part or image, tiling, progress, entropies=True):
+        for first, band in self._bands([image], part or image, tiling, progress, True, name):
             mean = band[:count]
             entropy = (scipy.special.entr(mean) + scipy.special.entr(1 - mean)) / math.log(2)
             yield first, mean, np.clip(entropy - band[count:], 0, None).sum(axis=0)
@@ -161,6 +167,7 @@ class Predictor:
         tiling: Tiling | None = None,
         progress: Progress | None = None,
         entropies: bool = False,
+        name: str = "image",
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         predictors = [self, *self.others]
         for predictor in predictors:
@@ -177,7 +184,11 @@ class Predictor:
 
         tiling = tiling or self.tiling()
         channels = len(images) * len(self.classes) * (2 if entropies else 1)
-        yield from predict_bands(mean, stacked, channels, tiling, self.device, self.log, progress)
+        for first, band in predict_bands(mean, stacked, channels, tiling, self.device, self.log, progress):
+            if self.finished and np.isnan(band).any():  # a mask would be made of it as if it were background
+                helps = what_helps_against_nan(self.precision, self.device)
+                raise InputError(f"{name}: the network answers with NaN: {helps}")
+            yield first, band
 
     def probabilities(
         self,
@@ -185,13 +196,17 @@ class Predictor:
         tile: int | None = None,
         overlap: int | None = None,
         progress: Progress | None = None,
+        name: str = "image",
     ) -> NDArray[np.float32]:
         """Raw pixels (C, H, W) of any real dtype to probabilities (K, H, W), float32 in [0, 1].
 
         The image is normalised as a whole before it is cut into tiles. The model is put in evaluation mode and left so.
+
+        Raises:
+            InputError: where a finished model answers with NaN; it calls the image `name`.
         """
         image = ArrayRows(pixels)
-        bands = self.bands(image, self.tiling(tile, overlap), progress)
+        bands = self.bands(image, self.tiling(tile, overlap), progress, name)
         return assemble(bands, (len(self.classes), *image.shape[1:]))
 
     def together(self, versions: Sequence[NDArray]) -> list[NDArray[np.float32]]:
@@ -224,7 +239,7 @@ class Predictor:
             model.threshold`` is the mask.
 
         Raises:
-            InputError: where the array is no image.
+            InputError: where the array is no image, or the network of a finished model answers with NaN.
         """
         array = np.asarray(image)
         if array.ndim not in (2, 3) or array.size == 0:
@@ -239,6 +254,14 @@ class Predictor:
         Pieces smaller than `min_size` become background.
         """
         return drop_small(label_classes(probabilities, self.threshold), len(self.classes), self.min_size)
+
+
+def what_helps_against_nan(precision: str, device: torch.device) -> str:
+    """Why a network of finite weights answers with NaN, and what helps; bf16 has the range of float32."""
+    if precision != "fp16":
+        return "its numbers overflow, as with pixels far brighter than all others of the image"
+    option = "" if device.type == "cpu" else "--device cpu has a wider range; "
+    return f"its numbers overflow in fp16; {option}in Python: load_model(path, precision='fp32')"
 
 
 def label_classes(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:

@@ -58,7 +58,8 @@ def segment(
         known = None if pixel_size is None else (pixel_size, pixel_size)
         own, size = pixels.shape[1:], predictor.facts.get("pixel_size")
         seen = rescale(pixels, scaled_shape(own, known, size, f"page {number}"))
-        for first, band in rescaled_bands(predictor.bands(ArrayRows(seen)), seen.shape[1:], own):
+        bands = predictor.bands(ArrayRows(seen), name=f"page {number}")
+        for first, band in rescaled_bands(bands, seen.shape[1:], own):
             maps[:, first : first + band.shape[1]] = band
             yield (number + (first + band.shape[1]) / shape[-2]) / len(pages)
         min_size = round(predictor.min_size * maps[0].size / seen[0].size)

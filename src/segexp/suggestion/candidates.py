@@ -111,7 +111,7 @@ def _regions(
     whole = max(height, width) <= 1.5 * region
     down, across = (np.array([0, side]) if whole else edges(side, region) for side in (height, width))
     sums = np.zeros((2, len(down) - 1, len(across) - 1))  # disagreement and foreground
-    for first, mean, disagreement in predictor.disagreement(image, progress=progress):
+    for first, mean, disagreement in predictor.disagreement(image, progress=progress, name=str(path)):
         row = np.searchsorted(down, np.arange(first, first + len(disagreement)), side="right") - 1
         for total, values in zip(sums, (disagreement, (mean >= predictor.threshold).any(axis=0)), strict=True):
             np.add.at(total, row, np.add.reduceat(values.astype(float), across[:-1], axis=1))
