@@ -4,6 +4,9 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections import deque
 from itertools import islice
 
@@ -20,6 +23,7 @@ from segexp.errors import InputError
 from tests.data.test_dataset import dataset
 
 CPU = torch.device("cpu")
+crop = CropBatches.__getitem__
 
 
 def test_positions_go_on_from_the_middle_of_an_epoch():
@@ -118,6 +122,35 @@ def test_signals_for_every_process_of_a_run_leave_the_reading_going(tmp_path):
         os.kill(worker.pid, number)
         deque(islice(stream, 2 * loader.PREFETCH), maxlen=0)
     assert worker.is_alive()
+
+
+def test_a_process_that_hangs_ends_with_the_stream(tmp_path, monkeypatch):
+    _, disk = sources(tmp_path)
+    before = multiprocessing.active_children()
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.5)
+    source = CropBatches(disk)
+    monkeypatch.setattr(CropBatches, "__getitem__", lambda self, at: crop(self, at) if at == (0, 0) else time.sleep(60))
+    stream = open_feed(source, (0, 0), CPU, 1, "fork")
+    next(stream)
+    (worker,) = (child for child in multiprocessing.active_children() if child not in before)
+    stream.close()
+    worker.join(5)
+    assert worker.exitcode == 0
+
+
+def test_a_command_ends_while_a_stream_is_open(tmp_path):
+    """An uncaught error keeps the stream alive until Python has sent SIGTERM to every process and waits for it."""
+    img, mask = dataset(tmp_path, 4, (40, 50))
+    code = f"""
+import torch
+from pathlib import Path
+from segexp.data.dataset import read_folder
+from segexp.data.loader import CropBatches, CropPlan, open_feed
+plan = CropPlan(read_folder(Path({str(img)!r}), Path({str(mask)!r}), keep=False), 16, 4, 0.5, 7)
+stream = open_feed(CropBatches(plan), (0, 0), torch.device("cpu"), 1, "fork")
+next(stream)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_too_few_open_files_are_one_message(tmp_path, monkeypatch):

@@ -9,10 +9,13 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from functools import partial
 from itertools import count
+from multiprocessing.sharedctypes import RawValue
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -206,6 +209,7 @@ def open_feed(
     if small:
         log(small)
         workers = 0
+    leaving = RawValue("b", 0) if workers else None
     loader = DataLoader(
         _Guarded(source),
         batch_size=None,
@@ -213,22 +217,40 @@ def open_feed(
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         multiprocessing_context=start_method if workers else None,
-        worker_init_fn=ignore_signals if workers else None,
+        worker_init_fn=partial(ignore_signals, leaving) if workers else None,
     )
     batches = _named(loader, positions, source.plan)
+    if leaving is not None:
+        batches = _until_left(batches, leaving)
     yield from _ahead(batches, device) if device.type == "cuda" else batches
 
 
-def ignore_signals(worker: int) -> None:
+def _until_left(batches: Iterator[Batch], leaving: Any) -> Iterator[Batch]:
+    """Set `leaving` before PyTorch ends its reading processes, or Python does at exit if the stream is still open."""
+    leave = Finalize(None, setattr, (leaving, "value", 1), exitpriority=1)
+    try:
+        for batch in batches:  # noqa: UP028 yield from would close the loader before `leave` is called
+            yield batch
+    finally:
+        leave()
+
+
+def ignore_signals(leaving: Any, worker: int) -> None:
     """Have a reading process leave it to the main process to end the run, which saves its state first.
 
     Ctrl-C, `timeout` and SLURM send a signal to each process of a run. A reading process that ended by it would make
-    PyTorch raise an error in the main process, at any point of a step. A second SIGTERM ends it: PyTorch sends one to
-    a process that hangs.
+    PyTorch raise an error in the main process, at any point of a step. Once the main process reads no more or is gone,
+    SIGTERM ends a reading process: PyTorch sends one to a process that hangs, and Python to each at exit.
+
+    Args:
+        leaving: in shared memory; its value is not 0 once the main process reads no more.
+        worker: the number of the process.
     """
+    main = os.getppid()
 
     def note(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        if leaving.value or os.getppid() != main:
+            os._exit(0)
 
     for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
