@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from segexp.errors import InputError
+from segexp.sweep import subfolders
 from segexp.sweep.subfolders import require_different
 from segexp.train import main
 
@@ -43,3 +44,16 @@ def test_a_sweep_whose_jobs_would_share_a_folder_is_refused_before_anything_is_w
         main(["-m", "task=vesicle", "output_dir=s", *words])
     assert said in str(end.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_numbered_jobs_only_the_one_with_the_longest_name_is_composed(tmp_path, monkeypatch):
+    composed = []
+    compose = subfolders.compose_job
+    monkeypatch.setattr(subfolders, "compose_job", lambda *a: composed.append(a[-1]) or compose(*a))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    excluded = "hydra.job.config.override_dirname.exclude_keys=[data.unlabelled,output_dir]"
+    words = [f"{BY_SETTINGS}_${{hydra.job.num}}", excluded, f"data.unlabelled={'y' * 300},null"]
+    with pytest.raises(SystemExit, match="is longer than the 255 bytes"):
+        main(["-m", "task=vesicle", "output_dir=s", *words, f"data.root=a,{'x' * 250},b"])
+    assert composed == [1]

@@ -57,7 +57,8 @@ def _literal(text: str) -> str:
 def require_own_folders(config: DictConfig) -> None:
     """Make sure that no two jobs of a sweep that begins share a folder, and that each can be made; nothing is written.
 
-    One that is resumed finds another name for the second job by itself. What Hydra refuses to compose is left to it.
+    One that is resumed finds another name for the second job by itself. Of jobs that differ by themselves only the one
+    with the longest name is composed. What Hydra refuses to compose is left to it.
 
     Args:
         config: of the sweep; Hydra is running.
@@ -80,7 +81,8 @@ def require_own_folders(config: DictConfig) -> None:
                 raise _shared(pattern, "jobs of the search", pattern)
             return
         jobs = BasicSweeper.split_arguments(overrides, None)[0]
-        composed = [compose_job(loader, config, job, number) for number, job in enumerate(jobs)]
+        numbers = [_longest(jobs, config)] if different else range(len(jobs))
+        composed = [compose_job(loader, config, jobs[number], number) for number in numbers]
         folders = [str(job.hydra.sweep.subdir) for job in composed]
     except (HydraException, OmegaConfBaseException):
         return
@@ -92,6 +94,16 @@ def require_own_folders(config: DictConfig) -> None:
         )
     if not different:
         require_different(pattern, folders, jobs)
+
+
+def _longest(jobs: Sequence[Sequence[str]], config: DictConfig) -> int:
+    """The number of the job whose overrides, but for those that its folder's name leaves out, are longest."""
+    left_out = set(config.hydra.job.config.override_dirname.exclude_keys)
+
+    def size(number: int) -> int:
+        return sum(len(os.fsencode(word)) for word in jobs[number] if word.partition("=")[0] not in left_out)
+
+    return max(range(len(jobs)), key=size)
 
 
 def require_different(pattern: str, folders: Sequence[str], jobs: Sequence[Sequence[str]]) -> None:
