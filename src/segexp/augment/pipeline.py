@@ -45,6 +45,8 @@ class Augmentation(nn.Module):
     def __init__(self, operations: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         for operation in operations:
+            if not isinstance(operation, nn.Module):
+                raise TypeError(f"{operation!r}: expected a module, such as segexp.augment.RandomFlip()")
             for part in operation.modules():
                 if isinstance(part, MixAugmentationBaseV2):
                     raise ValueError(f"{part}: mixing samples is not supported, each sample is augmented by itself")
