@@ -137,7 +137,7 @@ def test_killed_between_writing_and_recording(tmp_path, predictor, monkeypatch):
     path, out = image(tmp_path / "in" / "a.tif"), tmp_path / "o"
     go(predictor, [path], out, threshold=0.5)
     first = (out / "a_mask.png").read_bytes()
-    predictor.threshold = 1.0
+    predictor.threshold = 1.1  # above every probability: an empty mask
     for step in ("os.replace", "os.fsync"):
         monkeypatch.setattr(step, _stop)
         with pytest.raises(KeyboardInterrupt):
