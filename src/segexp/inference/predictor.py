@@ -119,7 +119,7 @@ class Predictor:
         multiple = max(predictor.model.multiple for predictor in predictors)
         reach = max(predictor.model.settings.get("kernel_size", 3) // 2 for predictor in predictors)
         width = max(predictor.model.settings.get("widths", [64])[0] for predictor in predictors)
-        external = any(isinstance(predictor.model, External) for predictor in predictors)  # who knows how far it sees
+        external = any(isinstance(predictor.model, External) for predictor in predictors)  # unknown reach
         if overlap is None:
             overlap = 12 * multiple * max(1, reach)
             if external:  # their coarsest pixels are of 32 px

@@ -26,17 +26,18 @@ class TensorBoard(Callback):
     def on_open(self, folder: Path, monitor: str) -> None:
         """Make the event file."""
         self.writer, self.monitor = SummaryWriter(str(folder), filename_suffix=self.suffix), monitor
+        self.events: Any = self.writer.file_writer
 
     def on_settings(self, settings: Mapping[str, Any], varied: Collection[str]) -> None:
         """The run's settings."""
         for summary in hparams.start(settings, hparams.columns(self.monitor), varied):
-            self.writer._get_file_writer().add_summary(summary)
+            self.events.add_summary(summary)
 
     def on_step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """The loss and rate of a logging step."""
         if not self.stepped:  # points of later steps are of a process that was killed: they come again
             self.stepped, start = True, SessionLog(status=SessionLog.START)
-            self.writer._get_file_writer().add_event(Event(step=state.step, session_log=start), state.step)
+            self.events.add_event(Event(step=state.step, session_log=start), state.step)
         if loss is not None:
             self.writer.add_scalar("loss/train_step", loss, state.step)
             self.writer.add_scalar("learning_rate", rate, state.step)
