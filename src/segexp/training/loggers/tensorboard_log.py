@@ -61,5 +61,5 @@ class TensorBoard(Callback):
 
     def on_end(self, status: str) -> None:
         """Close the record."""
-        self.writer._get_file_writer().add_summary(hparams.end(status == "FINISHED"))
+        self.events.add_summary(hparams.end(status == "FINISHED"))
         self.writer.close()
