@@ -8,6 +8,12 @@ of `benchmarks/peers.py`, such as ``monai``. Every recipe trains on every set wi
 recipes in turn, so that what else the machine does harms all alike; the load is recorded. The limit is the clock's,
 start-up included. The weights of the last step are scored at a threshold of 0.5, ours as theirs.
 
+    python -m benchmarks.accuracy --data FOLDER --out DIR --steps 600 --jobs 16 --recipe default= --recipe monai@230
+
+With `--steps` the limit is a number of steps, which tells scores apart but not costs: jobs may then run side by side,
+on a GPU too. Name a recipe's own number where its steps cost more or less: `b=trainer.batch_size=4,trainer.steps=1100`,
+`monai@230`.
+
 Sets are the folders of FOLDER in the project's layout (train|val/img|mask) that `SETS` names, and generated images.
 A job that is done is not done again: an interrupted bench goes on where it was. The table compares each recipe with the
 first: image by image, each the mean over seeds, by the paired permutation test and the 95 % interval.
@@ -17,10 +23,12 @@ import argparse
 import csv
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from segexp.metrics.interval import paired_difference
@@ -81,16 +89,19 @@ def place(name: str, data: Path, out: Path) -> Path | None:
     return folder
 
 
-def job(recipe: str, order: int, task: str, data: Path, seed: int, seconds: float, folder: Path) -> None:
-    """Train and score one recipe, unless it was done."""
+def job(
+    recipe: str, order: int, task: str, data: Path, seed: int, seconds: float, folder: Path, steps: int | None = None
+) -> None:
+    """Train and score one recipe, unless it was done; for so many seconds, or steps where they are given."""
     if (folder / "result.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     log, (name, _, overrides) = folder / "log.txt", recipe.partition("=")
     if overrides or recipe.endswith("="):
         limit = f"{int(seconds) // 3600:02d}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
-        words = [f"task={task}", "trainer=quick", f"data.root={data}", f"trainer.max_time={limit}", f"seed={seed}"]
-        words += [word for word in overrides.split(",") if word]
+        limits = [f"trainer.max_time={limit}"] if steps is None else ["trainer.max_time=null", f"trainer.steps={steps}"]
+        words = [f"task={task}", "trainer=quick", f"data.root={data}", *limits, f"seed={seed}"]
+        words += [word for word in re.split(r",(?![^\[]*\])", overrides) if word]  # commas of a list are its own
         facts = run(segexp("train", *words, f"output_dir={folder / 'run'}", "overwrite=true"), log)
         scored = ["--model", str(folder / "run" / "last.pth"), "--data", str(data), "--threshold", "0.5"]
         scored += ["--scores", "object,filament", "--output", str(folder / "scored")]
@@ -98,13 +109,15 @@ def job(recipe: str, order: int, task: str, data: Path, seed: int, seconds: floa
         table = folder / "scored" / "scores.csv"
         facts["steps"] = float(read_table(folder / "run" / "metrics.csv")[-1]["step"])
     else:
-        words = ["--data", str(data), "--task", task, "--seconds", str(seconds), "--seed", str(seed)]
+        name, _, own_steps = name.partition("@")
+        limits = ["--seconds", str(seconds)] if steps is None else ["--steps", own_steps or str(steps)]
+        words = ["--data", str(data), "--task", task, *limits, "--seed", str(seed)]
         facts = run([sys.executable, "-m", "benchmarks.peers", name, *words, "--output", str(folder)], log)
         facts |= json.loads((folder / "peer.json").read_text())
         table = folder / "scores.csv"
     rows = [{key: row[key] for key in ("image", *SCORES[task])} for row in read_table(table)]
     part = folder / "result.part"
-    known = {"recipe": recipe, "order": order, "task": task, "seed": seed, "limit": seconds}
+    known = {"recipe": recipe, "order": order, "task": task, "seed": seed, "limit": seconds if steps is None else None}
     part.write_text(json.dumps(known | facts | {"rows": rows}))
     os.replace(part, folder / "result.json")
 
@@ -167,6 +180,36 @@ def table(out: Path) -> str:
     return "\n".join(lines)
 
 
+def run_all(options: argparse.Namespace) -> None:
+    """Every job that is not done; raises the first failure once those under way have ended."""
+    recipes = options.recipe or ["default="]
+    if options.jobs > 1:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
+
+    def work(name: str, folder: Path, recipe: str, seed: int) -> None:
+        where = options.out / name / title(recipe) / f"seed{seed}"
+        limits = (options.seconds, where, options.steps)
+        job(recipe, recipes.index(recipe), SETS[name], folder, seed, *limits)
+        print(f"{name} {recipe} seed {seed} done", flush=True)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        jobs = []
+        for seed in range(options.seeds):
+            turn = recipes[seed % len(recipes) :] + recipes[: seed % len(recipes)]  # no recipe is always first
+            for name in options.sets.split(","):
+                folder = place(name, options.data or Path(), options.out)
+                if folder is None:
+                    print(f"{name}: not in {options.data}, left out", flush=True)
+                    continue
+                jobs += [pool.submit(work, name, folder, recipe, seed) for recipe in turn]
+        try:
+            for done in as_completed(jobs):
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of data sets")
@@ -175,21 +218,14 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(SETS), help="names, by commas")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--steps", type=int, help="limit in steps, in place of seconds")
+    parser.add_argument("--jobs", type=int, default=1, help="jobs side by side; only with --steps")
     parser.add_argument("--table", action="store_true", help="only print what there is")
     options = parser.parse_args()
+    if options.jobs > 1 and options.steps is None:
+        parser.error("--jobs: jobs side by side slow each other, so the limit must be --steps")
     if not options.table:
-        recipes = options.recipe or ["default="]
-        for seed in range(options.seeds):
-            for name in options.sets.split(","):
-                folder = place(name, options.data or Path(), options.out)
-                if folder is None:
-                    print(f"{name}: not in {options.data}, left out", flush=True)
-                    continue
-                turn = recipes[seed % len(recipes) :] + recipes[: seed % len(recipes)]  # no recipe is always first
-                for recipe in turn:
-                    where = options.out / name / title(recipe) / f"seed{seed}"
-                    job(recipe, recipes.index(recipe), SETS[name], folder, seed, options.seconds, where)
-                    print(f"{name} {recipe} seed {seed} done", flush=True)
+        run_all(options)
     print(table(options.out))
 
 

@@ -84,8 +84,8 @@ def batches(samples: list[Sample], seed: int) -> Iterator[dict[str, torch.Tensor
         yield from loader
 
 
-def train(name: str, samples: list[Sample], end: float, seed: int) -> tuple[nn.Module, int, str]:
-    """The network, the steps it took until `end` (`time.monotonic`), and the precision."""
+def train(name: str, samples: list[Sample], end: float, most: int | None, seed: int) -> tuple[nn.Module, int, str]:
+    """The network, the steps it took (`most`, or until `end` of `time.monotonic`), and the precision."""
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision, _ = choose_precision("auto", device)
@@ -93,7 +93,7 @@ def train(name: str, samples: list[Sample], end: float, seed: int) -> tuple[nn.M
     loss, optimizer = DiceCELoss(sigmoid=True), torch.optim.Adam(model.parameters(), RATE)
     feed, steps = batches(samples, seed), 0
     model.train()
-    while time.monotonic() < end:
+    while time.monotonic() < end if most is None else steps < most:
         batch = next(feed)
         with autocast(device, precision):
             logits = model(batch["image"].to(device))
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--task", default="vesicle")
     parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--steps", type=int, help="limit in steps, in place of seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
@@ -130,7 +131,7 @@ def main() -> None:
         words = [f"task={options.task}", f"data.root={options.data}", "data.cache=ram", "output_dir=none"]
         cfg = read(compose("config", words))
     train_samples, val_samples = read_data(cfg.data, cfg.task, options.seed, 0, print)
-    model, steps, precision = train(options.peer, train_samples, start + options.seconds, options.seed)
+    model, steps, precision = train(options.peer, train_samples, start + options.seconds, options.steps, options.seed)
     tick, rows = time.monotonic(), []
     for sample in val_samples:
         found = probabilities(model, entry(sample)["image"], precision)

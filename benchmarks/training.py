@@ -83,7 +83,7 @@ class Trained:
         self.device, self.workers, self.cuda_graph = device, workers, cuda_graph
 
     def batches(self, first: Position, size: int | None = None) -> Iterator[Batch]:
-        return open_feed(self.source, first, self.device, self.workers)
+        return open_feed(self.source.of_size(size), first, self.device, self.workers)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return prepare(batch, self.device, self.augment, self.normalization, 1, ALONE)

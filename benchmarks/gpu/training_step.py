@@ -30,7 +30,7 @@ from segexp.experiment.nodes import build_loss, build_optimizer
 from segexp.training.cuda_graph import Recorded, RecordedStep
 from segexp.training.learner import Learner
 from segexp.training.loop import fit
-from segexp.training.schedule import Budget, Schedule
+from segexp.training.schedule import Budget, Constant, Schedule, growing_sizes
 from segexp.training.state import TrainState
 
 WARM_UP = 4
@@ -99,6 +99,7 @@ def waiting(setting: Setting) -> Iterator[tuple[str, Callable[[], dict]]]:
     """Both tasks, images on the device and in memory, bf16 and fp16, steps recorded and not."""
     for task in ("cytoskeleton", "vesicle") if setting.full else ():
         yield f"recorded steps equal the usual ones, {task}", partial(_same, setting, task)
+        yield f"recorded steps equal the usual ones while crops grow, {task}", partial(_growing, setting, task)
     precisions = ("bf16", "fp16") if setting.full else ("fp32",)
     graphs = ("auto", "never") if setting.full else ("never",)
     tasks = ("cytoskeleton", "vesicle")
@@ -143,6 +144,41 @@ def _same(setting: Setting, task: str, steps: int = 8) -> dict:
         "tensors unlike": len(unlike),
         "of": len(models[0]),
         "last losses": losses[steps - 1 :: steps],
+    }
+
+
+class _Quiet(Steps):
+    def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
+        self.taken += 1
+
+
+def _growing(setting: Setting, task: str, steps: int = 20) -> dict:
+    """The loop with crops of three sizes, recorded anew at each, and the same step by step: weights after it."""
+    words = (
+        f"task={task}",
+        "data.cache=device",
+        "trainer.batch_size=8",
+        "model=unet_fast",
+        "trainer.deterministic=true",
+    )
+    sizes = growing_sizes(256, 0.7, 16)
+    models, taken = [], []
+    for graph in ("auto", "never"):
+        torch.manual_seed(0)
+        learner, run = assemble(setting, *words, f"trainer.cuda_graph={graph}")
+        schedule = Schedule(Budget(steps=steps), steps, 2.0**-9, Constant(warmup=0.0), log_every=1000, sizes=sizes)
+        listener = _Quiet(setting.device, steps)
+        fit(run, listener, schedule)
+        models.append(learner.model.state_dict())
+        taken.append(listener.taken)
+    set_arithmetic("bf16", False)
+    unlike = [name for name, value in models[0].items() if not torch.equal(value, models[1][name])]
+    return {
+        "ok": not unlike and taken == [steps, steps] and len(sizes) == 2,
+        "tensors unlike": len(unlike),
+        "of": len(models[0]),
+        "steps": steps,
+        "sides": [*(side for _, side in sizes), 256],
     }
 
 

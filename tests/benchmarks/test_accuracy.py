@@ -69,10 +69,39 @@ def test_a_job_gives_its_overrides_and_its_limit_to_the_training(tmp_path, monke
         return {"seconds": 1.0}
 
     monkeypatch.setattr(accuracy, "run", run)
-    accuracy.job("new=trainer.lr=0.01,loss=dice", 0, "vesicle", tmp_path, 3, 95, tmp_path / "job")
+    overrides = "trainer.lr=0.01,model.widths=[8,16],loss=dice"
+    accuracy.job(f"new={overrides}", 0, "vesicle", tmp_path, 3, 95, tmp_path / "job")
     training, scoring = seen
-    assert {"trainer.max_time=00:01:35", "seed=3", "trainer.lr=0.01", "loss=dice"} <= set(training)
+    assert {"trainer.max_time=00:01:35", "seed=3", "trainer.lr=0.01", "model.widths=[8,16]", "loss=dice"} <= {*training}
     assert scoring[scoring.index("--threshold") + 1] == "0.5"
     written = json.loads((tmp_path / "job" / "result.json").read_text())
     assert written["steps"] == 7
     assert written["rows"] == [{"image": "a", "dice": "0.5", "object_f1": "0.25"}]
+
+
+def test_a_limit_in_steps_is_given_to_ours_and_to_a_peer(tmp_path, monkeypatch):
+    seen = []
+
+    def run(command, log):
+        seen.append(command)
+        folder = log.parent
+        (folder / "peer.json").write_text('{"steps": 30}')
+        (folder / "scores.csv").write_text("image,dice,object_f1\na,0.5,0.25\n")
+        if "train" in command:
+            raise SystemExit("far enough")
+        return {"seconds": 1.0}
+
+    monkeypatch.setattr(accuracy, "run", run)
+    with pytest.raises(SystemExit):
+        accuracy.job("default=", 0, "vesicle", tmp_path, 0, 300, tmp_path / "ours", 600)
+    accuracy.job("monai@30", 1, "vesicle", tmp_path, 0, 300, tmp_path / "theirs", 600)
+    assert {"trainer.max_time=null", "trainer.steps=600"} <= {*seen[0]}
+    assert seen[1][seen[1].index("--steps") + 1] == "30"
+    assert "--seconds" not in seen[1]
+
+
+def test_jobs_side_by_side_are_refused_where_the_clock_is_the_limit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["accuracy", "--out", str(tmp_path), "--jobs", "2"])
+    with pytest.raises(SystemExit):
+        accuracy.main()
+    assert "--steps" in capsys.readouterr().err
