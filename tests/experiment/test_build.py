@@ -11,6 +11,7 @@ from segexp.data.dataset import make_sample
 from segexp.distributed import ALONE
 from segexp.errors import InputError
 from segexp.evaluation.scoring import Scoring, Tolerance
+from segexp.experiment import build
 from segexp.experiment.build import choose_cuda_graph, rehearse, size_for_batch_norm, total_steps
 from segexp.inference.predictor import Predictor
 from segexp.losses import SegmentationLoss
@@ -79,3 +80,26 @@ def test_what_would_fail_after_the_training_fails_before_it():
     with pytest.raises(InputError, match=r"a\.png does not state its pixel size"):
         rehearse(predictor, [sample], Scoring(tolerance=Tolerance(0.2, "µm")))
     assert rehearse(predictor, [sample], Scoring()) > 0
+
+
+SIDES = {"a": 16, "b": 32, "c": 64}
+
+
+def test_what_is_loaded_once_does_not_count_for_every_validation(monkeypatch):
+    clock, seen = [100.0], []
+
+    def evaluate(predictor, samples, scoring):
+        clock[0] += 7.0 if not seen else 0.5  # seconds: kernels are chosen with the first image
+        seen.append([sample.name for sample in samples])
+        return []
+
+    monkeypatch.setattr(build, "evaluate", evaluate)
+    monkeypatch.setattr(build, "summarize", lambda scores: None)
+    monkeypatch.setattr(build.time, "monotonic", lambda: clock[0])
+    samples = [
+        make_sample(name, np.zeros((1, side, 16)), np.zeros((side, 16), np.uint8), 1) for name, side in SIDES.items()
+    ]
+    assert rehearse(None, samples, Scoring()) == pytest.approx(0.5 * (16 + 32 + 64) / 32)
+    assert seen == [["a"], ["b"]]
+    seen.clear()
+    assert rehearse(None, samples[:1], Scoring()) == 0.5
