@@ -9,7 +9,7 @@ from segexp.errors import InputError
 from segexp.experiment.build import build_mix, read_data
 from segexp.experiment.run import run
 from segexp.training.learner import Learner
-from tests.test_faults import kill_at, same, settings, sitting
+from tests.experiment.test_faults import kill_at, same, settings, sitting
 from tests.test_train import write_dataset
 
 
