@@ -107,6 +107,20 @@ def test_a_resume_in_a_file_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_sweep_resume_in_a_file_is_refused(tmp_path):
+    folder = tmp_path / "lab" / "experiment"
+    folder.mkdir(parents=True)
+    text = "# @package _global_\ndefaults: [override /task: vesicle]\nsweep: {resume: runs/x}\n"
+    (folder / "again.yaml").write_text(text)
+    for words in (["experiment=again"], ["-m", "experiment=again", "trainer.lr=1e-3,3e-4"]):
+        result = script("train.py", "--config-dir", folder.parent, *words, "output_dir=run", cwd=tmp_path)
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1
+        assert "sweep.resume=runs/x: is set in a file" in result.stderr
+        assert "on the command line: sweep.resume=runs/x" in result.stderr
+        assert not (tmp_path / "run").exists()
+
+
 def test_logging_that_would_write_into_the_runs_record_is_refused():
     handlers = {"file": {"filename": "${hydra.job.name}.log"}, "console": {"class": "logging.StreamHandler"}}
     config = OmegaConf.create({"hydra": {"job": {"name": "train"}, "job_logging": {"handlers": handlers}}})

@@ -46,7 +46,7 @@ from segexp.sweep import FAILURE, PRUNED
 from segexp.sweep.entry import enter, restarted, settle
 from segexp.sweep.job_store import FAILED, GIVEN_UP, INTERRUPTED, RUNNING, ProgressWriter, read_job
 from segexp.sweep.search.command import job_pruning
-from segexp.sweep.summary import locks, remove_new_folders
+from segexp.sweep.summary import locks, remove_new_folders, resumed_by_file
 from segexp.sweep.weights import start_file
 from segexp.terminal import open_streams, streams
 from segexp.training.stop import Pruned, Stopped, pass_on
@@ -156,6 +156,7 @@ def read_job_settings(cfg: DictConfig, typed: Sequence[str], ranks: Ranks) -> Ru
             f"resume={cfg.resume}: is set in a file of settings, but a resumed run takes its settings from its own "
             f"folder; expected null there, and on the command line: {resume_command(Path(str(cfg.resume)))}"
         )
+    problems += resumed_by_file(cfg.sweep.resume, typed)
     trainer = checked.trainer
     if trainer.seeds > 1:
         problems.append(

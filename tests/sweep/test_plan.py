@@ -79,6 +79,15 @@ def test_kinds_of_jobs_are_measured_once_and_add_up(measured):
     assert (plan_sweep(words).seconds, plan_sweep(words, at_once=2).seconds) == (63, 42)
 
 
+def test_seeds_that_a_file_sets_are_jobs(measured, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults: [override /task: vesicle]\ntrainer: {seeds: 3, epochs: 1, batch_size: 2}\n"
+    (tmp_path / "experiment" / "repeats.yaml").write_text(text)
+    plan = plan_sweep(["experiment=repeats"], config_dir=str(tmp_path))
+    assert (plan.jobs, plan.seconds) == (3, 63)
+    assert plan_sweep(["experiment=repeats", "trainer.seeds=1"], config_dir=str(tmp_path)).jobs == 1
+
+
 def test_a_job_is_measured_with_the_threads_of_its_place(measured, monkeypatch):
     """A container sees every processor of its host and may use fewer; the pool shares out those."""
     before = torch.get_num_threads()

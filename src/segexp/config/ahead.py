@@ -1,21 +1,24 @@
-"""Settings that decide how a command runs before Hydra composes its jobs: `trainer.seeds` and `trainer.devices`.
+"""Settings that decide how a command runs: `trainer.seeds`, `trainer.devices`, ``hydra.mode`` and the launcher.
 
 They count wherever they are set. So what the command line composes is looked at first: its run, or of a sweep the first
 job, and that job again with each further option of a swept group, since each of those files may set them. A group swept
 as ``glob(*)`` stands at its default here; a job that asks for another number is refused when it is composed.
 """
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Glob, IntervalSweep
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from segexp.config.compose import lab_folders, sources
-from segexp.config.overrides import one_job, with_seeds
-from segexp.config.typed import GROUPS, is_flag, parsed
+from segexp.config.overrides import multirun, one_job, with_seeds
+from segexp.config.typed import GROUPS, flags_first, is_flag, parsed
 from segexp.errors import InputError
 
 MOST = 50
@@ -23,27 +26,35 @@ MOST = 50
 
 
 def with_counts(arguments: Sequence[str]) -> tuple[list[str], str]:
-    """The command line with a file's ``trainer.seeds`` as a sweep over seeds, and ``trainer.devices``: "4" or "auto".
+    """The command line with what files ask of the whole command, and ``trainer.devices``: "4" or "auto".
+
+    A file's ``trainer.seeds`` becomes a sweep over seeds, its ``hydra.mode: MULTIRUN`` the flag ``--multirun``.
 
     Args:
         arguments: as `segexp.config.overrides.command_line` gives them.
 
     Raises:
-        InputError: the jobs of a sweep ask for different numbers.
+        InputError: the jobs of a sweep ask for different numbers, or a file that the sweep chooses sets a launcher or
+            a sweeper.
     """
     configs = glimpses(arguments)
     devices = _same("trainer.devices", configs)
     seeds = _same("trainer.seeds", configs)
     words = list(arguments)
+    if any(OmegaConf.select(config, "hydra.mode") == RunMode.MULTIRUN for config in configs.values()):
+        words = multirun(words)
+    _require_same_launcher(words, configs)
     if seeds not in ("", "1"):
         first = OmegaConf.select(next(iter(configs.values())), "seed")
         typed = any(word.startswith("seed=") for word in words)
         words = with_seeds([*words, *([] if typed else [f"seed={first}"]), f"trainer.seeds={seeds}"])
-    return words, devices
+    return flags_first(words), devices
 
 
 def glimpses(arguments: Sequence[str]) -> dict[str, DictConfig]:
     """Unchecked settings of the first job and, of a sweep, with each other option of a swept group, by that option.
+
+    Hydra's own section is among them.
 
     What Hydra refuses is left out: it says so itself when it composes the job.
     """
@@ -56,7 +67,7 @@ def glimpses(arguments: Sequence[str]) -> dict[str, DictConfig]:
     for label, words in {"": first, **_options(arguments, first)}.items():
         try:
             with sources(folders[0] if folders else None):
-                found[label] = compose(name, words)
+                found[label] = compose(name, words, return_hydra_config=True)
         except (InputError, OmegaConfBaseException):
             continue
     return found
@@ -98,3 +109,51 @@ def _same(name: str, configs: dict[str, DictConfig]) -> str:
             f"one number for all jobs, such as {name}=1 on the command line"
         )
     return next(iter(values.values()), "")
+
+
+def _require_same_launcher(arguments: Sequence[str], configs: dict[str, DictConfig]) -> None:
+    """Refuse a launcher or a sweeper that a file of a swept group sets.
+
+    Hydra chooses both for the whole command, before it composes the jobs, and so without the files that are swept.
+    """
+    swept = [word for word in arguments if not is_flag(word) and _is_swept_group(word)]
+    if not swept or not configs:
+        return
+    folders = lab_folders(arguments)
+    kept = [word for word in one_job([word for word in arguments if word not in swept]) if not is_flag(word)]
+    name = next((word.partition("=")[2] for word in arguments if word.startswith("--config-name=")), "config")
+    try:
+        with sources(folders[0] if folders else None):
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            whole = hydra.compose_config(name, kept, RunMode.MULTIRUN, from_shell=False)
+    except (InputError, OmegaConfBaseException):
+        return
+    for label, config in configs.items():
+        ignored = [word for part in ("launcher", "sweeper") for word in _differences(part, whole, config)]
+        if ignored:
+            options = label or " ".join(one_job(swept))
+            raise InputError(
+                f"{options}: sets {', '.join(ignored)}, which Hydra ignores in a file that is swept itself; expected "
+                f"it on the command line, for all jobs: {shlex.join(ignored)}"
+            )
+
+
+def _is_swept_group(word: str) -> bool:
+    override = parsed(word)
+    return override is not None and override.is_sweep_override() and word.partition("=")[0].lstrip("+") in GROUPS
+
+
+def _differences(part: str, whole: DictConfig, job: DictConfig) -> list[str]:
+    """Overrides that give the command the job's launcher or sweeper, `part`; none where they are the same."""
+    group = f"hydra/{part}"
+    chosen = [str(config.hydra.runtime.choices.get(group)) for config in (whole, job)]
+    if chosen[0] != chosen[1]:
+        return [f"{group}={chosen[1]}"]
+    ours, theirs = (OmegaConf.to_container(config.hydra[part], resolve=False) for config in (whole, job))
+    assert isinstance(ours, dict)
+    assert isinstance(theirs, dict)
+    different = {str(key): value for key, value in theirs.items() if ours.get(key) != value}
+    ranges = different.pop("params", None) or {}  # of a sweeper: what it varies
+    settings = {f"hydra.{part}.{key}": value for key, value in different.items()} | ranges
+    return [f"{key!s}={value}" for key, value in settings.items()]

@@ -38,7 +38,7 @@ def command_line(arguments: Sequence[str], log: Callable[[str], None] = print) -
         log: is told what a resumed run takes over in another way than it was typed.
     """
     words = flags_first(arguments)
-    if MODE in words:  # the flag in other words; a file cannot say it, since it decides how the words are read
+    if MODE in words:  # the flag in other words; where a file says so, `segexp.config.ahead` finds it
         words = multirun([word for word in words if word != MODE])
     words = flags_first(with_folds(with_seeds(words)))
     sweep = "--multirun" in words or any(word.startswith("sweep.resume=") for word in words)

@@ -26,8 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from segexp.config import RunConfig, read
+from segexp.config.ahead import with_counts
 from segexp.config.compose import sources
 from segexp.config.overrides import command_line
+from segexp.config.typed import is_flag
 from segexp.data.dataset import Sample
 from segexp.distributed import ALONE
 from segexp.errors import InputError
@@ -137,7 +139,9 @@ def plan_sweep(
         at_once: jobs that run at the same time; None: as the launcher's settings say.
         config_dir: a folder of further options.
     """
-    words = [word for word in command_line(["--multirun", *arguments]) if word != "--multirun"]
+    lab = [] if config_dir is None else [f"--config-dir={config_dir}"]
+    counted, _ = with_counts(command_line(["--multirun", *lab, *arguments]))
+    words = [word for word in counted if not is_flag(word)]
     with sources(config_dir):
         parsed = parser().parse_overrides(words)
         for word, override in zip(words, parsed, strict=True):

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from segexp.config.overrides import stored_overrides
 from segexp.distributed import join, share
 from segexp.errors import InputError, printable
 from segexp.report import write_report
@@ -70,6 +71,9 @@ class SweepSummary(Callback):
         check_logging(config)
         sweep = Path(place(config.hydra.sweep))
         try:
+            problems = resumed_by_file(config.sweep.resume, stored_overrides(config.hydra))
+            if problems:
+                raise InputError(*problems)
             again, overwrite = restarted(config.hydra), bool(config.overwrite)
             require_own_folders(config)
             message = begin_sweep(sweep, bool(config.sweep.resume), again, overwrite, locks)
@@ -99,6 +103,16 @@ class SweepSummary(Callback):
                 traceback.print_exc()
         if not share(ranks, complete):
             sys.exit(1)
+
+
+def resumed_by_file(folder: str | None, typed: Sequence[str]) -> list[str]:
+    """What is wrong where a file of settings, and not the command line, sets ``sweep.resume``: one line, or none."""
+    if not folder or any(word.startswith("sweep.resume=") for word in typed):
+        return []
+    return [
+        f"sweep.resume={folder}: is set in a file of settings, but it also names the folder of the sweep; expected "
+        f"null there, and on the command line: sweep.resume={shlex.quote(folder)}"
+    ]
 
 
 def check_logging(config: DictConfig) -> None:
