@@ -8,26 +8,13 @@ calibration images and the other half as new ones, over ``--draws`` divisions: t
     python benchmarks/guarantee.py DATA --sets nuclei,em_membranes --seconds 40
 """
 
-import argparse
-import tempfile
-from pathlib import Path
-
 import numpy as np
+import small_models
 
-from segexp.config.compose import compose_config
 from segexp.errors import InputError
 from segexp.evaluation.run import find_samples
-from segexp.experiment.run import run
 from segexp.inference.guarantee import KEY, LEVELS, Counts, choose, count, table
-from segexp.inference.predictor import Predictor, load_model
-
-
-def trained(data: Path, seconds: int, fraction: float, folder: Path) -> Predictor:
-    """A model of ``data/train``, trained for `seconds`."""
-    words = ["task=vesicle", "trainer=quick", f"trainer.max_time=0:{seconds:02}", "trainer.num_workers=0"]
-    words += [f"data.train_img_dir={data}/train/img", f"data.train_mask_dir={data}/train/mask"]
-    run(compose_config([*words, f"data.val_fraction={fraction}", "model.widths=[8,16,32]"]), folder)
-    return load_model(folder / "best_vesicle_model.pth", "cpu")
+from segexp.inference.predictor import Predictor
 
 
 def found(counts: list[Counts], threshold: float) -> tuple[float, float]:
@@ -64,21 +51,16 @@ def report(model: Predictor, counts: list[Counts], share: float, draws: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--sets", required=True, help="folders in DATA, separated by commas")
-    parser.add_argument("--seconds", type=int, default=40, help="of training for each model, below 60")
+    parser = small_models.parser(__doc__, seconds=40)
     parser.add_argument("--fraction", type=float, default=0.3, help="of train/ that is held back for validation")
     parser.add_argument("--draws", type=int, default=200, help="random divisions of val/")
     arguments = parser.parse_args()
-    for name in arguments.sets.split(","):
-        with tempfile.TemporaryDirectory() as folder:
-            model = trained(arguments.data / name, arguments.seconds, arguments.fraction, Path(folder) / "run")
-            samples = find_samples(model, arguments.data / name)
-            counts = []
-            for sample in samples:
-                pixels, truth = sample.load()
-                counts.append(count(model.probabilities(pixels), truth, model.min_size))
+    sets = arguments.sets.split(",")
+    for name, model in small_models.models(arguments.data, sets, arguments.seconds, arguments.fraction):
+        counts = []
+        for sample in find_samples(model, arguments.data / name):
+            pixels, truth = sample.load()
+            counts.append(count(model.probabilities(pixels), truth, model.min_size))
         usual = "found {:.3f}, precision {:.3f}".format(*found(counts, model.threshold))
         images = model.facts[KEY][0]["images"]
         print(f"\n{name}: {images} validation images, {len(counts)} new ones; threshold {model.threshold:.3g}: {usual}")

@@ -9,16 +9,14 @@ other sets, by `segexp.inference.misfit`: the image, and what the model finds in
 Printed are shares of flagged images: a row is a model, a column a set; the diagonal holds the false alarms.
 """
 
-import argparse
 import json
-import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import small_models
 
-from segexp.config.compose import compose_config
-from segexp.experiment.run import run
 from segexp.inference.misfit import KEY, describe, look_reasons, share_reasons
 from segexp.inference.predictor import Predictor, load_model
 from segexp.inference.row_reader import ArrayRows
@@ -27,14 +25,6 @@ from segexp.io.images import read_image
 
 Judged = dict[str, Any]
 """Of one image: its numbers, its share of foreground, and whether either is told to be unlike the training."""
-
-
-def trained(data: Path, seconds: int, folder: Path) -> Predictor:
-    """A model of ``data/train``, trained for `seconds`."""
-    words = ["task=vesicle", "trainer=quick", f"trainer.max_time=0:{seconds:02}", "trainer.num_workers=0"]
-    words += [f"data.train_img_dir={data}/train/img", f"data.train_mask_dir={data}/train/mask"]
-    run(compose_config([*words, "data.val_fraction=0.25", "model.widths=[8,16,32]"]), folder)
-    return load_model(folder / "best_vesicle_model.pth", "cpu")
 
 
 def judged(model: Predictor, files: list[Path]) -> list[Judged]:
@@ -69,10 +59,7 @@ def show(result: dict[str, dict[str, list[Judged]]], sets: list[str], kinds: tup
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--sets", required=True, help="folders in DATA, separated by commas")
-    parser.add_argument("--seconds", type=int, default=20, help="of training for each model, below 60")
+    parser = small_models.parser(__doc__, seconds=20)
     parser.add_argument("--ready", default="vesicle,cytoskeleton", help="ready models that are judged too")
     parser.add_argument("--output", type=Path, help="JSON file for every image's numbers")
     arguments = parser.parse_args()
@@ -80,13 +67,11 @@ def main() -> None:
     images = {name: sorted((arguments.data / name / "val" / "img").iterdir()) for name in sets}
     result: dict[str, dict[str, list[Judged]]] = {}
     known = {}
-    for name in [*sets, *filter(None, arguments.ready.split(","))]:
-        with tempfile.TemporaryDirectory() as folder:
-            ready = name not in sets
-            data = arguments.data / name
-            model = load_model(name, "cpu") if ready else trained(data, arguments.seconds, Path(folder) / "run")
-            known[name] = model.facts[KEY]
-            result[name] = {other: judged(model, files) for other, files in images.items()}
+    trained = small_models.models(arguments.data, sets, arguments.seconds, val_fraction=0.25)
+    ready = ((name, load_model(name, "cpu")) for name in arguments.ready.split(",") if name and name not in sets)
+    for name, model in chain(trained, ready):
+        known[name] = model.facts[KEY]
+        result[name] = {other: judged(model, files) for other, files in images.items()}
         if arguments.output:
             arguments.output.write_text(json.dumps({"ranges": known, "images": result}))
     for kinds in (("look", "foreground"), ("look",), ("foreground",)):

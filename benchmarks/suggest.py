@@ -12,19 +12,17 @@ of 0.5.
 Printed are the mean Dice of each model and, over repeats, the mean difference with its 95 % interval (Student's t).
 """
 
-import argparse
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import small_models
 from scipy import stats
 
-from segexp.config.compose import compose_config
 from segexp.evaluation import evaluate, summarize
 from segexp.evaluation.run import find_samples
-from segexp.experiment.run import run
 from segexp.inference.predictor import Predictor, load_model
 from segexp.io.images import IMAGE_SUFFIXES
 from segexp.suggestion.candidates import describe_annotated, scan
@@ -44,8 +42,7 @@ def trained(images: list[Path], data: Path, limit: list[str], seed: int, folder:
     own = {path.stem: path for path in (data / "val" / "mask").iterdir()}
     for part, file in (("img", first), ("mask", own[first.stem])):
         shutil.copy(file, folder / "val" / part / file.name)  # validates in a moment, and decides nothing
-    words = ["task=vesicle", "trainer=quick", "trainer.num_workers=0", "model.widths=[8,16,32]", f"seed={seed}"]
-    run(compose_config([*words, *limit, f"data.root={folder}"]), folder / "run")
+    small_models.train(folder / "run", f"seed={seed}", *limit, f"data.root={folder}")
     model = load_model(folder / "run" / "last.pth", "cpu")
     model.threshold = 0.5
     return model
@@ -77,18 +74,14 @@ def repeat(data: Path, start: int, count: int, limit: list[str], seed: int, plac
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--sets", required=True, help="folders in DATA, separated by commas")
+    parser = small_models.parser(__doc__, seconds=40)
     parser.add_argument("--start", type=int, default=3, help="annotated images at the start")
     parser.add_argument("--count", type=int, default=10, help="images added")
-    parser.add_argument("--seconds", type=int, default=40, help="of each training")
     parser.add_argument("--steps", type=int, help="of each training, in place of seconds")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--override", action="append", default=[], help="setting of the trainings; may be repeated")
     arguments = parser.parse_args()
-    minutes, seconds = divmod(arguments.seconds, 60)
-    limit = [f"trainer.max_time=0:{minutes:02}:{seconds:02}"]
+    limit = [small_models.limit(arguments.seconds)]
     if arguments.steps:
         limit = ["trainer.max_time=null", f"trainer.steps={arguments.steps}"]
     limit += arguments.override
