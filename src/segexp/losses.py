@@ -199,7 +199,11 @@ class CrossEntropy(_Loss):
 
 
 class SoftDice(_Loss):
-    """`soft_dice_loss` as a module; `smooth` is added to the counts above and below the fraction."""
+    """`soft_dice_loss` as a module; `smooth` is added to the counts above and below the fraction.
+
+    Raises:
+        ValueError: where an argument is no number or lies outside its range.
+    """
 
     def __init__(self, smooth: float = 1.0):
         super().__init__()
@@ -211,7 +215,11 @@ class SoftDice(_Loss):
 
 
 class SoftClDice(_Loss):
-    """`soft_cldice_loss` as a module; `iterations` is about half the width of the widest filament in pixels."""
+    """`soft_cldice_loss` as a module; `iterations` is about half the width of the widest filament in pixels.
+
+    Raises:
+        ValueError: where `iterations` is no whole number from 1 to 50, or `smooth` lies outside its range.
+    """
 
     def __init__(self, iterations: int = 3, smooth: float = 1.0):
         super().__init__()
@@ -226,7 +234,12 @@ class SoftClDice(_Loss):
 
 
 class SkeletonRecall(_Loss):
-    """`skeleton_recall_loss` as a module; `iterations` is about half the width of the widest filament in pixels."""
+    """`skeleton_recall_loss` as a module; `iterations` is about half the width of the widest filament in pixels.
+
+    Raises:
+        ValueError: where `iterations` is no whole number from 1 to 50, `tube` none from 0 to 50, or `smooth` lies
+            outside its range.
+    """
 
     def __init__(self, iterations: int = 3, tube: int = 1, smooth: float = 1.0):
         super().__init__()
@@ -243,7 +256,11 @@ class SkeletonRecall(_Loss):
 
 
 class Tversky(_Loss):
-    """`tversky_loss` as a module."""
+    """`tversky_loss` as a module.
+
+    Raises:
+        ValueError: where an argument is no number or lies outside its range.
+    """
 
     def __init__(self, false_positives: float = 0.3, false_negatives: float = 0.7, smooth: float = 1.0):
         super().__init__()
@@ -257,7 +274,11 @@ class Tversky(_Loss):
 
 
 class Focal(_Loss):
-    """`focal_loss` as a module."""
+    """`focal_loss` as a module.
+
+    Raises:
+        ValueError: where an argument is no number or lies outside its range.
+    """
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = None):
         super().__init__()

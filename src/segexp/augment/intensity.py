@@ -139,6 +139,10 @@ class RandomExtremeScale(IntensityOperation):
         factor: range of the factor.
         distribution: "log_uniform" (every order of magnitude equally often) or "uniform" (nearly always huge).
         p: probability per sample.
+
+    Raises:
+        ValueError: where `distribution` is neither name, `factor` is no range of positive numbers, or `p` lies outside
+            [0, 1].
     """
 
     def __init__(self, factor: Range = (1.0, 65000.0), distribution: str = "log_uniform", p: float = 0.5) -> None:
@@ -165,6 +169,9 @@ class RandomSquare(IntensityOperation):
     Args:
         restore: rescale so that the "deviation" or the "max" (of absolute values) is what it was, or None.
         p: probability per sample.
+
+    Raises:
+        ValueError: where `restore` is none of these, or `p` lies outside [0, 1].
     """
 
     def __init__(self, restore: str | None = "deviation", p: float = 0.1) -> None:
@@ -240,6 +247,9 @@ class RandomIllumination(IntensityOperation):
         strength: range of how far the factors may lie from 1, below 1.
         points: control points of the field each way; 4 gives one bend across the image.
         p: probability per sample.
+
+    Raises:
+        ValueError: where `strength` is no range within [0, 1], `points` is below 4, or `p` lies outside [0, 1].
     """
 
     def __init__(self, strength: Range = (0.1, 0.5), points: int = 5, p: float = 0.3) -> None:

@@ -71,7 +71,11 @@ def compile_group(pattern: str) -> re.Pattern[str]:
 
 
 def split_fraction(names: Iterable[str], fraction: float, group: str | None, seed: int) -> Split:
-    """Hold about `fraction` of the names back for validation, whole groups of them, at least one on either side."""
+    """Hold about `fraction` of the names back for validation, whole groups of them, at least one on either side.
+
+    Raises:
+        InputError: where there are fewer than two groups.
+    """
     groups = group_names(names, group)
     _enough(groups, 2, f"data.val_fraction={fraction:g}")
     total = sum(map(len, groups.values()))
@@ -89,7 +93,11 @@ def split_fraction(names: Iterable[str], fraction: float, group: str | None, see
 
 
 def split_fold(names: Iterable[str], fold: int, folds: int, group: str | None, seed: int) -> Split:
-    """Fold `fold` (from 1) of `folds`, as equal as groups allow: every name is validated in exactly one of them."""
+    """Fold `fold` (from 1) of `folds`, as equal as groups allow: every name is validated in exactly one of them.
+
+    Raises:
+        InputError: where there are fewer groups than folds.
+    """
     groups = group_names(names, group)
     _enough(groups, folds, f"data.fold={fold}/{folds}")
     parts: list[list[str]] = [[] for _ in range(folds)]

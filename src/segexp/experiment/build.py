@@ -230,6 +230,9 @@ def build_model(
         classes: the background not counted.
         foreground: share of each class among the pixels of the data, which the head's bias is set to.
         allowed: ``allow_targets``.
+
+    Raises:
+        InputError: where the node is no network of segexp, or the network cannot process an image.
     """
     node = {key: value for key, value in node.items() if key != WEIGHTS}
     model = build(node, tuple(allowed), in_channels=channels, classes=classes)

@@ -91,7 +91,11 @@ def scale_rates(optimizer: torch.optim.Optimizer, factors: Iterable[float]) -> N
 
 
 def try_optimizer(node: dict[str, Any], allowed: tuple[str, ...] = ()) -> float:
-    """One step of the optimiser on a small convolution, so that what it cannot do shows now; its learning rate."""
+    """One step of the optimiser on a small convolution, so that what it cannot do shows now; its learning rate.
+
+    Raises:
+        InputError: where the node is unfit, or its optimiser cannot take a step from gradients alone.
+    """
     weights = [nn.Parameter(torch.ones(4, 2, 3, 3)), nn.Parameter(torch.ones(4))]
     optimizer = build_optimizer(node, weights, allowed)
     for weight in weights:

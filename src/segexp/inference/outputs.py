@@ -33,6 +33,9 @@ class Outputs:
         prob_dtype: one of `PROB_DTYPES`.
         settings: how objects are measured.
         pixel_size: micrometres, in place of what the files say.
+
+    Raises:
+        InputError: where a name of `save` is unknown or none is given, or `prob_dtype` is unknown.
     """
 
     save: tuple[str, ...] = ("mask", "prob")

@@ -153,6 +153,9 @@ class Predictor:
         in bits, (rows, W), summed over classes: the entropy of the mean less the mean entropy (BALD, Houlsby et al.
         2011, arXiv:1112.5745). It is 0 where all agree, be they sure or not. `part` of the image is answered for,
         normalised as the whole.
+
+        Raises:
+            InputError: where the network of a finished model answers with NaN.
         """
         count = len(self.classes)
         for first, band in self._bands([image], part or image, tiling, progress, True, name):
@@ -213,6 +216,9 @@ class Predictor:
         """`probabilities` of several images (C, H, W), by the same tiles.
 
         Neighbours of one shape share a batch: as many as there are tiles in one.
+
+        Raises:
+            InputError: where the network of a finished model answers with NaN.
         """
         most = self.tiling().batch
         results: list[NDArray[np.float32]] = []

@@ -133,6 +133,10 @@ class ImageFile(_Closing):
         """The window at (top, left), (height, width) or (height, width, C) in the file's dtype; the rest by default.
 
         Equal to ``read_image(path)[top : top + height, left : left + width]``. The window must lie inside the image.
+
+        Raises:
+            InputError: where the pixels are damaged.
+            ValueError: where the window does not lie inside the image.
         """
         tall, wide = self.shape[:2]
         height, width = tall - top if height is None else height, wide - left if width is None else width
@@ -222,6 +226,9 @@ class MaskFile(_Closing):
         path: the file.
         shape: (H, W).
         pages: how many masks the file holds.
+
+    Raises:
+        InputError: where the file is missing, damaged, or of a format or shape that no mask has.
     """
 
     def __init__(self, path: str | Path, page: Page = None):
@@ -240,7 +247,12 @@ class MaskFile(_Closing):
         self._file.close()
 
     def read(self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None) -> NDArray:
-        """The window at (top, left), which must lie inside: (height, width) of the stored values."""
+        """The window at (top, left), which must lie inside: (height, width) of the stored values.
+
+        Raises:
+            InputError: where the pixels are damaged, or red, green and blue differ, or it is drawn in a transparent
+                layer.
+        """
         mask = self._file.read(top, left, height, width)
         if mask.ndim == 2:
             return mask
@@ -261,6 +273,9 @@ def read_pixel_size(path: str | Path) -> tuple[float, float] | None:
 
     Plain resolution tags of more than 20 micrometres a pixel (72 to 1200 dots an inch) are a printer's or a screen's
     and are not believed; neither is what is not a plausible number.
+
+    Raises:
+        InputError: where the file is missing, damaged, or of a format that no image has.
     """
     path = Path(path)
     reader = _reader(path, raw=False) if path.suffix.lower() in TIFF_SUFFIXES else None

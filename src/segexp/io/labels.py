@@ -81,6 +81,9 @@ def mask_values(
 
     A few ids in a task with one class might be objects or classes: that is returned as a doubt, because another mask of
     the set with many of them makes it clear.
+
+    Raises:
+        InputError: where `label_map` raises one, except for such a doubt.
     """
     numeric = np.issubdtype(mask.dtype, np.number) and not np.issubdtype(mask.dtype, np.complexfloating)
     if mask.dtype != bool and not numeric:
@@ -97,7 +100,11 @@ def judge_values(
     threshold: float | None = None,
     unevenness: Callable[[], tuple[float, int]] = lambda: (0.0, 0),
 ) -> Values:
-    """`mask_values` for the distinct values of a mask; `unevenness` gives what `uneven` finds in it, if it is asked."""
+    """`mask_values` for the distinct values of a mask; `unevenness` gives what `uneven` finds in it, if it is asked.
+
+    Raises:
+        InputError: where the values cannot belong to a mask of these settings; the message lists them.
+    """
     if any(not np.isfinite(value) for value in values):
         raise InputError(f"{path}: holds NaN or infinite values")
     if ignore is not None:

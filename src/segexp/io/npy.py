@@ -46,6 +46,10 @@ class ArrayReader:
     (H, W), (H, W, 2 to 4), planar (2 to 4, H, W), (H, W, C) with C at most 16 and at most half of H and W, or else
     (pages, H, W). Three or four channels are colours if they come last, or are uint8. Axes of length 1 are dropped.
     `raw`, for masks: three axes are always (pages, H, W).
+
+    Raises:
+        InputError: where the file is damaged or holds no image: Python objects, complex numbers, dates, texts, or other
+            axes.
     """
 
     def __init__(self, path: Path, raw: bool = False):
@@ -68,7 +72,12 @@ class ArrayReader:
         self._stack = np.empty((0, 0, 0, 0), self.dtype)
 
     def read(self, page: int, top: int, left: int, height: int, width: int) -> NDArray:
-        """The window of page `page` (from 0), which must lie inside it: (height, width, channels)."""
+        """The window of page `page` (from 0), which must lie inside it: (height, width, channels).
+
+        Raises:
+            InputError: where the file was removed or shortened since it was opened, or the window exceeds the limit on
+                memory.
+        """
         try:
             length = self.path.stat().st_size
         except OSError as error:

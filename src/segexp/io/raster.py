@@ -26,6 +26,9 @@ class PictureReader:
         path: the file.
         raw: give a PNG's values as stored: the entries of its palette instead of its colours, and 0 and 1 of a single
             bit where an image has 0 and 255. For masks.
+
+    Raises:
+        InputError: where the file is damaged, incomplete, an animation, or too large.
     """
 
     def __init__(self, path: Path, raw: bool = False):

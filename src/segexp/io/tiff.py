@@ -51,6 +51,9 @@ class TiffReader:
         orientation: how the file asks viewers to turn it, 1 to 8 as EXIF and TIFF count; never applied.
         axis: what the images are, ``Z`` slices or ``T`` times; empty where the file does not say, or says both.
         planes: how many directories hold an image: its channels, unless they lie side by side.
+
+    Raises:
+        InputError: where the file is damaged, too large, or a TIFF that holds no image of a supported kind.
     """
 
     def __init__(self, path: Path, raw: bool = False):
@@ -199,7 +202,11 @@ class TiffReader:
         return _checked(page, self.path, f"page {number + 1}")
 
     def read(self, page: int, top: int, left: int, height: int, width: int) -> NDArray:
-        """The window of page `page` (from 0), which must lie inside it: (height, width, channels)."""
+        """The window of page `page` (from 0), which must lie inside it: (height, width, channels).
+
+        Raises:
+            InputError: where the pixels are damaged.
+        """
         try:
             table = self._planes.table[page]
             parts = [self._finish(self._plane(int(plane), top, left, height, width)) for plane in table]

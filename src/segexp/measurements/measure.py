@@ -23,6 +23,9 @@ class Settings:
         split: touching objects are cut where the distance to the background falls by this many px; 0 cuts nothing.
         spur: side branches that stick out of a filament by less than this many px are dropped.
         gap, ring: the local background lies more than `gap` and up to `gap` + `ring` px away from an object.
+
+    Raises:
+        InputError: where `kind` is neither of the two.
     """
 
     kind: str = "objects"

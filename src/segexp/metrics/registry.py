@@ -40,6 +40,9 @@ class Score:
         chooses_threshold: whether ``task.threshold=auto`` may go by it.
         shown: where it stands beside the tables that hold all: ``validation`` (columns of ``metrics.csv``), ``curve``
             (of the run's page), ``summary`` (closing table, HParams), ``key`` (top of the page).
+
+    Raises:
+        ValueError: where `better` is not ``higher``, ``lower`` or empty.
     """
 
     name: str

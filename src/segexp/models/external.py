@@ -158,6 +158,10 @@ class External(nn.Module):
 
     Images (B, in_channels, H, W) of any H and W to logits (B, classes, H, W). A bias for each class is added behind the
     network (`prior`), which starts at the data's share of foreground.
+
+    Raises:
+        InputError: where the class is not allowed, does not take the arguments, or fails to build; or a number is out
+            of range.
     """
 
     def __init__(
@@ -205,7 +209,11 @@ class External(nn.Module):
         return str(self.settings["network"])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, in_channels, H, W) to logits (B, classes, H, W)."""
+        """Images (B, in_channels, H, W) to logits (B, classes, H, W).
+
+        Raises:
+            InputError: where the network returns anything but one logit for each class and pixel.
+        """
         if _is_exporting():  # sizes are multiples there
             return self.network(images) + self.prior[:, None, None]
         height, width = images.shape[-2:]
