@@ -1,6 +1,7 @@
 """The models that come with the package: found by name, small, and of use on images that they never saw."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from segexp.export.ship import ship
 from segexp.inference.predictor import load_model
 from segexp.pretrained import NAMES, cards, located
 from tests.inference.test_predictor import write_model
+from tests.processes import ROOT
 from tests.test_cli import run
 
 
@@ -69,6 +71,16 @@ def test_each_has_a_card(name):
     for row in card["scores"]:
         assert row["interval"][0] <= row["value"] <= row["interval"][1]
         assert row["images"] > 0
+
+
+def test_figures_in_the_recipes_and_on_the_cards_are_those_of_the_docs():
+    docs = (ROOT / "docs" / "zero-annotation.md").read_text(encoding="utf-8")
+    recipes = [path.read_text(encoding="utf-8") for path in (ROOT / "conf" / "experiment").glob("*_pretrained.yaml")]
+    assert len(recipes) == len(NAMES)
+    figures = {figure for text in recipes for figure in re.findall(r"\b0\.\d{3}\b", text)}
+    for name in NAMES:
+        figures |= {f"{score['value']:.3f}" for score in cards()[name]["scores"]}
+    assert figures <= set(re.findall(r"\b0\.\d{3}\b", docs))
 
 
 def test_the_command_lists_them_and_prints_a_card(monkeypatch, capsys):

@@ -98,6 +98,12 @@ def test_images_in_sub_folders_are_said(house, monkeypatch, capsys):
     assert "3 of 3 images" in capsys.readouterr().out
 
 
+def test_predictions_in_a_sub_folder_are_no_images_that_were_left_out(house, monkeypatch, capsys):
+    for _ in range(2):
+        assert run(monkeypatch, *predict(house, "day1", output="day1/masks")) == 0
+        assert "sub-folder" not in capsys.readouterr().out
+
+
 def test_an_image_that_is_called_like_a_mask_is_taken(house, monkeypatch, capsys):
     tifffile.imwrite(house / "day1" / "cell_mask.tif", pixels(5))
     assert run(monkeypatch, *predict(house, "day1", output="day1")) == 0

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from segexp.config import overrides
 from segexp.config.overrides import command_line, one_job, quote, with_folds, with_resume, with_seeds, with_sweep
 from segexp.errors import InputError
+from tests.processes import ROOT
 
 HARD = [
     "a b",
@@ -250,3 +252,13 @@ def test_settings_given_as_a_group_of_values_are_taken_from_a_stored_run(tmp_pat
 def test_the_mode_of_a_sweep_is_its_flag():
     words = ["task=vesicle", "hydra.mode=MULTIRUN", "data.root=a,'b, c'"]
     assert command_line(words) == ["--multirun", "task=vesicle", "data.root=a,'b, c'"]
+
+
+def test_the_table_of_stored_settings_is_that_of_the_code():
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").partition("## A run that is resumed")[2]
+    rows = [row.split("|")[1:3] for row in text.partition("\n## ")[0].splitlines() if row.startswith("| ")]
+    names = {first.split()[0]: set(re.findall(r"`([\w.]+)`", first)) for first, _ in rows}
+    assert names["settings"] | {"logger", "experiment"} == overrides.GROUPS | {"seed"}
+    assert names["files"] == set(overrides.READ)
+    assert names["`hydra`,"] == set(overrides.SET_ANEW)
+    assert f"{overrides._LONGEST:,} characters" in text

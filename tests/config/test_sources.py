@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from segexp.config import CONF, conf_dir, package_conf_dir, use_conf_beside
+from segexp.config.ahead import with_counts
 from segexp.config.compose import add_lab, compose_config, lab_folders, searched_folders
 from segexp.config.overrides import with_resume
 from segexp.errors import InputError
@@ -137,6 +138,15 @@ def test_a_file_that_is_no_yaml_ends_in_one_message(lab, content):
     (lab / "task" / "nucleus.yaml").write_text(content)
     with pytest.raises(InputError, match=r"nucleus\.yaml"):
         add_lab(str(lab))
+
+
+@pytest.mark.parametrize("content", ["a: [1,\n", "a: !!python/object/apply:os.system [echo]\n", "\x00\x01"])
+def test_a_damaged_option_of_a_search_path_is_named(lab, content):
+    (lab / "task" / "nucleus.yaml").write_text(content)
+    words = [f"hydra.searchpath=[{lab}]", "task=nucleus"]
+    for compose in (compose_config, with_counts):
+        with pytest.raises(InputError, match=r"nucleus\.yaml(, line \d)?: not YAML \("):
+            compose(words)
 
 
 def test_a_damaged_folder_of_options_ends_the_command_with_one_message(lab):

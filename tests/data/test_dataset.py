@@ -1,5 +1,7 @@
 """Pairing by stem, and every fault of a folder at once."""
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,8 @@ from segexp.data.dataset import (
     survey_sample,
 )
 from segexp.errors import InputError
+from segexp.io.images import image_files
+from segexp.io.ownership import RECORD
 
 
 def dataset(tmp_path, count=3, shape=(20, 30)):
@@ -441,3 +445,16 @@ def test_the_digest_is_that_of_the_pixels_however_they_are_read(tmp_path, monkey
     (changed, same), _ = read_samples(pairs, reading, keep=True)
     assert changed.digest != whole.digest
     assert same.digest == other.digest
+
+
+def test_what_predict_wrote_beside_the_images_is_no_image(tmp_path):
+    img, mask = dataset(tmp_path)
+    with (img / RECORD).open("a") as file:
+        for name in ("0_mask.png", "0_prob.tif"):
+            shutil.copy(img / "0.tif", img / name)
+            file.write(json.dumps({"path": name, "sha256": "0", "image": "0.tif"}) + "\n")
+    pairs, faults, notes = find_pairs(img, mask)
+    assert [pair.image.name for pair in pairs] == ["0.tif", "1.tif", "2.tif"]
+    assert faults == []
+    assert notes == [f"{img}: 2 files that segexp predict wrote not taken as images"]
+    assert [path.name for path in image_files(img)] == ["0.tif", "1.tif", "2.tif"]

@@ -466,3 +466,13 @@ def test_hundreds_of_thousands_of_strips_are_refused_before_they_are_read(tmp_pa
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((40_000, 4), np.uint8), rowsperstrip=1, compression="packbits")
     with pytest.raises(InputError, match=r"a\.tif: 40000 strips of 4 values each"):
         read_image(tmp_path / "a.tif")
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_an_error_and_no_crash(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2000, 2000), np.uint16))
+    with open_image(tmp_path / "a.tif") as image:
+        image.read(0, 0, 10, 10)
+        with (tmp_path / "a.tif").open("r+b") as file:
+            file.truncate(5000)
+        with pytest.raises(InputError, match=r"a\.tif: truncated; page 1 reaches beyond the 5000 bytes"):
+            image.read(0, 0, 10, 10)

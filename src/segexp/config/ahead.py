@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from segexp.config.compose import lab_folders, sources
+from segexp.config.compose import DamagedOption, lab_folders, sources
 from segexp.config.overrides import multirun, one_job, with_seeds
 from segexp.config.typed import GROUPS, flags_first, is_flag, parsed
 from segexp.errors import InputError
@@ -34,8 +34,8 @@ def with_counts(arguments: Sequence[str]) -> tuple[list[str], str]:
         arguments: as `segexp.config.overrides.command_line` gives them.
 
     Raises:
-        InputError: the jobs of a sweep ask for different numbers, or a file that the sweep chooses sets a launcher or
-            a sweeper.
+        InputError: the jobs of a sweep ask for different numbers, a file that the sweep chooses sets a launcher or a
+            sweeper, or a file is no YAML.
     """
     configs = glimpses(arguments)
     devices = _same("trainer.devices", configs)
@@ -68,6 +68,8 @@ def glimpses(arguments: Sequence[str]) -> dict[str, DictConfig]:
         try:
             with sources(folders[0] if folders else None):
                 found[label] = compose(name, words, return_hydra_config=True)
+        except DamagedOption:  # Hydra answers with a traceback
+            raise
         except (InputError, OmegaConfBaseException):
             continue
     return found

@@ -13,6 +13,7 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from yaml import YAMLError
 
 from segexp.config import RunConfig, conf_dir, read
 from segexp.config.typed import parsed, quote
@@ -74,12 +75,26 @@ def add_lab(config_dir: str) -> None:
             raise InputError(f"{path}: holds no settings; expected lines such as name: nucleus")
 
 
+class DamagedOption(InputError):
+    """A file of options is no YAML; the message names it."""
+
+
+def _damaged(error: YAMLError) -> DamagedOption:
+    """What Hydra met while it composed, with the file."""
+    mark = getattr(error, "problem_mark", None)
+    file = getattr(mark, "name", None) or getattr(error, "name", None) or "a file of options"
+    where = "" if mark is None else f", line {mark.line + 1}"
+    what = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return DamagedOption(f"{file}{where}: not YAML ({what}); expected lines such as name: nucleus")
+
+
 @contextmanager
 def sources(config_dir: str | None = None) -> Iterator[None]:
     """Within it ``hydra.compose`` finds ``conf/`` and, before it, a folder of one's own, as ``--config-dir`` has it.
 
     Raises:
-        InputError: what Hydra refuses.
+        DamagedOption: a file that Hydra reads is no YAML.
+        InputError: what else Hydra refuses.
     """
     if config_dir is not None:
         add_lab(config_dir)
@@ -94,6 +109,8 @@ def sources(config_dir: str | None = None) -> Iterator[None]:
             yield
     except HydraException as error:
         raise InputError(*str(error).splitlines()) from None
+    except YAMLError as error:
+        raise _damaged(error) from None
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> RunConfig:

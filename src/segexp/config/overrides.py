@@ -170,6 +170,9 @@ _REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
 _ON_OR_OFF = re.compile(r"'?(true|false|null)?'?", re.IGNORECASE)
 _LONGEST = 10_000  # characters of a stored override
 
+SET_ANEW = ("hydra", "allow_targets", "output_dir", "overwrite", "resume", "sweep")
+"""Settings that a resumed run does not take from its folder."""
+
 
 def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
     """Whether a stored override may be given to Hydra again; False for those that a resumed run sets anew.
@@ -187,7 +190,7 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
     if match is None or len(item) > _LONGEST:
         raise refused
     first, value = re.split(r"[./]", match["key"])[0], match["value"] or ""
-    if first in ("hydra", "allow_targets", "resume", "output_dir", "overwrite", "sweep"):
+    if first in SET_ANEW:
         return False
     read = parsed(item) if value.startswith("{") else None
     settings = read is not None and isinstance(read.value(), dict)  # trainer={epochs: 3}, which names no option

@@ -6,7 +6,7 @@ An image and its mask share their stem: ``img/cell_01.tif`` and ``mask/cell_01.n
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,7 @@ from segexp.data.survey import PixelDigest, Survey, is_large
 from segexp.errors import InputError
 from segexp.io.images import IGNORE, IMAGE_SUFFIXES, MASK_SUFFIXES, ImageFile, MaskFile, open_image
 from segexp.io.labels import Values
+from segexp.io.ownership import predictions_in
 from segexp.io.resample import Size
 
 __all__ = [
@@ -174,12 +175,18 @@ def find_pairs(image_dir: str | Path, mask_dir: str | Path, page: object = None)
 
 
 def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
-    images, image_twins = _by_stem(image_dir, IMAGE_SUFFIXES)
+    written = predictions_in(image_dir)
+    images, image_twins = _by_stem(image_dir, IMAGE_SUFFIXES, written)
     arrays, array_twins = _by_stem(mask_dir, (".npy",))
     arrays = {stem: path for stem, path in arrays.items() if annotation_kind(path) is None}
     pictures, picture_twins = _by_stem(mask_dir, MASK_SUFFIXES[1:])
     vendor = vendor_files(image_dir)
     notes = [f"{image_dir}: {describe_vendor_files(vendor)}"] if vendor else []
+    left_out = sum((image_dir / name).is_file() for name in written)
+    if left_out:
+        notes.append(
+            f"{image_dir}: {left_out} file{'s' * (left_out > 1)} that segexp predict wrote not taken as images"
+        )
     arrays, pictures, unclear = _renamed(images, arrays, pictures, mask_dir, notes)
     if unclear:
         return Pairing([], [unclear], notes)
@@ -504,12 +511,14 @@ def _some(paths: Iterable[Path]) -> str:
     return ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
 
 
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Path], list[Path]]:
-    """Files by stem, and those whose stem another one has already."""
+def _by_stem(
+    folder: Path, suffixes: tuple[str, ...], left_out: Container[str] = ()
+) -> tuple[dict[str, Path], list[Path]]:
+    """Files by stem, and those whose stem another one has already; names in `left_out` do not count."""
     files: dict[str, Path] = {}
     twins = []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+        if path.suffix.lower() not in suffixes or path.name.startswith(".") or path.name in left_out:
             continue
         if files.setdefault(path.stem, path) != path:
             twins.append(path)

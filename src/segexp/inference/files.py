@@ -21,7 +21,7 @@ from segexp.inference.outputs import Outputs, csv_bytes
 from segexp.inference.predictor import Predictor
 from segexp.inference.sliding_window import Progress, Tiling
 from segexp.io.images import IMAGE_SUFFIXES
-from segexp.io.ownership import OwnedFolder
+from segexp.io.ownership import OwnedFolder, predictions_in
 from segexp.io.records import read_table
 from segexp.io.tiff_writer import hidden_files
 from segexp.measurements import Row
@@ -57,7 +57,7 @@ def find_images(sources: Iterable[Path], output: OwnedFolder, own_names: bool = 
         if source.is_file():
             files.append(source)
         elif source.is_dir():
-            inside, remark = _in_folder(source)
+            inside, remark = _in_folder(source, output)
             files += inside
             remarks += remark
         elif any(letter in str(source) for letter in "*?["):
@@ -86,8 +86,8 @@ def _matches(pattern: Path) -> list[Path]:
     return sorted(p for p in found if p.is_file() and not any(part[0] == "." for part in p.relative_to(folder).parts))
 
 
-def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
-    """The image files of a folder, and remarks on those that are not taken; hidden ones do not count."""
+def _in_folder(folder: Path, output: OwnedFolder) -> tuple[list[Path], list[str]]:
+    """The image files of a folder, and remarks on those below it; hidden files and predictions there do not count."""
     inside: list[Path] = []
     below: Counter[str] = Counter()
     for number, (place, folders, names) in enumerate(os.walk(folder)):
@@ -95,7 +95,8 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
         images = [Path(place, name) for name in names if name[0] != "." and _is_image(name)]
         if number == 0:
             inside = sorted(images)
-        below.update(path.suffix for path in images if number > 0)
+        if number > 0:
+            below.update(path.suffix for path in _without_predictions(images, output)[0])
         if number == MOST_FOLDERS:
             break
     vendor = describe_vendor_files(vendor_files(folder))
@@ -113,14 +114,13 @@ def _is_image(name: str) -> bool:
 
 def _without_predictions(files: list[Path], output: OwnedFolder) -> tuple[list[Path], list[Path]]:
     """Images, and files that a prediction wrote into the folder where they lie, beside its images perhaps."""
-    records: dict[Path, set[str]] = {}
+    records = {output.folder.resolve(): {str(e["path"]) for e in output.entries if "path" in e and "image" in e}}
     images: list[Path] = []
     written: list[Path] = []
     for path in files:
         folder = path.parent.resolve()
         if folder not in records:
-            record = output if folder == output.folder.resolve() else OwnedFolder(folder)
-            records[folder] = {str(entry["path"]) for entry in record.entries if "path" in entry and "image" in entry}
+            records[folder] = predictions_in(folder)
         (written if path.name in records[folder] else images).append(path)
     return images, written
 

@@ -16,6 +16,7 @@ from segexp.errors import InputError
 from segexp.io.channels import single_hue, to_channels
 from segexp.io.labels import IGNORE, label_map
 from segexp.io.npy import ArrayReader, open_array
+from segexp.io.ownership import predictions_in
 from segexp.io.raster import PictureReader
 from segexp.io.tiff import TiffReader
 
@@ -167,11 +168,18 @@ class ImageFile(_Closing):
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The files right in a folder that may be images, by their names, sorted; hidden ones are left out."""
+    """The files right in a folder that may be images, by their names, sorted.
+
+    Hidden ones are left out, and those that ``segexp predict`` wrote there.
+    """
+    written = predictions_in(folder)
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.name not in written
+        and not path.name.startswith(".")
+        and path.is_file()
     )
 
 

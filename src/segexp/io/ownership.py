@@ -41,6 +41,15 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def predictions_in(folder: Path) -> set[str]:
+    """Names of the files that ``segexp predict`` wrote into a folder, perhaps beside the images; empty: no record."""
+    try:
+        entries = OwnedFolder(folder).entries
+    except InputError:
+        return set()
+    return {str(entry["path"]) for entry in entries if "path" in entry and "image" in entry}
+
+
 class OwnedFolder:
     """The record of one output folder.
 

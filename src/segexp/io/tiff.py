@@ -241,7 +241,7 @@ class TiffReader:
         if _is_plain(page):
             check_declared(self.path, (height, width, page.samplesperpixel), page.dtype.itemsize)
             offset = page.dataoffsets[0] + (plane * page.nbytes if self._planes.contiguous else 0)
-            end = self._file.filehandle.size
+            end = self.path.stat().st_size  # as it is now: reading beyond its end would end the process
             if offset + page.nbytes > end:
                 raise InputError(f"{self.path}: truncated; page {plane + 1} reaches beyond the {end} bytes of the file")
             dtype = np.dtype(self._file.byteorder + page.dtype.char)
