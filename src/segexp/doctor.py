@@ -90,7 +90,7 @@ def self_test(device: torch.device | None = None) -> Iterator[tuple[str, float, 
     if device is None:
         device = choose_device("auto")[0]
     with tempfile.TemporaryDirectory() as place:
-        for name, step in _steps(Path(place), device):
+        for name, step in _SelfTest(Path(place), device).steps():
             tick = time.monotonic()
             try:
                 step()
@@ -100,66 +100,71 @@ def self_test(device: torch.device | None = None) -> Iterator[tuple[str, float, 
             yield name, time.monotonic() - tick, None
 
 
-def _steps(folder: Path, device: torch.device) -> list[tuple[str, Callable[[], None]]]:
-    state: dict[str, Any] = {}
-    precision = choose_precision("auto", device)[0]
+class _SelfTest:
+    """The steps of `self_test`; each uses what the ones before it left behind."""
 
-    def generate() -> None:
+    def __init__(self, folder: Path, device: torch.device):
+        self.folder, self.device = folder, device
+        self.precision = choose_precision("auto", device)[0]
+
+    def steps(self) -> list[tuple[str, Callable[[], None]]]:
+        """Names and functions, in order; a function raises where its step does not work."""
+        return [
+            ("generate an image", self.generate),
+            ("read it", self.read),
+            ("augment it", self.augment),
+            ("train one step", self.train),
+            ("predict", self.predict),
+            ("write and read back", self.write),
+        ]
+
+    def generate(self) -> None:
         images, masks = synthesis.generate("vesicle", count=1, size=SIZE, seed=0)
-        state["image"], state["mask"] = np.asarray(images[0]), np.asarray(masks[0])
-        stream = TiffStream(folder / "image.tif", (1, SIZE, SIZE), 1, state["image"].dtype, None)
+        self.image, self.mask = np.asarray(images[0]), np.asarray(masks[0])
+        stream = TiffStream(self.folder / "image.tif", (1, SIZE, SIZE), 1, self.image.dtype, None)
         with finishing([stream]):
-            stream.add(state["image"])
+            stream.add(self.image)
         stream.hidden.rename(stream.path)
 
-    def read() -> None:
-        pixels = read_image(folder / "image.tif")
-        if not np.array_equal(pixels, state["image"]):
+    def read(self) -> None:
+        pixels = read_image(self.folder / "image.tif")
+        if not np.array_equal(pixels, self.image):
             raise ValueError("the image read is not the image written")
 
-    def augment() -> None:
-        offset, scale = (torch.from_numpy(v) for v in image_statistics(state["image"][None], "standard"))
-        raw = torch.from_numpy(state["image"][None, None].astype(np.float32))
-        images = standardize(raw, offset[None], scale[None]).to(device)
-        targets = torch.from_numpy((state["mask"] > 0)[None, None].astype(np.float32)).to(device)
+    def augment(self) -> None:
+        offset, scale = (torch.from_numpy(v) for v in image_statistics(self.image[None], "standard"))
+        raw = torch.from_numpy(self.image[None, None].astype(np.float32))
+        images = standardize(raw, offset[None], scale[None]).to(self.device)
+        targets = torch.from_numpy((self.mask > 0)[None, None].astype(np.float32)).to(self.device)
         operations = Augmentation([RandomFlip(), RandomWarp()])
-        state["images"], state["targets"] = operations(images, targets)
-        if not torch.isfinite(state["images"]).all():
+        self.images, self.targets = operations(images, targets)
+        if not torch.isfinite(self.images).all():
             raise ValueError("augmentation gave values that are not finite")
 
-    def train() -> None:
+    def train(self) -> None:
         torch.manual_seed(0)
-        model = UNet(widths=[4, 8]).to(device)
+        model = UNet(widths=[4, 8]).to(self.device)
         optimizer, loss = torch.optim.AdamW(model.parameters(), 1e-3), SegmentationLoss()
-        with autocast(device, precision):
-            logits = model(state["images"])
-        value = loss(logits.float(), state["targets"])
+        with autocast(self.device, self.precision):
+            logits = model(self.images)
+        value = loss(logits.float(), self.targets)
         value.backward()
         optimizer.step()
         if not torch.isfinite(value):
             raise ValueError("the loss is not finite")
         facts: dict[str, Any] = {"model": {"name": "UNet", "settings": model.settings}, "normalization": "standard"}
         facts |= {"weights": model.state_dict(), "classes": ["vesicle"], "threshold": 0.5}
-        checkpoint.save(folder / "model.pth", facts)
+        checkpoint.save(self.folder / "model.pth", facts)
 
-    def predict() -> None:
-        state["probabilities"] = load_model(folder / "model.pth", str(device)).predict(state["image"])
-        if state["probabilities"].shape != (SIZE, SIZE):
-            raise ValueError(f"probabilities of shape {state['probabilities'].shape}, expected {(SIZE, SIZE)}")
+    def predict(self) -> None:
+        self.probabilities = load_model(self.folder / "model.pth", str(self.device)).predict(self.image)
+        if self.probabilities.shape != (SIZE, SIZE):
+            raise ValueError(f"probabilities of shape {self.probabilities.shape}, expected {(SIZE, SIZE)}")
 
-    def write() -> None:
-        stream = TiffStream(folder / "prob.tif", (1, SIZE, SIZE), 1, np.dtype(np.float32), None)
+    def write(self) -> None:
+        stream = TiffStream(self.folder / "prob.tif", (1, SIZE, SIZE), 1, np.dtype(np.float32), None)
         with finishing([stream]):
-            stream.add(state["probabilities"])
+            stream.add(self.probabilities)
         stream.hidden.rename(stream.path)
-        if not np.array_equal(read_image(folder / "prob.tif"), state["probabilities"]):
+        if not np.array_equal(read_image(self.folder / "prob.tif"), self.probabilities):
             raise ValueError("the probabilities read are not those written")
-
-    return [
-        ("generate an image", generate),
-        ("read it", read),
-        ("augment it", augment),
-        ("train one step", train),
-        ("predict", predict),
-        ("write and read back", write),
-    ]

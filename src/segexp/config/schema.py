@@ -78,31 +78,7 @@ class TaskConfig(Checked):
             re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name) is not None,
             f"task.name={self.name}: expected letters, digits, _ and - (it becomes part of a file name)",
         )
-        distinct = len(set(self.classes)) == len(self.classes)
-        require(
-            faults,
-            1 <= len(self.classes) <= 254 and distinct,
-            f"task.classes={self.classes}: expected 1 to 254 names",
-        )
-        invalid = [name for name in self.classes if not is_class_name(name)]
-        require(faults, not invalid, f"task.classes={self.classes}: expected {CLASS_NAME} for each")
-        same = len({name.casefold() for name in self.classes}) < len(self.classes)
-        require(
-            faults,
-            not distinct or not same,
-            (f"task.classes={self.classes}: expected names that differ in more than case"),
-        )
-        named = [
-            name for name in self.classes if name.strip().lower().replace("-", "_").replace(" ", "_") in BACKGROUND
-        ]
-        unnamed = [name for name in self.classes if name not in named] or ["vesicle"]
-        require(
-            faults,
-            not named,
-            f"task.classes={self.classes}: {' and '.join(named)} is background, which is not listed: background "
-            "is what no "
-            f"class covers, 0 in the masks; expected 'task.classes=[{','.join(unnamed)}]'",
-        )
+        faults += class_faults(self.classes)
         cut = self.mask_threshold
         require(
             faults,
@@ -133,6 +109,11 @@ class TaskConfig(Checked):
             or (re.fullmatch(r"[0-9]{1,8}", self.min_size) is not None and int(self.min_size) <= LARGEST_OBJECT),
             f"task.min_size={self.min_size}: expected a number of pixels, at most {LARGEST_OBJECT}, or auto",
         )
+        return faults + self._score_faults()
+
+    def _score_faults(self) -> list[str]:
+        """What is wrong with ``task.scores``, ``task.tolerance`` and ``task.monitor``."""
+        faults: list[str] = []
         unknown = [name for name in self.scores if name not in (*FAMILIES, *ALONE) and "." not in name]
         require(
             faults,
@@ -165,6 +146,34 @@ class TaskConfig(Checked):
             None if self.min_size == "auto" else int(self.min_size),
             self.measure.split,
         )
+
+
+def class_faults(classes: list[str]) -> list[str]:
+    """What is wrong with the names of ``task.classes``."""
+    faults: list[str] = []
+    distinct = len(set(classes)) == len(classes)
+    require(
+        faults,
+        1 <= len(classes) <= 254 and distinct,
+        f"task.classes={classes}: expected 1 to 254 names",
+    )
+    invalid = [name for name in classes if not is_class_name(name)]
+    require(faults, not invalid, f"task.classes={classes}: expected {CLASS_NAME} for each")
+    same = len({name.casefold() for name in classes}) < len(classes)
+    require(
+        faults,
+        not distinct or not same,
+        f"task.classes={classes}: expected names that differ in more than case",
+    )
+    named = [name for name in classes if name.strip().lower().replace("-", "_").replace(" ", "_") in BACKGROUND]
+    unnamed = [name for name in classes if name not in named] or ["vesicle"]
+    require(
+        faults,
+        not named,
+        f"task.classes={classes}: {' and '.join(named)} is background, which is not listed: background is what "
+        f"no class covers, 0 in the masks; expected 'task.classes=[{','.join(unnamed)}]'",
+    )
+    return faults
 
 
 COMPILE = ("none", "default", "reduce-overhead", "max-autotune")
