@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segexp.cli.output_paths import locked_folder
-from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, options_in_messages, read_as, say_misfits
+from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, open_predictor, options_in_messages, read_as
 from segexp.errors import InputError
+
+if TYPE_CHECKING:
+    from segexp.inference.predictor import Predictor
 
 
 def evaluate(
@@ -71,16 +74,11 @@ def evaluate(
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """
     from segexp.checkpoint import model_file
-    from segexp.config.targets import own_scores
     from segexp.data.dataset import Sample
-    from segexp.device import keep_freed_memory
     from segexp.evaluation.run import FILES, chosen_families, chosen_samples, evaluate_folder
     from segexp.evaluation.scoring import read_tolerance
     from segexp.evaluation.tables import print_robustness, print_scores
-    from segexp.inference.predictor import load_model
-    from segexp.io.cores import limit_threads
     from segexp.io.ownership import OwnedFolder
-    from segexp.models.external import is_allowed
     from segexp.report import write_report
     from segexp.sweep.selection import is_sweep
 
@@ -89,10 +87,7 @@ def evaluate(
     if is_sweep(model):
         raise InputError(f"--model {model}: a sweep; expected a single model, such as the run {model / '0'}")
     model = model_file(model)
-    limit_threads()
-    predictor = load_model(model, device, allow_targets=allow_targets or ())
-    if predictor.device.type == "cpu":
-        keep_freed_memory()
+    predictor = open_predictor(model, device, allow_targets)
     if threshold is not None:
         if not 0 < threshold < 1:
             raise InputError(f"--threshold {threshold}: expected more than 0 and less than 1")
@@ -100,10 +95,7 @@ def evaluate(
     read_as(predictor, channel, page)
     reach = None if tolerance is None else read_tolerance(tolerance)
     families = None if scores is None else tuple(name for name in scores.split(",") if name)
-
-    asked = predictor.facts.get("scores", ()) if families is None else families
-    own = [name for name in asked if "." in name and (families is not None or is_allowed(name, allow_targets or ()))]
-    own_scores(own, tuple(allow_targets or ()), "--allow-targets {}")
+    _import_own_scores(predictor, families, tuple(allow_targets or ()))
 
     def prepare(folder: OwnedFolder) -> list[Sample]:
         folder.require_free(FILES)
@@ -131,9 +123,29 @@ def evaluate(
         print_robustness(record["robustness"], record["monitor"])
     print(output / "scores.json")
     print(page_file)
-    unlike = {str(image["name"]): image["misfit"] for image in record["images"] if image.get("misfit")}
+    if _warn_of_misfits(predictor, record["images"], len(samples), strict) and strict:
+        raise typer.Exit(1)
+
+
+def _import_own_scores(predictor: "Predictor", asked: tuple[str, ...] | None, allowed: tuple[str, ...]) -> None:
+    """Import the modules of scores that a lab wrote itself: of those asked for, or of the model file's if allowed.
+
+    A score that is asked for and not allowed is an error; one that only the model file names is left out later.
+    """
+    from segexp.config.targets import own_scores
+    from segexp.models.external import is_allowed
+
+    names = predictor.facts.get("scores", ()) if asked is None else asked
+    own = [name for name in names if "." in name and (asked is not None or is_allowed(name, allowed))]
+    own_scores(own, allowed, "--allow-targets {}")
+
+
+def _warn_of_misfits(predictor: "Predictor", images: list[dict[str, Any]], count: int, strict: bool) -> bool:
+    """Print a warning for each image that is unlike the training images; whether there is one."""
+    from segexp.cli.reading import say_misfits
+
+    unlike = {str(image["name"]): image["misfit"] for image in images if image.get("misfit")}
     for name, text in unlike.items():
         print(f"warning: {name}: {text}")
-    say_misfits(predictor.facts, list(unlike), len(samples), strict)
-    if strict and unlike:
-        raise typer.Exit(1)
+    say_misfits(predictor.facts, list(unlike), count, strict)
+    return bool(unlike)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segexp.cli.output_paths import locked_folder
-from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, model_files, read_as, reading_typed
+from segexp.cli.reading import (
+    AllowTargets,
+    ChannelOption,
+    PageOption,
+    model_files,
+    open_predictor,
+    read_as,
+    reading_typed,
+)
 from segexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,12 +94,9 @@ def predict(
 
     Example: segexp predict --model runs/first/best_vesicle_model.pth --input images --output masks
     """
-    from segexp.device import keep_freed_memory
     from segexp.inference.files import ImageList, find_images
     from segexp.inference.manifest import Manifest, open_manifest
     from segexp.inference.outputs import SAVE, Outputs
-    from segexp.inference.predictor import load_model
-    from segexp.io.cores import limit_threads
     from segexp.io.ownership import OwnedFolder
     from segexp.measurements import Settings
 
@@ -100,10 +105,7 @@ def predict(
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: expected micrometres, more than 0")
     model = model_files(chosen_models(model, input, more or [], output, channel, page))
-    limit_threads()
-    predictor = load_model(model, device, tta=tta, allow_targets=allow_targets or ())
-    if predictor.device.type == "cpu":
-        keep_freed_memory()
+    predictor = open_predictor(model, device, allow_targets, tta=tta)
     predictor.threshold = predictor.threshold if threshold is None else threshold
     read_as(predictor, channel, page)
     names = tuple(dict.fromkeys(name.strip() for name in save.split(",") if name.strip()))

@@ -1,4 +1,4 @@
-"""What predict and evaluate have in common: the files of models, and ``--channel`` and ``--page``.
+"""What predict and evaluate have in common: how models are found and opened, and ``--channel`` and ``--page``.
 
 The words are those of the settings ``data.channel`` and ``data.page``. Messages of the readers name settings; here they
 name the options that a command has instead.
@@ -58,6 +58,27 @@ def model_files(paths: list[Path]) -> list[Path]:
                 continue
         models.append(model_file(path))
     return models
+
+
+def open_predictor(
+    model: Path | list[Path], device: str, allow_targets: list[str] | None, *, tta: bool = False
+) -> "Predictor":
+    """Load a model, or several as an ensemble, in a process that predicts and does nothing else.
+
+    PyTorch is limited to the cores that the process may use; on a CPU freed memory is kept for the next tile.
+
+    Raises:
+        InputError: where a file is no model, the device is not there, or the network's class is not allowed.
+    """
+    from segexp.device import keep_freed_memory
+    from segexp.inference.predictor import load_model
+    from segexp.io.cores import limit_threads
+
+    limit_threads()
+    predictor = load_model(model, device, tta=tta, allow_targets=allow_targets or ())
+    if predictor.device.type == "cpu":
+        keep_freed_memory()
+    return predictor
 
 
 def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> None:
