@@ -1,4 +1,4 @@
-"""How many images of foreign kinds a model's file tells, and how many of its own kind it takes for foreign.
+"""How many images of foreign kinds a model recognises as foreign, and how many of its own kind it takes for such.
 
 For each data set of a folder (each with train/ and val/) a small model is trained on train/ alone, a quarter of it held
 back for validation, for ``--seconds``. Its file then judges every image of val/, which it never saw, and those of all

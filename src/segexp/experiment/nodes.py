@@ -91,7 +91,7 @@ def scale_rates(optimizer: torch.optim.Optimizer, factors: Iterable[float]) -> N
 
 
 def try_optimizer(node: dict[str, Any], allowed: tuple[str, ...] = ()) -> float:
-    """One step of the optimiser on a small convolution, so that what it cannot do shows now; its learning rate.
+    """Take one step of the optimiser on a small convolution, to fail before the training; returns its learning rate.
 
     Raises:
         InputError: where the node is unfit, or its optimiser cannot take a step from gradients alone.

@@ -92,18 +92,18 @@ def run(
     with what else is to be written when the run begins; with `overwrite` an earlier run there is moved aside. `weights`
     is the model file that ``model.weights`` names.
 
-    Nothing in the folder is touched before all that can be refused is known to be fit: settings, files of the data set,
-    model, and for a run that is resumed its state.
+    Nothing in the folder is changed before everything that may be refused was checked: settings, files of the data
+    set, model, and the state of a run that is resumed.
 
     Raises:
-        InputError: where something of that is not fit.
+        InputError: where a setting, a file, the model or the state is refused.
         Pruned: where `should_prune` says so.
         Stopped: where a signal ended the run; its state is saved.
     """
     started, ranks = time.monotonic(), join()
     with ExitStack() as stack:
         place, console = folder, None
-        if not ranks.first:  # speaks and writes to nobody
+        if not ranks.first:  # only the first process prints, and writes the run folder
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             console = Console(file=stack.enter_context(open(os.devnull, "w")))
         files = RunFolder(place) if files is None or not ranks.first else files
@@ -117,7 +117,7 @@ def run(
                 files.require(resume, overwrite)
             except InputError as error:
                 refusal = error
-        if share(ranks, refusal is not None):  # one process says why, all end
+        if share(ranks, refusal is not None):  # the first process says why; all processes end
             raise refusal or SystemExit(1)
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, on_step, files=files))
         cfg, start = begin_from(cfg, folder, resume, weights, overrides, log.info)

@@ -58,7 +58,7 @@ class TiffReader:
 
     def __init__(self, path: Path, raw: bool = False):
         self.path = path
-        with path.open("rb") as file:  # says what the matter is with a folder or a file one may not read
+        with path.open("rb") as file:  # gives the error for a folder or a file without permission
             file.read(1)
         try:
             self._file = tifffile.TiffFile(path, is_ndpi=False, is_scanimage=False, is_lsm=False, _multifile=False)

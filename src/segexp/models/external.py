@@ -232,7 +232,7 @@ class External(nn.Module):
 
     @torch.no_grad()
     def try_out(self) -> None:
-        """Let it answer once, (1, C, 2 * multiple, 2 * multiple); `InputError` in one line where it cannot."""
+        """Run the network on zeros (1, C, multiple, multiple), which `forward` pads; `InputError` where that fails."""
         before = self.training
         device = self.prior.device
         try:
