@@ -51,8 +51,10 @@ def clahe(
         (B, C, H, W) of the same dtype: multiples of 1 / (bins - 1) in [0, 1].
 
     Raises:
-        ValueError: for a grid, bins or backend that is none of these.
+        ValueError: for a grid, bins or backend that is none of these, or images of integers.
     """
+    if not images.is_floating_point():
+        raise ValueError(f"images of {images.dtype}: expected floats in [0, 1], such as images / 255")
     rows, columns = _checked(grid, bins)
     if backend not in ("auto", "batched", "opencv"):
         raise ValueError(f"backend={backend!r}: expected auto, batched or opencv")

@@ -28,6 +28,8 @@ from segexp.augment.base import IntensityOperation, cast
 from segexp.augment.warp import RandomWarp
 
 KORNIA = (_AugmentationBase, ImageSequentialBase)  # what Kornia can draw parameters for
+SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+"""PyTorch moves no integers without a sign that are wider than a byte: they travel as those of the same bits."""
 Params = list[Any]  # one entry per operation: its drawn tensors by name, or Kornia's ParamItems for a stock operation
 
 
@@ -100,16 +102,21 @@ class Augmentation(nn.Module):
             Images and masks with the dtypes and shapes they came with.
 
         Raises:
-            ValueError: when the shapes do not fit, or an operation changes them.
+            ValueError: when the shapes do not fit, the images hold integers, or an operation changes a shape.
         """
+        if not images.is_floating_point():
+            raise ValueError(f"images of {images.dtype}: expected a floating dtype, such as images.float()")
         if images.ndim != 4 or masks.ndim != 4 or images.shape[0] != masks.shape[0]:
             raise ValueError(f"images {tuple(images.shape)}, masks {tuple(masks.shape)}: expected two (B, C, H, W)")
         if images.shape[-2:] != masks.shape[-2:]:
             raise ValueError(f"images {tuple(images.shape)} and masks {tuple(masks.shape)} differ in size")
+        if len(images) == 0:
+            return images, masks
         if params is None:
             params = self.sample(images.shape, generator)
         self.params = params
-        values = images.float()
+        values, stored = images.float(), masks.dtype
+        masks = masks.view(SIGNED.get(stored, stored))
         for operation, drawn in zip(self.operations, params, strict=True):
             values, masks = _apply(operation, values, masks, drawn)
             if values.shape != images.shape:
@@ -117,7 +124,7 @@ class Augmentation(nn.Module):
                     f"{operation} made {tuple(values.shape)} out of {tuple(images.shape)}: "
                     "an operation that changes the size cannot be in this list"
                 )
-        return cast(values, images.dtype), masks
+        return cast(values, images.dtype), masks.view(stored)
 
     @staticmethod
     def select(params: Params, rows: Sequence[int]) -> Params:

@@ -8,6 +8,7 @@ read as such a file is forgotten. Faults are never remembered: they are there to
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def remember(folder: Path | None, key: str, warnings: Sequence[str]) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"{key}.json", json.dumps({"format": FORMAT, "warnings": list(warnings)}))
-        for old in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        ours = [path for path in folder.glob("*.json") if re.fullmatch("[0-9a-f]{40}", path.stem)]
+        for old in sorted(ours, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
             old.unlink(missing_ok=True)
     except OSError:  # a full or read-only disk costs the next start a check, and this one nothing
         return False

@@ -54,6 +54,10 @@ def compare(
     candidates_found = comparison.candidates([comparison.read_run(folder) for folder in runs])
     for candidate in candidates_found:
         print_seeds(candidate)
+    if len(candidates_found) < 2:
+        raise InputError(
+            "all these runs are of one setting and differ only in their seed or fold; comparing needs two settings"
+        )
     results = [comparison.compare(candidates_found[0], other) for other in candidates_found[1:]]
     for result in results:
         print_comparison(result)

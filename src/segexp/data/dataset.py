@@ -6,6 +6,7 @@ An image and its mask share their stem: ``img/cell_01.tif`` and ``mask/cell_01.n
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -237,6 +238,12 @@ def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
     for stem in sorted(masks.keys() - used):
         also = f", but there is {raw[stem].name}; {VENDOR_ADVICE}" if stem in raw else ""
         faults.append(f"{masks[stem]}: no image of that name in {image_dir}{also}")
+    counted = Counter(pair.name for pair in pairs)
+    faults += [
+        f"{pair.image}: page {pair.page} and another image would both be called {pair.name}; rename one file"
+        for pair in pairs
+        if counted[pair.name] > 1 and pair.page is not None
+    ]
     return Pairing(pairs, faults, notes)
 
 

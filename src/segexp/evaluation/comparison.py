@@ -133,12 +133,21 @@ def read_run(folder: str | Path) -> EvaluatedRun:
 
 
 def candidates(runs: Sequence[EvaluatedRun]) -> list[Candidate]:
-    """Runs grouped by settings, in the order of the first of each; a run of unknown settings stands alone."""
-    by_name: dict[str, Candidate] = {}
+    """Runs grouped by settings, in the order of the first of each; a run of unknown settings stands alone.
+
+    A run that repeats seed and fold of another with its settings is no repeat but the first of a new candidate: it was
+    trained on other data, or by other code.
+    """
+    found: list[tuple[str, Candidate]] = []
     for index, run in enumerate(runs):
-        key = run.settings or f"run {index}"
-        by_name.setdefault(key, Candidate()).runs.append(run)
-    return list(by_name.values())
+        key, place = run.settings or f"run {index}", (run.seed, run.fold)
+        for settings, candidate in found:
+            if settings == key and place not in [(other.seed, other.fold) for other in candidate.runs]:
+                candidate.runs.append(run)
+                break
+        else:
+            found.append((key, Candidate([run])))
+    return [candidate for _, candidate in found]
 
 
 def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segexp import checkpoint
 from segexp.data.normalization import compress, standardize
+from segexp.data.reading import Reading, reading_of_model
 from segexp.device import autocast, choose_device, choose_precision
 from segexp.errors import InputError
 from segexp.inference.row_reader import ArrayRows, checked
@@ -111,7 +112,8 @@ class Predictor:
         """How images are cut for these networks.
 
         Tiles share 12 of the network's coarsest pixels, twice what a U-Net sees; the more channels the network has at
-        full resolution, the smaller they are, so that a tile takes a few hundred MB. One coarsest pixel of
+        full resolution, the smaller they are, so that a tile takes a few hundred MB. Of a smaller `tile` neighbours
+        share at most a third. One coarsest pixel of
         reflection around the image takes a quarter to a half off the error in its outermost 16 px (LOG.md, 2026-11-25);
         wider ones take off no more.
         """
@@ -124,6 +126,8 @@ class Predictor:
             overlap = 12 * multiple * max(1, reach)
             if external:  # their coarsest pixels are of 32 px
                 overlap = max(min(overlap, 256), 2 * multiple)
+            if tile is not None:  # a small tile is asked for where memory is short: it cannot share more than it is
+                overlap = min(overlap, tile // 3 // multiple * multiple)
         tile = max(4 * overlap, 1280 if width <= 16 else 896 if width <= 32 else 640) if tile is None else tile
         batch = (1 if self.device.type == "cpu" else 8) if batch is None else batch
         blend = overlap if external else multiple
@@ -236,7 +240,10 @@ class Predictor:
         """Probability of foreground for each pixel of an image.
 
         Args:
-            image: (H, W) or (H, W, colours) of any real dtype, in whatever units the camera gives.
+            image: (H, W) or (H, W, channels) of any real dtype, in whatever units the camera gives. Three or four
+                channels of uint8 are taken for red, green, blue and alpha. Of other channels the one that the model
+                was trained on (``data.channel``) is taken, or give that channel alone. The image is not rescaled:
+                pixels must be as large as ``model.facts["pixel_size"]`` says (micrometres; absent: any size).
             progress: called with the pixels done and all pixels after each row of tiles; what it raises ends the
                 prediction.
 
@@ -245,12 +252,14 @@ class Predictor:
             model.threshold`` is the mask.
 
         Raises:
-            InputError: where the array is no image, or the network of a finished model answers with NaN.
+            InputError: where the array is no image, where it is not clear which of its channels is meant, or where the
+                network of a finished model answers with NaN.
         """
         array = np.asarray(image)
         if array.ndim not in (2, 3) or array.size == 0:
             raise InputError(f"image of shape {array.shape}: expected (height, width) or (height, width, colours)")
-        pixels = checked(to_channels(array, self.model.settings["in_channels"]))
+        reading = reading_of_model(self.facts, self.model.settings["in_channels"], len(self.classes))
+        pixels = checked(channels_of_array(array, reading))
         probabilities = self.probabilities(pixels, progress=progress)
         return probabilities[0] if len(self.classes) == 1 else probabilities
 
@@ -260,6 +269,26 @@ class Predictor:
         Pieces smaller than `min_size` become background.
         """
         return drop_small(label_classes(probabilities, self.threshold), len(self.classes), self.min_size)
+
+
+def channels_of_array(array: NDArray, reading: Reading) -> NDArray:
+    """The channels (C, H, W) of an array (H, W) or (H, W, channels) that a model takes; it says nothing of colours.
+
+    Raises:
+        InputError: where several channels are neither 8-bit colours nor what the model takes.
+    """
+    count = 1 if array.ndim == 2 else array.shape[2]
+    colour = count in (3, 4) and array.dtype == np.uint8
+    if count > 1 and reading.channel is not None:
+        chosen = (reading.channel,) if isinstance(reading.channel, int) else tuple(reading.channel)
+        if max(chosen) <= count:
+            return to_channels(array[..., [number - 1 for number in chosen]], reading.channels, colour=False)
+    if count > 1 and count != reading.channels and not colour:
+        raise InputError(
+            f"image of shape {array.shape}, {array.dtype}: {count} channels, but the model takes {reading.channels}; "
+            "give one of them, such as predict(image[..., 0]); colours are 3 or 4 channels of uint8"
+        )
+    return to_channels(array, reading.channels, colour=colour)
 
 
 def what_helps_against_nan(precision: str, device: torch.device) -> str:
@@ -312,8 +341,7 @@ def load_model(
     predictors = [_open(one, chosen, choose_precision(precision, chosen)[0], allow_targets) for one in paths]
     first = predictors[0]
     for one, predictor in zip(paths[1:], predictors[1:], strict=True):
-        for what in ("classes", "in_channels"):
-            ours, its = (m.classes if what == "classes" else m.model.settings[what] for m in (first, predictor))
+        for (what, ours), its in zip(_agreed(first).items(), _agreed(predictor).values(), strict=True):
             if ours != its:
                 raise InputError(
                     f"{one}: {what} {its}, but {paths[0]} has {ours}; all models of an ensemble must agree"
@@ -323,6 +351,18 @@ def load_model(
     first.min_size = max(predictor.min_size for predictor in predictors)
     first.tta = tta
     return first
+
+
+def _agreed(predictor: Predictor) -> dict[str, Any]:
+    """What the models of an ensemble must have in common: all of them see the same pixels and answer for the same."""
+    reading = predictor.facts.get("reading") or {}
+    return {
+        "classes": predictor.classes,
+        "in_channels": predictor.model.settings["in_channels"],
+        "data.channel": reading.get("channel"),
+        "data.page": reading.get("page"),
+        "task.pixel_size": predictor.facts.get("pixel_size"),
+    }
 
 
 def _open(path: str | Path, device: torch.device, precision: str, allow_targets: Sequence[str]) -> Predictor:

@@ -95,7 +95,8 @@ def lay_tiles(length: int, tiling: Tiling) -> Axis:
 
     before, tile, overlap = up(tiling.margin), max(up(tiling.tile), unit), up(tiling.overlap)
     extended = up(before + length + tiling.margin)
-    if extended <= tile or tile <= overlap:
+    overlap = min(overlap, tile - unit)
+    if extended <= tile:
         return Axis([0], extended, before, length, np.ones(extended, np.float32))
     count = -(-(extended - overlap) // (tile - overlap))
     tile = up(-(-(extended + (count - 1) * overlap) // count))

@@ -32,6 +32,9 @@ FULL = (255.0, 65535.0)
 _UNEVEN, _UNEVEN_IDS = 0.015, 0.05
 """Share of uneven pixels (`uneven`) from which values are no object ids; the second where they are just 1 to N."""
 
+_WHITE = 0.3
+"""Share of white in the foreground from which a mask whose values leave gaps below it has soft rims."""
+
 
 class Values(NamedTuple):
     """How a mask is read.
@@ -98,7 +101,7 @@ def judge_values(
     masks: str = "auto",
     ignore: int | None = None,
     threshold: float | None = None,
-    unevenness: Callable[[], tuple[float, int]] = lambda: (0.0, 0),
+    unevenness: Callable[[], tuple[float, int, float]] = lambda: (0.0, 0, 0.0),
 ) -> Values:
     """`mask_values` for the distinct values of a mask; `unevenness` gives what `uneven` finds in it, if it is asked.
 
@@ -117,19 +120,21 @@ def judge_values(
     judged = _judge(values, kind, masks == "auto", classes, path)
     if judged.kind == "instance ids" and masks == "auto" and not judged.doubt and _is_soft(values, unevenness):
         why = (
-            "these are not object ids, because they vary from pixel to pixel as after JPEG compression or smooth "
-            "resizing"
+            "these look like shades, not like object ids, because they vary from pixel to pixel or most of the "
+            "foreground is white, as after JPEG compression or smooth resizing"
         )
-        raise InputError(f"{path}: values {_listed(values)}; {why}; expected bool, 0/1 or 0/255; {_cut(values)}")
+        settings = f"{_cut(values)}, task.masks=instances if every value is an object"
+        raise InputError(f"{path}: values {_listed(values)}; {why}; expected bool, 0/1 or 0/255; {settings}")
     return judged
 
 
-def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> tuple[float, int]:
+def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> tuple[float, int, float]:
     """Share of the foreground pixels that differ from all foreground among their 8 neighbours, and how many there are.
 
-    Objects of one id each have next to none; rims that fade from 255 to 0 are made of them.
+    Objects of one id each have next to none; rims that fade from 255 to 0 are made of them. The third number is the
+    share of white, one of `FULL`, in the foreground: most of a mask with soft rims, one object of many among ids.
     """
-    alone = foreground = 0
+    alone = foreground = white = 0
     for stored in bands:
         band = stored if ignore is None else np.where(stored == ignore, 0, stored)
         height, width = band.shape
@@ -145,17 +150,18 @@ def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> tuple[float, 
         inside = band != 0
         alone += int(np.count_nonzero(inside & other & ~same))
         foreground += int(np.count_nonzero(inside))
-    return alone / max(foreground, 1), foreground
+        white += int(np.count_nonzero(np.isin(band, FULL)))
+    return alone / max(foreground, 1), foreground, white / max(foreground, 1)
 
 
-def _is_soft(values: set[float], unevenness: Callable[[], tuple[float, int]]) -> bool:
-    """Whether many values are shades of one mask: white is among them with gaps below, or they vary within objects."""
+def _is_soft(values: set[float], unevenness: Callable[[], tuple[float, int, float]]) -> bool:
+    """Whether many values are shades of one mask: most of it is white with gaps below, or they vary within objects."""
     largest = max(values)
     gaps = len(values - {0.0}) < largest
-    if largest in FULL and gaps:
-        return True
-    share, foreground = unevenness()
+    share, foreground, white = unevenness()
     specks = foreground < 4 * len(values)  # objects of a pixel or two each
+    if largest in FULL and gaps and (white > _WHITE or specks):
+        return True
     return not specks and share > (_UNEVEN_IDS if largest not in FULL and not gaps else _UNEVEN)
 
 

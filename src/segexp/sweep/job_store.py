@@ -136,13 +136,9 @@ def less_is_better(records: Iterable[Record]) -> bool:
 
 def read_jobs(sweep: Path) -> list[Record]:
     """The jobs of a sweep, by number; of several with the same settings (of older data or code) the latest alone."""
-    records = []
-    for folder in jobs(sweep):
-        record, path = read_job(folder), folder / FILE
-        if record is not None:
-            records.append(record)
-        elif path.is_file() and path.stat().st_size:
-            _warn_of(path)
+    records = [record for folder in jobs(sweep) if (record := read_job(folder)) is not None]
+    for path in damaged_records(sweep):
+        _warn_of(path)
     latest: dict[str, Record] = {}
     for record in sorted(records, key=lambda record: record.changed):
         alike = latest.get(record.identity.settings)
@@ -151,6 +147,12 @@ def read_jobs(sweep: Path) -> list[Record]:
         else:
             latest[record.identity.settings] = record
     return sorted(latest.values(), key=lambda record: (record.number, str(record.folder)))
+
+
+def damaged_records(sweep: Path) -> list[Path]:
+    """The records of jobs that hold something and cannot be read."""
+    files = [folder / FILE for folder in jobs(sweep) if read_job(folder) is None]
+    return [path for path in files if path.is_file() and path.stat().st_size]
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from segexp.errors import InputError, printable
 from segexp.report import write_report
 from segexp.sweep.entry import restarted
 from segexp.sweep.folder import begin_sweep, note_text
-from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record, read_jobs
+from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record, damaged_records, read_jobs
 from segexp.sweep.subfolders import require_own_folders
 from segexp.sweep.table import FILE, closing_line, print_jobs, update_summary, write_summary
 
@@ -151,22 +151,23 @@ def conclude(sweep: Path) -> bool:
     """Write ``summary.csv``, the sweep's page and its learning curve, print the jobs.
 
     Returns:
-        whether all jobs are done, the table is written, and the curve is drawn where images and repeats alone vary.
+        whether all jobs are done and their records can be read, the table is written, and the curve is drawn where images and repeats alone vary.
     """
     console, fault = Console(highlight=False), ""
     try:
         records = write_summary(sweep)
     except (InputError, OSError) as error:
         records, fault = read_jobs(sweep), str(error)
+    damaged = damaged_records(sweep)
     if not records and not fault:
-        return True
+        return not damaged
     print_jobs(records, console)
     words = f"error: {FILE} is not written: {printable(fault)}" if fault else f"{sweep / FILE}"
     console.print(words, markup=False, soft_wrap=True)
     # here: SciPy and Matplotlib take a second, and each job imports this module
     from segexp.sweep.learning_curve import OtherSweep, write_curve
 
-    complete = not fault and all(record.status in (DONE, GIVEN_UP) for record in records)
+    complete = not fault and not damaged and all(record.status in (DONE, GIVEN_UP) for record in records)
     try:
         for line in write_curve(sweep, records):
             console.print(printable(line), markup=False, soft_wrap=True)
