@@ -314,3 +314,24 @@ def test_compiles_without_a_graph_break(operation):
     expected, expected_mask = pipeline(images, masks, params=params)
     torch.testing.assert_close(result, expected, atol=2e-3, rtol=1e-3)
     assert (moved == expected_mask).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64, torch.int16, torch.int64])
+def test_masks_of_wide_integers_move_as_bytes_do(dtype):
+    images = torch.rand(4, 1, 32, 32)
+    ids = torch.randint(0, 200, (4, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    operations = Augmentation([augment.RandomFlip(), augment.RandomWarp(p_turn=0.5, p_affine=1.0, p_elastic=0.5)])
+    _, expected = operations(images, ids.to(torch.uint8), torch.Generator().manual_seed(1))
+    _, moved = operations(images, ids.to(dtype), params=operations.params)
+    assert moved.dtype == dtype
+    assert torch.equal(moved.to(torch.int64), expected.to(torch.int64))
+
+
+def test_images_of_integers_are_refused_and_an_empty_batch_comes_back():
+    operations = Augmentation([augment.RandomFlip(), augment.RandomWarp(), augment.RandomBlur()])
+    with pytest.raises(ValueError, match=r"uint8: expected a floating dtype"):
+        operations(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"uint8: expected floats"):
+        augment.clahe(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+    images, masks = operations(torch.zeros(0, 1, 8, 8), torch.zeros(0, 1, 8, 8, dtype=torch.uint8))
+    assert images.shape == masks.shape == (0, 1, 8, 8)

@@ -109,11 +109,14 @@ def test_a_file_that_vanishes_after_listing_is_named(data, memory, monkeypatch):
 def test_only_the_latest_are_kept(memory, monkeypatch):
     monkeypatch.setattr("segexp.check.cache._KEPT", 3)
     for index in range(5):
-        assert remember(memory, f"key{index}", [str(index)])
-        os.utime(memory / f"key{index}.json", (index, index))
-    assert sorted(path.stem for path in memory.iterdir()) == ["key2", "key3", "key4"]
-    assert recall(memory, "key4") == ["4"]
-    assert recall(memory, "key0") is None
+        assert remember(memory, f"{index:040x}", [str(index)])
+        os.utime(memory / f"{index:040x}.json", (index, index))
+        (memory / f"somebody{index}.json").write_text("{}")
+        os.utime(memory / f"somebody{index}.json", (0, 0))
+    left = sorted(path.stem for path in memory.iterdir())
+    assert left == [*(f"{index:040x}" for index in (2, 3, 4)), *(f"somebody{index}" for index in range(5))]
+    assert recall(memory, f"{4:040x}") == ["4"]
+    assert recall(memory, f"{0:040x}") is None
 
 
 def test_the_users_cache(monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Pairing by stem, and every fault of a folder at once."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -269,6 +270,16 @@ def test_binary_masks_hold_no_objects(tmp_path):
 def test_what_is_ignored_is_said_where_nothing_else_is_left(tmp_path):
     with pytest.raises(InputError, match=r"every mask is empty.*task\.ignore=255 hides"):
         read_folder(*write_masks(tmp_path, np.full((20, 30), 255)), Reading(ignore=255))
+
+
+def test_a_page_and_a_file_of_its_name_are_a_fault(tmp_path):
+    img, mask = tmp_path / "img", tmp_path / "mask"
+    for folder in (img, mask):
+        folder.mkdir()
+        tifffile.imwrite(folder / "s.tif", np.eye(8, dtype=np.uint8)[None].repeat(3, axis=0), photometric="minisblack")
+        tifffile.imwrite(folder / "s_0003.tif", np.eye(8, dtype=np.uint8))
+    faults = find_pairs(img, mask, "each").faults
+    assert any(re.search(r"s\.tif: page 3 .* s_0003\.tif; rename", fault) for fault in faults), faults
 
 
 def test_a_faint_soft_mask_is_empty_beside_one_that_reaches_the_threshold(tmp_path):

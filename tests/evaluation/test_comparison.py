@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from segexp.cli.compare import compare as command
 from segexp.errors import InputError
 from segexp.evaluation.comparison import candidates, compare, read_run
 from segexp.evaluation.tables import print_comparison, print_seeds
@@ -143,6 +144,19 @@ def test_seeds_of_folds_are_averaged_image_by_image(tmp_path):
     assert candidate.means("dice") == pytest.approx([BASE.mean()] * 2)
     assert candidate.spread("dice") == pytest.approx(0)
     assert candidate.values("dice") == pytest.approx({f"{index}.tif": value for index, value in enumerate(BASE)})
+
+
+def test_a_run_repeated_with_its_seed_is_another_candidate(tmp_path, capsys):
+    """After corrected annotations, say: the same command, the same seed, another result."""
+    before = [write_run(tmp_path / f"a{seed}", BASE, seed=seed) for seed in range(2)]
+    after = [write_run(tmp_path / f"b{seed}", BASE + 0.1, seed=seed) for seed in range(2)]
+    found = candidates([read_run(folder) for folder in [*before, *after]])
+    assert [[run.folder.name for run in candidate.runs] for candidate in found] == [["a0", "a1"], ["b0", "b1"]]
+    assert compare(*found)["scores"]["dice"]["difference"] == pytest.approx(0.1)
+    with pytest.raises(InputError, match="differ only in their seed"):
+        command(before)
+    command([before[0], after[0]], tmp_path / "out.json")
+    assert len(json.loads((tmp_path / "out.json").read_text())["comparisons"]) == 1
 
 
 def test_runs_of_unknown_settings_stand_alone(tmp_path):

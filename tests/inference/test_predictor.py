@@ -23,7 +23,7 @@ def predictor():
     return Predictor(UNet(1, 1, widths=(4, 8)), "log", ["vesicle"])
 
 
-def write_model(path, classes=("vesicle",), channels=1, seed=0):
+def write_model(path, classes=("vesicle",), channels=1, seed=0, **facts):
     torch.manual_seed(seed)
     model = UNet(channels, len(classes), widths=(4, 8)).eval()
     content = {
@@ -33,6 +33,7 @@ def write_model(path, classes=("vesicle",), channels=1, seed=0):
         "classes": list(classes),
         "threshold": 0.5,
         "task": "vesicle",
+        **facts,
     }
     checkpoint.save(path, content)
     return model
@@ -179,7 +180,16 @@ def test_an_ensemble_is_the_mean_of_its_members(tmp_path):
     assert np.abs(single[0] - single[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize(("other", "words"), [({"classes": ("b",)}, "classes"), ({"channels": 3}, "in_channels")])
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"classes": ("b",)}, "classes"),
+        ({"channels": 3}, "in_channels"),
+        ({"reading": {"channel": 2}}, "channel 2, but"),
+        ({"reading": {"page": "max"}}, "page max, but"),
+        ({"pixel_size": 0.5}, r"pixel_size 0\.5, but"),
+    ],
+)
 def test_members_of_an_ensemble_must_fit(tmp_path, other, words):
     write_model(tmp_path / "a.pth")
     write_model(tmp_path / "b.pth", **other)
@@ -219,6 +229,32 @@ def test_several_classes(tmp_path):
 def test_what_is_no_image_is_refused(predictor, image):
     with pytest.raises(InputError):
         predictor.predict(image)
+
+
+def test_channels_of_an_array_are_never_mixed_unless_they_are_colours(tmp_path):
+    write_model(tmp_path / "plain.pth")
+    write_model(tmp_path / "second.pth", reading={"channel": 2})
+    plain, second = (segexp.load_model(tmp_path / name, "cpu", "fp32") for name in ("plain.pth", "second.pth"))
+    stack = np.random.default_rng(0).integers(0, 4000, (24, 32, 3)).astype(np.uint16)
+    for count in (2, 3):
+        with pytest.raises(InputError, match=rf"{count} channels.*predict\(image\[\.\.\., 0\]\)"):
+            plain.predict(stack[..., :count])
+        np.testing.assert_array_equal(second.predict(stack[..., :count]), second.predict(stack[..., 1]))
+    np.testing.assert_array_equal(plain.predict(stack[..., :1]), plain.predict(stack[..., 0]))
+    colours = (stack // 16).astype(np.uint8)
+    grey = np.rint(colours @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    np.testing.assert_array_equal(plain.predict(colours), plain.predict(grey))
+
+
+def test_a_small_tile_is_not_larger_than_it_was_asked_to_be(predictor):
+    for side in (4, 8, 12, 16, 48, 60):
+        tiling = predictor.tiling(side)
+        axis = lay_tiles(500, tiling)
+        assert axis.tile <= side
+        assert len(axis.starts) > 1
+        assert tiling.overlap <= side // 3
+    usual = predictor.tiling()
+    assert predictor.tiling(usual.tile) == usual
 
 
 def test_predicting_loads_neither_hydra_nor_kornia(tmp_path):

@@ -33,7 +33,7 @@ def test_tiles_cover_everything_overlap_and_start_at_multiples(length, tile, sha
     assert axis.starts[0] == 0
     assert axis.total().min() > 0
     for a, b in pairwise(axis.starts):
-        assert 0 < b - a <= axis.tile - overlap
+        assert 0 < b - a <= axis.tile - min(overlap, axis.tile - multiple)  # a tile is never larger than asked for
     if len(axis.starts) > 1:
         assert axis.tile < tile + multiple
 
@@ -152,3 +152,10 @@ def test_progress_counts_up_to_all_pixels():
     assert heard[-1] == (30000, 30000)
     assert [done for done, _ in heard] == sorted({done for done, _ in heard})
     assert len(heard) > 4
+
+
+def test_an_overlap_as_wide_as_a_tile_leaves_tiles_of_the_size_that_was_asked_for():
+    for tile in (16, 32, 64):
+        axis = lay_tiles(300, Tiling(tile=tile, overlap=64, blend=16, multiple=16, margin=16))
+        assert axis.tile == tile
+        assert (axis.total() > 0).all()

@@ -67,11 +67,27 @@ REFUSED = {  # values, classes, masks, ignore, words
         1,
         "auto",
         None,
-        ["... 255", "not object ids", "task.mask_threshold=128"],
+        ["... 255", "not like object ids", "task.mask_threshold=128", "task.masks=instances"],
     ),
     "NaN": ([[0, np.nan]], 1, "auto", None, ["NaN"]),
     "text": ([["a"]], 1, "auto", None, ["dtype"]),
 }
+
+
+def test_object_ids_up_to_255_with_gaps_are_objects_and_soft_rims_are_not():
+    """As of a label image from which objects at the border were removed, or that was numbered over a whole data set."""
+    blocks = np.arange(1, 257).reshape(16, 16).repeat(6, axis=0).repeat(6, axis=1)
+    blocks[blocks == 256] = 0
+    without_seven = np.where(blocks == 7, 0, blocks)
+    late = np.where(blocks >= 248, blocks, 0)
+    for mask in (without_seven, late):
+        assert mask_values(mask, 1).kind == "instance ids"
+        np.testing.assert_array_equal(label_map(mask.astype(np.uint8), 1), mask > 0)
+    hard = np.zeros((200, 200), np.uint8)
+    cv2.circle(hard, (100, 100), 80, 255, -1)
+    for soft in (cv2.GaussianBlur(hard, (5, 5), 0), cv2.resize(hard, (301, 301), interpolation=cv2.INTER_AREA)):
+        with pytest.raises(InputError, match=r"not like object ids.*mask_threshold=128.*task\.masks=instances"):
+            mask_values(soft, 1)
 
 
 @pytest.mark.parametrize("case", REFUSED)

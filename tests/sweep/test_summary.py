@@ -1,10 +1,13 @@
 """The callback of a multirun: what it refuses in every process, and how it ends."""
 
+from contextlib import ExitStack
+
 import pytest
 from omegaconf import OmegaConf
 
 from segexp.distributed import Ranks
 from segexp.sweep import summary
+from segexp.sweep.folder import add_job, begin_sweep
 from segexp.sweep.summary import SweepSummary, conclude
 from segexp.sweep.table import write_summary
 from tests.sweep.test_table import job
@@ -85,3 +88,17 @@ def test_a_sweep_whose_jobs_are_done_ends_well(tmp_path):
     job(tmp_path, 0, score=0.5)
     assert conclude(tmp_path)
     SweepSummary().on_multirun_end(config(tmp_path))
+
+
+def test_a_sweep_with_a_job_whose_record_is_damaged_is_not_complete(tmp_path, capsys):
+    with ExitStack() as stack:
+        begin_sweep(tmp_path, False, False, False, stack)
+        folder, other = (job(tmp_path, number, score=0.5).folder for number in range(2))
+        for made in (folder, other):
+            add_job(tmp_path, made)
+    assert conclude(tmp_path)
+    (other / "job.json").write_text("{")
+    assert not conclude(tmp_path)
+    (folder / "job.json").write_text("{")
+    assert not conclude(tmp_path)
+    assert "damaged" in capsys.readouterr().err

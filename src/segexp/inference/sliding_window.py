@@ -87,7 +87,10 @@ class Axis:
 
 
 def lay_tiles(length: int, tiling: Tiling) -> Axis:
-    """Cover `length` px by the fewest tiles, no larger than needed, that start at multiples and overlap enough."""
+    """Cover `length` px by the fewest tiles, no larger than needed, that start at multiples and overlap enough.
+
+    Tiles not larger than the overlap share all but one of the network's coarsest pixels.
+    """
     unit = tiling.multiple
 
     def up(n: int) -> int:

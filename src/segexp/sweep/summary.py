@@ -151,7 +151,8 @@ def conclude(sweep: Path) -> bool:
     """Write ``summary.csv``, the sweep's page and its learning curve, print the jobs.
 
     Returns:
-        whether all jobs are done and their records can be read, the table is written, and the curve is drawn where images and repeats alone vary.
+        whether all jobs are done and their records can be read, the table is written, and the curve is drawn where
+        images and repeats alone vary.
     """
     console, fault = Console(highlight=False), ""
     try:
