@@ -102,4 +102,4 @@ def test_what_is_loaded_once_does_not_count_for_every_validation(monkeypatch):
     assert rehearse(None, samples, Scoring()) == pytest.approx(0.5 * (16 + 32 + 64) / 32)
     assert seen == [["a"], ["b"]]
     seen.clear()
-    assert rehearse(None, samples[:1], Scoring()) == 0.5
+    assert rehearse(None, samples[:1], Scoring()) == 7

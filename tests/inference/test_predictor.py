@@ -9,6 +9,7 @@ import torch
 
 import segexp
 from segexp import checkpoint, synthesis
+from segexp.cli.reading import read_as
 from segexp.data.normalization import compress, image_statistics, standardize
 from segexp.errors import InputError
 from segexp.inference.predictor import Predictor, label_classes, what_helps_against_nan
@@ -185,8 +186,6 @@ def test_an_ensemble_is_the_mean_of_its_members(tmp_path):
     [
         ({"classes": ("b",)}, "classes"),
         ({"channels": 3}, "in_channels"),
-        ({"reading": {"channel": 2}}, "channel 2, but"),
-        ({"reading": {"page": "max"}}, "page max, but"),
         ({"pixel_size": 0.5}, r"pixel_size 0\.5, but"),
     ],
 )
@@ -195,6 +194,18 @@ def test_members_of_an_ensemble_must_fit(tmp_path, other, words):
     write_model(tmp_path / "b.pth", **other)
     with pytest.raises(InputError, match=words):
         segexp.load_model([tmp_path / "a.pth", tmp_path / "b.pth"])
+
+
+def test_an_ensemble_reads_the_same_channel_for_all_its_members(tmp_path):
+    for name, reading in (("a", {"channel": 2}), ("b", {"channel": 3}), ("c", {"channel": None})):
+        write_model(tmp_path / f"{name}.pth", reading=reading)
+    differing, settled = (segexp.load_model([tmp_path / "a.pth", tmp_path / f"{name}.pth"], "cpu") for name in "bc")
+    with pytest.raises(InputError, match=r"data\.channel: 2, 3; --channel says"):
+        read_as(differing, None, None)
+    read_as(differing, "1", None)
+    assert differing.facts["reading"]["channel"] == 1
+    read_as(settled, None, None)
+    assert settled.facts["reading"]["channel"] == 2
 
 
 def test_progress_can_stop_a_prediction(predictor):
@@ -241,6 +252,10 @@ def test_channels_of_an_array_are_never_mixed_unless_they_are_colours(tmp_path):
             plain.predict(stack[..., :count])
         np.testing.assert_array_equal(second.predict(stack[..., :count]), second.predict(stack[..., 1]))
     np.testing.assert_array_equal(plain.predict(stack[..., :1]), plain.predict(stack[..., 0]))
+    write_model(tmp_path / "four.pth", channels=4)
+    four = np.concatenate([stack, stack[..., :1]], axis=2) // 16
+    many = segexp.load_model(tmp_path / "four.pth", "cpu", "fp32")
+    np.testing.assert_array_equal(many.predict(four.astype(np.uint8)), many.predict(four))
     colours = (stack // 16).astype(np.uint8)
     grey = np.rint(colours @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
     np.testing.assert_array_equal(plain.predict(colours), plain.predict(grey))

@@ -67,7 +67,7 @@ REFUSED = {  # values, classes, masks, ignore, words
         1,
         "auto",
         None,
-        ["... 255", "not like object ids", "task.mask_threshold=128", "task.masks=instances"],
+        ["... 255", "not object ids", "task.mask_threshold=128", "task.masks=instances"],
     ),
     "NaN": ([[0, np.nan]], 1, "auto", None, ["NaN"]),
     "text": ([["a"]], 1, "auto", None, ["dtype"]),
@@ -83,10 +83,21 @@ def test_object_ids_up_to_255_with_gaps_are_objects_and_soft_rims_are_not():
     for mask in (without_seven, late):
         assert mask_values(mask, 1).kind == "instance ids"
         np.testing.assert_array_equal(label_map(mask.astype(np.uint8), 1), mask > 0)
+    few = np.where(blocks <= 12, blocks, 0)
+    few[-10:, :40] = 255
+    for unclear in (few, few.repeat(2, axis=0)):
+        with pytest.raises(InputError, match=r"white stands apart.*task\.ignore=255 if 255 was not annotated"):
+            mask_values(unclear, 1)
+    lines = np.zeros((300, 300), np.uint8)
+    for offset in range(0, 300, 12):
+        cv2.line(lines, (offset, 0), (299 - offset // 2, 299), 255, 1, cv2.LINE_AA)
+    enlarged = lines.repeat(2, axis=0).repeat(2, axis=1)
+    with pytest.raises(InputError, match="not object ids"):
+        mask_values(enlarged, 1)
     hard = np.zeros((200, 200), np.uint8)
     cv2.circle(hard, (100, 100), 80, 255, -1)
     for soft in (cv2.GaussianBlur(hard, (5, 5), 0), cv2.resize(hard, (301, 301), interpolation=cv2.INTER_AREA)):
-        with pytest.raises(InputError, match=r"not like object ids.*mask_threshold=128.*task\.masks=instances"):
+        with pytest.raises(InputError, match=r"not object ids.*mask_threshold=128.*task\.masks=instances"):
             mask_values(soft, 1)
 
 

@@ -85,9 +85,21 @@ def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> No
     """Let a predictor read channels and pages as the options say, where they say something.
 
     Raises:
-        InputError: where an option is no channel or page.
+        InputError: where an option is no channel or page, or the models of an ensemble were trained on different ones
+            and no option says which to read.
     """
-    stored = (predictor.facts.get("reading") or {}) | reading_typed(channel, page)
+    typed = reading_typed(channel, page)
+    stored = (predictor.facts.get("reading") or {}) | typed
+    for key in {"channel", "page"} - typed.keys():
+        known = [(one.facts.get("reading") or {}).get(key) for one in (predictor, *predictor.others)]
+        asked = [value for value in known if value is not None]
+        if any(value != asked[0] for value in asked):
+            raise InputError(
+                f"the models were trained on different settings of data.{key}: {', '.join(map(str, known))}; "
+                f"--{key} says which to read for all of them"
+            )
+        if asked:
+            stored[key] = asked[0]
     if stored:
         predictor.facts["reading"] = stored
 

@@ -41,7 +41,9 @@ def with_counts(arguments: Sequence[str]) -> tuple[list[str], str]:
     devices = _same("trainer.devices", configs)
     seeds = _same("trainer.seeds", configs)
     words = list(arguments)
-    if any(OmegaConf.select(config, "hydra.mode") == RunMode.MULTIRUN for config in configs.values()):
+    resumed = any(word.startswith("resume=") for word in words)  # one job of a sweep that a file's mode made
+    modes = [OmegaConf.select(config, "hydra.mode") for config in configs.values()]
+    if RunMode.MULTIRUN in modes and not resumed:
         words = multirun(words)
     _require_same_launcher(words, configs)
     if seeds not in ("", "1"):

@@ -428,20 +428,20 @@ def picture(
 def rehearse(predictor: Predictor, samples: list[Sample], scoring: Scoring) -> float:
     """Validate two images before the first step, so that what is broken there shows now; guess the time for all.
 
-    The guess follows from the second image: with the first, modules are loaded and kernels chosen, once for the run.
+    The guess follows from the second image, where there is one: with the first, modules are loaded and kernels chosen,
+    once for the run.
 
     Raises:
         InputError: where a tolerance in micrometres needs pixel sizes that are not known, or a score of one's own
             fails.
     """
     pixel_sides(samples, None, scoring.tolerance)
-    summarize(evaluate(predictor, samples[:1], scoring))
-    timed = samples[1:2] or samples[:1]
-    tick = time.monotonic()
-    summarize(evaluate(predictor, timed, scoring))
-    seconds = time.monotonic() - tick
+    for timed in samples[:2]:
+        tick = time.monotonic()
+        summarize(evaluate(predictor, [timed], scoring))
+        seconds = time.monotonic() - tick
     own = tuple(name for name in scoring.families if "." in name)
     if own:
         evaluate_fully(predictor, samples[:2], own, TWO_PIXELS)
     pixels = [sample.shape[1] * sample.shape[2] for sample in samples]
-    return seconds * sum(pixels) / (timed[0].shape[1] * timed[0].shape[2])
+    return seconds * sum(pixels) / (timed.shape[1] * timed.shape[2])

@@ -278,7 +278,7 @@ def channels_of_array(array: NDArray, reading: Reading) -> NDArray:
         InputError: where several channels are neither 8-bit colours nor what the model takes.
     """
     count = 1 if array.ndim == 2 else array.shape[2]
-    colour = count in (3, 4) and array.dtype == np.uint8
+    colour = count in (3, 4) and array.dtype == np.uint8 and reading.channels in (1, 3)
     if count > 1 and reading.channel is not None:
         chosen = (reading.channel,) if isinstance(reading.channel, int) else tuple(reading.channel)
         if max(chosen) <= count:
@@ -354,13 +354,10 @@ def load_model(
 
 
 def _agreed(predictor: Predictor) -> dict[str, Any]:
-    """What the models of an ensemble must have in common: all of them see the same pixels and answer for the same."""
-    reading = predictor.facts.get("reading") or {}
+    """What the models of an ensemble must have in common: they answer for the same, at the same scale."""
     return {
         "classes": predictor.classes,
         "in_channels": predictor.model.settings["in_channels"],
-        "data.channel": reading.get("channel"),
-        "data.page": reading.get("page"),
         "task.pixel_size": predictor.facts.get("pixel_size"),
     }
 

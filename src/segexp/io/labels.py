@@ -32,6 +32,9 @@ FULL = (255.0, 65535.0)
 _UNEVEN, _UNEVEN_IDS = 0.015, 0.05
 """Share of uneven pixels (`uneven`) from which values are no object ids; the second where they are just 1 to N."""
 
+_NEAR_WHITE = 8
+"""Numbers that may be missing below white, as those of objects that were removed."""
+
 _WHITE = 0.3
 """Share of white in the foreground from which a mask whose values leave gaps below it has soft rims."""
 
@@ -101,7 +104,7 @@ def judge_values(
     masks: str = "auto",
     ignore: int | None = None,
     threshold: float | None = None,
-    unevenness: Callable[[], tuple[float, int, float]] = lambda: (0.0, 0, 0.0),
+    unevenness: Callable[[], "Unevenness"] = lambda: Unevenness(0.0, 0, 0.0, 0),
 ) -> Values:
     """`mask_values` for the distinct values of a mask; `unevenness` gives what `uneven` finds in it, if it is asked.
 
@@ -120,21 +123,37 @@ def judge_values(
     judged = _judge(values, kind, masks == "auto", classes, path)
     if judged.kind == "instance ids" and masks == "auto" and not judged.doubt and _is_soft(values, unevenness):
         why = (
-            "these look like shades, not like object ids, because they vary from pixel to pixel or most of the "
-            "foreground is white, as after JPEG compression or smooth resizing"
+            "it seems that these are not object ids, because they vary from pixel to pixel as after JPEG compression "
+            "or smooth resizing, or because white stands apart from the other values or is most of the foreground"
         )
-        settings = f"{_cut(values)}, task.masks=instances if every value is an object"
+        ignored = ", task.ignore=255 if 255 was not annotated" if 255 in values else ""
+        settings = f"{_cut(values)}, task.masks=instances if every value is an object{ignored}"
         raise InputError(f"{path}: values {_listed(values)}; {why}; expected bool, 0/1 or 0/255; {settings}")
     return judged
 
 
-def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> tuple[float, int, float]:
-    """Share of the foreground pixels that differ from all foreground among their 8 neighbours, and how many there are.
+class Unevenness(NamedTuple):
+    """What tells object ids from shades.
 
-    Objects of one id each have next to none; rims that fade from 255 to 0 are made of them. The third number is the
-    share of white, one of `FULL`, in the foreground: most of a mask with soft rims, one object of many among ids.
+    Attributes:
+        alone: share of the foreground pixels that differ from all foreground among their 8 neighbours: next to none in
+            objects of one id each; rims that fade from 255 to 0 are made of them.
+        foreground: the number of pixels above 0.
+        white: the share of `FULL` in the foreground: most of a mask with soft rims, one object of many among ids.
+        touching: pairs of values that touch. Objects of one piece each are the nodes of a planar graph, so that there
+            are fewer than three pairs for each value.
     """
+
+    alone: float
+    foreground: int
+    white: float
+    touching: int
+
+
+def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> Unevenness:
+    """Measure how the values of a mask lie beside each other."""
     alone = foreground = white = 0
+    touching: set[int] = set()
     for stored in bands:
         band = stored if ignore is None else np.where(stored == ignore, 0, stored)
         height, width = band.shape
@@ -151,17 +170,24 @@ def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> tuple[float, 
         alone += int(np.count_nonzero(inside & other & ~same))
         foreground += int(np.count_nonzero(inside))
         white += int(np.count_nonzero(np.isin(band, FULL)))
-    return alone / max(foreground, 1), foreground, white / max(foreground, 1)
+        for one, other in ((band[1:], band[:-1]), (band[:, 1:], band[:, :-1])):
+            differ = (one != other) & (one != 0) & (other != 0)
+            pair = np.sort(np.stack([one[differ], other[differ]]).astype(np.int64), axis=0)
+            touching.update(np.unique(pair[0] * 2**32 + pair[1]).tolist())
+    every = max(foreground, 1)
+    return Unevenness(alone / every, foreground, white / every, len(touching))
 
 
-def _is_soft(values: set[float], unevenness: Callable[[], tuple[float, int, float]]) -> bool:
-    """Whether many values are shades of one mask: most of it is white with gaps below, or they vary within objects."""
+def _is_soft(values: set[float], unevenness: Callable[[], Unevenness]) -> bool:
+    """Whether many values are shades of one mask: they vary within objects, or white is no object among others."""
     largest = max(values)
     gaps = len(values - {0.0}) < largest
-    share, foreground, white = unevenness()
+    share, foreground, white, touching = unevenness()
     specks = foreground < 4 * len(values)  # objects of a pixel or two each
-    if largest in FULL and gaps and (white > _WHITE or specks):
-        return True
+    if largest in FULL and gaps:
+        apart = largest - max(values - {largest}) > _NEAR_WHITE  # "not annotated", perhaps
+        if apart or white > _WHITE or specks or touching > 3 * len(values):
+            return True
     return not specks and share > (_UNEVEN_IDS if largest not in FULL and not gaps else _UNEVEN)
 
 

@@ -142,6 +142,9 @@ def plan_sweep(
     lab = [] if config_dir is None else [f"--config-dir={config_dir}"]
     counted, _ = with_counts(command_line(["--multirun", *lab, *arguments]))
     words = [word for word in counted if not is_flag(word)]
+    foreign = [word for word in counted if is_flag(word) and word not in ("--multirun", "-m", *lab)]
+    if foreign:
+        raise InputError(f"{foreign[0]}: this command has no such flag; expected KEY=VALUE")
     with sources(config_dir):
         parsed = parser().parse_overrides(words)
         for word, override in zip(words, parsed, strict=True):

@@ -180,6 +180,9 @@ def conclude(sweep: Path) -> bool:
             console.print(str(write_report(sweep)), markup=False, soft_wrap=True)
     except Exception as error:  # the jobs are done, whatever becomes of their page
         console.print(f"warning: no report.html ({type(error).__name__}: {error})", markup=False, soft_wrap=True)
+    for path in damaged:
+        words = f"error: {path} cannot be read, so its job counts as not done; move it away, then resume the sweep"
+        console.print(printable(words), markup=False, soft_wrap=True)
     undone = closing_line(records)
     if undone:
         console.print(
