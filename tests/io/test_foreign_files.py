@@ -6,6 +6,7 @@ import time
 import pytest
 
 from segexp.errors import InputError
+from segexp.io import atomic
 from segexp.io.ownership import OwnedFolder
 from segexp.io.run_folder import GROWING, RunFolder
 from segexp.sweep.folder import add_job, begin_sweep
@@ -161,6 +162,21 @@ def made(*words, **more):
     (folder / "events.out.tfevents.1").write_text("mine")
     with pytest.raises(InputError, match=r"events\.out\.tfevents\.1 would be overwritten"):
         RunFolder(folder).require(False, overwrite=True)
+
+
+def test_what_a_kill_left_half_written_stops_no_run(tmp_path):
+    for name in (".hydra", "val"):
+        (tmp_path / name).mkdir()
+    left = [
+        atomic.partial(tmp_path / ".hydra" / "hydra.yaml"),
+        atomic.partial(tmp_path / "val" / "a.png", ".partial.png"),
+    ]
+    files = RunFolder(tmp_path)
+    assert files.foreign(files.present()) == []
+    files.require(False, overwrite=False)
+    (tmp_path / ".hydra" / ".mine.partial").write_text("mine")
+    assert files.foreign(files.present()) == [".hydra/.mine.partial"]
+    assert all(path.exists() for path in left)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ Network drives and drives of other systems may take no permissions and cannot al
 import contextlib
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,11 @@ def partial(path: Path, ending: str = PARTIAL) -> Path:
     with contextlib.suppress(PermissionError, NotImplementedError):  # a drive whose permissions are those of its mount
         os.chmod(name, 0o666 & ~mask)  # mkstemp makes files that only their owner may read
     return Path(name)
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file of this name is one that was being written, as `partial` names them."""
+    return re.fullmatch(rf"\..+\.\w{{8}}{re.escape(PARTIAL)}(\.\w+)?", name) is not None
 
 
 def sync(path: Path) -> None:

@@ -190,7 +190,10 @@ class RunFolder(OwnedFolder):
         atomic.write_bytes(self.folder / name, content, note)
 
     def present(self, files: Iterable[str] = FILES, folders: Mapping[str, Iterable[str]] | None = None) -> list[str]:
-        """Names of a run that are taken in the folder: by files, folders or links, whoever made them."""
+        """Names of a run that are taken in the folder: by files, folders or links, whoever made them.
+
+        What a kill left half written has a name that is never used again, and takes none.
+        """
         try:
             entries = sorted(entry.name for entry in os.scandir(self.folder))
         except (FileNotFoundError, NotADirectoryError):
@@ -201,7 +204,8 @@ class RunFolder(OwnedFolder):
             if path.is_symlink() or (path.exists() and not path.is_dir()):
                 names.append(name)
             elif path.is_dir():
-                names += sorted(f"{name}/{entry.name}" for entry in os.scandir(path))
+                inside = (entry.name for entry in os.scandir(path))
+                names += sorted(f"{name}/{each}" for each in inside if not atomic.is_partial(each))
         return [name for name in names if not (self.job and name in JOB_FILES)]
 
     def holds_run(self) -> bool:
