@@ -35,6 +35,7 @@ from segexp.training.state import TrainState
 
 WARM_UP = 4
 SMALL = ("model.widths=[4,8]", "task.crop=32", "data.synthetic.size=64", "data.synthetic.train=4")
+REPEATABLE = ("data.cache=device", "trainer.batch_size=8", "model=unet_fast", "trainer.deterministic=true")
 LARGE = ("task.crop=256", "data.synthetic.size=384", "data.synthetic.train=24")
 
 
@@ -115,17 +116,10 @@ def waiting(setting: Setting) -> Iterator[tuple[str, Callable[[], dict]]]:
 
 def _same(setting: Setting, task: str, steps: int = 8) -> dict:
     """The same steps with and without a recording: weights after them, with repeatable kernels alone."""
-    words = (
-        f"task={task}",
-        "data.cache=device",
-        "trainer.batch_size=8",
-        "model=unet_fast",
-        "trainer.deterministic=true",
-    )
     models, losses = [], []
     for record in (False, True):
         torch.manual_seed(0)
-        learner, run = assemble(setting, *words)
+        learner, run = assemble(setting, f"task={task}", *REPEATABLE)
         step = RecordedStep(learner, run.augment, run.normalization, len(run.classes))
         feed = run.batches((0, 0))
         for number in range(steps):
@@ -138,13 +132,18 @@ def _same(setting: Setting, task: str, steps: int = 8) -> dict:
             losses.append(loss.item())
         models.append(learner.model.state_dict())
     set_arithmetic("bf16", False)
-    unlike = [name for name, value in models[0].items() if not torch.equal(value, models[1][name])]
+    unlike = _unlike(*models)
     return {
         "ok": not unlike,
         "tensors unlike": len(unlike),
         "of": len(models[0]),
         "last losses": losses[steps - 1 :: steps],
     }
+
+
+def _unlike(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
+    """Names of the tensors that differ in a bit."""
+    return [name for name, value in first.items() if not torch.equal(value, second[name])]
 
 
 class _Quiet(Steps):
@@ -154,25 +153,18 @@ class _Quiet(Steps):
 
 def _growing(setting: Setting, task: str, steps: int = 20) -> dict:
     """The loop with crops of three sizes, recorded anew at each, and the same step by step: weights after it."""
-    words = (
-        f"task={task}",
-        "data.cache=device",
-        "trainer.batch_size=8",
-        "model=unet_fast",
-        "trainer.deterministic=true",
-    )
     sizes = growing_sizes(256, 0.7, 16)
     models, taken = [], []
     for graph in ("auto", "never"):
         torch.manual_seed(0)
-        learner, run = assemble(setting, *words, f"trainer.cuda_graph={graph}")
+        learner, run = assemble(setting, f"task={task}", *REPEATABLE, f"trainer.cuda_graph={graph}")
         schedule = Schedule(Budget(steps=steps), steps, 2.0**-9, Constant(warmup=0.0), log_every=1000, sizes=sizes)
         listener = _Quiet(setting.device, steps)
         fit(run, listener, schedule)
         models.append(learner.model.state_dict())
         taken.append(listener.taken)
     set_arithmetic("bf16", False)
-    unlike = [name for name, value in models[0].items() if not torch.equal(value, models[1][name])]
+    unlike = _unlike(*models)
     return {
         "ok": not unlike and taken == [steps, steps] and len(sizes) == 2,
         "tensors unlike": len(unlike),

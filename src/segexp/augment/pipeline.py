@@ -124,7 +124,7 @@ class Augmentation(nn.Module):
                     f"{operation} made {tuple(values.shape)} out of {tuple(images.shape)}: "
                     "an operation that changes the size cannot be in this list"
                 )
-        return cast(values, images.dtype), masks.view(stored)
+        return cast(values, images.dtype), masks.view(stored) if stored in SIGNED else masks
 
     @staticmethod
     def select(params: Params, rows: Sequence[int]) -> Params:

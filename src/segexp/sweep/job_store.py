@@ -136,8 +136,8 @@ def less_is_better(records: Iterable[Record]) -> bool:
 
 def read_jobs(sweep: Path) -> list[Record]:
     """The jobs of a sweep, by number; of several with the same settings (of older data or code) the latest alone."""
-    records = [record for folder in jobs(sweep) if (record := read_job(folder)) is not None]
-    for path in damaged_records(sweep):
+    records, damaged = _read_all(sweep)
+    for path in damaged:
         _warn_of(path)
     latest: dict[str, Record] = {}
     for record in sorted(records, key=lambda record: record.changed):
@@ -151,8 +151,15 @@ def read_jobs(sweep: Path) -> list[Record]:
 
 def damaged_records(sweep: Path) -> list[Path]:
     """The records of jobs that hold something and cannot be read."""
-    files = [folder / FILE for folder in jobs(sweep) if read_job(folder) is None]
-    return [path for path in files if path.is_file() and path.stat().st_size]
+    return _read_all(sweep)[1]
+
+
+def _read_all(sweep: Path) -> tuple[list[Record], list[Path]]:
+    """The records of a sweep's jobs, and those that hold something and cannot be read."""
+    found = {folder / FILE: read_job(folder) for folder in jobs(sweep)}
+    lacking = [path for path, record in found.items() if record is None]
+    damaged = [path for path in lacking if path.is_file() and path.stat().st_size]
+    return [record for record in found.values() if record is not None], damaged
 
 
 @functools.cache
