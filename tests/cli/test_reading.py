@@ -23,14 +23,31 @@ from segexp.io.images import open_image
     ],
 )
 def test_what_is_accepted(channel, page, reading):
-    predictor = SimpleNamespace(facts={})
+    predictor = SimpleNamespace(facts={}, others=[])
     read_as(predictor, channel, page)
     assert predictor.facts.get("reading") == reading
 
 
+def ensemble(*readings):
+    first, *others = [SimpleNamespace(facts={"reading": reading}, others=[]) for reading in readings]
+    first.others = others
+    return first
+
+
+def test_an_ensemble_reads_what_its_models_were_trained_on_unless_they_differ():
+    agreeing = ensemble({"channel": 2}, {}, {"channel": 2, "page": "max"})
+    read_as(agreeing, None, None)
+    assert agreeing.facts["reading"] == {"channel": 2, "page": "max"}
+    with pytest.raises(InputError, match=r"different settings of data\.channel: 2, 1; --channel says"):
+        read_as(ensemble({"channel": 2}, {"channel": 1}), None, None)
+    chosen = ensemble({"channel": 2}, {"channel": 1})
+    read_as(chosen, "1", None)
+    assert chosen.facts["reading"] == {"channel": 1}
+
+
 @pytest.mark.parametrize("wrong", ["0", "-1", "red", "1.5", "", "1,,2", "٣", "9" * 12])
 def test_what_is_not(wrong):
-    predictor = SimpleNamespace(facts={})
+    predictor = SimpleNamespace(facts={}, others=[])
     with pytest.raises(InputError, match=r"--channel .*expected a number from 1"):
         read_as(predictor, wrong, None)
     with pytest.raises(InputError, match=r"--page .*expected first, max, mean, channels, each"):
