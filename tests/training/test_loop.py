@@ -556,7 +556,7 @@ def test_validations_without_the_monitored_score_are_told_once_and_the_first_tha
     scores = iter([{"bce": 0.7}, {"bce": 0.6}, {"bce": 0.5, "dice": 0.2}, {"bce": 0.4}])
     recorder, bench = Recorder(), Bench(scores)
     _, state, _ = train(Budget(epochs=4 * bench.source.plan.steps), bench=bench, recorder=recorder)
-    assert [improved for saved, improved in bench.saved if saved["position"] == 0][1:] == [False, False, True, False]
+    assert [saved["epoch"] for saved, improved in bench.saved if improved] == [3]  # how often else depends on the clock
     assert state.best == {"epoch": 3, "bce": 0.5, "dice": 0.2}
     assert [line for line in recorder.lines if "undefined" in line] == [
         "warning: dice is undefined on every validation image, so this model is not compared with others"
