@@ -90,6 +90,8 @@ def test_tolerance_is_a_distance():
     # the same in µm: 3 pixels of 0.1 µm
     assert skeleton_scores(line(13), line(10), tolerance=0.31, spacing=0.1)["skeleton_f1"] == 1
     assert skeleton_scores(line(13), line(10), tolerance=0.25, spacing=0.1)["skeleton_f1"] == 0
+    assert skeleton_scores(line(13), line(10), tolerance=0.3, spacing=0.1)["skeleton_f1"] == 1  # 0.3 / 0.1 < 3
+    assert skeleton_scores(line(13), line(10), tolerance=3 * 0.7, spacing=0.7)["skeleton_f1"] == 1
 
 
 @given(arrays(bool, (12, 13)), arrays(bool, (12, 13)))

@@ -58,6 +58,12 @@ def test_spacing():
     assert stretched["hd95"] == pytest.approx(math.hypot(6, 4))
 
 
+def test_a_distance_of_just_the_tolerance_is_within_it():
+    pair = square(3, 0, 1), square(0, 0, 1)
+    assert surface_scores(*pair, tolerance=0.3, spacing=0.1)["surface_dice"] == 1  # 3 * 0.1 > 0.3
+    assert surface_scores(*pair, tolerance=0.299, spacing=0.1)["surface_dice"] == 0
+
+
 def test_empty_masks():
     empty = np.zeros((30, 40), bool)
     assert surface_scores(empty, empty) == {"surface_dice": 1, "surface_distance": 0, "hd95": 0}

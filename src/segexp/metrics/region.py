@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
+ROUNDING = 1e-6
+"""Share by which a distance may pass a tolerance and still be within: of 0.3 µm at 0.1 µm a pixel, 3 px are."""
+
 
 def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
     """Rows and columns that hold every true pixel of (H, W), `margin` wider where there is room; empty for none."""

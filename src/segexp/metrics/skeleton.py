@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
-from segexp.metrics.region import Mask, bounding_box
+from segexp.metrics.region import ROUNDING, Mask, bounding_box
 
 
 def skeleton(mask: NDArray, known: NDArray | None = None) -> Mask:
@@ -137,6 +137,7 @@ def _harmonic(a: float, b: float) -> float:
 
 def _widen(line: Mask, radius: float) -> Mask:
     """Every pixel whose centre lies within `radius` pixels of one of the line."""
+    radius *= 1 + ROUNDING
     reach = int(radius)
     steps = np.arange(-reach, reach + 1)
     disc = steps[:, None] ** 2 + steps**2 <= radius**2

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segexp.metrics.region import Mask, bounding_box
+from segexp.metrics.region import ROUNDING, Mask, bounding_box
 
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
@@ -74,7 +74,7 @@ def surface_scores(
     both = np.concatenate([there, back])
     one_empty = not len(there) or not len(back)
     return {
-        "surface_dice": 0.0 if one_empty else float((both <= tolerance).mean()),
+        "surface_dice": 0.0 if one_empty else float((both <= tolerance * (1 + ROUNDING)).mean()),
         "surface_distance": float(both.mean()),
         "hd95": max(float(np.percentile(way, 95)) for way in (there, back) if len(way)),
     }
