@@ -72,6 +72,22 @@ def test_colours_are_one_page(predictor):
     assert len(found.rows) == 1
 
 
+def test_alpha_is_no_brightness(predictor):
+    grey = image((3, 4), (20, 30)).astype(np.uint8)
+    rgba = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+    found, expected = run(predictor, rgba, colour=True).rows, run(predictor, grey).rows
+    assert found == expected
+    assert found[0]["background"] == 0
+
+
+def test_of_colours_the_channel_is_taken_that_the_model_was_trained_on(predictor):
+    other, own = image((20, 30)), image((3, 4), (30, 10))
+    predictor.facts["reading"] = {"channel": 2}
+    found = run(predictor, np.dstack([other, own, other]), colour=True)
+    np.testing.assert_array_equal(found.labels > 0, own > 0)
+    assert found.rows == run(predictor, own).rows
+
+
 @pytest.mark.parametrize(("shape", "colour"), [((9,), False), ((0, 4), False), ((9, 3), True)])
 def test_what_is_no_image_is_refused(predictor, shape, colour):
     with pytest.raises(InputError, match="layer"):
@@ -91,3 +107,10 @@ def test_a_layer_of_another_scale_is_seen_at_the_models(predictor):
     assert len(found.rows) == 2
     predictor.min_size = 10  # of the model's pixels: 40 of the layer's, and the squares have 36
     assert not run(predictor, pixels, pixel_size=0.05).rows
+
+
+def test_an_unknown_pixel_size_is_said_where_the_model_has_one(predictor):
+    assert not run(predictor, image((4, 4))).remark
+    predictor.facts["pixel_size"] = 0.1
+    assert "not brought to the model's 0.1 µm" in run(predictor, image((4, 4))).remark
+    assert not run(predictor, image((4, 4)), pixel_size=0.1).remark

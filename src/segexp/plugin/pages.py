@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segexp.data.reading import Reading, reading_of_model
 from segexp.errors import InputError
 from segexp.inference.misfit import misfit
 from segexp.inference.predictor import Predictor, drop_small, label_classes
@@ -26,12 +27,14 @@ class Segmentation:
         probabilities: float32 in [0, 1], a class in front where there are several: ([K,] ..., H, W).
         rows: one an object, with its ``label``, ``page`` (of a stack) and ``class`` (of several).
         misfits: in words, how pages and what was found in them are unlike the training images.
+        remark: in words, why the layer was not brought to the model's pixel size; empty where it was, or has no need.
     """
 
     labels: NDArray[np.int32]
     probabilities: NDArray[np.float32]
     rows: list[Row] = field(default_factory=list)
     misfits: list[str] = field(default_factory=list)
+    remark: str = ""
 
 
 def segment(
@@ -44,19 +47,26 @@ def segment(
         data: (..., H, W), or (..., H, W, colours) with `colour`; any array that NumPy can read page by page.
         colour: whether the last axis holds colours.
         pixel_size: side of a pixel in micrometres; adds the columns in micrometres. A model of another pixel size
-            sees the layer at its own, and what it finds is brought back to the layer's.
+            sees the layer at its own, and what it finds is brought back to the layer's. None: unknown; then it sees
+            the layer as it is.
     """
     shape = tuple(data.shape[:-1] if colour else data.shape)
     if len(shape) < 2 or 0 in shape:
         raise InputError(f"a layer of shape {tuple(data.shape)}: expected an image or a stack of images")
     classes, pages = len(predictor.classes), list(np.ndindex(shape[:-2]))
     result = Segmentation(np.zeros(shape, np.int32), np.zeros((classes, *shape), np.float32))
+    reading = reading_of_model(predictor.facts, predictor.model.settings["in_channels"], classes)
+    known, size = None if pixel_size is None else (pixel_size, pixel_size), reading.pixel_size
+    if size is not None and known is None:
+        result.remark = (
+            f"the layer states no pixel size in a unit of length, or its pixels are not square; it was not brought to "
+            f"the model's {size:g} µm a pixel"
+        )
     for number, page in enumerate(pages):
-        image = np.asarray(data[page])
-        pixels = checked(to_channels(image, predictor.model.settings["in_channels"], f"page {number}"))
+        image, colour_kept = _as_trained(np.asarray(data[page]), colour, reading)
+        pixels = checked(to_channels(image, reading.channels, f"page {number}", colour_kept))
         maps = result.probabilities[(slice(None), *page)]
-        known = None if pixel_size is None else (pixel_size, pixel_size)
-        own, size = pixels.shape[1:], predictor.facts.get("pixel_size")
+        own = pixels.shape[1:]
         seen = rescale(pixels, scaled_shape(own, known, size, f"page {number}"))
         bands = predictor.bands(ArrayRows(seen), name=f"page {number}")
         for first, band in rescaled_bands(bands, seen.shape[1:], own):
@@ -72,6 +82,23 @@ def segment(
     if classes == 1:
         result.probabilities = result.probabilities[0]
     yield result
+
+
+def _as_trained(image: NDArray, colour: bool, reading: Reading) -> tuple[NDArray, bool]:
+    """A page (H, W) or (H, W, C) without alpha, of colours those the model was trained on; and whether it has colours.
+
+    So brightness is measured in what ``segexp predict`` measures it in.
+    """
+    if not colour:
+        return image, False
+    image = image[..., :3]
+    if reading.channel is None:
+        return image, True
+    chosen = [reading.channel] if isinstance(reading.channel, int) else list(reading.channel)
+    if max(chosen) > image.shape[-1]:
+        return image, True
+    image = image[..., [number - 1 for number in chosen]]
+    return image[..., 0] if len(chosen) == 1 else image, False
 
 
 def _measure(

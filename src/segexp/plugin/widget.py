@@ -158,6 +158,9 @@ class SegmentWidget(Container):
         more = f" (the table shows {SHOWN})" if len(segmented.rows) > SHOWN else ""
         self.status.value = f"{len(segmented.rows)} objects{more}"
         self.progress.value = _STEPS
+        if segmented.remark:
+            show_warning(f"{layer.name}: {segmented.remark}")
+            self.status.value += f"; {segmented.remark}"
         if segmented.misfits:
             others = len(segmented.misfits) - 1
             more = f" (and {others} more {'pages' if others > 1 else 'page'})" if others else ""
