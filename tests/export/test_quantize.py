@@ -4,7 +4,9 @@ import re
 
 import numpy as np
 import pytest
+import tifffile
 
+from segexp.errors import InputError
 from segexp.export import formats
 from segexp.export.graph import Graph
 from segexp.export.samples import annotated
@@ -20,6 +22,22 @@ def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp("int8") / "m.onnx"
     formats.write_onnx(graph, path, formats.describe(predictor, graph))
     return predictor, graph, path.read_bytes()
+
+
+def test_images_too_small_for_the_file_are_refused(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra export")
+    from segexp.export.quantize import quantize
+
+    predictor = make_predictor("log", task="vesicle")
+    graph = Graph(predictor)
+    side = 2 * graph.multiple - 1
+    pixels = np.eye(side, 24, dtype=np.uint8)
+    (tmp_path / "img").mkdir()
+    (tmp_path / "mask").mkdir()
+    tifffile.imwrite(tmp_path / "img" / "a.tif", 100 * pixels)
+    np.save(tmp_path / "mask" / "a.npy", pixels)
+    with pytest.raises(InputError, match=f"a.tif: {side}x24 pixels.* at least {side + 1} pixels"):
+        list(quantize(tmp_path / "m.onnx", "static", graph, predictor, tmp_path))
 
 
 @pytest.mark.slow

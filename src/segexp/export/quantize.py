@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segexp.errors import InputError
 from segexp.evaluation import evaluate, summarize
 from segexp.export.formats import RunModel, need, prepared, run_onnx
 from segexp.export.graph import Graph
@@ -39,9 +40,19 @@ class Runner(Predictor):
 
 
 def quantize(path: Path, mode: str, graph: Graph, predictor: Predictor, data: Path | None) -> Iterator[str]:
-    """Replace the ONNX file by its int8 version; yields lines on Dice before and after, and on time."""
+    """Replace the ONNX file by its int8 version; yields lines on Dice before and after, and on time.
+
+    Raises:
+        InputError: where onnxruntime is missing, or an image is smaller than what the file takes.
+    """
     need("onnxruntime", "export")
     samples = annotated(predictor, data)
+    for sample in samples:
+        if min(sample.shape[1:]) < 2 * graph.multiple:
+            raise InputError(
+                f"{sample.name}: {sample.shape[1]}x{sample.shape[2]} pixels; the exported model takes images of at "
+                f"least {2 * graph.multiple} pixels a side: leave it out of --data"
+            )
     images = [sample.load()[0] for sample in samples[:CALIBRATION]]
     before = run_onnx(path)
     float_size = path.stat().st_size
