@@ -61,6 +61,29 @@ def test_two_at_once_into_one_folder(house, monkeypatch):
     assert run(monkeypatch, *predict(house, "day1")) == 0
 
 
+def test_an_image_of_unknown_scale_is_named_where_the_model_has_a_scale(house, monkeypatch, capsys):
+    assert run(monkeypatch, *predict(house, "day1", output="any")) == 0
+    assert "pixel size" not in capsys.readouterr().out
+    write_model(house / "m.pth", pixel_size=0.1)
+    tifffile.imwrite(house / "day1" / "known.tif", pixels(3), resolution=(1e5, 1e5), resolutionunit="CENTIMETER")
+    warning = "warning: 1 of 2 images does not state its pixel size (img.tif) and was not brought to the model's 0.1 µm"
+    for _ in range(2):  # the second finds both predicted
+        assert run(monkeypatch, *predict(house, "day1")) == 0
+        assert warning in capsys.readouterr().out
+    assert run(monkeypatch, *predict(house, "day1", "--pixel-size", "0.1", output="given")) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_an_evaluation_names_images_of_unknown_scale(house, monkeypatch, capsys):
+    write_model(house / "m.pth", pixel_size=0.1)
+    (house / "day1").rename(house / "img")
+    (house / "mask").mkdir()
+    np.save(house / "mask" / "img.npy", pixels(1) > 2000)
+    words = ("evaluate", "--model", house / "m.pth", "--data", house, "--output", house / "o")
+    assert run(monkeypatch, *words) == 0
+    assert "warning: 1 of 1 images does not state its pixel size (img.tif)" in capsys.readouterr().out
+
+
 def test_channels_and_pages(house, monkeypatch, capsys):
     signal_, other = pixels(1), pixels(3)
     (house / "two").mkdir()

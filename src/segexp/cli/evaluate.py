@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segexp.cli.output_paths import locked_folder
-from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, open_predictor, options_in_messages, read_as
+from segexp.cli.reading import (
+    AllowTargets,
+    ChannelOption,
+    PageOption,
+    open_predictor,
+    options_in_messages,
+    read_as,
+    say_unscaled,
+)
 from segexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,6 +111,7 @@ def evaluate(
         return chosen_samples(predictor, data, images, group, pixel_size)
 
     with options_in_messages(), locked_folder(output, prepare) as samples:
+        say_unscaled(predictor.facts, [each.name for each in samples if each.pixel_size is None], len(samples))
         record = evaluate_folder(
             predictor,
             model,

@@ -153,13 +153,14 @@ def _promise(
     `changed` are options by which this prediction differs from the one that the model file's table was made with.
     """
     from segexp.cli.progress import PredictionProgress
-    from segexp.cli.reading import options_in_messages
+    from segexp.cli.reading import options_in_messages, say_unscaled
     from segexp.evaluation.run import find_samples
     from segexp.inference.guarantee import KEY, calibrate, choose
 
     if calibrate_on is not None:
         with options_in_messages():
             samples = find_samples(predictor, calibrate_on, pixel_size)
+        say_unscaled(predictor.facts, [each.name for each in samples if each.pixel_size is None], len(samples))
         with PredictionProgress(len(samples), "calibrating") as report:
             predictor.log = report.log
             entries = calibrate(predictor, samples, tiling, report.progress)
@@ -218,7 +219,7 @@ def _run(
     strict: bool,
 ) -> None:
     from segexp.cli.progress import PredictionProgress
-    from segexp.cli.reading import say_misfits
+    from segexp.cli.reading import say_misfits, say_unscaled
     from segexp.inference.files import predict_files, write_tables
 
     with PredictionProgress(len(files)) as report:
@@ -235,6 +236,7 @@ def _run(
         print(f"{len(outdated)} files in {output} were predicted with other settings, such as {outdated[0]}")
     faults = sum(result.error is not None for result in results)
     print(f"{len(files) - faults} of {len(files)} images in {output}")
+    say_unscaled(predictor.facts, [result.path.name for result in results if result.unscaled], len(files))
     unlike = [result.path.name for result in results if result.misfit]
     say_misfits(predictor.facts, unlike, len(files), strict)
     if faults or (strict and unlike):

@@ -151,13 +151,28 @@ def options_in_messages() -> Iterator[None]:
         raise InputError(in_options(str(error))) from None
 
 
+def say_unscaled(facts: Mapping[str, Any], names: Sequence[str], images: int) -> None:
+    """Warn of images `names`, whose pixel size is not known, where the model has one: their scale may be another."""
+    size = facts.get("pixel_size")
+    if size is None or not names:
+        return
+    do, their, were = ("does", "its", "was") if len(names) == 1 else ("do", "their", "were")
+    print(
+        f"warning: {len(names)} of {images} images {do} not state {their} pixel size ({_listed(names)}) and {were} not "
+        f"brought to the model's {size:g} µm a pixel; --pixel-size gives it"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(printable(name, multiline=False) for name in names[:5]) + (", ..." if len(names) > 5 else "")
+
+
 def say_misfits(facts: Mapping[str, Any], names: Sequence[str], images: int, strict: bool) -> None:
     """Sum up which images are unlike those that a model was trained on; with `strict`, that a model cannot tell."""
     from segexp.inference.misfit import KEY
 
     if names:
-        listed = ", ".join(printable(name, multiline=False) for name in names[:5]) + (", ..." if len(names) > 5 else "")
         one = len(names) == 1
-        print(f"{len(names)} of {images} images {'is' if one else 'are'} unlike the training images: {listed}")
+        print(f"{len(names)} of {images} images {'is' if one else 'are'} unlike the training images: {_listed(names)}")
     elif strict and not facts.get(KEY):
         print("--strict: the model file does not say what its training images looked like, so no image was compared")

@@ -223,7 +223,8 @@ def _finish(finish: Finish, manifest: Manifest) -> Result:
 
 
 def _known(path: Path, record: dict[str, Any]) -> Result:
-    return Result(path, None, True, record["foreground"], record["pixels"], misfit=str(record.get("misfit", "")))
+    said, unscaled = str(record.get("misfit", "")), record.get("unscaled") is True
+    return Result(path, None, True, record["foreground"], record["pixels"], misfit=said, unscaled=unscaled)
 
 
 def _after(progress: Callable[[float], None], files: int) -> Progress:

@@ -42,6 +42,7 @@ class Result:
         files: what was written for it, by the names that the files are to have; still hidden.
         content: size, time and hash of the image file before it was read.
         misfit: in words, how the image and its prediction are unlike the training images; empty where they are not.
+        unscaled: whether its pixel size is not known although the model has one, so that it was predicted as it is.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Result:
     files: dict[str, Path] = field(default_factory=dict)
     content: dict[str, Any] = field(default_factory=dict)
     misfit: str = ""
+    unscaled: bool = False
 
 
 class Job:
@@ -153,8 +155,10 @@ def predict_job(
         share, said = sinks.foreground / sinks.total, _first_misfit(misfits)
         if predictor.facts.get(KEY):
             summaries = [row | {"misfit": _of_page(row, misfits)} for row in summaries]
+        unscaled = job.reading.pixel_size is not None and job.size is None
         record = {"foreground": share, "pixels": sinks.total, "summary": summaries, "misfit": said}
-        return Result(job.path, None, False, share, sinks.total, record, files, job.content, said)
+        record |= {"unscaled": True} if unscaled else {}
+        return Result(job.path, None, False, share, sinks.total, record, files, job.content, said, unscaled)
 
     return finish
 
