@@ -14,15 +14,15 @@ def test_from_a_folder_to_a_data_set(tmp_path, monkeypatch, capsys):
     for k, image in enumerate(synthesis.generate("vesicle", 2, 64, 9, style="field")[0]):
         tifffile.imwrite(tmp_path / "mine" / f"{k}.tif", image)
     monkeypatch.chdir(tmp_path)
-    given = ("--images", "mine", "--output", "out/a.yaml", "--minutes", 0, "--draws", 64, "--size", 64)
+    given = ("--images", "mine", "--output", "of mine/a.yaml", "--minutes", 0, "--draws", 64, "--size", 64)
     assert run(monkeypatch, "calibrate", "vesicle", *given) == 0
     said = capsys.readouterr().out
-    assert "train with: segexp train task=vesicle data.synthetic.ranges=out/a.yaml" in said
-    assert read_image("out/a.png").shape[2] == 3
-    ranges = read_ranges("out/a.yaml", "vesicle")
-    text = (tmp_path / "out" / "a.yaml").read_text()
+    assert "train with: segexp train task=vesicle 'data.synthetic.ranges=of mine/a.yaml'" in said
+    assert read_image("of mine/a.png").shape[2] == 3
+    ranges = read_ranges("of mine/a.yaml", "vesicle")
+    text = (tmp_path / "of mine" / "a.yaml").read_text()
     assert all(f"# {line}" in text for line in said.splitlines() if line.startswith(("all", "noise", "spectrum")))
-    made = ("--output", "d", "--train", 2, "--val", 1, "--size", 64, "--ranges", "out/a.yaml")
+    made = ("--output", "d", "--train", 2, "--val", 1, "--size", 64, "--ranges", "of mine/a.yaml")
     assert run(monkeypatch, "synthesize", "vesicle", *made) == 0
     wanted, _ = synthesis.generate("vesicle", 3, 64, 0, **ranges)
     np.testing.assert_array_equal(read_image("d/train/img/vesicle_00001.tif"), wanted[1])

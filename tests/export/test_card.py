@@ -3,7 +3,8 @@
 import pytest
 
 from segexp.errors import InputError
-from segexp.export import card
+from segexp.export import card, formats
+from segexp.export.graph import Graph
 from tests.export.test_graph import make_predictor
 
 
@@ -51,6 +52,16 @@ def test_folders_stay_at_home():
     assert "5 for training, 2 for validation" in text
     assert "| dice | 0.8124 |" in text
     assert "## Validation" in text
+
+
+def test_what_makes_a_mask_of_the_probabilities_is_said():
+    predictor = make_predictor("log")
+    predictor.threshold, predictor.min_size = 0.4, 12
+    made = card.Card("Name", (card.Author("Ada"),), "MIT")
+    assert "fewer than 12 pixels are dropped" in card.readme(predictor, made)
+    assert formats.describe(predictor, Graph(predictor))["segexp.min_size"] == "12"
+    predictor.min_size = 0
+    assert "dropped" not in card.readme(predictor, made)
 
 
 def test_generated_images_are_called_so():

@@ -1,5 +1,6 @@
 """`segexp calibrate`: ranges of the generator that give images like the user's, from images without annotation."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -72,4 +73,5 @@ def calibrate(
     drawn = encode_png(side_by_side(task, parts, fitted.ranges, seed))
     write_file(output, ranges_text(task, fitted.ranges, comments))
     write_file(picture, drawn)
-    print(f"{output}\n{picture}\ntrain with: segexp train task={task} data.synthetic.ranges={output}")
+    print(f"{output}\n{picture}")
+    print("train with:", shlex.join(["segexp", "train", f"task={task}", f"data.synthetic.ranges={output}"]))

@@ -210,6 +210,7 @@ def _describe(predictor: Predictor, folder: Path, callable_name: str, made: card
         "version": __version__,
         "task": predictor.facts.get("task"),
         "threshold": float(predictor.threshold),
+        "min_size": int(predictor.min_size),
         "normalization": predictor.normalization,
         "validation": json.loads(json.dumps(made.scores)),
     }

@@ -137,6 +137,8 @@ def readme(predictor: Predictor, made: Card) -> str:
     cited = [*(Citation(**entry) for entry in CITATIONS), *made.citations]
     citations = "".join(f"- {one.text}, https://doi.org/{one.doi}\n" for one in cited)
     known, channels = predictor.facts.get("pixel_size"), predictor.model.settings["in_channels"]
+    several = "the likeliest class of a pixel counts, " if len(predictor.classes) > 1 else ""
+    small = f"; 8-connected pieces of fewer than {predictor.min_size} pixels are dropped" * (predictor.min_size > 1)
     unit = "The pixel size of the training images is not known: compare how many pixels your structures measure."
     if known:
         unit = f"Pixel size of the training images: {known} micrometres."
@@ -156,11 +158,11 @@ Authors: {names}. Licence: {made.license}.
 ## Use
 
 Input: one image (or a batch) with {channels} channel(s), in whatever intensities the camera gives. Per image and
-channel {rule}; this package does that. Output: probabilities of {", ".join(predictor.classes)}; a pixel is foreground
-from {predictor.threshold:g} on.
+channel {rule}; this package does that. Output: probabilities of {", ".join(predictor.classes)}. For a mask
+{several}a pixel is foreground from {predictor.threshold:g} on{small}.
 
-Of a whole image the result is that of `segexp predict`. Programs that cut an image into tiles must leave off the
-halo of each; with log normalisation a tile's standard deviation stands for the image's, so tiles should be large.
+Of a whole image the probabilities are those of `segexp predict`. Programs that cut an image into tiles must leave off
+the halo of each; with log normalisation a tile's standard deviation stands for the image's, so tiles should be large.
 
 {unit}
 

@@ -191,6 +191,7 @@ def describe(predictor: Predictor, graph: Graph) -> dict[str, str]:
         "segexp.task": str(predictor.facts.get("task", "")),
         "segexp.classes": json.dumps(predictor.classes),
         "segexp.threshold": repr(float(predictor.threshold)),
+        "segexp.min_size": str(predictor.min_size),
         "segexp.normalization": graph.normalization,
         "segexp.normalization_where": where,
         "segexp.normalization_rule": f"per image and channel: offset = {offset}, scale = standard deviation{after}",
