@@ -14,6 +14,14 @@ def test_what_is_written_is_read_back(tmp_path):
     assert path.read_text().startswith("# distance 0.5\ntask: vesicle\n")
 
 
+def test_small_limits_and_no_style_are_read_back(tmp_path):
+    path = tmp_path / "r.yaml"
+    ranges = {"in_cells": (1e-05, 0.5), "psf": 1.25}
+    for some in (ranges, {"style": ["cells", "field"], **ranges}, {}):
+        path.write_text(ranges_text("vesicle", some, ["of mine"]))
+        assert read_ranges(path, "vesicle") == some
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

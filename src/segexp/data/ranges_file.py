@@ -77,9 +77,16 @@ def ranges_text(task: str, ranges: Mapping[str, Any], comments: list[str]) -> st
         if name != "style"
     }
     style = ranges.get("style")
-    content: dict[str, Any] = {"task": task}
+    rows: dict[str, Any] = {"task": task}
     if style is not None:
-        content["style"] = [style] if isinstance(style, str) else list(style)
-    text = "".join(f"# {line}\n" for line in comments)
-    text += yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
-    return text + "ranges:\n" + "".join(f"  {name}: {limit}\n" for name, limit in limits.items())
+        rows["style"] = [style] if isinstance(style, str) else list(style)
+    lines = [f"# {line}" for line in comments]
+    lines += [f"{name}: {_flow(value)}" for name, value in rows.items()]
+    lines += ["ranges:" if limits else "ranges: {}", *(f"  {name}: {_flow(value)}" for name, value in limits.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    """A value on one line; PyYAML writes 1.0e-05, where Python's 1e-05 would be read as text."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...")
