@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shlex
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from segexp.errors import InputError
 from segexp.inference import job, outputs, writers
 from segexp.inference.files import find_images, predict_files, write_tables
 from segexp.inference.manifest import Manifest, open_manifest
-from segexp.inference.outputs import SAVE, Outputs
+from segexp.inference.outputs import SAVE, Outputs, PredictedImage, Stack, write_objects
 from segexp.inference.predictor import Predictor, load_model
 from segexp.inference.sliding_window import Tiling
 from segexp.io import tiff_writer
@@ -149,6 +150,23 @@ def test_what_pages_are_is_kept(tmp_path, predictor, axes, kind):
     assert [(plane[here], plane[other]) for plane in planes] == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0)]
     places = [(r.position, r.z_position, r.t_position) for r in roifile.roiread(tmp_path / "o" / "s_rois.zip")]
     assert places[4] == ((0, 0, 3) if "C" in axes else (3, 0, 0)), "on all channels of the third time, or in plane 3"
+
+
+def test_objects_have_one_number_in_tables_labels_and_outlines(tmp_path):
+    """Of two classes: those of the second are numbered on."""
+    labels = np.zeros((40, 50), np.uint8)
+    labels[2:8, 2:8] = labels[2:8, 20:26] = 1
+    labels[20:30, 5:15] = 2
+    page = PredictedImage(labels.astype(np.uint16) * 100, labels)
+    save = ("labels", "measurements", "rois", "geojson")
+    files, _ = write_objects(tmp_path / "a.tif", tmp_path, [page], ["a", "b"], Outputs(save), None, Stack())
+    rows = [row for row in table(files["a_measurements.csv"]) if row["class"] == "b"]
+    assert [row["object"] for row in rows] == ["3"]
+    assert set(np.unique(tifffile.imread(files["a_labels.tif"])[labels == 2])) == {3}
+    feature = json.loads(files["a.geojson"].read_text())["features"][2]
+    assert (feature["properties"]["name"], feature["properties"]["measurements"]["object"]) == ("b 3", 3)
+    with zipfile.ZipFile(files["a_rois.zip"]) as archive:
+        assert archive.namelist() == ["a_00001.roi", "a_00002.roi", "b_00003.roi"]
 
 
 def test_stacks_are_read_as_the_model_was_trained(tmp_path, predictor):

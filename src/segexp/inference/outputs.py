@@ -1,6 +1,6 @@
 """What is written for an image beside its mask and probabilities: objects, a picture, tables, outlines."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -148,8 +148,7 @@ def tables(image: str, pages: list[dict[str, Measurement]]) -> tuple[list[Row], 
     rows: list[Row] = []
     summaries: list[Row] = []
     for number, classes in enumerate(pages, 1):
-        before = 0
-        for name, measurement in classes.items():
+        for name, measurement, before in _numbered(classes):
             first: Row = {"image": image}
             if len(pages) > 1:
                 first["page"] = number
@@ -158,7 +157,6 @@ def tables(image: str, pages: list[dict[str, Measurement]]) -> tuple[list[Row], 
             key = "object" if measurement.lines is None else "segment"
             rows += [{**first, **row, key: int(row[key]) + before} for row in measurement.objects]
             summaries.append({**first, **measurement.summary})
-            before += len(measurement.objects)
     return rows, summaries
 
 
@@ -193,26 +191,37 @@ def require_memory(shape: tuple[int, int, int], free: int, name: str) -> None:
 
 def _outlines(stem: str, pages: list[dict[str, Measurement]], save: tuple[str, ...], stack: Stack) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
-    numbered = [(number if len(pages) > 1 else None, page) for number, page in enumerate(pages, 1)]
+    numbered = [
+        (number if len(pages) > 1 else None, name, measurement, before)
+        for number, page in enumerate(pages, 1)
+        for name, measurement, before in _numbered(page)
+    ]
     if "rois" in save:
         from segexp.measurements.rois import rois, zip_bytes
 
         regions: dict[str, bytes] = {}
-        for number, page in numbered:
-            for name, measurement in page.items():
-                regions |= rois(measurement, name if number is None else f"{number:04}_{name}", number, *stack)
+        for number, name, measurement, before in numbered:
+            prefix = name if number is None else f"{number:04}_{name}"
+            regions |= rois(measurement, prefix, number, *stack, before)
         files[f"{stem}_rois.zip"] = zip_bytes(regions)
     if "geojson" in save:
         from segexp.measurements.geojson import collection, features
 
         shapes = [
-            f
-            for number, page in numbered
-            for name, measurement in page.items()
-            for f in features(measurement, name, number, stack.axis)
+            feature
+            for number, name, measurement, before in numbered
+            for feature in features(measurement, name, number, stack.axis, before)
         ]
         files[f"{stem}.geojson"] = collection(shapes).encode()
     return files
+
+
+def _numbered(page: dict[str, Measurement]) -> Iterator[tuple[str, Measurement, int]]:
+    """Name and measurement of each class of a page, and how many objects the earlier classes have."""
+    before = 0
+    for name, measurement in page.items():
+        yield name, measurement, before
+        before += len(measurement.objects)
 
 
 def _write_labels(path: Path, pages: list[NDArray[np.int32]], pixel_size: Size | None, axis: str) -> Path:
@@ -227,12 +236,10 @@ def _write_labels(path: Path, pages: list[NDArray[np.int32]], pixel_size: Size |
 
 def _joined(page: dict[str, Measurement]) -> NDArray[np.int32]:
     """Labels of all classes of a page in one map, numbered through."""
-    maps = list(page.values())
-    labels = maps[0].labels
-    before = len(maps[0].objects)
-    for other in maps[1:]:
-        labels = np.where(other.labels > 0, other.labels + before, labels)
-        before += len(other.objects)
+    first, *others = _numbered(page)
+    labels = first[1].labels
+    for _, measurement, before in others:
+        labels = np.where(measurement.labels > 0, measurement.labels + before, labels)
     return labels
 
 

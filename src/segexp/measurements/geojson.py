@@ -10,18 +10,23 @@ from segexp.measurements.outlines import Ring, outlines, ring_area
 MAGENTA = [255, 60, 200]
 
 
-def features(measurement: Measurement, name: str, page: int | None = None, axis: str = "") -> list[dict[str, Any]]:
+def features(
+    measurement: Measurement, name: str, page: int | None = None, axis: str = "", before: int = 0
+) -> list[dict[str, Any]]:
     """One feature for each vesicle (its outline, in pixels) or segment of a filament (its centreline).
 
     `name` becomes the classification. `page` is the slice, from 1, of a stack, or the time where its `axis` is ``T``;
-    QuPath counts planes from 0.
+    QuPath counts planes from 0. `before` is the number of objects of the page's earlier classes: tables and label
+    images count on from there.
     """
     features_list = []
     shapes = _lines(measurement) if measurement.lines is not None else _polygons(measurement)
-    for number, (row, shape) in enumerate(zip(measurement.objects, shapes, strict=True), 1):
+    key = "object" if measurement.lines is None else "segment"
+    for number, (row, shape) in enumerate(zip(measurement.objects, shapes, strict=True), before + 1):
         if page is not None:
             shape["plane"] = {"c": -1, "z": 0, "t": 0} | {"t" if axis == "T" else "z": page - 1}
-        values = {key: value for key, value in row.items() if isinstance(value, (int, float)) and math.isfinite(value)}
+        cells = (row | {key: number}).items()
+        values = {cell: value for cell, value in cells if isinstance(value, (int, float)) and math.isfinite(value)}
         properties = {
             "objectType": "detection",
             "name": f"{name} {number}",

@@ -11,17 +11,18 @@ from segexp.measurements.outlines import outlines, ring_area
 
 
 def rois(
-    measurement: Measurement, prefix: str, page: int | None = None, axis: str = "", planes: int = 1
+    measurement: Measurement, prefix: str, page: int | None = None, axis: str = "", planes: int = 1, before: int = 0
 ) -> dict[str, bytes]:
     """ImageJ ROIs by their names in the archive: a polygon for each vesicle, a line for each segment of a filament.
 
     Holes are filled, as a polygon in ImageJ has none. `page` is the slice, from 1, of a stack that they lie on. Where a
     page has several `planes`, its channels, they lie on all of them if `axis` says what the pages are, ``Z`` or ``T``.
+    `before` is the number of objects of the page's earlier classes: tables and label images count on from there.
     """
     files: dict[str, bytes] = {}
 
     def add(number: int, points: np.ndarray, kind: ROI_TYPE) -> None:
-        name = f"{prefix}_{number:05}"
+        name = f"{prefix}_{before + number:05}"
         roi = ImagejRoi.frompoints(points, name=name)
         roi.roitype = kind
         if page is not None and planes > 1 and axis:

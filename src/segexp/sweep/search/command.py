@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +110,7 @@ def _write_result(study: Any, folder: Path) -> None:
     content: dict[str, Any] = {"jobs": len(trials), "states": dict(states)}
     if best is not None:
         content["best"] = {"job": best.number, "score": best.value, "overrides": to_overrides(best.params, {})}
-        command = " ".join(content["best"]["overrides"])
+        command = shlex.join(content["best"]["overrides"])
         print(f"search: best of {len(trials)} jobs is {best.number} with {best.value:.4f}: {command}", flush=True)
     OwnedFolder(folder).write(RESULT, json.dumps(content, indent=2) + "\n")
 
