@@ -9,6 +9,7 @@ import tifffile
 
 from segexp import checkpoint
 from segexp.inference.guarantee import KEY, LEVELS
+from segexp.inference.predictor import load_model
 from segexp.io.ownership import OwnedFolder, hold
 from tests.data.broken import snapshot
 from tests.inference.test_predictor import write_model
@@ -82,6 +83,15 @@ def test_an_evaluation_names_images_of_unknown_scale(house, monkeypatch, capsys)
     words = ("evaluate", "--model", house / "m.pth", "--data", house, "--output", house / "o")
     assert run(monkeypatch, *words) == 0
     assert "warning: 1 of 1 images does not state its pixel size (img.tif)" in capsys.readouterr().out
+
+
+def test_tiles_that_share_too_little_are_warned_of(house, monkeypatch, capsys):
+    least = 3 * load_model(house / "m.pth", "cpu").tiling().overlap
+    assert least >= 64, "the least that --tile takes"
+    assert run(monkeypatch, *predict(house, "day1", "--tile", least)) == 0
+    assert "--tile" not in capsys.readouterr().out
+    assert run(monkeypatch, *predict(house, "day1", "--tile", 64)) == 0
+    assert f"--tile {least} or more has no visible cuts" in capsys.readouterr().out
 
 
 def test_channels_and_pages(house, monkeypatch, capsys):

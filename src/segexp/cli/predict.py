@@ -111,6 +111,12 @@ def predict(
     names = tuple(dict.fromkeys(name.strip() for name in save.split(",") if name.strip()))
     outputs = Outputs(SAVE if names == ("all",) else names, prob_dtype, Settings.of(predictor.facts), pixel_size)
     tiling = predictor.tiling(tile, None, batch)
+    whole = predictor.tiling().overlap
+    if tiling.overlap < whole:
+        print(
+            f"warning: --tile {tile}: neighbouring tiles share {tiling.overlap} px only, less than the network needs to "
+            f"see; masks differ near the cuts. --tile {3 * whole} or more has no visible cuts"
+        )
     promise = None
     if guarantee is not None:
         _require_guarantee(guarantee, threshold)
