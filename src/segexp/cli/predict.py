@@ -114,8 +114,8 @@ def predict(
     whole = predictor.tiling().overlap
     if tiling.overlap < whole:
         print(
-            f"warning: --tile {tile}: neighbouring tiles share {tiling.overlap} px only, less than the network needs to "
-            f"see; masks differ near the cuts. --tile {3 * whole} or more has no visible cuts"
+            f"warning: --tile {tile}: neighbouring tiles share {tiling.overlap} px only, less than the network needs "
+            f"to see; masks differ near the cuts. --tile {3 * whole} or more has no visible cuts"
         )
     promise = None
     if guarantee is not None:
