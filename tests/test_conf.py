@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from segexp.augment import Augmentation
 from segexp.config import build, conf_dir, load_augment, read
+from segexp.config.fingerprint import settings_of
 from segexp.config.folders import DataConfig, SyntheticConfig
 from segexp.config.schema import MeasureConfig, TaskConfig, TrainerConfig
 from segexp.config.typed import as_typed
@@ -138,6 +139,31 @@ def test_wrong_settings(overrides, words):
         config("task=vesicle", *overrides)
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "without"),
+    [
+        (["trainer.warmup=0.1", "trainer=quick"], ["trainer.warmup"]),
+        (["trainer.warmup=0.1"], []),
+        (["data.root=d", "data.synthetic.style=electron", "data.synthetic.train=9"], ["style", "data.synthetic.train"]),
+        (["data.root=d", "data.synthetic.style=electron", "data.synthetic.fraction=0.5"], []),
+        (["data.root=d", "data.split_seed=3"], ["data.split_seed"]),
+        (["data.root=d", "data.split_seed=3", "data.fold=1/3"], []),
+        (["data.val_fraction=0.2", "data.channel=2"], ["data.val_fraction", "data.channel"]),
+        (["data.unlabelled=d", "model.weights=vesicle", "data.channel=2"], []),
+        (["data.synthetic.crops=2", "trainer.scratch=0.3"], ["data.synthetic.crops", "trainer.scratch"]),
+        (["data.synthetic.crops=2", "data.synthetic.online=true", "data.synthetic.train=9"], ["data.synthetic.train"]),
+        (["model.weights=vesicle", "data.root=d", "experiment=finetune", "trainer.scratch=0.3"], []),
+        (["data.split_seed=null", "trainer.cross_fit=0", "data.synthetic.online=false"], []),
+    ],
+)
+def test_settings_without_effect_are_named(overrides, without):
+    lines = config("task=vesicle", *overrides).without_effect(settings_of(overrides))
+    assert len(lines) == len(without)
+    for line, name in zip(lines, without, strict=True):
+        assert name in line.partition("=")[0]
+        assert "has no effect" in line
 
 
 @pytest.mark.parametrize(

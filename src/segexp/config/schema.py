@@ -3,6 +3,7 @@
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -360,6 +361,34 @@ class RunConfig(Checked):
             "models on annotated images instead (segexp evaluate, segexp compare)",
         )
         return faults
+
+    def without_effect(self, typed: Mapping[str, str]) -> list[str]:
+        """A line for each of the settings `typed` (name -> value) that changes nothing beside the others."""
+        data, synthetic = self.data, self.data.synthetic
+        own = data.root is not None or data.train_img_dir is not None or data.unlabelled is not None
+        known = str(self.scheduler.get("_target_")).startswith(("segexp.", "torch."))
+        given = "without trainer.keep_given (experiment=finetune sets it)"
+        reasons = {
+            "trainer.warmup": known and "warmup" not in self.scheduler and "this scheduler has settings of its own",
+            **dict.fromkeys(
+                ("trainer.scratch", "trainer.scratch_lr", "trainer.cross_fit"), not self.trainer.keep_given and given
+            ),
+            "data.split_seed": not data.splits and "without data.val_fraction, data.fold or data.split",
+            **dict.fromkeys(
+                (f"data.{name}" for name in ("val_fraction", "fold", "split", "group", "page", "channel")),
+                not own and "without images of your own (data.root=DIR)",
+            ),
+            "data.synthetic.train": synthetic.online and "with data.synthetic.online",
+            "data.synthetic.crops": not synthetic.online and "without data.synthetic.online",
+        }
+        mixed = "your images are used alone; data.synthetic.fraction=0.5 mixes generated ones in"
+        lines = []
+        for name, value in typed.items():
+            alone = own and not synthetic.fraction and name.startswith("data.synthetic.")
+            reason = mixed if alone else reasons.get(name)
+            if reason and value not in ("null", "false", "0", "0.0"):
+                lines.append(f"{name}={value} has no effect: {reason}")
+        return lines
 
 
 def reading_of(data: DataConfig, task: TaskConfig) -> Reading:

@@ -121,6 +121,8 @@ def run(
             raise refusal or SystemExit(1)
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, on_step, files=files))
         cfg, start = begin_from(cfg, folder, resume, weights, overrides, log.info)
+        for line in cfg.without_effect(settings_of(overrides)):
+            log.info(f"warning: {line}")
         if resume and cfg.trainer.batch_size == "auto":
             cfg = with_measured_batch(cfg, folder, ranks.world)
         training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files, start)
