@@ -62,11 +62,9 @@ def said(call, *arguments):
 
 def test_no_message_names_a_setting_as_if_it_could_be_typed(tmp_path):
     channels = said(to_channels, np.zeros((4, 5, 2)), 1, "a.tif", False)
-    assert channels == (
-        "a.tif: 2 channels (shape (4, 5, 2)), but the model takes 1; --channel 1 to --channel 2 chooses one"
-    )
+    assert channels == ("a.tif: 2 channels, but the model takes 1; --channel 1 to --channel 2 chooses one")
     few = said(to_channels, np.zeros((4, 5, 1)), 2, "a.tif", False)
-    assert few == "a.tif: 1 channel (shape (4, 5, 1)), but the model takes 2"
+    assert few == "a.tif: 1 channel, but the model takes 2"
     tifffile.imwrite(tmp_path / "s.tif", np.zeros((3, 8, 9), np.uint8), imagej=True, metadata={"axes": "ZYX"})
     stack = said(open_image, tmp_path / "s.tif")
     assert "Choose with --page max or mean (projections)" in stack

@@ -56,7 +56,7 @@ def to_channels(
     else:
         one = f"data.channel=1 to data.channel={count} chooses one, " if count > 1 else ""
         raise InputError(
-            f"{path}: {count} channel{'s' if count > 1 else ''} (shape {pixels.shape}), but data.channels={channels}; "
+            f"{path}: {count} channel{'s' if count > 1 else ''}, but data.channels={channels}; "
             f"{one}data.channels={count} keeps {'them' if count > 1 else 'it'}"
         )
     return np.ascontiguousarray(np.moveaxis(stack, 2, 0))
