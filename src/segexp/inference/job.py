@@ -62,6 +62,7 @@ class Job:
 
     Attributes:
         content: size, time and hash of the file before it was read.
+        unscaled: whether its pixel size is not known although the model has one, so that it is read as it is.
     """
 
     def __init__(self, path: Path, predictor: Predictor, outputs: Outputs):
@@ -73,6 +74,7 @@ class Job:
         self.by_page = self.reading.page_of(None) is None  # else: as the model was trained, such as a projection
         self.file = self._open(1 if self.by_page else None)
         self.size = self.reading.size_of(self.file)
+        self.unscaled = self.reading.pixel_size is not None and self.size is None
         pages = self.file.pages if self.by_page else 1
         self.shape = (pages, self.file.shape[0], self.file.shape[1])
         try:
@@ -155,10 +157,9 @@ def predict_job(
         share, said = sinks.foreground / sinks.total, _first_misfit(misfits)
         if predictor.facts.get(KEY):
             summaries = [row | {"misfit": _of_page(row, misfits)} for row in summaries]
-        unscaled = job.reading.pixel_size is not None and job.size is None
         record = {"foreground": share, "pixels": sinks.total, "summary": summaries, "misfit": said}
-        record |= {"unscaled": True} if unscaled else {}
-        return Result(job.path, None, False, share, sinks.total, record, files, job.content, said, unscaled)
+        record |= {"unscaled": True} if job.unscaled else {}
+        return Result(job.path, None, False, share, sinks.total, record, files, job.content, said, job.unscaled)
 
     return finish
 

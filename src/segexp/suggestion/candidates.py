@@ -82,6 +82,9 @@ def scan(
         InputError: where it cannot be read, or is too small to be described.
     """
     job = Job(path, predictor, Outputs())
+    if job.unscaled:
+        size = f"the model's {job.reading.pixel_size:g} µm a pixel"
+        predictor.log(f"warning: {path.name}: does not state its pixel size and is not brought to {size}")
     found: list[Candidate] = []
     pages = job.shape[0]
     with contextlib.closing(job.file):
