@@ -9,7 +9,7 @@ import pytest
 from segexp.errors import InputError
 from segexp.measurements import Settings, measure, write_rows
 from segexp.measurements.background import local_background
-from segexp.measurements.filaments import trace
+from segexp.measurements.filaments import smooth, trace
 from segexp.measurements.table import with_micrometres
 from segexp.measurements.vesicles import split_touching
 from tests.measurements.shapes import ellipse, line
@@ -142,6 +142,14 @@ def test_an_end_on_the_border_is_not_lengthened():
     mask[20:29] = True
     (row,) = measure(mask, np.zeros(mask.shape), Settings("filaments")).objects
     assert row["length_px"] == pytest.approx(100, abs=1)
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 8, 40])
+def test_smoothing_leaves_straight_chains_and_all_ends_where_they_are(count):
+    straight = np.stack([np.arange(count), 2.0 * np.arange(count)], axis=1)
+    np.testing.assert_allclose(smooth(straight, 2.5), straight, atol=1e-9)
+    steps = np.cumsum(np.random.default_rng(count).integers(-1, 2, (count, 2)), axis=0).astype(float)
+    np.testing.assert_allclose(smooth(steps, 2.5)[[0, -1]], steps[[0, -1]], atol=1e-9)
 
 
 def test_settings_come_from_the_model_file():

@@ -179,9 +179,8 @@ def smooth(chain: NDArray[np.float64], sigma: float, closed: bool = False) -> ND
         ring = ndimage.gaussian_filter1d(chain[:-1], sigma, axis=0, mode="wrap")
         return np.concatenate([ring, ring[:1]])
     # about each end the chain goes on as its own point reflection, so that the smoothed one starts where it started
-    pad = min(len(chain) - 1, int(4 * sigma) + 1)
-    before, after = 2 * chain[0] - chain[pad:0:-1], 2 * chain[-1] - chain[-2 : -pad - 2 : -1]
-    longer = np.concatenate([before, chain, after])
+    pad = int(4 * sigma) + 1
+    longer = np.pad(chain, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
     return ndimage.gaussian_filter1d(longer, sigma, axis=0, mode="nearest")[pad : pad + len(chain)]
 
 
