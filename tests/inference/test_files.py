@@ -152,6 +152,21 @@ def test_what_pages_are_is_kept(tmp_path, predictor, axes, kind):
     assert places[4] == ((0, 0, 3) if "C" in axes else (3, 0, 0)), "on all channels of the third time, or in plane 3"
 
 
+def test_measurements_look_as_far_as_at_the_scale_of_the_model(tmp_path, predictor):
+    """Twice as many pixels a side as the model sees: its local background lies twice as many pixels away."""
+    image = np.full((80, 100), 100, np.uint16)
+    image[26:54, 36:64] = 150  # 4 px around the object
+    image[30:50, 40:60] = 9000
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    settings = Settings(gap=2, ring=2)
+    for folder, size, background in (("same", 0.1, 150), ("finer", 0.05, 100)):
+        predictor.facts["pixel_size"] = 0.1
+        outputs = Outputs(("measurements",), settings=settings, pixel_size=size)
+        run(predictor, [tmp_path / "a.tif"], tmp_path / folder, outputs=outputs)
+        (row,) = table(tmp_path / folder / "a_measurements.csv")
+        assert float(row["background"]) == background
+
+
 def test_objects_have_one_number_in_tables_labels_and_outlines(tmp_path):
     """Of two classes: those of the second are numbered on."""
     labels = np.zeros((40, 50), np.uint8)

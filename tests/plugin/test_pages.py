@@ -109,6 +109,15 @@ def test_a_layer_of_another_scale_is_seen_at_the_models(predictor):
     assert not run(predictor, pixels, pixel_size=0.05).rows
 
 
+def test_measurements_look_as_far_as_at_the_scale_of_the_model(predictor):
+    pixels = image((8, 8))
+    pixels[4:18, 4:18] = np.maximum(pixels[4:18, 4:18], 20)  # 4 px around the object
+    predictor.facts |= {"pixel_size": 0.1, "measure": {"kind": "objects", "gap": 2, "ring": 2}}
+    for size, background in ((0.1, 20), (0.05, 0)):
+        (row,) = run(predictor, pixels, pixel_size=size).rows
+        assert row["background"] == background
+
+
 def test_an_unknown_pixel_size_is_said_where_the_model_has_one(predictor):
     assert not run(predictor, image((4, 4))).remark
     predictor.facts["pixel_size"] = 0.1

@@ -1,6 +1,7 @@
 """The prediction of one file, page by page: read, through the network, to the disk."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,6 +119,9 @@ def predict_job(
     """Run the network over all pages of a file; what is left to do is given back, to be done beside the next file."""
     kept: list[PredictedImage] = []
     misfits: list[str] = []
+    place = locate(job.file, job.reading)  # the settings of the measurements are in pixels that the network sees
+    finer = math.sqrt(place.source[0] * place.source[1] / (place.shape[0] * place.shape[1]))
+    outputs = replace(outputs, settings=outputs.settings.scaled(finer))
     with contextlib.closing(job.file):
         if job.file.orientation != 1:
             turn = f"asks viewers to turn it (orientation {job.file.orientation})"

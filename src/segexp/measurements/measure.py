@@ -1,6 +1,6 @@
 """One call from a mask and its image to labels, rows and a summary, by the settings that the task stores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,11 @@ class Settings:
         """What a model file's facts say; files that say nothing: filaments for the cytoskeleton, else objects."""
         stored = facts.get("measure") or {"kind": "filaments" if facts.get("task") == "cytoskeleton" else "objects"}
         return cls(**stored)
+
+    def scaled(self, factor: float) -> "Settings":
+        """The same in an image whose pixels are `factor` times as many along a side."""
+        lengths = {name: factor * getattr(self, name) for name in ("split", "spur", "gap", "ring")}
+        return self if factor == 1 else replace(self, **lengths)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Predict and measure what a viewer holds, one image or a stack page by page, in steps that can be stopped."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +75,8 @@ def segment(
             yield (number + (first + band.shape[1]) / shape[-2]) / len(pages)
         min_size = round(predictor.min_size * maps[0].size / seen[0].size)
         classified = drop_small(label_classes(maps, predictor.threshold), classes, min_size)
-        _measure(predictor, result, page, image, classified, number if len(pages) > 1 else None, pixel_size)
+        settings = Settings.of(predictor.facts).scaled(math.sqrt(maps[0].size / seen[0].size))
+        _measure(predictor, result, page, image, classified, number if len(pages) > 1 else None, pixel_size, settings)
         share = float(np.count_nonzero(classified)) / classified.size
         text = misfit(predictor.facts, ArrayRows(seen), share)
         if text:
@@ -109,9 +111,9 @@ def _measure(
     classified: NDArray[np.uint8],
     number: int | None,
     pixel_size: float | None,
+    settings: Settings,
 ) -> None:
     """Add the objects of one page, whose labels are `classified`, to `result`."""
-    settings = Settings.of(predictor.facts)
     for index, name in enumerate(predictor.classes, 1):
         measured = measure(classified == index, image, settings, pixel_size)
         drawn, offset = measured.labels > 0, len(result.rows)
