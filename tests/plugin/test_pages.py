@@ -94,6 +94,21 @@ def test_what_is_no_image_is_refused(predictor, shape, colour):
         list(segment(predictor, np.zeros(shape), colour))
 
 
+def test_a_model_of_more_channels_than_a_layer_has_is_refused_in_words(predictor):
+    predictor.model.settings["in_channels"] = 2
+    with pytest.raises(InputError, match=r"takes 2 channels and an image of this layer has 1: .* segexp predict"):
+        list(segment(predictor, np.zeros((2, 40, 50))))
+
+
+@pytest.mark.parametrize(
+    ("shape", "colour", "channels"), [((9, 9), False, 3), ((9, 9, 3), True, 3), ((9, 9, 4), True, 1)]
+)
+def test_grey_and_colours_become_what_the_model_takes(predictor, shape, colour, channels):
+    predictor.model.settings["in_channels"] = channels
+    predictor.forward = lambda _, entropies=False: lambda raw: torch.zeros_like(raw[:, :1], dtype=torch.float32)
+    assert run(predictor, np.zeros(shape, np.uint8), colour=colour).labels.shape == (9, 9)
+
+
 def test_a_layer_of_another_scale_is_seen_at_the_models(predictor):
     """Pixels of 0.05 µm, a model of 0.1 µm: it sees half the rows; what it finds lies where the layer shows it."""
     pixels, seen = image((4, 4), (20, 30)), []

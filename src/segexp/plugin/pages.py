@@ -65,7 +65,14 @@ def segment(
         )
     for number, page in enumerate(pages):
         image, colour_kept = _as_trained(np.asarray(data[page]), colour, reading)
-        pixels = checked(to_channels(image, reading.channels, f"page {number}", colour_kept))
+        count = image.shape[2] if image.ndim == 3 else 1
+        turned = (reading.channels == 1 and colour_kept) or (reading.channels == 3 and count == 1)
+        if count != reading.channels and not turned:
+            raise InputError(
+                f"the model takes {reading.channels} channels and an image of this layer has {count}: such a model "
+                "predicts files, with segexp predict"
+            )
+        pixels = checked(to_channels(image, reading.channels, f"page {number}", colour_kept), f"page {number}")
         maps = result.probabilities[(slice(None), *page)]
         own = pixels.shape[1:]
         seen = rescale(pixels, scaled_shape(own, known, size, f"page {number}"))
