@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from segexp.augment import Augmentation
 from segexp.config import build, conf_dir, load_augment, read
@@ -194,12 +194,20 @@ def test_home_is_expanded_unless_such_a_folder_exists(tmp_path, monkeypatch):
     assert str(data.folders()["train_img_dir"]) == "~/cells/train/img"
 
 
+def test_zoom_differs_from_the_filaments_recipe_in_scale_alone():
+    usual, zoom = (OmegaConf.load(f"{CONF}/augment/{name}.yaml") for name in ("cytoskeleton", "cytoskeleton_zoom"))
+    (warp, *_), (zoomed, *_) = usual.operations, zoom.operations
+    assert (zoomed.p_affine, list(zoomed.scale)) == (0.7, [0.7, 2.6])
+    zoomed.p_affine, zoomed.scale = warp.p_affine, warp.scale
+    assert zoom == usual
+
+
 def test_load_augment_by_name_and_by_file(tmp_path):
     assert type(load_augment("none")).__name__ == "Augmentation"
     path = tmp_path / "mine.yaml"
     path.write_text("_target_: segexp.augment.Augmentation\noperations: []\n")
     load_augment(path)
-    with pytest.raises(InputError, match="cytoskeleton, cytoskeleton_kornia, none, vesicle"):
+    with pytest.raises(InputError, match="cytoskeleton, cytoskeleton_kornia, cytoskeleton_zoom, none, vesicle"):
         load_augment("vesicel")
     path.write_text("_target_: os.system\n")
     with pytest.raises(InputError, match=r"os\.system"):

@@ -91,13 +91,14 @@ FILAMENT_STYLES: dict[str, Style] = {
     ),
     # Stress fibres along the cell, many of them wide and hardly brighter than the haze, with cortex and filopodia
     "stress": Style(
-        0.15,
+        0.2,
         {
-            "in_cells": 1.0, "order": (0.7, 0.97), "radial": 0.0, "bundle": (1.0, 3.0), "persistence": (500.0, 5000.0),
-            "curl": (0.0, 0.002), "filaments": (40.0, 500.0), "width": (0.8, 3.0), "contrast": (2.0, 10.0),
-            "cells": (1.0, 3.0), "cell_elongation": (1.2, 3.0), "cell_radius": (80.0, 260.0), "haze": (0.1, 1.6),
-            "texture": (0.0, 0.3), "photons": (20.0, 4000.0), "psf": (0.9, 2.4), "dotted": 0.0,
-            "cortex": (0.0, 0.3), "spikes": (0.0, 0.25), "blurred": (0.0, 0.8),
+            "in_cells": 1.0, "order": (0.75, 0.98), "radial": 0.0, "bundle": (1.0, 1.6), "persistence": (700.0, 8000.0),
+            "curl": (0.0, 0.002), "filaments": (30.0, 300.0), "length": (80.0, 500.0), "width": (1.0, 4.5),
+            "contrast": (2.0, 10.0), "cells": (0.5, 3.0), "cell_elongation": (1.2, 3.0), "cell_radius": (80.0, 400.0),
+            "haze": (0.2, 2.0), "texture": (0.0, 0.4), "photons": (20.0, 4000.0), "psf": (0.9, 2.8), "dotted": 0.0,
+            "broken": (0.0, 0.1), "cortex": (0.0, 0.2), "spikes": (0.0, 0.2), "blurred": (0.0, 0.8),
+            "prominence": 0.08, "snr": 6.0,
         },
     ),
     # Straight fibres of several widths that stand out of woven haze, among ruffles, spots and saturated edges
@@ -111,7 +112,7 @@ FILAMENT_STYLES: dict[str, Style] = {
             "haze": (0.08, 1.2), "texture": (0.0, 0.5), "grain": (0.0, 0.15), "cortex": (0.0, 0.15),
             "spikes": (0.0, 0.15), "blurred": (0.0, 0.8), "blobs": (0.0, 80.0), "tangle": (200.0, 2400.0),
             "tangle_light": (0.03, 0.3), "ruffles": (0.0, 25.0), "photons": (20.0, 4000.0), "psf": (0.9, 2.6),
-            "exposure": (0.2, 1.8),
+            "exposure": (0.2, 1.8), "prominence": 0.1,
         },
     ),
     # Branched actin at the edge of a cell, with cortex and filopodia
