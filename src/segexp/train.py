@@ -82,39 +82,16 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> float
             return None
     except InputError as error:
         sys.exit(f"error: {error}")
-    flags = {argument.partition("=")[0] for argument in arguments}
-    asks = set(ASKS) & flags
+    flags = _names(arguments)
+    asks = bool(set(ASKS) & flags)
     if asks:
-        arguments = one_job(arguments)
-        chosen = any(argument.startswith(("task=", "experiment=")) for argument in arguments)
-        if "--hydra-help" in flags:  # about Hydra alone, which refuses the settings of anything else
-            arguments = ["--hydra-help"]
-        elif not chosen and "--shell-completion" not in flags:
-            arguments = [*arguments, "task=vesicle"]  # Hydra composes before it helps, and fails without a task
+        arguments = to_show(arguments, flags)
     elif "--resolve" in flags:
         sys.exit("error: --resolve: shows settings, so it needs --cfg job, --cfg all, --cfg hydra or --help beside it")
     else:
-        try:
-            arguments, devices = with_counts(arguments)
-        except InputError as error:
-            sys.exit(f"error: {error}")
-        if not launched():
-            launch(arguments, devices)
-        verbose = [word for word in arguments if word.startswith("hydra.verbose=") and word != "hydra.verbose=false"]
-        if verbose and not any(word.startswith("hydra/job_logging=") for word in arguments):
-            arguments = [*arguments, "hydra/job_logging=stdout"]  # none, the default, shows nothing
-        flags = {argument.partition("=")[0] for argument in arguments}
-    ranks = join()
-    named = {"output_dir", "hydra.sweep.dir", "hydra.run.dir"} & flags
-    now = share(ranks, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
-    if "--multirun" in flags and not asks and not named:
-        # where the task itself is swept, output_dir would name a folder a task, and none before the first job
-        arguments = [*arguments, f"hydra.sweep.dir=runs/sweep/{now}"]
-    elif ranks.world > 1 and not named:  # each process has a clock of its own
-        arguments = [*arguments, f"output_dir=runs/${{task.name}}/{now}"]
-    if ranks.world > 1 and not any(argument.startswith("hydra/launcher=") for argument in arguments):
-        arguments = [*arguments, "hydra/launcher=basic"]  # these processes together are a job's
-    sys.argv = [sys.argv[0], *arguments]
+        arguments = to_run(arguments)
+        flags = _names(arguments)
+    sys.argv = [sys.argv[0], *arguments, *folder_and_launcher(arguments, flags, asks)]
     scores: list[float] = []
 
     @functools.wraps(job)
@@ -131,6 +108,51 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> float
         locks.close()
         leave()
     return scores[-1] if scores else None
+
+
+def _names(arguments: Sequence[str]) -> set[str]:
+    """The flags and the names of the settings on a command line."""
+    return {argument.partition("=")[0] for argument in arguments}
+
+
+def to_show(arguments: list[str], flags: set[str]) -> list[str]:
+    """The command line as Hydra takes it where something is shown and nothing run."""
+    arguments = one_job(arguments)
+    chosen = any(argument.startswith(("task=", "experiment=")) for argument in arguments)
+    if "--hydra-help" in flags:  # about Hydra alone, which refuses the settings of anything else
+        return ["--hydra-help"]
+    if not chosen and "--shell-completion" not in flags:
+        return [*arguments, "task=vesicle"]  # Hydra composes before it helps, and fails without a task
+    return arguments
+
+
+def to_run(arguments: list[str]) -> list[str]:
+    """The command line as Hydra takes it for a run or a sweep; becomes ``torchrun`` where several processes train."""
+    try:
+        arguments, devices = with_counts(arguments)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    if not launched():
+        launch(arguments, devices)
+    verbose = [word for word in arguments if word.startswith("hydra.verbose=") and word != "hydra.verbose=false"]
+    if verbose and not any(word.startswith("hydra/job_logging=") for word in arguments):
+        return [*arguments, "hydra/job_logging=stdout"]  # none, the default, shows nothing
+    return arguments
+
+
+def folder_and_launcher(arguments: Sequence[str], flags: set[str], asks: bool) -> list[str]:
+    """Settings to add: the folder of a sweep, or of a run of several processes, unless typed; their launcher."""
+    ranks, added = join(), []
+    named = {"output_dir", "hydra.sweep.dir", "hydra.run.dir"} & flags
+    now = share(ranks, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
+    if "--multirun" in flags and not asks and not named:
+        # where the task itself is swept, output_dir would name a folder a task, and none before the first job
+        added.append(f"hydra.sweep.dir=runs/sweep/{now}")
+    elif ranks.world > 1 and not named:  # each process has a clock of its own
+        added.append(f"output_dir=runs/${{task.name}}/{now}")
+    if ranks.world > 1 and not any(argument.startswith("hydra/launcher=") for argument in arguments):
+        added.append("hydra/launcher=basic")  # these processes together are a job's
+    return added
 
 
 def launch(arguments: list[str], devices: str) -> None:

@@ -81,20 +81,16 @@ def evaluate(
 
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """
-    from segexp.checkpoint import model_file
     from segexp.data.dataset import Sample
     from segexp.evaluation.run import FILES, chosen_families, chosen_samples, evaluate_folder
     from segexp.evaluation.scoring import read_tolerance
     from segexp.evaluation.tables import print_robustness, print_scores
     from segexp.io.ownership import OwnedFolder
     from segexp.report import write_report
-    from segexp.sweep.selection import is_sweep
 
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise InputError(f"--pixel-size {pixel_size}: expected more than 0 µm")
-    if is_sweep(model):
-        raise InputError(f"--model {model}: a sweep; expected a single model, such as the run {model / '0'}")
-    model = model_file(model)
+    model = _single_model(model)
     predictor = open_predictor(model, device, allow_targets)
     if threshold is not None:
         if not 0 < threshold < 1:
@@ -134,6 +130,16 @@ def evaluate(
     print(page_file)
     if _warn_of_misfits(predictor, record["images"], len(samples), strict) and strict:
         raise typer.Exit(1)
+
+
+def _single_model(path: Path) -> Path:
+    """The model file of a file, a run or a ready model's name; `InputError` for a sweep, which has many."""
+    from segexp.checkpoint import model_file
+    from segexp.sweep.selection import is_sweep
+
+    if is_sweep(path):
+        raise InputError(f"--model {path}: a sweep; expected a single model, such as the run {path / '0'}")
+    return model_file(path)
 
 
 def _import_own_scores(predictor: "Predictor", asked: tuple[str, ...] | None, allowed: tuple[str, ...]) -> None:

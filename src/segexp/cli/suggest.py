@@ -12,6 +12,9 @@ from segexp.errors import InputError, printable
 
 if TYPE_CHECKING:
     from segexp.inference.files import ImageList
+    from segexp.inference.predictor import Predictor
+    from segexp.measurements import Row
+    from segexp.suggestion.candidates import Candidate
 
 
 def suggest(
@@ -44,11 +47,10 @@ def suggest(
     """
     import numpy as np
 
-    from segexp.cli.progress import PredictionProgress
     from segexp.inference.files import find_images
     from segexp.inference.predictor import load_model
     from segexp.io.ownership import OwnedFolder, digest
-    from segexp.suggestion.candidates import Candidate, describe_annotated, scan
+    from segexp.suggestion.candidates import describe_annotated
     from segexp.suggestion.ranking import rank
     from segexp.suggestion.results import PAGE, TABLE, require_room, write
 
@@ -66,31 +68,45 @@ def suggest(
         known, names = np.empty((0, 0)), list[str]()
         if annotated is not None:
             known, names = describe_annotated(predictor, annotated)
-        candidates: list[Candidate] = []
-        faults = 0
-        with PredictionProgress(len(images.files), "looking") as bar:
-            predictor.log = bar.log
-            for number, path in enumerate(images.files):
-                try:
-                    candidates += scan(predictor, path, region, lambda share, n=number: bar.progress(n + share))  # type: ignore[misc]
-                except (InputError, OSError) as error:
-                    faults += 1
-                    print(f"error: {in_options(str(error))}", file=sys.stderr, flush=True)
-                bar.progress(number + 1)
+        candidates, faults = _scan_all(predictor, images.files, region)
         if not candidates:
             raise InputError("no image could be judged, so there is nothing to suggest")
         features = np.stack([each.features for each in candidates])
         known = known.reshape(-1, features.shape[1])
         chosen = rank(np.array([each.disagreement for each in candidates]), features, known, count)
         rows = write(folder, predictor, candidates, chosen, names, models=[digest(path) for path in model])
-    for row in rows:
-        where = printable(" ".join(filter(None, [Path(str(row["file"])).name, str(row["region"])])), multiline=False)
-        print(f"{row['rank']:>2} {where}: {row['why']}")
-    if len(rows) == len(candidates) < count:
-        print(f"{len(rows)} of {count}: there are no more")
-    elif len(rows) < count:
-        print(f"{len(rows)} of {count}: all others are copies of these or of what is annotated, or hold no doubt")
+    _print_ranking(rows, len(candidates), count)
     print(output / TABLE)
     print(output / PAGE)
     if faults:
         raise typer.Exit(1)
+
+
+def _scan_all(predictor: "Predictor", files: list[Path], region: int) -> tuple[list["Candidate"], int]:
+    """The candidates of all files, and how many files could not be read; each of these is printed as an error."""
+    from segexp.cli.progress import PredictionProgress
+    from segexp.suggestion.candidates import scan
+
+    candidates: list[Candidate] = []
+    faults = 0
+    with PredictionProgress(len(files), "looking") as bar:
+        predictor.log = bar.log
+        for number, path in enumerate(files):
+            try:
+                candidates += scan(predictor, path, region, lambda share, n=number: bar.progress(n + share))  # type: ignore[misc]
+            except (InputError, OSError) as error:
+                faults += 1
+                print(f"error: {in_options(str(error))}", file=sys.stderr, flush=True)
+            bar.progress(number + 1)
+    return candidates, faults
+
+
+def _print_ranking(rows: list["Row"], candidates: int, count: int) -> None:
+    """Print the suggestions, best first, and why there are fewer than `count`."""
+    for row in rows:
+        where = printable(" ".join(filter(None, [Path(str(row["file"])).name, str(row["region"])])), multiline=False)
+        print(f"{row['rank']:>2} {where}: {row['why']}")
+    if len(rows) == candidates < count:
+        print(f"{len(rows)} of {count}: there are no more")
+    elif len(rows) < count:
+        print(f"{len(rows)} of {count}: all others are copies of these or of what is annotated, or hold no doubt")

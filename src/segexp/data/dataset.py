@@ -176,6 +176,7 @@ def find_pairs(image_dir: str | Path, mask_dir: str | Path, page: object = None)
 
 
 def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
+    """`find_pairs` of two folders that exist."""
     written = predictions_in(image_dir)
     images, image_twins = _by_stem(image_dir, IMAGE_SUFFIXES, written)
     arrays, array_twins = _by_stem(mask_dir, (".npy",))
@@ -199,11 +200,36 @@ def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
     ]
     masks = {stem: path for stem, path in pictures.items() if stem not in extra} | arrays  # .npy counts where both are
     if not images:
-        also = f"; {describe_vendor_files(vendor)}" if vendor else ""
-        below = next((p for p in image_dir.rglob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()), None)
-        also += f"; {below.relative_to(image_dir)} and others in sub-folders are not read" if below is not None else ""
-        faults.append(f"{image_dir}: no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}{also}")
+        faults.append(_no_images(image_dir, vendor))
+    pairs, used, more = _matched(images, masks, image_dir, mask_dir, page)
+    faults += more
+    raw = {path.stem: path for path in vendor}
+    for stem in sorted(masks.keys() - used):
+        also = f", but there is {raw[stem].name}; {VENDOR_ADVICE}" if stem in raw else ""
+        faults.append(f"{masks[stem]}: no image of that name in {image_dir}{also}")
+    counted = Counter(pair.name for pair in pairs)
+    faults += [
+        f"{pair.image}: page {pair.page} and another image would both be called {pair.name}; rename one file"
+        for pair in pairs
+        if counted[pair.name] > 1 and pair.page is not None
+    ]
+    return Pairing(pairs, faults, notes)
+
+
+def _no_images(image_dir: Path, vendor: list[Path]) -> str:
+    """The fault of an image folder without images, with what it holds instead."""
+    also = f"; {describe_vendor_files(vendor)}" if vendor else ""
+    below = next((p for p in image_dir.rglob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()), None)
+    also += f"; {below.relative_to(image_dir)} and others in sub-folders are not read" if below is not None else ""
+    return f"{image_dir}: no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}{also}"
+
+
+def _matched(
+    images: dict[str, Path], masks: dict[str, Path], image_dir: Path, mask_dir: Path, page: object
+) -> tuple[list[Pair], set[str], list[str]]:
+    """The pairs of images and masks, both by stem; the stems of the masks that belong to an image; faults."""
     pairs: list[Pair] = []
+    faults: list[str] = []
     used: set[str] = set()
     lacking: dict[str, str] = {}
     for stem, image in images.items():
@@ -234,17 +260,7 @@ def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
         faults.append(f"{mask_dir}: {count}, but {describe_annotation(drawn, image_dir, mask_dir)}")
     else:
         faults += lacking.values()
-    raw = {path.stem: path for path in vendor}
-    for stem in sorted(masks.keys() - used):
-        also = f", but there is {raw[stem].name}; {VENDOR_ADVICE}" if stem in raw else ""
-        faults.append(f"{masks[stem]}: no image of that name in {image_dir}{also}")
-    counted = Counter(pair.name for pair in pairs)
-    faults += [
-        f"{pair.image}: page {pair.page} and another image would both be called {pair.name}; rename one file"
-        for pair in pairs
-        if counted[pair.name] > 1 and pair.page is not None
-    ]
-    return Pairing(pairs, faults, notes)
+    return pairs, used, faults
 
 
 def _renamed(

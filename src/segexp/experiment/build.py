@@ -21,7 +21,7 @@ from segexp.config.folders import DataConfig, SyntheticConfig, existing
 from segexp.config.schema import TaskConfig, TrainerConfig, reading_of
 from segexp.config.targets import WEIGHTS
 from segexp.data import sources, splits
-from segexp.data.dataset import Pair, Sample, sample_of_files
+from segexp.data.dataset import Pair, Pairing, Sample, sample_of_files
 from segexp.data.loader import CropBatches, DeviceBatches, pixel_memory, plan_samples
 from segexp.data.ranges_file import read_ranges
 from segexp.data.sampler import CropPlan, crop_size
@@ -92,27 +92,9 @@ def read_data(
         log(f"task: {task.name}; images of {where}, {place}")
         if split is not None:
             log(splits.describe(split) if split.val else "no val/ folder: so few images are scored by cross-fitting")
-        known: dict[Pair, Sample] = {}
-
-        def take(pair: Pair, image: ImageFile, mask: MaskFile) -> None:
-            with suppress(InputError, OSError, MemoryError):  # reading it again says what is wrong
-                known[pair] = sample_of_files(pair, image, mask, reading, keep, task.normalization)
-
-        if check is not None:
-            val_names = split.val if split else ()
-            settings = check_settings(data, task)
-            warnings = check_folders(run_folders(folders), settings, val_names, log, index=index, on_read=take)
-            for line in warnings:
-                log(line)
-            if warnings:
-                log(f"see: {check()}")
-        pairing = index["train"]
-        if data.images is not None and not pairing.faults:
-            names = split.train if split else {pair.image.stem for pair in pairing.pairs}
-            drawn = splits.draw(names, data.images, data.group, seed)
-            log(f"images: {len(drawn)} of {len(names)} training images, drawn by seed={seed} (data.images)")
-            kept = {*drawn, *(split.val if split else ())}
-            index["train"] = pairing._replace(pairs=[pair for pair in pairing.pairs if pair.image.stem in kept])
+        known = {} if check is None else _check(data, task, folders, index, split, keep, check, log)
+        if data.images is not None and not index["train"].faults:
+            index["train"] = _draw(data.images, data.group, seed, index["train"], split, log)
         threads = max(1, workers)
         samples = sources.read_folders(folders, index, reading, keep, threads, task.normalization, split, known)
         if data.group:
@@ -124,6 +106,48 @@ def read_data(
         if part:
             log(f"{name}: {sources.describe(part)}")
     return samples
+
+
+def _check(
+    data: DataConfig,
+    task: TaskConfig,
+    folders: dict[str, Path],
+    index: dict[str, Pairing],
+    split: splits.Split | None,
+    keep: bool,
+    check: Callable[[], str],
+    log: Callable[[str], None],
+) -> dict[Pair, Sample]:
+    """Check the files of a data set and log the warnings; returns the samples that the check read on the way.
+
+    `check` returns the command that prints all warnings. With `keep` the samples hold their pixels.
+    """
+    known: dict[Pair, Sample] = {}
+    reading = reading_of(data, task)
+
+    def take(pair: Pair, image: ImageFile, mask: MaskFile) -> None:
+        with suppress(InputError, OSError, MemoryError):  # reading it again says what is wrong
+            known[pair] = sample_of_files(pair, image, mask, reading, keep, task.normalization)
+
+    val_names = split.val if split else ()
+    settings = check_settings(data, task)
+    warnings = check_folders(run_folders(folders), settings, val_names, log, index=index, on_read=take)
+    for line in warnings:
+        log(line)
+    if warnings:
+        log(f"see: {check()}")
+    return known
+
+
+def _draw(
+    count: int, group: str | None, seed: int, pairing: Pairing, split: splits.Split | None, log: Callable[[str], None]
+) -> Pairing:
+    """`pairing` with `count` of its training images (``data.images``) and all of its validation images."""
+    names = split.train if split else {pair.image.stem for pair in pairing.pairs}
+    drawn = splits.draw(names, count, group, seed)
+    log(f"images: {len(drawn)} of {len(names)} training images, drawn by seed={seed} (data.images)")
+    kept = {*drawn, *(split.val if split else ())}
+    return pairing._replace(pairs=[pair for pair in pairing.pairs if pair.image.stem in kept])
 
 
 def _generate(

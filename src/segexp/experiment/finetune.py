@@ -296,13 +296,7 @@ class FineTuning:
             kind, scores = best.kind, summarize(rows[best.kind])
         kind = share(training.ranks, kind)
         training.log.info(words)
-        rest = replace(schedule, budget=schedule.budget.part(1 - COMPARISON), validate_every=NEVER)
-        trained = training
-        if kind == TUNED:
-            training.log.info(f"training {TITLES[kind]} on all {count}; its loss and scores until the end are on these")
-            fit(training, training.log, rest)
-        elif kind == SCRATCH:
-            trained = self._scratch(everything, 1 - COMPARISON)
+        trained = self._train_on_all(kind, everything, schedule, count)
         if not training.ranks.first:
             return None
         if kind == TUNED:
@@ -317,6 +311,20 @@ class FineTuning:
         content |= {"start": content["start"] | record, "metrics": scores}
         point = replace(points[kind], maps=maps[kind])
         return Outcome(content, scores, pool, point)
+
+    def _train_on_all(self, kind: str, samples: list[Sample], schedule: Schedule, count: str) -> TrainingRun:
+        """Train the chosen candidate on all annotated images (`count` says how many) for what is left of the run."""
+        training = self.training
+        if kind == SCRATCH:
+            return self._scratch(samples, 1 - COMPARISON)
+        if kind == TUNED:
+            training.log.info(f"training {TITLES[kind]} on all {count}; its loss and scores until the end are on these")
+            fit(
+                training,
+                training.log,
+                replace(schedule, budget=schedule.budget.part(1 - COMPARISON), validate_every=NEVER),
+            )
+        return training
 
     def _shares(
         self,

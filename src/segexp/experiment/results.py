@@ -87,6 +87,14 @@ def write_results(
         "model": str(best_path),
     }
     write_json(folder / "summary.json", summary)
+    _log_results(log, best, state, best_path, point, scoring.monitor)
+    return best
+
+
+def _log_results(
+    log: RunLog, best: dict[str, float], state: TrainState, best_path: Path, point: OperatingPoint, monitor: str
+) -> None:
+    """Log the scores of the best model `best_path`, how it is used, and the closing table."""
     log.best(best)
     log.stop_bar()
     log.record(f"best {best}; model {best_path}")
@@ -96,8 +104,7 @@ def write_results(
             "look at the overlays in val/, and check that the masks mark what you mean."
         )
     log.info(_in_words(point))
-    print_summary(log.console, best, state, best_path, scoring.monitor)
-    return best
+    print_summary(log.console, best, state, best_path, monitor)
 
 
 def use(predictor: Predictor, point: OperatingPoint) -> None:

@@ -109,16 +109,7 @@ def run(
         files = RunFolder(place) if files is None or not ranks.first else files
         stack.enter_context(files)
         stop = stack.enter_context(StopRequest().listening())
-        refusal = None
-        if ranks.first:
-            try:
-                require_apart(folder, cfg.data.all_folders())
-                files.peek()
-                files.require(resume, overwrite)
-            except InputError as error:
-                refusal = error
-        if share(ranks, refusal is not None):  # the first process says why; all processes end
-            raise refusal or SystemExit(1)
+        require_folder(cfg, folder, files, ranks, resume, overwrite)
         log = stack.enter_context(RunLog(place, cfg.task.monitor, console, on_step, files=files))
         cfg, start = begin_from(cfg, folder, resume, weights, overrides, log.info)
         for line in cfg.without_effect(settings_of(overrides)):
@@ -127,34 +118,16 @@ def run(
             cfg = with_measured_batch(cfg, folder, ranks.world)
         training = assemble(cfg, folder, ranks, stop, log, resume, overrides, files, start)
         if resume:
-            training.restore()
-            state, monitor = training.state, training.monitor
-            best = f"best {monitor} {state.best[monitor]:.4f}" if monitor in state.best else "no validation yet"
-            log.info(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
+            restore(training)
         validation_seconds = rehearse(training.predictor, training.val_samples, training.scoring)
-        log.callbacks = build_callbacks(cfg) if ranks.first else []
-        for callback in log.callbacks:
-            for name, text in callback.prepare(folder, cfg.task.name, print).items():
-                files.put(name, text)
-        said = files.begin(resume, overwrite) if ranks.first else ""
-        log.open()
-        if said:
-            log.info(said)
-        training.begin(tuple(name for name in (".hydra", "run.json") if (folder / name).exists()))
-        log.begin(compared(cfg, training, overrides), list(axes))
-        if resume:
-            log.resume(training.state.epoch)
+        begin_records(cfg, training, resume, overwrite, overrides, axes)
         schedule = schedule_of(cfg, training)
         if schedule.sizes:
             log.info(f"crops grow: {sizes_in_words(schedule.sizes)} (trainer.grow_crops)")
         if cfg.debug.anomaly:
             stack.enter_context(torch.autograd.set_detect_anomaly(True))
         if cfg.debug.profile and ranks.first:
-            step_times = StepTimes(cfg.debug.profile, training.device, log.info)
-            step_times.watch(
-                training.augment, training.learner.model, training.learner.loss, training.learner.optimizer
-            )
-            training.step_times, log.callbacks = step_times, [*log.callbacks, step_times]
+            time_steps(training, cfg.debug.profile)
         outcome = None
         clock = {"validation_seconds": validation_seconds, "started": started}
         if start is not None and cfg.trainer.keep_given:
@@ -166,6 +139,65 @@ def run(
         # where each job validates images of its own, a specificity must not be averaged with the others' Dice
         comparable = training.monitor == cfg.task.monitor or not cfg.data.splits
         return score if comparable else float("nan")
+
+
+def require_folder(cfg: RunConfig, folder: Path, files: RunFolder, ranks: Ranks, resume: bool, overwrite: bool) -> None:
+    """Make sure that the run may write to its folder. The first process looks; all processes end where it may not.
+
+    Raises:
+        InputError: in the first process, with the reason.
+        SystemExit: in the other processes.
+    """
+    refusal = None
+    if ranks.first:
+        try:
+            require_apart(folder, cfg.data.all_folders())
+            files.peek()
+            files.require(resume, overwrite)
+        except InputError as error:
+            refusal = error
+    if share(ranks, refusal is not None):
+        raise refusal or SystemExit(1)
+
+
+def restore(training: TrainingRun) -> None:
+    """Load the state that a resumed run left, and log how far it was."""
+    training.restore()
+    state, monitor = training.state, training.monitor
+    best = f"best {monitor} {state.best[monitor]:.4f}" if monitor in state.best else "no validation yet"
+    training.log.info(f"resumed after epoch {state.epoch}, step {state.step}, {best}")
+
+
+def begin_records(
+    cfg: RunConfig,
+    training: TrainingRun,
+    resume: bool,
+    overwrite: bool,
+    overrides: Sequence[str],
+    axes: Sequence[str],
+) -> None:
+    """Write the first files of a run and open its loggers: from here on the run folder changes."""
+    folder, files, log, first = training.folder, training.files, training.log, training.ranks.first
+    log.callbacks = build_callbacks(cfg) if first else []
+    for callback in log.callbacks:
+        for name, text in callback.prepare(folder, cfg.task.name, print).items():
+            files.put(name, text)
+    message = files.begin(resume, overwrite) if first else ""
+    log.open()
+    if message:
+        log.info(message)
+    training.begin(tuple(name for name in (".hydra", "run.json") if (folder / name).exists()))
+    log.begin(compared(cfg, training, overrides), list(axes))
+    if resume:
+        log.resume(training.state.epoch)
+
+
+def time_steps(training: TrainingRun, steps: int) -> None:
+    """Have the parts of the first `steps` training steps timed and logged (``debug.profile``)."""
+    learner, log = training.learner, training.log
+    step_times = StepTimes(steps, training.device, log.info)
+    step_times.watch(training.augment, learner.model, learner.loss, learner.optimizer)
+    training.step_times, log.callbacks = step_times, [*log.callbacks, step_times]
 
 
 def assemble(
@@ -206,11 +238,7 @@ def assemble(
         log.info(how)
     if ranks.first and not resume:
         log.image("augmentation", picture(augment, task, cfg.seed, train_samples, 4, mix), 0)
-    facts = describe(cfg, folder, predictor, *samples, overrides)
-    if mix:
-        facts["data"]["generated"] = mix_facts(cfg.data)
-    if start is not None:
-        facts["start"] = start.facts
+    facts = describe(cfg, folder, predictor, *samples, overrides, mixed=mix is not None, start=start)
     if ranks.first:
         files.put("run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
@@ -354,8 +382,14 @@ def describe(
     train: list[Sample],
     val: list[Sample],
     overrides: Sequence[str],
+    *,
+    mixed: bool = False,
+    start: Started | None = None,
 ) -> dict[str, Any]:
-    """The facts of ``run.json``: what was run, on what, with which versions."""
+    """The facts of ``run.json``: what was run, on what, with which versions.
+
+    `mixed`: generated crops are mixed in among those of the images. `start`: the model that the run starts from.
+    """
     folders = cfg.data.folders()
     return {
         "task": cfg.task.name,
@@ -382,8 +416,9 @@ def describe(
             "fingerprint": provenance.fingerprint([*train, *val]),
             "contents": provenance.contents([*train, *val]),
         }
-        | ({"drawn": [sample.name for sample in train]} if cfg.data.images is not None else {}),
-    }
+        | ({"drawn": [sample.name for sample in train]} if cfg.data.images is not None else {})
+        | ({"generated": mix_facts(cfg.data)} if mixed else {}),
+    } | ({} if start is None else {"start": start.facts})
 
 
 def as_typed(changed: dict[str, tuple[Any, Any]], typed: dict[str, str]) -> dict[str, tuple[Any, Any]]:

@@ -149,37 +149,19 @@ def take_weights(network: Network, start: Start, classes: Sequence[str]) -> list
         InputError: where the two networks differ in more than channels and classes.
     """
     require_same_architecture(network, start)
-    weights, its = start.content["weights"], start.content["model"]["settings"]
+    its = start.content["model"]["settings"]
     channels = int(its.get("in_channels", 1)), int(str(network.settings["in_channels"]))
-    rows = [_row_of(name, start.content["classes"], classes) for name in classes]
-    named = isinstance(network, UNet)
     theirs = list(start.content["classes"])
+    rows = [_row_of(name, theirs, classes) for name in classes]
+    named = isinstance(network, UNet)
     if not named and len(theirs) == len(classes) > 1 and theirs != list(classes):
         raise InputError(
             f"model.weights={start.typed}: its classes are {', '.join(theirs)}, this run's {', '.join(classes)}. Which "
             f"of another package's tensors belong to a class is not known: type the classes as they are in the model, "
             f"task.classes=[{','.join(theirs)}]"
         )
-    whole, adapted, fresh = 0, [], []
     ours = network.state_dict()
-    for name, mine in ours.items():
-        given = weights.get(name)
-        if given is None:
-            fresh.append(name)
-        elif given.shape == mine.shape and not (named and name.startswith("head.")):
-            mine.copy_(given)
-            whole += 1
-        elif _differs_in(given, mine, 1, channels):
-            mean = given.float().mean(dim=1, keepdim=True) * channels[0] / channels[1]
-            mine.copy_(mean.expand_as(mine))
-            adapted.append(name)
-        elif given.shape[1:] == mine.shape[1:] and len(given) == len(start.content["classes"]):
-            for index, row in enumerate(rows):
-                if row is not None:
-                    mine[index] = given[row]
-            whole += rows == list(range(len(given)))
-        else:
-            fresh.append(name)
+    whole, adapted, fresh = _copy(ours, start.content["weights"], channels, rows, len(theirs), named)
     network.load_state_dict(ours)
     lines = [("network", _title(start), network.title, f"{whole} of {len(ours)} tensors as they are")]
     if channels[0] != channels[1]:
@@ -197,6 +179,49 @@ def take_weights(network: Network, start: Start, classes: Sequence[str]) -> list
         more = f" and {len(fresh) - 4} more" if len(fresh) > 4 else ""
         lines.append(("tensors", "no such shape", f"{len(fresh)}", f"new: {', '.join(fresh[:4])}{more}"))
     return lines
+
+
+def _copy(
+    ours: dict[str, Tensor],
+    given: dict[str, Tensor],
+    channels: tuple[int, int],
+    rows: Sequence[int | None],
+    outputs: int,
+    own_head: bool,
+) -> tuple[int, list[str], list[str]]:
+    """Copy tensors of the same name into `ours`, in place, as far as their shapes fit.
+
+    Args:
+        ours: tensors of the run's network, by name.
+        given: tensors of the model that it starts from, by name.
+        channels: input channels of the model and of the run.
+        rows: for each of the run's classes its row in the model's output layer; None: a new class.
+        outputs: rows of the model's output layer.
+        own_head: the output layer is called ``head`` and is always copied row by row.
+
+    Returns:
+        how many tensors were copied whole, the names of those adapted to other channels, and of those not copied.
+    """
+    whole, adapted, fresh = 0, [], []
+    for name, mine in ours.items():
+        theirs = given.get(name)
+        if theirs is None:
+            fresh.append(name)
+        elif theirs.shape == mine.shape and not (own_head and name.startswith("head.")):
+            mine.copy_(theirs)
+            whole += 1
+        elif _differs_in(theirs, mine, 1, channels):
+            mean = theirs.float().mean(dim=1, keepdim=True) * channels[0] / channels[1]
+            mine.copy_(mean.expand_as(mine))
+            adapted.append(name)
+        elif theirs.shape[1:] == mine.shape[1:] and len(theirs) == outputs:
+            for index, row in enumerate(rows):
+                if row is not None:
+                    mine[index] = theirs[row]
+            whole += rows == list(range(len(theirs)))
+        else:
+            fresh.append(name)
+    return whole, adapted, fresh
 
 
 def as_it_was(started: Started, network: Network, classes: Sequence[str]) -> tuple[Network, dict[str, Any]] | str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from segexp.check.settings import choose_split
 from segexp.config.compose import compose_config
 from segexp.config.fingerprint import settings_of
-from segexp.config.schema import reading_of
+from segexp.config.schema import RunConfig, reading_of
 from segexp.config.typed import as_typed, parsed
 from segexp.data.sources import pair_folders
 from segexp.errors import InputError
@@ -63,6 +63,37 @@ def sweep_command(
             images, or where the budget would differ by the number of images.
     """
     words = as_typed(arguments)
+    _require_single_values(words)
+    cfg = compose_config(words, config_dir)
+    folders = cfg.data.folders()
+    if folders is None:
+        raise InputError("a learning curve needs annotated images of your own; expected data.root=DIR")
+    if find(cfg.task.monitor).lower:
+        raise InputError(f"task.monitor={cfg.task.monitor}: expected a score where more is better, such as dice")
+    index = pair_folders(folders, reading_of(cfg.data, cfg.task).page)
+    cfg, added, notes = _comparable(cfg, words, "val" in index, config_dir)
+    seed = cfg.seed
+    split = choose_split(cfg.data, seed, index["train"])
+    images = len(split.train if split else {pair.image.stem for pair in index["train"].pairs})
+    sizes = sorted({max(1, round(images * part)) for part in parts})
+    if images < FEWEST:
+        raise InputError(
+            *index["train"].faults,
+            f"{folders['train_img_dir']}: {images} training image{'s' * (images != 1)}; expected {FEWEST} or more",
+        )
+    if len(sizes) < FEWEST_SIZES:
+        raise InputError(
+            f"--parts: of {images} images these parts are {', '.join(map(str, sizes))}; expected "
+            f"{FEWEST_SIZES} or more different numbers"
+        )
+    others = [word for word in words if word.partition("=")[0] != SEED]
+    seeds = ",".join(str(seed + repeat) for repeat in range(repeats))
+    swept = [f"{IMAGES}={','.join(map(str, sizes))}", f"{SEED}={seeds}", "trainer.seeds=1"]
+    return Plan([*others, *added, *swept], sizes, images, notes)
+
+
+def _require_single_values(words: Sequence[str]) -> None:
+    """`InputError` where an override is a sweep, or sets what the curve itself varies."""
     for word in words:
         override = parsed(word)
         name = word.partition("=")[0].lstrip("+")
@@ -70,15 +101,25 @@ def sweep_command(
             override is not None and override.is_sweep_override() and not override.is_hydra_override()
         ):
             raise InputError(f"{word}: expected one setting; {IMAGES} and seed alone vary (--parts, --repeats)")
-    typed = settings_of(words)
-    cfg = compose_config(words, config_dir)
-    folders, notes, added = cfg.data.folders(), [], []
-    if folders is None:
-        raise InputError("a learning curve needs annotated images of your own; expected data.root=DIR")
-    if find(cfg.task.monitor).lower:
-        raise InputError(f"task.monitor={cfg.task.monitor}: expected a score where more is better, such as dice")
-    index = pair_folders(folders, reading_of(cfg.data, cfg.task).page)
-    if "val" not in index and not cfg.data.splits:
+
+
+def _comparable(
+    cfg: RunConfig, words: Sequence[str], has_val: bool, config_dir: str | None
+) -> tuple[RunConfig, list[str], list[str]]:
+    """What makes runs with different numbers of images comparable: one budget, one set of validation images, one way
+    to score.
+
+    Args:
+        cfg: the run that `words` describe.
+        words: overrides as typed.
+        has_val: whether the data set has validation images of its own.
+        config_dir: a folder of further options.
+
+    Returns:
+        the settings, the overrides to add, and what was chosen for the user, in words.
+    """
+    typed, added, notes = settings_of(words), list[str](), list[str]()
+    if not has_val and not cfg.data.splits:
         added.append(f"data.val_fraction={VAL_FRACTION}")
         notes.append(f"no validation images: data.val_fraction={VAL_FRACTION} holds some back, the same in all runs")
     if typed.get("trainer.epochs", "null") != "null":
@@ -100,26 +141,9 @@ def sweep_command(
             )
         added.append("trainer.cross_fit=0")
         notes.append("trainer.cross_fit=0: all runs are scored on the validation images")
-    seed = cfg.seed
     if cfg.data.splits and cfg.data.split_seed is None:
-        added.append(f"data.split_seed={seed}")
-    split = choose_split(cfg.data, seed, index["train"])
-    images = len(split.train if split else {pair.image.stem for pair in index["train"].pairs})
-    sizes = sorted({max(1, round(images * part)) for part in parts})
-    if images < FEWEST:
-        raise InputError(
-            *index["train"].faults,
-            f"{folders['train_img_dir']}: {images} training image{'s' * (images != 1)}; expected {FEWEST} or more",
-        )
-    if len(sizes) < FEWEST_SIZES:
-        raise InputError(
-            f"--parts: of {images} images these parts are {', '.join(map(str, sizes))}; expected "
-            f"{FEWEST_SIZES} or more different numbers"
-        )
-    others = [word for word in words if word.partition("=")[0] != SEED]
-    seeds = ",".join(str(seed + repeat) for repeat in range(repeats))
-    swept = [f"{IMAGES}={','.join(map(str, sizes))}", f"{SEED}={seeds}", "trainer.seeds=1"]
-    return Plan([*others, *added, *swept], sizes, images, notes)
+        added.append(f"data.split_seed={cfg.seed}")
+    return cfg, added, notes
 
 
 def runs_of(records: Sequence[Record]) -> list[Run]:

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,23 +54,8 @@ def run_search(
     settings = config.hydra.sweeper
     ranges = [f"{key}={value}" for key, value in settings.params.items()]
     fixed, space = split_space(OverridesParser.create(loader).parse_overrides([*ranges, *arguments]))
-    if not space:
-        raise InputError(
-            "nothing to search: expected ranges such as 'trainer.lr=tag(log, interval(1e-4,1e-2))' or "
-            "trainer.batch_size=4,8, or hydra/sweeper=optuna_usual, which has some"
-        )
-    repeats = [key for key in space if key.lstrip("+") in (*REPEATS, "trainer.seeds")]
-    if repeats:
-        raise InputError(
-            f"{', '.join(repeats)}: a search cannot choose among repeats; expected one value (no trainer.seeds, no "
-            "data.fold=range(5)). Repeat the best settings afterwards: segexp train with them and trainer.seeds=3"
-        )
-    for name in ("n_trials", "startup"):
-        if not isinstance(settings[name], int) or settings[name] < 1:
-            raise InputError(f"hydra.sweeper.{name}={settings[name]}: expected 1 or more")
     at_once = settings.n_jobs or OmegaConf.select(config, "hydra.launcher.jobs") or 1
-    if not isinstance(at_once, int) or at_once < 1:
-        raise InputError(f"hydra.sweeper.n_jobs={at_once}: expected 1 or more")
+    _require_searchable(space, settings, at_once)
     folder = Path(config.hydra.sweep.dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     storage = _storage(config.hydra)
@@ -90,6 +75,29 @@ def run_search(
     returned = search(study, plan, launcher.launch, check)
     _write_result(study, folder)
     return returned
+
+
+def _require_searchable(space: Collection[str], settings: DictConfig, at_once: Any) -> None:
+    """`InputError` where no setting has a range, where a repeat has one, or where a number of jobs is out of range.
+
+    `at_once` is the number of jobs that run at the same time.
+    """
+    if not space:
+        raise InputError(
+            "nothing to search: expected ranges such as 'trainer.lr=tag(log, interval(1e-4,1e-2))' or "
+            "trainer.batch_size=4,8, or hydra/sweeper=optuna_usual, which has some"
+        )
+    repeats = [key for key in space if key.lstrip("+") in (*REPEATS, "trainer.seeds")]
+    if repeats:
+        raise InputError(
+            f"{', '.join(repeats)}: a search cannot choose among repeats; expected one value (no trainer.seeds, no "
+            "data.fold=range(5)). Repeat the best settings afterwards: segexp train with them and trainer.seeds=3"
+        )
+    for name in ("n_trials", "startup"):
+        if not isinstance(settings[name], int) or settings[name] < 1:
+            raise InputError(f"hydra.sweeper.{name}={settings[name]}: expected 1 or more")
+    if not isinstance(at_once, int) or at_once < 1:
+        raise InputError(f"hydra.sweeper.n_jobs={at_once}: expected 1 or more")
 
 
 def less_is_better(config: DictConfig) -> bool:
