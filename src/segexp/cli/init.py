@@ -88,7 +88,12 @@ def check_folder(directory: Path, task: str) -> None:
 
 
 def write(directory: Path, files: dict[str, str]) -> None:
-    """Write the files; where one cannot be written, those written before it are removed again."""
+    """Write the files; where one cannot be written, those written before it are removed again.
+
+    Raises:
+        InputError: where a file of such a name has appeared in the meantime.
+        OSError: where a file cannot be written.
+    """
     written: list[Path] = []
     try:
         for name, text in files.items():

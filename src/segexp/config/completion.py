@@ -30,7 +30,11 @@ complete -o default -F _segexp_train_completion segexp
 def complete(arguments: Sequence[str]) -> bool:
     """Print the script for ``segexp train -sc install=bash``; whether that was all that was asked for.
 
-    A question of that script (``query=bash``) is put as Hydra expects it: the name of one program, then the words.
+    A query of that script (``query=bash``) is rewritten as Hydra expects it: the name of one program, then the words.
+
+    Raises:
+        InputError: where ``-sc`` of `segexp train` has another value than ``install=bash`` or ``uninstall=bash``.
+        SystemExit: where ``query=bash`` is typed by hand.
     """
     asked = dict(word.partition("=")[::2] for word in arguments if not word.startswith("-"))
     if "query" in asked:

@@ -288,11 +288,19 @@ class TrainerConfig(Checked):
         return faults
 
     def seconds(self) -> float | None:
-        """`max_time` in seconds."""
+        """`max_time` in seconds; None: no limit.
+
+        Raises:
+            InputError: where it is not written as hours:minutes:seconds.
+        """
         return None if self.max_time is None else _seconds("trainer.max_time", self.max_time)
 
     def save_seconds(self) -> float:
-        """`save_every` in seconds."""
+        """`save_every` in seconds.
+
+        Raises:
+            InputError: where it is not written as hours:minutes:seconds.
+        """
         return _seconds("trainer.save_every", self.save_every)
 
 

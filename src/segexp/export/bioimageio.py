@@ -73,6 +73,10 @@ def package(
         data: annotated images for the scores and the sample; without them the scores of the model file and a
             generated sample are used.
         citations: what to cite beside the U-Net's paper.
+
+    Raises:
+        InputError: where a library is missing, the licence or a name does not meet the specification, or the package
+            fails its test.
     """
     formats.need("bioimageio.core", "bioimageio")
     formats.need("onnxscript", "bioimageio")

@@ -84,6 +84,9 @@ class ImageFile(_Closing):
         orientation: how the file asks viewers to turn it, 1 (as it is) to 8 as EXIF counts. Pixels are never turned.
         pages: how many images the file holds: slices, times; channels are not counted.
         axis, planes: what they are, and in how many planes each is stored: see `segexp.io.tiff.TiffReader`.
+
+    Raises:
+        InputError: where the file cannot be read as an image, or has no such page or channel.
     """
 
     def __init__(self, path: str | Path, page: Page = None, channel: Channel = None, raw: bool = False):

@@ -62,6 +62,9 @@ class OwnedFolder:
     Attributes:
         entries: the lines of the record in their order, as far as they are JSON objects; those that `append` wrote
             name no file.
+
+    Raises:
+        InputError: where what lies in the record's place is not a record of segexp's.
     """
 
     def __init__(self, folder: Path, command: str | None = None):

@@ -67,13 +67,21 @@ class TiffStream:
         self._thread.start()
 
     def add(self, rows: NDArray) -> None:
-        """Append rows (h, W), or (h, W, samples)."""
+        """Append rows (h, W), or (h, W, samples).
+
+        Raises:
+            OSError: where earlier rows could not be written, for example because the disk is full.
+        """
         if self._failure is not None:
             raise self._failure
         self._queue.put(rows.astype(self.dtype, copy=False))
 
     def finish(self) -> Path:
-        """Write what is left; gives the whole file under its hidden name. Raises what the writing met: a full disk."""
+        """Write the remaining rows; returns the path of the complete file, which still has its hidden name.
+
+        Raises:
+            OSError: where rows could not be written, for example because the disk is full; the file is removed.
+        """
         self._closed = True
         self._queue.put(None)
         self._thread.join()

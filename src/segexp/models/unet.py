@@ -134,6 +134,9 @@ class UNet(nn.Module):
 
     The forward pass takes images (B, in_channels, H, W) of any H and W and returns logits (B, classes, H, W).
     ``settings`` holds the arguments as plain values: with the weights they are all a checkpoint needs.
+
+    Raises:
+        InputError: where an argument is out of range.
     """
 
     def __init__(

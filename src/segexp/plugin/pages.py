@@ -50,6 +50,9 @@ def segment(
         pixel_size: side of a pixel in micrometres; adds the columns in micrometres. A model of another pixel size
             sees the layer at its own, and what it finds is brought back to the layer's. None: unknown; then it sees
             the layer as it is.
+
+    Raises:
+        InputError: where the layer has fewer than two axes, or a page does not suit the model.
     """
     shape = tuple(data.shape[:-1] if colour else data.shape)
     if len(shape) < 2 or 0 in shape:

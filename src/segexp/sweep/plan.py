@@ -138,6 +138,10 @@ def plan_sweep(
         steps: measured steps a kind, after a first one that is not counted.
         at_once: jobs that run at the same time; None: as the launcher's settings say.
         config_dir: a folder of further options.
+
+    Raises:
+        InputError: where an argument is a flag or a pattern that fits no option, or where the settings or the data of
+            a job are refused.
     """
     lab = [] if config_dir is None else [f"--config-dir={config_dir}"]
     counted, _ = with_counts(command_line(["--multirun", *lab, *arguments]))

@@ -56,7 +56,11 @@ class SweepSummary(Callback):
         make_folder(name)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Claim the sweep's folder before anything is written to it."""
+        """Claim the sweep's folder before anything is written to it.
+
+        Raises:
+            SystemExit: where the settings or the folder are refused; its text says why.
+        """
         ranks, refused = join(), ""
         if ranks.first:
             try:

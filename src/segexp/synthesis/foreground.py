@@ -23,6 +23,9 @@ class Foreground:
     (0 to 255) stand in the mask where objects are in focus but cannot be seen, and where objects are out of focus:
     255, with `task.ignore=255`, takes them out of the loss; 2 makes them a class of their own. Visible objects lie on
     top of them. The grey values of an image do not depend on any of this, `labels` do not on the last two.
+
+    Raises:
+        ValueError: where a value is out of range, or both `width` and `share` are given.
     """
 
     width: float | None = None

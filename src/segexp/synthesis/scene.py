@@ -205,6 +205,9 @@ def render(
     For training on images that no disk holds: nothing here waits for the device but where it has no memory left.
     The pixels are those of `generate(task, ..., first=number)`; `ranges` are meant as there. On a CPU `threads`
     images are drawn side by side, by default as many as torch may use threads.
+
+    Raises:
+        ValueError: where an argument is out of range; the message names it.
     """
     if threads is not None and _whole("threads", threads) < 1:
         raise ValueError("threads must be 1 or more; got 0")

@@ -72,7 +72,11 @@ class Scheduler(ABC):
 
 
 class _Warmed(Scheduler):
-    """Base of the schedules that rise linearly over the first `warmup` of the run."""
+    """Base of the schedules that rise linearly over the first `warmup` of the run.
+
+    Raises:
+        ValueError: where `warmup` is not from 0 to below 1.
+    """
 
     def __init__(self, warmup: float = 0.05):
         self.warmup = _share("warmup", warmup)
@@ -95,7 +99,15 @@ class Cosine(_Warmed):
 
 
 class Poly(_Warmed):
-    """Falls to 0 as ``(1 - progress) ** power``, as nnU-Net and DeepLab do."""
+    """Falls to 0 as ``(1 - progress) ** power``, as nnU-Net and DeepLab do.
+
+    Args:
+        warmup: share of the run, from 0 to below 1, over which the rate rises.
+        power: more than 0, to 10.
+
+    Raises:
+        ValueError: where an argument is out of range.
+    """
 
     def __init__(self, warmup: float = 0.0, power: float = 0.9):
         super().__init__(warmup)
@@ -123,7 +135,10 @@ class OneCycle(Scheduler):
     Args:
         rise: share of the run over which the rate rises.
         start: what the peak is divided by at the start.
-        end: and at the end.
+        end: what the peak is divided by at the end.
+
+    Raises:
+        ValueError: where an argument is out of range.
     """
 
     def __init__(self, rise: float = 0.3, start: float = 25.0, end: float = 250_000.0):

@@ -39,6 +39,9 @@ class Mlflow(Callback):
 
     Args:
         uri: of the tracking server, or a file; None: what ``MLFLOW_TRACKING_URI`` says, else ``mlflow.db`` here.
+
+    Raises:
+        TypeError: where `uri` is neither text nor None.
     """
 
     title = "MLflow's record"
@@ -49,7 +52,11 @@ class Mlflow(Callback):
         self.uri = uri
 
     def prepare(self, folder: Path, task: str, say: Callable[[str], None]) -> dict[str, str]:
-        """Open the record of this run."""
+        """Open the record of this run.
+
+        Raises:
+            InputError: as `MlflowLog`.
+        """
         self.log = MlflowLog(folder, tracking_uri(self.uri), task, say)
         return {FILE: self.log.address()}
 
@@ -79,6 +86,9 @@ class MlflowLog:
         uri: of the tracking server or file, as `tracking_uri` gives it.
         experiment: name of the experiment, such as the task's.
         log: prints a line.
+
+    Raises:
+        InputError: where MLflow is not installed, or the server or file cannot be used.
     """
 
     def __init__(self, folder: Path, uri: str, experiment: str, log: Callable[[str], None]):
