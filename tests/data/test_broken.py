@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from segexp.errors import InputError, printable
 from tests.data.broken import BOMBS, CASES, put_bytes, snapshot, write_sound
 from tests.processes import command, script
 from tests.test_cli import run
+from tests.test_outputs import nobody
 
 SAMPLE = [name for index, name in enumerate(CASES) if index % 31 == 0]
 
@@ -128,7 +128,6 @@ def test_what_a_header_claims_is_not_allocated(tmp_path):
 
 
 def test_a_file_that_may_not_be_read(monkeypatch, capsys):
-    """Root may read everything: there, the check runs as nobody for a while."""
     with tempfile.TemporaryDirectory() as name:
         folder = write_sound(Path(name) / "data")
         secret = folder / "train" / "img" / "a.tif"
@@ -136,14 +135,8 @@ def test_a_file_that_may_not_be_read(monkeypatch, capsys):
         Path(name).chmod(0o755)
         run(monkeypatch, "check", folder)  # imports as the user who may
         capsys.readouterr()
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
-        try:
+        with nobody():
             status = run(monkeypatch, "check", folder, "--json")
-        finally:
-            if root:
-                os.seteuid(0)
         assert status == 1
         (fault,) = json.loads(capsys.readouterr().out)["faults"]
     assert fault["file"].endswith("a.tif")
@@ -157,14 +150,8 @@ def test_a_folder_that_may_not_be_read(monkeypatch, capsys):
         Path(name).chmod(0o755)
         run(monkeypatch, "check", folder)
         capsys.readouterr()
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
-        try:
+        with nobody():
             status = run(monkeypatch, "check", folder, "--json")
-        finally:
-            if root:
-                os.seteuid(0)
         (folder / "train" / "mask").chmod(0o755)
     assert status == 1
     (fault,) = json.loads(capsys.readouterr().out)["faults"]

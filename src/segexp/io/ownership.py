@@ -178,6 +178,13 @@ class OwnedFolder:
             self.entries.append(entry)
             self._learn(entry)
 
+    def _free_path(self, name: str) -> Path:
+        """Where a file is to be written, in a folder that exists; `InputError` where another's file lies there."""
+        self.require_free([name])
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     @contextlib.contextmanager
     def create(self, name: str, **facts: Any) -> Iterator[BinaryIO]:
         """A file open for writing: it is recorded and takes its name when the block ends without an error.
@@ -185,9 +192,7 @@ class OwnedFolder:
         Raises:
             InputError: where something lies there that is not segexp's own.
         """
-        self.require_free([name])
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._free_path(name)
         with atomic.replacing(path, lambda whole: self.note(name, whole, **facts)) as file:
             yield file
 
@@ -207,9 +212,7 @@ class OwnedFolder:
         Raises:
             InputError: where something lies there that is not segexp's own.
         """
-        self.require_free([name])
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._free_path(name)
         hidden = atomic.partial(path, atomic.PARTIAL + path.suffix)
         try:
             yield hidden
