@@ -41,7 +41,7 @@ def model_file(path: Path) -> Path:
     A run's folder without a model is refused, also where it has the name of a shipped model.
 
     Raises:
-        InputError: where a folder holds no model, or several.
+        InputError: if a folder holds no model, or several.
     """
     models = sorted(path.glob("best_*_model.pth")) if path.is_dir() else []
     of_a_run = any((path / name).exists() for name in (RECORD, "last.pth", ".hydra"))  # one named like a shipped model
@@ -61,7 +61,7 @@ def load(path: str | Path) -> dict[str, Any]:
     Every byte is compared with its checksum.
 
     Raises:
-        InputError: where it is missing, damaged, foreign or of a newer format.
+        InputError: if it is missing, damaged, foreign or of a newer format.
     """
     path = model_file(Path(path))
     if not path.is_file():
@@ -90,7 +90,7 @@ def load_model(path: str | Path, allow_targets: Sequence[str] = ()) -> tuple[Net
     """The network with its weights, in evaluation mode on the CPU, and all else that the file holds.
 
     Raises:
-        InputError: as `load`; where a value is out of its limits (`segexp.model_facts`), the network answers with NaN,
+        InputError: as `load`; if a value is out of its limits (`segexp.model_facts`), the network answers with NaN,
             or is a class of another package that is neither among `allow_targets` (classes and packages) nor an
             installed entry point.
     """
@@ -112,7 +112,7 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     """What a model file holds, its weights among it, without building the network that it names.
 
     Raises:
-        InputError: where it is not a model file, or a value is out of its limits or not finite.
+        InputError: if it is not a model file, or a value is out of its limits or not finite.
     """
     content = _complete(path)
     require_finite(path, content["weights"])
@@ -120,7 +120,7 @@ def load_weights(path: str | Path) -> dict[str, Any]:
 
 
 def require_finite(path: str | Path, weights: dict[Any, Any]) -> None:
-    """`InputError` where weights are not all tensors of possible values."""
+    """`InputError` if weights are not all tensors of possible values."""
     if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise InputError(f"{path}: the weights do not fit the model that it names; some are not tensors")
     if not all(isinstance(key, str) for key in weights):

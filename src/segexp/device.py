@@ -55,7 +55,7 @@ def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
     keep 10 bits, on NVIDIA from Ampere on.
 
     Raises:
-        InputError: where it is none of them.
+        InputError: if it is none of them.
     """
     if name not in PRECISIONS:
         raise InputError(f"trainer.precision={name}: expected one of {', '.join(PRECISIONS)}")

@@ -93,7 +93,7 @@ def streams() -> Iterator[None]:
 
 
 def _lost() -> OSError | None:
-    """Why standard output was not written whole; None where it was."""
+    """Why standard output was not written whole; None if it was."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.lost if isinstance(raw, _Sink) else None

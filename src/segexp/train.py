@@ -170,7 +170,7 @@ def launch(arguments: list[str], devices: str) -> None:
 
 
 def read_job_settings(cfg: DictConfig, typed: Sequence[str], ranks: Ranks) -> RunConfig:
-    """The checked settings of a run; `InputError` where a file asks for what only the whole command can do."""
+    """The checked settings of a run; `InputError` if a file asks for what only the whole command can do."""
     checked = read(cfg)
     problems = []
     if cfg.resume and not any(word.startswith("resume=") for word in typed):

@@ -63,7 +63,7 @@ class PoolLauncher(Launcher):
 
 
 def _returned(config: DictConfig, record: Any) -> JobReturn:
-    """What a sweeper is told of a job: its score, NaN where it has none."""
+    """What a sweeper is told of a job: its score, NaN if it has none."""
     from segexp.config.overrides import stored_overrides
 
     task = OmegaConf.create({key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"})  # type: ignore[union-attr]

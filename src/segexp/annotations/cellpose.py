@@ -74,7 +74,7 @@ def read_cellpose(path: Path) -> NDArray:
     """Object ids (H, W) of a ``_seg.npy``.
 
     Raises:
-        InputError: where it holds anything but arrays, numbers and texts.
+        InputError: if it holds anything but arrays, numbers and texts.
     """
     with path.open("rb") as file:
         try:

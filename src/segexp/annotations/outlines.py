@@ -48,7 +48,7 @@ class Outline:
 class Drawing:
     """What is drawn on one image: its objects, bottom first; the image's name and shape where the file says them.
 
-    `slice` is the position, z and t of the slice that ImageJ's ROIs belong to; None where they belong to none.
+    `slice` is the position, z and t of the slice that ImageJ's ROIs belong to; None if they belong to none.
     """
 
     outlines: list[Outline] = field(default_factory=list)
@@ -125,7 +125,7 @@ def read_rois(path: Path) -> Drawing:
     """The ROIs of ImageJ in a ``.roi`` or ``.zip``: areas, lines and points; those of several slices are refused.
 
     Raises:
-        InputError: where the file is damaged, unpacks to too much, or holds ROIs of several slices and none was asked
+        InputError: if the file is damaged, unpacks to too much, or holds ROIs of several slices and none was asked
             for.
     """
     import roifile
@@ -168,7 +168,7 @@ def read_json(path: Path) -> list[Drawing]:
     """The drawings in a GeoJSON, LabelMe or COCO file; the last has one for each image.
 
     Raises:
-        InputError: where the file is damaged or of none of the three forms.
+        InputError: if the file is damaged or of none of the three forms.
     """
     from segexp.data.foreign import json_kind
 

@@ -83,7 +83,7 @@ def colours_of(paths: Iterable[Path], background: Colour | None) -> list[Colour]
     """The colours of all files but the background, sorted: the first is class 1; transparent pixels are background.
 
     Raises:
-        InputError: where a file has more than a few flat colours, or no pixel that is surely background; where no file
+        InputError: if a file has more than a few flat colours, or no pixel that is surely background; if no file
             has the background that was named, or there are more colours than classes.
     """
     colours: set[Colour] = set()
@@ -129,7 +129,7 @@ def class_map(path: Path, colours: list[Colour], background: Colour | None = Non
 
 
 def _background(picture: Picture, background: Colour | None) -> Colour | None:
-    """The colour of a picture's background; None where it is what is transparent."""
+    """The colour of a picture's background; None if it is what is transparent."""
     return background if background is not None else BLACK if picture.opaque.all() else None
 
 
@@ -137,7 +137,7 @@ def read_layers(path: Path) -> NDArray[np.bool_]:
     """The layers (H, W, K) of a one-hot array (H, W, K) or (K, H, W).
 
     Raises:
-        InputError: where there are no layers of 0 and 1, or a pixel is in several.
+        InputError: if there are no layers of 0 and 1, or a pixel is in several.
     """
     array = open_array(path)
     if array.ndim != 3 or array.dtype.kind not in "buif" or not np.isin(np.unique(array), (0, 1, 255)).all():

@@ -141,7 +141,7 @@ class RandomExtremeScale(IntensityOperation):
         p: probability per sample.
 
     Raises:
-        ValueError: where `distribution` is neither name, `factor` is no range of positive numbers, or `p` lies outside
+        ValueError: if `distribution` is neither name, `factor` is no range of positive numbers, or `p` lies outside
             [0, 1].
     """
 
@@ -171,7 +171,7 @@ class RandomSquare(IntensityOperation):
         p: probability per sample.
 
     Raises:
-        ValueError: where `restore` is none of these, or `p` lies outside [0, 1].
+        ValueError: if `restore` is none of these, or `p` lies outside [0, 1].
     """
 
     def __init__(self, restore: str | None = "deviation", p: float = 0.1) -> None:
@@ -249,7 +249,7 @@ class RandomIllumination(IntensityOperation):
         p: probability per sample.
 
     Raises:
-        ValueError: where `strength` is no range within [0, 1], `points` is below 4, or `p` lies outside [0, 1].
+        ValueError: if `strength` is no range within [0, 1], `points` is below 4, or `p` lies outside [0, 1].
     """
 
     def __init__(self, strength: Range = (0.1, 0.5), points: int = 5, p: float = 0.3) -> None:

@@ -44,8 +44,8 @@ class Augmentation(nn.Module):
         operations: modules, applied first to last; an empty list changes nothing.
 
     Raises:
-        TypeError: where an operation is not a torch module.
-        ValueError: where an operation would move the images and not their masks, or mixes the samples of a batch.
+        TypeError: if an operation is not a torch module.
+        ValueError: if an operation would move the images and not their masks, or mixes the samples of a batch.
     """
 
     def __init__(self, operations: Sequence[nn.Module] = ()) -> None:

@@ -20,7 +20,7 @@ def find(sources: Sequence[Path]) -> list[Path]:
     """The image files among `sources` and right inside their folders, sorted by name.
 
     Raises:
-        InputError: where there is none.
+        InputError: if there is none.
     """
     files: list[Path] = []
     for source in sources:
@@ -43,7 +43,7 @@ def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
     They are `size` px a side, or as large as the smallest image.
 
     Raises:
-        InputError: where that is too small, or where nothing but constant squares is left.
+        InputError: if that is too small, or if nothing but constant squares is left.
     """
     chosen = [files[k] for k in np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).astype(int))]
     images = [to_channels(read_image(path, "first"), 1)[0] for path in chosen]

@@ -26,7 +26,7 @@ _KEPT = 200
 
 
 def cache_folder() -> Path | None:
-    """Where the memory lies; None where the user has no home."""
+    """Where the memory lies; None if the user has no home."""
     named = os.environ.get(VARIABLE)
     base = Path(named) if named else platformdirs.user_cache_path("segexp", appauthor=False, opinion=False)
     return base / "check" if named or base.is_absolute() else None
@@ -45,7 +45,7 @@ def fingerprint(sources: Sequence[Source], settings: str) -> str:
 
 
 def recall(folder: Path | None, key: str) -> list[str] | None:
-    """The warnings of an earlier check with this key that found no fault; None where there was none."""
+    """The warnings of an earlier check with this key that found no fault; None if there was none."""
     if folder is None:
         return None
     try:
@@ -59,7 +59,7 @@ def recall(folder: Path | None, key: str) -> list[str] | None:
 
 
 def remember(folder: Path | None, key: str, warnings: Sequence[str]) -> bool:
-    """Keep the warnings of a check without faults, and only the latest of many; False where that cannot be written."""
+    """Keep the warnings of a check without faults, and only the latest of many; False if that cannot be written."""
     if folder is None:
         return False
     try:

@@ -137,7 +137,7 @@ def descriptor(pixels: NDArray) -> NDArray[np.float32]:
 
 
 def unit_detail(small: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a small picture holds beyond its smooth part, flattened and scaled to norm 1; zeros where there is none."""
+    """What a small picture holds beyond its smooth part, flattened and scaled to norm 1; zeros if there is none."""
     slopes = _slopes(len(small))
     level = small - (slopes @ (slopes.T @ small.ravel())).reshape(small.shape)  # else the blur bends at the edges
     detail = (level - cv2.GaussianBlur(level, (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)).ravel()

@@ -24,7 +24,7 @@ _A_SPLIT = 4  # pictures of a split as it is
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture: JPEG in base64 (empty where the file cannot be read), its size, caption and description."""
+    """A small picture: JPEG in base64 (empty if the file cannot be read), its size, caption and description."""
 
     data: str
     width: int

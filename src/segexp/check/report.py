@@ -93,7 +93,7 @@ class SplitSummary:
         objects: connected regions of foreground in all masks.
         diameter: of an object, as a disc of its area: 5 %, median and 95 % over the objects.
         width: mean thickness of the foreground of a mask.
-        pixel_size: micrometres that the images state; None where none does.
+        pixel_size: micrometres that the images state; None if none does.
         unknown_scale: images that do not.
         length: of its typical object, in such widths: area / width².
     """

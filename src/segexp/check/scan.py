@@ -104,7 +104,7 @@ def find_folders(root: Path) -> dict[str, Folders]:
     """The splits in a folder: ``train/`` and ``val/``, or ``img/`` and ``mask/``, or images lying in it.
 
     Raises:
-        InputError: where it is none of these.
+        InputError: if it is none of these.
     """
     if root.is_file():
         raise InputError(f"{root}: a file; expected the folder of a data set")
@@ -229,7 +229,7 @@ class ImagePixels(NamedTuple):
     Attributes:
         pixels: (C, h, w), all channels at the file's own scale; every n-th pixel of a large image.
         shape: (C, H, W) of the file.
-        pixel_size: micrometres (y, x) of the file's pixels, None where unknown.
+        pixel_size: micrometres (y, x) of the file's pixels, None if unknown.
         orientation: how the file asks viewers to turn it.
     """
 
@@ -243,7 +243,7 @@ def read_planes(source: Source, reading: Reading) -> ImagePixels:
     """Read an image to its end.
 
     Raises:
-        InputError: where training cannot.
+        InputError: if training cannot.
     """
     with open_image(source.image, reading.page_of(source.page), reading.channel) as file:
         return _planes(file, source, reading)
@@ -287,7 +287,7 @@ def read_labels(source: Source, reading: Reading) -> MaskLabels:
     """Read a mask to its end.
 
     Raises:
-        InputError: where training cannot.
+        InputError: if training cannot.
     """
     assert source.mask is not None
     with open_mask(source.mask, source.mask_page, reading) as file:

@@ -47,7 +47,7 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
         config_dir: a folder of further options.
 
     Raises:
-        InputError: where neither names a data set.
+        InputError: if neither names a data set.
     """
     cfg = run_settings(tuple(overrides), config_dir)
     if directory is not None and cfg.data.splits:
@@ -78,7 +78,7 @@ def run_settings(overrides: tuple[str, ...], config_dir: str | None) -> RunConfi
 
 
 def choose_split(data: DataConfig, seed: int, pairing: Pairing, stored: Path | None = None) -> Split | None:
-    """How a run divides the images of one folder, whose files are `pairing`; None where it does not.
+    """How a run divides the images of one folder, whose files are `pairing`; None if it does not.
 
     The file `stored` decides, else the settings.
     """

@@ -72,7 +72,7 @@ def project_files(task: str, like: str = LIKE) -> dict[str, str]:
 
 
 def check_folder(directory: Path, task: str) -> None:
-    """`InputError` where the folder is a file, takes no files, or holds anything."""
+    """`InputError` if the folder is a file, takes no files, or holds anything."""
     from segexp.cli.output_paths import folder_to_write
 
     if os.path.lexists(directory) and not directory.is_dir():
@@ -91,8 +91,8 @@ def write(directory: Path, files: dict[str, str]) -> None:
     """Write the files; where one cannot be written, those written before it are removed again.
 
     Raises:
-        InputError: where a file of such a name has appeared in the meantime.
-        OSError: where a file cannot be written.
+        InputError: if a file of such a name has appeared in the meantime.
+        OSError: if a file cannot be written.
     """
     written: list[Path] = []
     try:

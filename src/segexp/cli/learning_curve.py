@@ -54,7 +54,7 @@ def read_parts(text: str) -> list:
     """``1/8,0.25,1`` as fractions.
 
     Raises:
-        InputError: where one is none above 0 and up to 1.
+        InputError: if one is none above 0 and up to 1.
     """
     from fractions import Fraction
 

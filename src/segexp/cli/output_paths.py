@@ -20,7 +20,7 @@ def folder_to_write(path: Path, flag: str = "--output") -> Path:
     """The folder, which need not exist yet.
 
     Raises:
-        InputError: where it is a file or takes no files.
+        InputError: if it is a file or takes no files.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{flag} {path}: a file; expected a folder, which is created if missing")
@@ -78,7 +78,7 @@ def file_to_write(path: Path, suffixes: Sequence[str] = (), keep: Iterable[Path]
         flag: for the message.
 
     Raises:
-        InputError: where it cannot be written, or is there and was not written by segexp.
+        InputError: if it cannot be written, or is there and was not written by segexp.
     """
     if path.is_dir():
         example = path / f"result{suffixes[0] if suffixes else '.out'}"

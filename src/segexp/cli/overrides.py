@@ -23,7 +23,7 @@ def overrides_of(words: Sequence[str]) -> list[str]:
     """The words behind a command as Hydra takes them.
 
     Raises:
-        InputError: where one is a flag, or no override.
+        InputError: if one is a flag, or no override.
     """
     from segexp.config.typed import as_typed, is_flag
 

@@ -198,7 +198,7 @@ def chosen_models(
     `channel` and `page` are the options, by which the images are read.
 
     Raises:
-        InputError: where none fits, or ``auto`` is named beside others.
+        InputError: if none fits, or ``auto`` is named beside others.
     """
     if Path("auto") not in models or Path("auto").exists():
         return models

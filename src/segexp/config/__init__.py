@@ -73,7 +73,7 @@ def package_conf_dir() -> Path:
     """The folder of YAML files inside the installed package, or at the root of the checkout it is imported from.
 
     Raises:
-        FileNotFoundError: where the installation is damaged.
+        FileNotFoundError: if the installation is damaged.
     """
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "conf", package.parent.parent / "conf"):
@@ -140,7 +140,7 @@ def _missing(value: Any, name: str = "") -> list[str]:
 
 
 def check_named(group: str, nodes: Any) -> None:
-    """Raise `InputError` where an entry of ``logger`` or ``callbacks`` is no node."""
+    """Raise `InputError` if an entry of ``logger`` or ``callbacks`` is no node."""
     problems = [
         f"{group}.{name}={node}: expected an entry with a _target_, a class derived from "
         "segexp.training.callbacks.Callback"
@@ -152,7 +152,7 @@ def check_named(group: str, nodes: Any) -> None:
 
 
 def check_start(node: Any) -> None:
-    """Raise `InputError` where ``model.weights`` is neither text nor null."""
+    """Raise `InputError` if ``model.weights`` is neither text nor null."""
     weights = node.get(WEIGHTS)
     if weights is not None and not (isinstance(weights, str) and weights.strip()):
         expected = "a model file, a run, a sweep, or the name of a ready model"
@@ -164,7 +164,7 @@ def _names(value: Any) -> list[str]:
 
 
 def check_weights(terms: Any) -> None:
-    """Raise `InputError` where the terms of the loss are not named, or their weights are no numbers from 0 on."""
+    """Raise `InputError` if the terms of the loss are not named, or their weights are no numbers from 0 on."""
     problems, weights = [], []
     for name, term in terms.items():
         if not isinstance(term, dict) or "_target_" not in term:
@@ -268,7 +268,7 @@ def load_augment(name_or_yaml: str | Path) -> torch.nn.Module:
             file.
 
     Raises:
-        InputError: where the file is missing, is not YAML of plain values, or its operations cannot be built.
+        InputError: if the file is missing, is not YAML of plain values, or its operations cannot be built.
     """
     path = Path(name_or_yaml)
     if path.suffix not in (".yaml", ".yml"):

@@ -96,7 +96,7 @@ def _options(arguments: Sequence[str], first: list[str]) -> dict[str, list[str]]
 
 
 def _same(name: str, configs: dict[str, DictConfig]) -> str:
-    """A setting that all jobs share; empty where it cannot be read, which the check of the settings answers."""
+    """A setting that all jobs share; empty if it cannot be read, which the check of the settings answers."""
     values: dict[str, str] = {}
     for label, config in configs.items():
         value: Any = ""

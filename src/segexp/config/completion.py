@@ -33,8 +33,8 @@ def complete(arguments: Sequence[str]) -> bool:
     A query of that script (``query=bash``) is rewritten as Hydra expects it: the name of one program, then the words.
 
     Raises:
-        InputError: where ``-sc`` of `segexp train` has another value than ``install=bash`` or ``uninstall=bash``.
-        SystemExit: where ``query=bash`` is typed by hand.
+        InputError: if ``-sc`` of `segexp train` has another value than ``install=bash`` or ``uninstall=bash``.
+        SystemExit: if ``query=bash`` is typed by hand.
     """
     asked = dict(word.partition("=")[::2] for word in arguments if not word.startswith("-"))
     if "query" in asked:

@@ -43,7 +43,7 @@ def add_folder(folder: str, flag: str) -> None:
     Nothing is imported here: a ``_target_`` may name such a module only where ``allow_targets`` has its name.
 
     Raises:
-        InputError: where there is no such folder, or it holds the stored settings of a run.
+        InputError: if there is no such folder, or it holds the stored settings of a run.
     """
     if not os.path.isdir(folder):
         raise InputError(f"{flag} {folder}: no such folder")
@@ -65,7 +65,7 @@ def add_lab(config_dir: str) -> None:
     A folder of ``hydra.searchpath`` is only added: it may be a whole project, with YAML files for other programs.
 
     Raises:
-        InputError: as `add_folder`, and where a YAML file in the folder is damaged or holds more than values: Hydra
+        InputError: as `add_folder`, and if a YAML file in the folder is damaged or holds more than values: Hydra
             answers with a traceback.
     """
     add_folder(config_dir, "--config-dir")
@@ -117,7 +117,7 @@ def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> R
     """The checked settings that overrides ask for; no folder is made.
 
     Raises:
-        InputError: where Hydra or the schema refuses them.
+        InputError: if Hydra or the schema refuses them.
     """
     for folder in searched_folders(overrides):
         add_folder(folder, "hydra.searchpath")

@@ -18,7 +18,7 @@ _REFERENCE = re.compile(r"\$\{[\w.]+\}$")
 
 
 def differences(cfg: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Setting -> (default, here), for each that differs; None where one side has no such setting.
+    """Setting -> (default, here), for each that differs; None if one side has no such setting.
 
     The defaults are what ``task=NAME`` alone gives; a task that no folder of settings has is compared with ``vesicle``.
     """

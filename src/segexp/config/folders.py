@@ -159,7 +159,7 @@ class DataConfig(Checked):
         """`channel` as a number or several.
 
         Raises:
-            InputError: where one is no number from 1.
+            InputError: if one is no number from 1.
         """
         numbers = self.channel if isinstance(self.channel, list) else [self.channel]
         fine = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
@@ -172,12 +172,12 @@ class DataConfig(Checked):
         return int(self.page) if self.page is not None and self.page.isdigit() else self.page
 
     def folders(self) -> dict[str, Path] | None:
-        """The four folders by name, ``~`` expanded; None where none is given and images are generated.
+        """The four folders by name, ``~`` expanded; None if none is given and images are generated.
 
         Only the first two where their images are split; ``img`` and ``mask`` right under `root` count as those.
 
         Raises:
-            InputError: where a validation folder exists and a setting divides the training images as well.
+            InputError: if a validation folder exists and a setting divides the training images as well.
         """
         if self.root is None and self.train_img_dir is None:
             return None

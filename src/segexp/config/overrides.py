@@ -60,7 +60,7 @@ def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> lis
     Relative paths among the stored settings mean what they meant where the run was started; `log` hears of each.
 
     Raises:
-        InputError: where D is no run that can be resumed, or its stored overrides are not what a run was started with.
+        InputError: if D is no run that can be resumed, or its stored overrides are not what a run was started with.
     """
     given = [argument for argument in arguments if argument.startswith("resume=") and argument != "resume=null"]
     if not given:
@@ -222,7 +222,7 @@ def with_seeds(arguments: list[str]) -> list[str]:
     own check.
 
     Raises:
-        InputError: where the seed to start from is a sweep itself.
+        InputError: if the seed to start from is a sweep itself.
     """
     given = [argument for argument in arguments if argument.startswith("trainer.seeds=")]
     text = given[-1].partition("=")[2] if given else "1"
@@ -240,7 +240,7 @@ def with_folds(arguments: list[str]) -> list[str]:
     """Replace ``data.fold=range(5)`` by a sweep over all five, ``-m data.fold=1/5,2/5,3/5,4/5,5/5``.
 
     Raises:
-        InputError: where there are fewer than two folds.
+        InputError: if there are fewer than two folds.
     """
     matches = [re.fullmatch(r"data\.fold=range\((\d+)\)", argument) for argument in arguments]
     if not any(matches):
@@ -264,7 +264,7 @@ def with_sweep(arguments: list[str]) -> list[str]:
     be given to a queue again and again.
 
     Raises:
-        InputError: where D holds no sweep.
+        InputError: if D holds no sweep.
     """
     given = [
         argument for argument in arguments if argument.startswith("sweep.resume=") and argument != "sweep.resume=null"

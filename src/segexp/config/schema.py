@@ -291,7 +291,7 @@ class TrainerConfig(Checked):
         """`max_time` in seconds; None: no limit.
 
         Raises:
-            InputError: where it is not written as hours:minutes:seconds.
+            InputError: if it is not written as hours:minutes:seconds.
         """
         return None if self.max_time is None else _seconds("trainer.max_time", self.max_time)
 
@@ -299,7 +299,7 @@ class TrainerConfig(Checked):
         """`save_every` in seconds.
 
         Raises:
-            InputError: where it is not written as hours:minutes:seconds.
+            InputError: if it is not written as hours:minutes:seconds.
         """
         return _seconds("trainer.save_every", self.save_every)
 

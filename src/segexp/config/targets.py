@@ -119,7 +119,7 @@ def own_scores(names: Sequence[str], allowed: tuple[str, ...] = (), how: str = "
 
 
 def check_node(node: Any, path: str, allowed: tuple[str, ...] = ()) -> None:
-    """Raise `InputError` where a node names a forbidden target or an argument that its class lacks.
+    """Raise `InputError` if a node names a forbidden target or an argument that its class lacks.
 
     What it may name follows from the first word of `path`: see `KINDS`.
     """
@@ -159,7 +159,7 @@ def _kinds(path: str) -> tuple[type, ...]:
 
 
 def check_external(node: dict[str, Any], path: str, allowed: tuple[str, ...]) -> None:
-    """Raise `InputError` where another package's network is not allowed, or is given what its class does not take."""
+    """Raise `InputError` if another package's network is not allowed, or is given what its class does not take."""
     for key in ("allowed", "how"):
         if key in node:
             raise InputError(f"{path}.{key}: no setting; give allow_targets=[your.package]")
@@ -175,7 +175,7 @@ def build(node: Any, allowed: tuple[str, ...] = (), path: str = "", **more: Any)
     optimiser's parameters, say. `path` is the node's name, from the group on; it says what classes it may name.
 
     Raises:
-        InputError: where a target is not allowed, or its class refuses the arguments.
+        InputError: if a target is not allowed, or its class refuses the arguments.
     """
     if isinstance(node, list):
         return [build(item, allowed, path) for item in node]

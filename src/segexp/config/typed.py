@@ -218,7 +218,7 @@ def _is_function(value: str) -> bool:
 
 
 def parsed(word: str) -> Override | None:
-    """An override as Hydra reads it; None where it cannot."""
+    """An override as Hydra reads it; None if it cannot."""
     try:
         return OverridesParser.create().parse_override(word)
     except (HydraException, ValueError):
@@ -229,7 +229,7 @@ def literal(word: str) -> str:
     """The text that an override's value, once read, stands for: the path in ``resume='a b'``.
 
     Raises:
-        InputError: where it cannot be read.
+        InputError: if it cannot be read.
     """
     name, _, value = word.partition("=")
     override = parsed(f"k={value}")

@@ -83,7 +83,7 @@ class Sample:
         source: the two files; None for generated images.
         reading: how the files are read.
         mask_kind: what the mask was found to hold, such as ``0/255``: see `segexp.io.labels.Values`.
-        pixel_size: micrometres (y, x) of a pixel; None where unknown.
+        pixel_size: micrometres (y, x) of a pixel; None if unknown.
         has_instances: whether `instances` gives object ids.
         group: of images that belong together, such as the slices of a stack; empty without groups.
         digest: other where any pixel or label is.
@@ -131,7 +131,7 @@ class Sample:
         return read_pair_window(self.source, self.reading, window, (self.shape[1], self.shape[2]), self.dtype)
 
     def instances(self) -> NDArray[np.int32] | None:
-        """Object ids (H, W) from the mask file, 0 for background; None where the masks of the set hold no objects."""
+        """Object ids (H, W) from the mask file, 0 for background; None if the masks of the set hold no objects."""
         if not self.has_instances or self.source is None or self.reading is None:
             return None
         return read_instances(self.source, self.reading)

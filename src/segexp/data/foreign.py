@@ -91,10 +91,10 @@ def describe_vendor_files(files: Iterable[Path]) -> str:
 
 
 def annotation_kind(path: Path, strict: bool = False) -> str | None:
-    """Which of `KINDS` a file is, by its ending and a look inside; None where it is none. Runs nothing of it.
+    """Which of `KINDS` a file is, by its ending and a look inside; None if it is none. Runs nothing of it.
 
     Raises:
-        InputError: with `strict`, where a file cannot be opened, or an archive or JSON is damaged, of another encoding
+        InputError: with `strict`, if a file cannot be opened, or an archive or JSON is damaged, of another encoding
             or too large.
     """
     suffix = path.suffix.lower()

@@ -37,7 +37,7 @@ class Rule(NamedTuple):
     within: bool = False
 
     def mask_of(self, image: str) -> str | None:
-        """The mask's name without ending, for an image's; None where the rule does not fit it."""
+        """The mask's name without ending, for an image's; None if the rule does not fit it."""
         if self.within:
             return image.replace(self.before, self.mask_before) if image.count(self.before) == 1 else None
         length = len(self.before) + len(self.behind)

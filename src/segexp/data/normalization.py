@@ -84,7 +84,7 @@ def band_statistics(
 
 
 def check_finite(pixels: NDArray, path: str | Path = "image") -> None:
-    """Raise `InputError` where pixels hold NaN or infinite values, or some so large that float32 cannot hold them."""
+    """Raise `InputError` if pixels hold NaN or infinite values, or some so large that float32 cannot hold them."""
     if pixels.dtype.kind != "f":
         return
     low, high = float(pixels.min(initial=0)), float(pixels.max(initial=0))  # NaN comes through
@@ -102,7 +102,7 @@ def check_finite(pixels: NDArray, path: str | Path = "image") -> None:
 
 
 def check_float32(bands: Iterable[NDArray], path: str | Path = "image") -> None:
-    """Raise `InputError` where an image in bands (C, h, W) would lose its contrast on the way to float32.
+    """Raise `InputError` if an image in bands (C, h, W) would lose its contrast on the way to float32.
 
     Of 10^9 + [0, 1] float32 holds 10^9 alone. Floats that are constant but for rounding pass, as constant ones do.
     """
@@ -146,7 +146,7 @@ def compress(images: Tensor, normalization: str) -> Tensor:
     """The pointwise step after the augmentation: nothing for ``standard``, the symmetric logarithm for ``log``.
 
     Raises:
-        InputError: where there is no such normalisation.
+        InputError: if there is no such normalisation.
     """
     if normalization == "standard":
         return images

@@ -28,7 +28,7 @@ def read_ranges(path: str | Path, task: str) -> dict[str, Any]:
     """Keywords for `segexp.synthesis.generate`: limits by row, and ``style``.
 
     Raises:
-        InputError: where the file is missing, or a row or limit in it is not one of the task's.
+        InputError: if the file is missing, or a row or limit in it is not one of the task's.
     """
     path = Path(path)
     if not path.is_file():

@@ -94,7 +94,7 @@ def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> R
     the model's.
 
     Raises:
-        InputError: where the file says what cannot be.
+        InputError: if the file says what cannot be.
     """
     stored = facts.get("reading") or {}
     page, channel, masks, ignore = (stored.get(key) for key in ("page", "channel", "masks", "ignore"))
@@ -120,7 +120,7 @@ class Place(NamedTuple):
     Attributes:
         source: (H, W) of the file.
         shape: (H, W) of what is read of it; another where the scale is changed.
-        pixel_size: micrometres (y, x) of a pixel that is read, None where unknown.
+        pixel_size: micrometres (y, x) of a pixel that is read, None if unknown.
     """
 
     source: tuple[int, int]
@@ -142,7 +142,7 @@ def read_pixels(file: ImageFile, reading: Reading, place: Place, window: Window 
     """Pixels (channels, H, W) of an open image in its dtype, at the scale of `place`.
 
     Raises:
-        InputError: where its channels do not fit the settings, or values are not finite or too large for float32.
+        InputError: if its channels do not fit the settings, or values are not finite or too large for float32.
     """
     top, left, height, width = window or (0, 0, *place.shape)
     hue = file.hue if reading.channels == 1 and file.colour else None
@@ -163,7 +163,7 @@ def open_mask(path: Path, page: int | str | None, reading: Reading) -> MaskFile:
     """A mask open for reading: a page of a stack, or with ``max`` all of them projected.
 
     Raises:
-        InputError: where the file is no mask, or is not in the form that the settings say.
+        InputError: if the file is no mask, or is not in the form that the settings say.
     """
     if page == "max" and reading.ignore is not None:
         both = f"data.page={reading.page} and task.ignore={reading.ignore}"
@@ -224,7 +224,7 @@ class ReadOnce:
 
 
 def check_shapes(pair: Pair, mask: tuple[int, ...], place: Place) -> None:
-    """Raise `InputError` where a mask of the shape `mask` does not fit its image."""
+    """Raise `InputError` if a mask of the shape `mask` does not fit its image."""
     if mask != place.source:
         swapped = " (rows and columns swapped?)" if mask == place.source[::-1] else ""
         raise InputError(f"{pair.mask}: shape {mask}, but {pair.image.name} is {place.source}{swapped}")
@@ -238,7 +238,7 @@ def read_pair_window(
     `shape` (H, W) and `dtype` are what the image had when it was looked at first.
 
     Raises:
-        InputError: where it has others now.
+        InputError: if it has others now.
     """
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)

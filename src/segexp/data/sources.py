@@ -69,7 +69,7 @@ def choose_split(
     """Divide the images of one folder: as `stored` says, or by a fraction or fold; see `segexp.data.splits`.
 
     Raises:
-        InputError: where there are no pairs to divide, or too few groups of them.
+        InputError: if there are no pairs to divide, or too few groups of them.
     """
     names = {pair.image.stem for pair in pairing.pairs}
     if not names:
@@ -135,7 +135,7 @@ def set_groups(samples: Sequence[Sample], pattern: str) -> None:
     """Name the group of each image by the pattern of ``data.group``.
 
     Raises:
-        InputError: where it finds none.
+        InputError: if it finds none.
     """
     group_of = {name: group for group, names in group_names(map(_stem, samples), pattern).items() for name in names}
     for sample in samples:

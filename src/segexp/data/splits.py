@@ -57,7 +57,7 @@ def compile_group(pattern: str) -> re.Pattern[str]:
     """The expression of ``data.group``, which needs a parenthesis that names the group.
 
     Raises:
-        InputError: where it is no regular expression or has no parenthesis.
+        InputError: if it is no regular expression or has no parenthesis.
     """
     try:
         expression = re.compile(pattern)
@@ -74,7 +74,7 @@ def split_fraction(names: Iterable[str], fraction: float, group: str | None, see
     """Hold about `fraction` of the names back for validation, whole groups of them, at least one on either side.
 
     Raises:
-        InputError: where there are fewer than two groups.
+        InputError: if there are fewer than two groups.
     """
     groups = group_names(names, group)
     _enough(groups, 2, f"data.val_fraction={fraction:g}")
@@ -96,7 +96,7 @@ def split_fold(names: Iterable[str], fold: int, folds: int, group: str | None, s
     """Fold `fold` (from 1) of `folds`, as equal as groups allow: every name is validated in exactly one of them.
 
     Raises:
-        InputError: where there are fewer groups than folds.
+        InputError: if there are fewer groups than folds.
     """
     groups = group_names(names, group)
     _enough(groups, folds, f"data.fold={fold}/{folds}")
@@ -113,7 +113,7 @@ def parse_fold(text: str) -> tuple[int, int]:
     """``2/5`` to (2, 5).
 
     Raises:
-        InputError: where it is not of this form.
+        InputError: if it is not of this form.
     """
     match = re.fullmatch(r"\s*(\d{1,4})\s*/\s*(\d{1,4})\s*", text)
     fold, folds = (int(match[1]), int(match[2])) if match else (0, 0)
@@ -128,7 +128,7 @@ def draw(names: Iterable[str], count: int, group: str | None, seed: int) -> list
     One group after the other is used up, as if they were annotated in turn; without a pattern every name is a group.
 
     Raises:
-        InputError: where there are fewer names.
+        InputError: if there are fewer names.
     """
     groups = group_names(names, group)
     order = [name for key in _shuffled(groups, f"images {seed}") for name in groups[key]]
@@ -149,7 +149,7 @@ def read_split(path: Path, names: Iterable[str]) -> Split:
     """Read a ``split.json``, or that of a run folder, for the images `names`; each must be on one side of it.
 
     Raises:
-        InputError: where the file is damaged or does not fit the images.
+        InputError: if the file is damaged or does not fit the images.
     """
     path = path / FILE if path.is_dir() else path
     try:

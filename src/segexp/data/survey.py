@@ -41,7 +41,7 @@ def is_large(pair: Pair, reading: Reading) -> bool:
     """Whether an image has more than `LARGE` values.
 
     Raises:
-        InputError: where it cannot be opened.
+        InputError: if it cannot be opened.
     """
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         return reading.channels * file.shape[0] * file.shape[1] > LARGE

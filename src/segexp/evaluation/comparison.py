@@ -93,7 +93,7 @@ class Candidate:
 
 
 def known_mean(values: Iterable[float]) -> float:
-    """The mean of those that are numbers; NaN where none is."""
+    """The mean of those that are numbers; NaN if none is."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 
@@ -111,7 +111,7 @@ def read_run(folder: str | Path) -> EvaluatedRun:
     """A run folder, or what ``segexp evaluate`` wrote.
 
     Raises:
-        InputError: where there are no scores in it.
+        InputError: if there are no scores in it.
     """
     folder = Path(folder)
     for table, details in (("val/scores.csv", "val/evaluation.json"), ("scores.csv", "scores.json")):
@@ -160,7 +160,7 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
         None.
 
     Raises:
-        InputError: where the two have no image in common.
+        InputError: if the two have no image in common.
     """
     paired, unpaired = _pair(baseline, other)
     notes = []
@@ -245,7 +245,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _repeat_and_settings(folder: Path) -> tuple[int | None, str | None, str]:
-    """Seed and fold of a run, and its other settings as text; None and empty where the folder does not hold them."""
+    """Seed and fold of a run, and its other settings as text; None and empty if the folder does not hold them."""
     path = folder / ".hydra" / "config.yaml"
     if not path.is_file():
         return None, None, ""

@@ -128,7 +128,7 @@ def evaluate_fully(
 
 
 def objects_of(sample: Sample, labels: NDArray, split: float) -> tuple[NDArray, NDArray] | None:
-    """Ids of predicted and true objects (H, W) where the truth tells touching ones apart; None where it does not."""
+    """Ids of predicted and true objects (H, W) where the truth tells touching ones apart; None if it does not."""
     ids = sample.instances()
     return None if ids is None else (split_touching(labels == 1, split), ids)
 
@@ -165,7 +165,7 @@ def summarize(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def image_values(rows: Sequence[Row], score: str) -> NDArray[np.float64]:
-    """A score of each image, in the order of their first rows: the mean of its classes; NaN where none has it."""
+    """A score of each image, in the order of their first rows: the mean of its classes; NaN if none has it."""
     values: dict[str, list[float]] = {}
     for row in rows:
         cell = row.get(score)
@@ -174,7 +174,7 @@ def image_values(rows: Sequence[Row], score: str) -> NDArray[np.float64]:
 
 
 def pooled_scores(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Overlap scores by class, from the pixels of all images together; NaN where no row has the score."""
+    """Overlap scores by class, from the pixels of all images together; NaN if no row has the score."""
     pooled = {}
     for name in dict.fromkeys(str(row["class"]) for row in rows):
         own = [row for row in rows if row["class"] == name]

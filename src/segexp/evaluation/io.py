@@ -129,7 +129,7 @@ def read_rows(table: Path) -> list[Row]:
     """The rows of a ``scores.csv``: numbers as numbers, empty cells as NaN, names as text.
 
     Raises:
-        InputError: where the table is damaged.
+        InputError: if the table is damaged.
     """
     try:
         return [
@@ -195,7 +195,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """The content of an ``evaluation.json``, or of ``scores.json``.
 
     Raises:
-        InputError: where it is damaged.
+        InputError: if it is damaged.
     """
     record = read_json(path, SHAPE)
     fault = _uneven(record)
@@ -260,7 +260,7 @@ def _entry(rows: Sequence[Row], name: str, evaluation: Evaluation | None, classe
 
 
 def _pooled(rows: Sequence[Row], name: str, evaluation: Evaluation | None, classes: tuple[str, ...]) -> float | None:
-    """A score from all pixels or objects of the rows together, averaged over classes; None where it is not defined."""
+    """A score from all pixels or objects of the rows together, averaged over classes; None if it is not defined."""
     if SCORES[name].family == "overlap" and name in (first := pooled_scores(rows))[next(iter(first))]:
         return _mean([scores[name] for scores in first.values()])
     if name in ("ece", "average_precision") and evaluation is not None:

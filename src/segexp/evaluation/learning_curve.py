@@ -101,7 +101,7 @@ def fit(runs: Sequence[Run]) -> LearningCurve:
     """Weight all curves by the runs; the prior is flat in asymptote and gap, and in the logarithm of all else.
 
     Raises:
-        InputError: where there are fewer than `FEWEST_SIZES` different sizes, or a score is not between -1 and 1.
+        InputError: if there are fewer than `FEWEST_SIZES` different sizes, or a score is not between -1 and 1.
     """
     sizes = sorted({run.images for run in runs})
     if len(sizes) < FEWEST_SIZES:

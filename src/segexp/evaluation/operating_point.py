@@ -49,7 +49,7 @@ class OperatingPoint:
     Attributes:
         threshold, min_size, temperature: as the model file holds them.
         details: what ``evaluation.json`` says beside them.
-        maps: probabilities of each image at the temperature, or None where they were not kept.
+        maps: probabilities of each image at the temperature, or None if they were not kept.
     """
 
     threshold: float

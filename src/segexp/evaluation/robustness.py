@@ -83,7 +83,7 @@ def curve(perturbation: Perturbation, values: NDArray[np.float64], lower: bool =
     """One entry of the result, from scores (images, values); images that have none of the score do not count.
 
     Raises:
-        InputError: where no image has the monitored score at every change.
+        InputError: if no image has the monitored score at every change.
     """
     values = values[~np.isnan(values).any(axis=1)]
     if not len(values):

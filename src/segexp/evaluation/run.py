@@ -57,7 +57,7 @@ def evaluate_folder(
         samples: what `chosen_samples` gave, where that was called before.
 
     Raises:
-        InputError: where an image or a setting is unfit, or a file of that name was not written by segexp. Nothing is
+        InputError: if an image or a setting is unfit, or a file of that name was not written by segexp. Nothing is
             written then.
     """
     chosen = chosen_families(predictor, families)
@@ -179,7 +179,7 @@ def find_samples(predictor: Predictor, data: Path, pixel_size: float | None = No
         pixel_size: µm, in place of what the files say.
 
     Raises:
-        InputError: where the folder holds no annotated images.
+        InputError: if the folder holds no annotated images.
     """
     for folder in (data / "val", data):
         if (folder / "img").is_dir():

@@ -47,7 +47,7 @@ def score_class(
     Args:
         probability: (H, W) float32.
         predicted, true: boolean (H, W).
-        known: False where nobody annotated; None where everything is.
+        known: False where nobody annotated; None if everything is.
         families: of `segexp.metrics.registry.FAMILIES`, and scores to be had alone, of `ALONE` there.
         tolerance: of centrelines and outlines, in the unit of `spacing`.
         spacing: a pixel's side, 1 for pixels or in µm.

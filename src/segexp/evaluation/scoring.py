@@ -72,12 +72,12 @@ def read_tolerance(text: str) -> Tolerance:
 
 
 def pixel_sides(samples: Sequence[Sample], given: float | None, tolerance: Tolerance) -> list[float] | None:
-    """A pixel's side in µm for each sample: `given`, or what the files say; None where that is not known of all.
+    """A pixel's side in µm for each sample: `given`, or what the files say; None if that is not known of all.
 
     Of pixels that are not square the side of a square of their area.
 
     Raises:
-        InputError: where a tolerance in micrometres needs a size that is not known.
+        InputError: if a tolerance in micrometres needs a size that is not known.
     """
     if given is not None:
         return [given] * len(samples)

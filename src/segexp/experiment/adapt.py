@@ -41,7 +41,7 @@ def unlabelled_images(folder: Path) -> list[Path]:
     """The image files right in a folder, sorted by name.
 
     Raises:
-        InputError: where there is no such folder, or no image in it.
+        InputError: if there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise InputError(f"data.unlabelled={folder}: no such folder; expected a folder of images without masks")
@@ -57,7 +57,7 @@ def pseudo_labelled(cfg: RunConfig, started: Started | None, device: str, log: C
     """Training samples of the images in ``data.unlabelled``, kept in memory.
 
     Raises:
-        InputError: where the folder or the given model is missing, an image cannot be read, or the model finds nothing
+        InputError: if the folder or the given model is missing, an image cannot be read, or the model finds nothing
             that it is sure of.
     """
     assert cfg.data.unlabelled is not None

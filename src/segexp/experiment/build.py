@@ -173,7 +173,7 @@ def recipe(data: DataConfig, task: TaskConfig, seed: int) -> Recipe:
     """What is generated for a run.
 
     Raises:
-        InputError: where nothing can be generated for the task, or it has several classes.
+        InputError: if nothing can be generated for the task, or it has several classes.
     """
     synthetic = data.synthetic
     if task.name not in synthesis.TASKS:
@@ -235,7 +235,7 @@ def build_augment(node: dict[str, Any], allowed: Sequence[str] = ()) -> Augmenta
     """The operations that training batches go through, from the settings ``augment``; `allowed`: ``allow_targets``.
 
     Raises:
-        InputError: where the node is no `Augmentation`.
+        InputError: if the node is no `Augmentation`.
     """
     augment = build(node, tuple(allowed))
     if not isinstance(augment, Augmentation):
@@ -256,7 +256,7 @@ def build_model(
         allowed: ``allow_targets``.
 
     Raises:
-        InputError: where the node is no network of segexp, or the network cannot process an image.
+        InputError: if the node is no network of segexp, or the network cannot process an image.
     """
     node = {key: value for key, value in node.items() if key != WEIGHTS}
     model = build(node, tuple(allowed), in_channels=channels, classes=classes)
@@ -272,7 +272,7 @@ def build_model(
 
 
 def try_out(model: External) -> None:
-    """`InputError` where another package's network cannot answer, or could not be built again from its model file."""
+    """`InputError` if another package's network cannot answer, or could not be built again from its model file."""
     model.try_out()
     try:
         with torch.device("meta"):
@@ -315,7 +315,7 @@ def choose_cuda_graph(
     """Whether the steps of a run are recorded as a CUDA graph, and a line on it for runs on a GPU.
 
     Raises:
-        InputError: where they must be and cannot.
+        InputError: if they must be and cannot.
     """
     if trainer.cuda_graph == "never":
         return False, ""
@@ -346,7 +346,7 @@ def build_source(
     """Training batches, from the memory that is nearest to the device and large enough.
 
     Raises:
-        InputError: where the batch cannot be shared by the processes, or images are to be kept that cannot be.
+        InputError: if the batch cannot be shared by the processes, or images are to be kept that cannot be.
     """
     device = next(model.parameters()).device
     size = crop_size(samples, task.crop, model.multiple)
@@ -435,7 +435,7 @@ def build_schedule(
 
 
 def total_steps(steps: int | None, epochs: int | None, epoch_steps: int) -> int | None:
-    """The smaller of the two limits, in steps; None where neither is set."""
+    """The smaller of the two limits, in steps; None if neither is set."""
     limits = [limit for limit in (steps, epochs and epochs * epoch_steps) if limit is not None]
     return min(limits, default=None)
 
@@ -456,7 +456,7 @@ def rehearse(predictor: Predictor, samples: list[Sample], scoring: Scoring) -> f
     once for the run.
 
     Raises:
-        InputError: where a tolerance in micrometres needs pixel sizes that are not known, or a score of one's own
+        InputError: if a tolerance in micrometres needs pixel sizes that are not known, or a score of one's own
             fails.
     """
     pixel_sides(samples, None, scoring.tolerance)

@@ -39,7 +39,7 @@ class Candidate:
 
     Attributes:
         kind: `GIVEN`, `TUNED` or `SCRATCH`.
-        values: (N,) its score of each image; NaN where it is not defined.
+        values: (N,) its score of each image; NaN if it is not defined.
         optimism: what the choice of its threshold on the same images is expected to gain.
     """
 
@@ -48,7 +48,7 @@ class Candidate:
     optimism: float = 0.0
 
     def mean(self) -> float:
-        """Mean score over the images that have one; NaN where none has."""
+        """Mean score over the images that have one; NaN if none has."""
         return float("nan") if np.isnan(self.values).all() else float(np.nanmean(self.values))
 
 
@@ -104,7 +104,7 @@ def kinds_to_train(given: float, both: bool) -> tuple[str, ...]:
     """The candidates that are trained, in their order.
 
     Args:
-        given: Dice of the given model on the annotated images; NaN where it cannot be compared.
+        given: Dice of the given model on the annotated images; NaN if it cannot be compared.
         both: whether there is time for a training from scratch beside the fine-tuning.
     """
     if both:

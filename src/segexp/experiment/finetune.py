@@ -414,7 +414,7 @@ def read_again(start: Started) -> Any:
     """The given model's file, which a resumed run has not read.
 
     Raises:
-        InputError: where it is gone or holds another model.
+        InputError: if it is gone or holds another model.
     """
     path = Path(start.facts["file"])
     found = read_start(start.facts["weights"], path) if path.is_file() else None
@@ -427,7 +427,7 @@ def read_again(start: Started) -> Any:
 
 
 def read_maps(path: Path, key: str, images: Sequence[int]) -> dict[int, NDArray[np.float32]] | None:
-    """Probabilities that a fold left, by the number of the image; None where there are none of this `key`."""
+    """Probabilities that a fold left, by the number of the image; None if there are none of this `key`."""
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as stored:

@@ -22,7 +22,7 @@ def build_loss(
     """The weighted terms of the loss.
 
     Raises:
-        InputError: where one does not take logits and targets to one number.
+        InputError: if one does not take logits and targets to one number.
     """
     terms, problems = {}, []
     for name, node in nodes.items():
@@ -41,7 +41,7 @@ def probe_loss(name: str, term: nn.Module, classes: int) -> None:
     """Try a term of the loss on two small crops, (2, K, 32, 32).
 
     Raises:
-        InputError: where it fails, or gives anything but a number with a gradient.
+        InputError: if it fails, or gives anything but a number with a gradient.
     """
     logits = torch.zeros(2, classes, 32, 32, requires_grad=True)
     targets = torch.zeros(2, classes, 32, 32)
@@ -69,7 +69,7 @@ def build_optimizer(
     """The optimiser that a node names, for these parameters or groups of them.
 
     Raises:
-        InputError: where the node or its learning rate is unfit.
+        InputError: if the node or its learning rate is unfit.
     """
     if not node.get("_partial_"):
         raise InputError(f"optimizer: expected _partial_: true beside _target_: {node['_target_']}")
@@ -94,7 +94,7 @@ def try_optimizer(node: dict[str, Any], allowed: tuple[str, ...] = ()) -> float:
     """Take one step of the optimiser on a small convolution, to fail before the training; returns its learning rate.
 
     Raises:
-        InputError: where the node is unfit, or its optimiser cannot take a step from gradients alone.
+        InputError: if the node is unfit, or its optimiser cannot take a step from gradients alone.
     """
     weights = [nn.Parameter(torch.ones(4, 2, 3, 3)), nn.Parameter(torch.ones(4))]
     optimizer = build_optimizer(node, weights, allowed)
@@ -117,7 +117,7 @@ def build_scheduler(node: dict[str, Any], lr: float, allowed: tuple[str, ...] = 
     """The learning rate's course: by progress, or one of torch's that counts steps from the rate `lr` on.
 
     Raises:
-        InputError: where the node is unfit, or waits for scores.
+        InputError: if the node is unfit, or waits for scores.
     """
     found = target_class(str(node["_target_"]), allowed, KINDS["scheduler"])
     if issubclass(found, Scheduler):
@@ -136,7 +136,7 @@ def build_callbacks(cfg: RunConfig) -> list[Callback]:
     """The loggers and callbacks of a run, in the order of the settings.
 
     Raises:
-        InputError: where one cannot be made from its arguments.
+        InputError: if one cannot be made from its arguments.
     """
     problems, made = [], []
     for group, nodes in (("logger", cfg.logger), ("callbacks", cfg.callbacks)):

@@ -96,9 +96,9 @@ def run(
     set, model, and the state of a run that is resumed.
 
     Raises:
-        InputError: where a setting, a file, the model or the state is refused.
-        Pruned: where `should_prune` says so.
-        Stopped: where a signal ended the run; its state is saved.
+        InputError: if a setting, a file, the model or the state is refused.
+        Pruned: if `should_prune` says so.
+        Stopped: if a signal ended the run; its state is saved.
     """
     started, ranks = time.monotonic(), join()
     with ExitStack() as stack:
@@ -353,7 +353,7 @@ def begin_from(
     A run that is resumed has its weights in ``last.pth``, and the facts of its start too: no other file is read.
 
     Raises:
-        InputError: where ``model.weights`` names nothing, or something else than the resumed run started from.
+        InputError: if ``model.weights`` names nothing, or something else than the resumed run started from.
     """
     typed = cfg.model.get(WEIGHTS)
     if typed is None:
@@ -460,7 +460,7 @@ def finish(cfg: RunConfig, training: TrainingRun, outcome: Outcome | None = None
     """Score the best model, or that of `outcome`, and write the results; returns its monitored score.
 
     Raises:
-        InputError: where the run folder was deleted meanwhile: model and scores are written by then.
+        InputError: if the run folder was deleted meanwhile: model and scores are written by then.
     """
     folder, files, log, state = training.folder, training.files, training.log, training.state
     val, scoring = training.val_samples, replace(cfg.task.scoring(), monitor=training.monitor)

@@ -76,7 +76,7 @@ def read_start(typed: str, path: Path) -> Start:
     """Read the model file `path` that ``model.weights=typed`` names.
 
     Raises:
-        InputError: where it is none.
+        InputError: if it is none.
     """
     try:
         content = checkpoint.load_weights(path)
@@ -102,7 +102,7 @@ def with_settings(cfg: RunConfig, settings: dict[str, Any]) -> RunConfig:
     """`cfg` with other values of settings such as ``task.normalization``.
 
     Raises:
-        InputError: where one is out of range.
+        InputError: if one is out of range.
     """
     parts: dict[str, dict[str, Any]] = {"task": {}, "data": {}}
     for name, value in settings.items():
@@ -146,7 +146,7 @@ def take_weights(network: Network, start: Start, classes: Sequence[str]) -> list
         classes: of the run, in the order of the network's outputs.
 
     Raises:
-        InputError: where the two networks differ in more than channels and classes.
+        InputError: if the two networks differ in more than channels and classes.
     """
     require_same_architecture(network, start)
     its = start.content["model"]["settings"]
@@ -281,7 +281,7 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> int:
     Its batch norms use their running statistics, in training too, and do not change them.
 
     Raises:
-        InputError: where a pattern fits no module, or nothing is left to train.
+        InputError: if a pattern fits no module, or nothing is left to train.
     """
     modules = {name: module for name, module in network.named_modules() if name}
     for pattern in patterns:
@@ -304,7 +304,7 @@ def parameter_groups(network: nn.Module, rates: Sequence[str]) -> tuple[list[dic
     fits one of the modules it is in. The first group, of factor 1, holds all others.
 
     Raises:
-        InputError: where a pattern fits nothing that is trained, or all of it.
+        InputError: if a pattern fits nothing that is trained, or all of it.
     """
     scaled = [_rate(entry) for entry in rates]
     groups: list[list[nn.Parameter]] = [[] for _ in range(len(scaled) + 1)]

@@ -138,7 +138,7 @@ class TrainingRun:
         again. A full disk costs no run: the last complete files stay, and a warning names them.
 
         Raises:
-            InputError: where the folder takes no file for another reason than a full disk.
+            InputError: if the folder takes no file for another reason than a full disk.
         """
         if not self.ranks.first:
             return
@@ -184,7 +184,7 @@ class TrainingRun:
         """Put learner and state back to what was saved last; says what differs from this run.
 
         Raises:
-            InputError: where ``last.pth`` holds no state, or that of another model.
+            InputError: if ``last.pth`` holds no state, or that of another model.
         """
         content = checkpoint.load(self.last_path)
         if not {"state", "learner", "model", "data"} <= content.keys():
@@ -251,7 +251,7 @@ class TrainingRun:
         return None not in scores and is_better(self.monitor, *scores)  # type: ignore[arg-type]
 
     def _read_best(self) -> dict[str, Any] | None:
-        """The file of the best model; None where it is missing, damaged or another run's."""
+        """The file of the best model; None if it is missing, damaged or another run's."""
         try:
             found = checkpoint.load(self.best_path)
         except (InputError, OSError):
@@ -268,7 +268,7 @@ class TrainingRun:
         """Make sure, when training has ended, that the best model's file is whole and of this run.
 
         Raises:
-            OSError: where it is not and cannot be written now.
+            OSError: if it is not and cannot be written now.
         """
         found = self._read_best()
         if found is not None and found["metrics"] == self.state.best:

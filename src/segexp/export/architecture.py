@@ -33,7 +33,7 @@ def standalone_source(network: nn.Module, normalization: str, margin: int) -> tu
     `margin` is the width of the reflection around an image, px.
 
     Raises:
-        InputError: where the network is another package's.
+        InputError: if the network is another package's.
     """
     network_class = type(network)
     if isinstance(network, External):

@@ -75,7 +75,7 @@ def package(
         citations: what to cite beside the U-Net's paper.
 
     Raises:
-        InputError: where a library is missing, the licence or a name does not meet the specification, or the package
+        InputError: if a library is missing, the licence or a name does not meet the specification, or the package
             fails its test.
     """
     formats.need("bioimageio.core", "bioimageio")
@@ -150,7 +150,7 @@ def _postprocessing(predictor: Predictor) -> list[dict[str, Any]]:
 
 
 def pixel_size(predictor: Predictor) -> tuple[float, float] | None:
-    """Micrometres (y, x) of a pixel of the training images, or None where the model file does not say."""
+    """Micrometres (y, x) of a pixel of the training images, or None if the model file does not say."""
     known = predictor.facts.get("pixel_size")
     if known is None:
         return None
@@ -245,7 +245,7 @@ def _describe(predictor: Predictor, folder: Path, callable_name: str, made: card
 
 
 def _official_test(path: Path) -> Iterator[str]:
-    """Run bioimageio.core's test on all weight formats; `InputError` where it does not pass."""
+    """Run bioimageio.core's test on all weight formats; `InputError` if it does not pass."""
     from bioimageio.core import test_description
 
     summary = test_description(path, determinism="seed_only", devices=["cpu"])

@@ -62,7 +62,7 @@ def read_citation(text: str) -> Citation:
     """A publication with its DOI, bare or as an address, at its end: ``Roe et al. 2026, doi:10.1000/x``.
 
     Raises:
-        InputError: where there is no title or no DOI.
+        InputError: if there is no title or no DOI.
     """
     match = re.search(r"\b10\.\d{4,9}/[^\s,;\"'<>]+", text)
     if match is None:
@@ -79,7 +79,7 @@ def read_authors(text: str) -> list[Author]:
     """Names separated by commas, each with its affiliation in brackets: ``Ada Roe (Univ. of X, Dept. Y), Bo Lee``.
 
     Raises:
-        InputError: where it is not of this form.
+        InputError: if it is not of this form.
     """
     authors = []
     for part in re.split(r",(?![^(]*\))", text):

@@ -155,7 +155,7 @@ def compare(run: RunModel, graph: Graph, predictor: Predictor) -> list[tuple[tup
     """Largest difference in probability from `predictor` for three sizes, one of them as a batch of two.
 
     Raises:
-        InputError: where one exceeds `TOLERANCE`: the file must not be used then.
+        InputError: if one exceeds `TOLERANCE`: the file must not be used then.
     """
     step = graph.multiple
     sizes = [(8 * step, 12 * step), (16 * step, 16 * step), (512 // step * step, 640 // step * step)]

@@ -18,7 +18,7 @@ def annotated(predictor: Predictor, data: Path | None, count: int = 16, size: in
     """The validation images of a data set (``DATA/val/img``, ``DATA/val/mask``), or `count` generated ones.
 
     Raises:
-        InputError: where no data is given and nothing can be generated for the model's task.
+        InputError: if no data is given and nothing can be generated for the model's task.
     """
     channels, classes = predictor.model.settings["in_channels"], len(predictor.classes)
     if data is not None:

@@ -49,7 +49,7 @@ def find_images(sources: Iterable[Path], output: OwnedFolder, own_names: bool = 
     in sub-folders of a folder; `ImageList.remarks` counts them.
 
     Raises:
-        InputError: where there is no image, or, with `own_names`, where two would write the same result.
+        InputError: if there is no image, or, with `own_names`, if two would write the same result.
     """
     files: list[Path] = []
     remarks: list[str] = []

@@ -136,7 +136,7 @@ def choose(entries: Sequence[Mapping[str, Any]], classes: Sequence[str], found: 
         own: the model's threshold, kept where it is low enough.
 
     Raises:
-        InputError: where there are too few images for that share, or no threshold reaches it.
+        InputError: if there are too few images for that share, or no threshold reaches it.
     """
     risk = 1 - found
     chosen, lines = own, []

@@ -35,14 +35,14 @@ class Result:
 
     Attributes:
         path: the image.
-        error: why there is no result; None where there is.
+        error: why there is no result; None if there is.
         skipped: whether an earlier prediction had made it already.
         foreground: share of its pixels that are foreground.
         pixels: of all pages.
         record: what the manifest keeps of it: ``foreground``, ``pixels`` and ``summary``, the rows of its measurements.
         files: what was written for it, by the names that the files are to have; still hidden.
         content: size, time and hash of the image file before it was read.
-        misfit: in words, how the image and its prediction are unlike the training images; empty where they are not.
+        misfit: in words, how the image and its prediction are unlike the training images; empty if they are not.
         unscaled: whether its pixel size is not known although the model has one, so that it was predicted as it is.
     """
 

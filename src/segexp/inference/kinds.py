@@ -85,7 +85,7 @@ def choose(images: Sequence[NDArray], facts: Mapping[str, Any] | None = None) ->
     """The kind of images (C, H, W), a few hundred pixels a side.
 
     Raises:
-        InputError: where half of them or more fit no kind, or none is large enough to be judged.
+        InputError: if half of them or more fit no kind, or none is large enough to be judged.
     """
     large = [image for image in images if min(image.shape[-2:]) >= SMALLEST]
     if not large:

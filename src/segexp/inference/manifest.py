@@ -167,7 +167,7 @@ class Manifest:
             facts: plain values to keep.
 
         Raises:
-            InputError: where the image has changed since, or something lies there that is not segexp's own.
+            InputError: if the image has changed since, or something lies there that is not segexp's own.
         """
         if _stamp(image) != [content["size"], content["mtime_ns"]]:
             raise InputError(f"{image}: changed while it was predicted; predict it again")

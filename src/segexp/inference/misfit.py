@@ -84,7 +84,7 @@ def ranges_of(features: Sequence[NDArray], shares: Sequence[float]) -> dict[str,
 
 
 def misfit(facts: Mapping[str, Any], image: RowSource, share: float) -> str:
-    """In words how an image and its prediction differ from those of the training; empty where they do not.
+    """In words how an image and its prediction differ from those of the training; empty if they do not.
 
     Args:
         facts: of the model file; where they hold no ranges nothing is said.
@@ -103,7 +103,7 @@ def misfit(facts: Mapping[str, Any], image: RowSource, share: float) -> str:
 
 
 def look_reasons(ranges: Mapping[str, Any], features: NDArray[np.float64]) -> list[str]:
-    """What of an image is farthest outside of the ranges, at most two things; empty where it is within the limit."""
+    """What of an image is farthest outside of the ranges, at most two things; empty if it is within the limit."""
     low, high, spread = (np.asarray(ranges[key]) for key in ("low", "high", "spread"))
     outside = _outside(features, low, high, spread)
     if outside.mean() <= ranges["limit"]:

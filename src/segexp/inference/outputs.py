@@ -35,7 +35,7 @@ class Outputs:
         pixel_size: micrometres, in place of what the files say.
 
     Raises:
-        InputError: where a name of `save` is unknown or none is given, or `prob_dtype` is unknown.
+        InputError: if a name of `save` is unknown or none is given, or `prob_dtype` is unknown.
     """
 
     save: tuple[str, ...] = ("mask", "prob")
@@ -178,7 +178,7 @@ def require_memory(shape: tuple[int, int, int], free: int, name: str) -> None:
     `shape` is (pages, H, W).
 
     Raises:
-        InputError: where it would not suffice.
+        InputError: if it would not suffice.
     """
     need = shape[1] * shape[2] * (BYTES_A_PIXEL + 8 * (shape[0] - 1))
     if need > free:
@@ -244,7 +244,7 @@ def _joined(page: dict[str, Measurement]) -> NDArray[np.int32]:
 
 
 def _square(pixel_size: Size | None) -> float | None:
-    """Side of a pixel in micrometres; None where unknown or where pixels are longer than wide by over 1 %."""
+    """Side of a pixel in micrometres; None if unknown or if pixels are longer than wide by over 1 %."""
     if pixel_size is None or abs(pixel_size[0] / pixel_size[1] - 1) > 0.01:
         return None
     return float(np.sqrt(pixel_size[0] * pixel_size[1]))

@@ -139,7 +139,7 @@ class Predictor:
         """Probabilities of an image of any size from top to bottom: first row and (K, rows, W) float32.
 
         Raises:
-            InputError: where a finished model answers with NaN; it calls the image `name`.
+            InputError: if a finished model answers with NaN; it calls the image `name`.
         """
         yield from self._bands([image], image, tiling, progress, name=name)
 
@@ -159,7 +159,7 @@ class Predictor:
         normalised as the whole.
 
         Raises:
-            InputError: where the network of a finished model answers with NaN.
+            InputError: if the network of a finished model answers with NaN.
         """
         count = len(self.classes)
         for first, band in self._bands([image], part or image, tiling, progress, True, name):
@@ -210,7 +210,7 @@ class Predictor:
         The image is normalised as a whole before it is cut into tiles. The model is put in evaluation mode and left so.
 
         Raises:
-            InputError: where a finished model answers with NaN; it calls the image `name`.
+            InputError: if a finished model answers with NaN; it calls the image `name`.
         """
         image = ArrayRows(pixels)
         bands = self.bands(image, self.tiling(tile, overlap), progress, name)
@@ -222,7 +222,7 @@ class Predictor:
         Neighbours of one shape share a batch: as many as there are tiles in one.
 
         Raises:
-            InputError: where the network of a finished model answers with NaN.
+            InputError: if the network of a finished model answers with NaN.
         """
         most = self.tiling().batch
         results: list[NDArray[np.float32]] = []
@@ -252,7 +252,7 @@ class Predictor:
             model.threshold`` is the mask.
 
         Raises:
-            InputError: where the array is no image, where it is not clear which of its channels is meant, or where the
+            InputError: if the array is no image, if it is not clear which of its channels is meant, or if the
                 network of a finished model answers with NaN.
         """
         array = np.asarray(image)
@@ -275,7 +275,7 @@ def channels_of_array(array: NDArray, reading: Reading) -> NDArray:
     """The channels (C, H, W) of an array (H, W) or (H, W, channels) that a model takes; it says nothing of colours.
 
     Raises:
-        InputError: where several channels are neither 8-bit colours nor what the model takes.
+        InputError: if several channels are neither 8-bit colours nor what the model takes.
     """
     count = 1 if array.ndim == 2 else array.shape[2]
     colour = count in (3, 4) and array.dtype == np.uint8 and reading.channels in (1, 3)
@@ -329,7 +329,7 @@ def load_model(
     ``monai.networks.nets``: they are imported, so name only what you trust.
 
     Raises:
-        InputError: where a file is no model that can be read, or the models of an ensemble do not agree.
+        InputError: if a file is no model that can be read, or the models of an ensemble do not agree.
 
     >>> model = segexp.load_model("runs/vesicle/.../best_vesicle_model.pth")
     >>> mask = model.predict(segexp.read_image("cell.tif")) > model.threshold

@@ -40,7 +40,7 @@ class FileRows:
         """Rows `top` to `bottom` - 1 as (C, bottom - top, W).
 
         Raises:
-            InputError: where they hold NaN.
+            InputError: if they hold NaN.
         """
         return pixels_of(self._stored(top, bottom))
 
@@ -57,7 +57,7 @@ def checked(pixels: NDArray, name: str = "image") -> NDArray:
     """The same pixels (C, H, W).
 
     Raises:
-        InputError: where float32 cannot hold them, as with NaN or values of 10^38.
+        InputError: if float32 cannot hold them, as with NaN or values of 10^38.
     """
     check_finite(pixels, name)
     check_float32([pixels], name)

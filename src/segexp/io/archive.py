@@ -56,7 +56,7 @@ class Outline(NamedTuple):
     available: int
 
     def fault(self) -> str:
-        """What is wrong with it, in words; empty where each element of the tensor is an element of the storage."""
+        """What is wrong with it, in words; empty if each element of the tensor is an element of the storage."""
         valid = all(type(number) is int and number >= 0 for number in (*self.size, *self.stride, self.offset))
         if not valid or len(self.size) != len(self.stride):
             return "a tensor whose sizes are not whole numbers"

@@ -47,7 +47,7 @@ def flush(file: IO[Any]) -> None:
     """Flush an open file to the disk, where its file system can do that.
 
     Raises:
-        OSError: where it can, and fails: a full disk.
+        OSError: if it can, and fails: a full disk.
     """
     file.flush()
     try:
@@ -67,7 +67,7 @@ def replacing(path: Path, before: Callable[[Path], None] | None = None) -> Itera
             file.
 
     Raises:
-        OSError: where the folder takes no files or the disk is full; the old file is unchanged then.
+        OSError: if the folder takes no files or the disk is full; the old file is unchanged then.
     """
     temporary = partial(path)
     try:

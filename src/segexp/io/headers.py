@@ -24,7 +24,7 @@ class Header(NamedTuple):
 
 
 def declared_size(data: bytes) -> Header | None:
-    """The header of a PNG, JPEG, BMP or WebP; None where the content is none of the four or is cut short."""
+    """The header of a PNG, JPEG, BMP or WebP; None if the content is none of the four or is cut short."""
     try:
         if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":
             width, height, depth, colour = struct.unpack(">IIBB", data[16:26])

@@ -80,13 +80,13 @@ class ImageFile(_Closing):
         shape: (H, W), or (H, W, C) with several channels; as `read_image` returns it.
         dtype: the file's.
         colour: whether the channels are red, green and blue (and alpha).
-        pixel_size: micrometres (y, x) of a pixel, or None where the file does not say.
+        pixel_size: micrometres (y, x) of a pixel, or None if the file does not say.
         orientation: how the file asks viewers to turn it, 1 (as it is) to 8 as EXIF counts. Pixels are never turned.
         pages: how many images the file holds: slices, times; channels are not counted.
         axis, planes: what they are, and in how many planes each is stored: see `segexp.io.tiff.TiffReader`.
 
     Raises:
-        InputError: where the file cannot be read as an image, or has no such page or channel.
+        InputError: if the file cannot be read as an image, or has no such page or channel.
     """
 
     def __init__(self, path: str | Path, page: Page = None, channel: Channel = None, raw: bool = False):
@@ -139,8 +139,8 @@ class ImageFile(_Closing):
         Equal to ``read_image(path)[top : top + height, left : left + width]``. The window must lie inside the image.
 
         Raises:
-            InputError: where the pixels are damaged.
-            ValueError: where the window does not lie inside the image.
+            InputError: if the pixels are damaged.
+            ValueError: if the window does not lie inside the image.
         """
         tall, wide = self.shape[:2]
         height, width = tall - top if height is None else height, wide - left if width is None else width
@@ -196,7 +196,7 @@ def open_image(path: str | Path, page: Page = None, channel: Channel = None) -> 
         channel: a number from 1, or several, to take of a file with channels; None: all.
 
     Raises:
-        InputError: naming the file, where it is missing, empty, damaged, not numeric, a stack with no `page` chosen, or
+        InputError: naming the file, if it is missing, empty, damaged, not numeric, a stack with no `page` chosen, or
             declares a size that its own is too small for.
     """
     return ImageFile(path, page, channel)
@@ -239,7 +239,7 @@ class MaskFile(_Closing):
         pages: how many masks the file holds.
 
     Raises:
-        InputError: where the file is missing, damaged, or of a format or shape that no mask has.
+        InputError: if the file is missing, damaged, or of a format or shape that no mask has.
     """
 
     def __init__(self, path: str | Path, page: Page = None):
@@ -261,7 +261,7 @@ class MaskFile(_Closing):
         """The window at (top, left), which must lie inside: (height, width) of the stored values.
 
         Raises:
-            InputError: where the pixels are damaged, or red, green and blue differ, or it is drawn in a transparent
+            InputError: if the pixels are damaged, or red, green and blue differ, or it is drawn in a transparent
                 layer.
         """
         mask = self._file.read(top, left, height, width)
@@ -280,13 +280,13 @@ class MaskFile(_Closing):
 
 
 def read_pixel_size(path: str | Path) -> tuple[float, float] | None:
-    """Micrometres (y, x) of a pixel, from a TIFF's ImageJ, OME or resolution entries; None where unknown.
+    """Micrometres (y, x) of a pixel, from a TIFF's ImageJ, OME or resolution entries; None if unknown.
 
     Plain resolution tags of more than 20 micrometres a pixel (72 to 1200 dots an inch) are a printer's or a screen's
     and are not believed; neither is what is not a plausible number.
 
     Raises:
-        InputError: where the file is missing, damaged, or of a format that no image has.
+        InputError: if the file is missing, damaged, or of a format that no image has.
     """
     path = Path(path)
     reader = _reader(path, raw=False) if path.suffix.lower() in TIFF_SUFFIXES else None

@@ -46,7 +46,7 @@ class Values(NamedTuple):
         kind: ``empty``, ``0/1``, ``0/255``, ``0/65535``, ``class ids``, ``instance ids``, ``probabilities`` or
             ``soft`` (cut at a threshold).
         largest: the largest value, the ignored one aside.
-        doubt: what to say unless other masks of the set settle it; empty where it is clear.
+        doubt: what to say unless other masks of the set settle it; empty if it is clear.
     """
 
     kind: str
@@ -89,7 +89,7 @@ def mask_values(
     the set with many of them makes it clear.
 
     Raises:
-        InputError: where `label_map` raises one, except for such a doubt.
+        InputError: if `label_map` raises one, except for such a doubt.
     """
     numeric = np.issubdtype(mask.dtype, np.number) and not np.issubdtype(mask.dtype, np.complexfloating)
     if mask.dtype != bool and not numeric:
@@ -109,7 +109,7 @@ def judge_values(
     """`mask_values` for the distinct values of a mask; `unevenness` gives what `uneven` finds in it, if it is asked.
 
     Raises:
-        InputError: where the values cannot belong to a mask of these settings; the message lists them.
+        InputError: if the values cannot belong to a mask of these settings; the message lists them.
     """
     if any(not np.isfinite(value) for value in values):
         raise InputError(f"{path}: holds NaN or infinite values")

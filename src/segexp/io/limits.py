@@ -36,7 +36,7 @@ def largest() -> int:
     """Bytes that one read may take: 16 GiB, or what the environment variable ``SEGEXP_MAX_GIB`` says.
 
     Raises:
-        InputError: where the variable is no number.
+        InputError: if the variable is no number.
     """
     text = os.environ.get(VARIABLE, str(LARGEST_GIB))
     try:
@@ -55,11 +55,11 @@ def check_declared(path: str | Path, shape: Sequence[int], itemsize: int, stored
         path: the file, for the message.
         shape: what the header declares, or the part of it that is about to be read.
         itemsize: bytes a value.
-        stored: bytes in the file that it would be decoded from, times 8 where a bit becomes a byte; None where that
+        stored: bytes in the file that it would be decoded from, times 8 where a bit becomes a byte; None if that
             does not matter, because the file holds all of them uncompressed and its length was checked.
 
     Raises:
-        InputError: where that is not to be believed.
+        InputError: if that is not to be believed.
     """
     size = prod(int(length) for length in shape) * itemsize
     claim = f"{path}: declares {'x'.join(str(length) for length in shape)} values, {_amount(size)}"
@@ -73,7 +73,7 @@ def check_declared(path: str | Path, shape: Sequence[int], itemsize: int, stored
 
 
 def check_scans(path: str | Path, data: bytes) -> None:
-    """Raise `InputError` where a JPEG, or one segment of a TIFF, consists of more than `SCANS` scans."""
+    """Raise `InputError` if a JPEG, or one segment of a TIFF, consists of more than `SCANS` scans."""
     scans = data.count(b"\xff\xda")  # the marker cannot occur within compressed data
     if scans > SCANS:
         raise InputError(
@@ -82,7 +82,7 @@ def check_scans(path: str | Path, data: bytes) -> None:
 
 
 def check_pieces(path: str | Path, count: int, values: int, name: str) -> None:
-    """Raise `InputError` where `values` pixel values lie in too many (`count`) strips, tiles or pages (`name`)."""
+    """Raise `InputError` if `values` pixel values lie in too many (`count`) strips, tiles or pages (`name`)."""
     if count > PIECES[name] and values < count * PIECE:
         raise InputError(
             f"{path}: {count} {name} of {values / count:.3g} values each; more than {PIECES[name]} so small ones are "

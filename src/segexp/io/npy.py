@@ -48,7 +48,7 @@ class ArrayReader:
     `raw`, for masks: three axes are always (pages, H, W).
 
     Raises:
-        InputError: where the file is damaged or holds no image: Python objects, complex numbers, dates, texts, or other
+        InputError: if the file is damaged or holds no image: Python objects, complex numbers, dates, texts, or other
             axes.
     """
 
@@ -75,7 +75,7 @@ class ArrayReader:
         """The window of page `page` (from 0), which must lie inside it: (height, width, channels).
 
         Raises:
-            InputError: where the file was removed or shortened since it was opened, or the window exceeds the limit on
+            InputError: if the file was removed or shortened since it was opened, or the window exceeds the limit on
                 memory.
         """
         try:

@@ -64,7 +64,7 @@ class OwnedFolder:
             name no file.
 
     Raises:
-        InputError: where what lies in the record's place is not a record of segexp's.
+        InputError: if what lies in the record's place is not a record of segexp's.
     """
 
     def __init__(self, folder: Path, command: str | None = None):
@@ -179,7 +179,7 @@ class OwnedFolder:
             self._learn(entry)
 
     def _free_path(self, name: str) -> Path:
-        """Where a file is to be written, in a folder that exists; `InputError` where another's file lies there."""
+        """Where a file is to be written, in a folder that exists; `InputError` if another's file lies there."""
         self.require_free([name])
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ class OwnedFolder:
         """A file open for writing: it is recorded and takes its name when the block ends without an error.
 
         Raises:
-            InputError: where something lies there that is not segexp's own.
+            InputError: if something lies there that is not segexp's own.
         """
         path = self._free_path(name)
         with atomic.replacing(path, lambda whole: self.note(name, whole, **facts)) as file:
@@ -200,7 +200,7 @@ class OwnedFolder:
         """Write a file whole and record it.
 
         Raises:
-            InputError: where something lies there that is not segexp's own.
+            InputError: if something lies there that is not segexp's own.
         """
         with self.create(name, **facts) as file:
             file.write(content.encode("utf-8", errors="surrogateescape") if isinstance(content, str) else content)
@@ -210,7 +210,7 @@ class OwnedFolder:
         """As `create`, for what wants a path with the file's own ending rather than an open file.
 
         Raises:
-            InputError: where something lies there that is not segexp's own.
+            InputError: if something lies there that is not segexp's own.
         """
         path = self._free_path(name)
         hidden = atomic.partial(path, atomic.PARTIAL + path.suffix)
@@ -247,7 +247,7 @@ class OwnedFolder:
 
 
 def noting(path: Path) -> Callable[[Path], None] | None:
-    """For `atomic`: records that a file is segexp's, in the folder's record; None where the folder has none."""
+    """For `atomic`: records that a file is segexp's, in the folder's record; None if the folder has none."""
     if not (path.parent / RECORD).is_file():
         return None
     return lambda whole: OwnedFolder(path.parent).note(path.name, whole)
@@ -275,7 +275,7 @@ def hold(folder: Path, patience: float = 0.0, log: Callable[[str], None] = print
         log: called with one line where there is something to wait for.
 
     Raises:
-        InputError: where another command holds the folder.
+        InputError: if another command holds the folder.
     """
     with contextlib.suppress(FileNotFoundError):
         facts = (folder / LOCK).lstat()

@@ -28,7 +28,7 @@ class PictureReader:
             bit where an image has 0 and 255. For masks.
 
     Raises:
-        InputError: where the file is damaged, incomplete, an animation, or too large.
+        InputError: if the file is damaged, incomplete, an animation, or too large.
     """
 
     def __init__(self, path: Path, raw: bool = False):
@@ -88,7 +88,7 @@ def _decode(data: bytes) -> NDArray | None:
 
 
 def _indexed(path: Path, data: bytes, raw: bool) -> NDArray | None:
-    """Entries of the palette of an indexed PNG; None where its colours are expected, which OpenCV gives.
+    """Entries of the palette of an indexed PNG; None if its colours are expected, which OpenCV gives.
 
     They are expected of images, unless the palette is a lookup table: see `segexp.io.channels.lookup_direction`.
     """

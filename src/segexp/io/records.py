@@ -30,7 +30,7 @@ def read_json(path: Path, shape: Shape = None) -> Any:
     """The content of a JSON file that fits `shape` (see `segexp.io.shape`; None: anything).
 
     Raises:
-        InputError: where it is not JSON or does not fit.
+        InputError: if it is not JSON or does not fit.
     """
     try:
         content = json.loads(_text(path, "JSON"))
@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> Any:
     """The values of a YAML file.
 
     Raises:
-        InputError: where it is not YAML, or unfolds to very much.
+        InputError: if it is not YAML, or unfolds to very much.
     """
     try:
         content = yaml.safe_load(_text(path, "YAML"))
@@ -85,7 +85,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a CSV file with a heading, as text; cells that `safe_cell` changed are as they were.
 
     Raises:
-        InputError: where a row has more cells than the heading, or fewer: it was cut.
+        InputError: if a row has more cells than the heading, or fewer: it was cut.
     """
     text = _text(path, "CSV")
     if "\0" in text:
@@ -132,7 +132,7 @@ def _is_number(text: str) -> bool:
 
 
 def number(text: str) -> float:
-    """A cell as a number; NaN where it is empty.
+    """A cell as a number; NaN if it is empty.
 
     Raises:
         ValueError: for all else.

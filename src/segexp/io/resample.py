@@ -30,12 +30,12 @@ def scaled_shape(
 
     Args:
         shape: (H, W) as the file holds it.
-        pixel_size: micrometres (y, x) of its pixels; None where unknown, and the shape stays.
-        target: micrometres a pixel of the model; None where it has no scale, and the shape stays.
+        pixel_size: micrometres (y, x) of its pixels; None if unknown, and the shape stays.
+        target: micrometres a pixel of the model; None if it has no scale, and the shape stays.
         name: for the message.
 
     Raises:
-        InputError: where the two differ by more than `LARGEST_FACTOR`.
+        InputError: if the two differ by more than `LARGEST_FACTOR`.
     """
     if pixel_size is None or target is None:
         return shape

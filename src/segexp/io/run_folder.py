@@ -221,7 +221,7 @@ class RunFolder(OwnedFolder):
         """Make sure that a run may begin here, or go on; looks and changes nothing.
 
         Raises:
-            InputError: where a name that a run writes is taken by something that is not segexp's own, or where the
+            InputError: if a name that a run writes is taken by something that is not segexp's own, or if the
                 folder holds an earlier run or a sweep and neither `resume` nor `overwrite` is given.
         """
         self._state = _stamp(self.folder / STATE)
@@ -331,7 +331,7 @@ class RunFolder(OwnedFolder):
         Files take their names one by one, the last of them ``summary.json``, each after its line in the record.
 
         Raises:
-            InputError: where something lies in a file's place that is not segexp's own.
+            InputError: if something lies in a file's place that is not segexp's own.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".draft.", dir=self.folder) as name:
@@ -348,7 +348,7 @@ class RunFolder(OwnedFolder):
         """Take the lock now where that changes nothing.
 
         Raises:
-            InputError: where another command holds it.
+            InputError: if another command holds it.
         """
         if os.path.lexists(self.folder / LOCK):
             self.hold()
@@ -364,7 +364,7 @@ class RunFolder(OwnedFolder):
         """Claim the folder and write what waits; returns a line on what was moved aside, or an empty one.
 
         Raises:
-            InputError: as `require`, or where another command holds the folder or changed it meanwhile.
+            InputError: as `require`, or if another command holds the folder or changed it meanwhile.
         """
         before = self._state
         self.folder.mkdir(parents=True, exist_ok=True)

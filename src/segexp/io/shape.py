@@ -65,7 +65,7 @@ WORDS = {
 
 
 def misfit(value: Any, shape: Shape, where: str = "") -> str:
-    """The first part of `value` that does not fit, in words: "dice is 'x'; expected a number"; empty where none."""
+    """The first part of `value` that does not fit, in words: "dice is 'x'; expected a number"; empty if none."""
     if isinstance(shape, Number | Text):
         return "" if shape.fits(value) else _describe(where, value, shape)
     if isinstance(shape, tuple):

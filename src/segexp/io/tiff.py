@@ -46,14 +46,14 @@ class TiffReader:
         height, width, channels: of each of them.
         colour: whether the channels are red, green, blue (and perhaps alpha).
         dtype: of what `read` returns.
-        pixel_size: micrometres (y, x), or None where the file does not say.
+        pixel_size: micrometres (y, x), or None if the file does not say.
         lossy: whether its compression changes values.
         orientation: how the file asks viewers to turn it, 1 to 8 as EXIF and TIFF count; never applied.
-        axis: what the images are, ``Z`` slices or ``T`` times; empty where the file does not say, or says both.
+        axis: what the images are, ``Z`` slices or ``T`` times; empty if the file does not say, or says both.
         planes: how many directories hold an image: its channels, unless they lie side by side.
 
     Raises:
-        InputError: where the file is damaged, too large, or a TIFF that holds no image of a supported kind.
+        InputError: if the file is damaged, too large, or a TIFF that holds no image of a supported kind.
     """
 
     def __init__(self, path: Path, raw: bool = False):
@@ -139,7 +139,7 @@ class TiffReader:
         """The first page of full resolution, and the numbers of all pages like it; thumbnails and levels are left out.
 
         Left out are pages marked as reduced, and of a file with one page of full resolution the smaller copies of it,
-        each of another size. Raises `InputError` where a page of another size or type is neither.
+        each of another size. Raises `InputError` if a page of another size or type is neither.
         """
         facts = []
         for number in range(count):
@@ -205,7 +205,7 @@ class TiffReader:
         """The window of page `page` (from 0), which must lie inside it: (height, width, channels).
 
         Raises:
-            InputError: where the pixels are damaged.
+            InputError: if the pixels are damaged.
         """
         try:
             table = self._planes.table[page]
@@ -307,7 +307,7 @@ class TiffReader:
 
 
 def _checked(page: Any, path: Path, name: str) -> Any:
-    """The same page; `InputError` where a length of it is none."""
+    """The same page; `InputError` if a length of it is none."""
     for length in (*_LENGTHS, *(("tilelength", "tilewidth") if page.is_tiled else ("rowsperstrip",))):
         value = getattr(page, length)
         if not isinstance(value, int) or value < 1:

@@ -51,7 +51,7 @@ class PageTable(NamedTuple):
         table: (images, channels) page numbers from 0.
         described: whether the file's description states this arrangement.
         contiguous: whether the planes follow each other behind a single directory.
-        axis: what the images are, ``Z`` slices or ``T`` times; empty where the file does not say, or says both.
+        axis: what the images are, ``Z`` slices or ``T`` times; empty if the file does not say, or says both.
     """
 
     table: NDArray[np.int64]
@@ -73,7 +73,7 @@ def planes(page: Any, count: int, room: int, path: Path, following: int = 0) -> 
         following: bytes of planes behind the first one, where a single directory stands in front of them.
 
     Raises:
-        InputError: where such a stack is truncated, or OME-XML declares a document type.
+        InputError: if such a stack is truncated, or OME-XML declares a document type.
     """
     text = _description(page)
     if text.startswith("ImageJ="):
@@ -99,7 +99,7 @@ def planes(page: Any, count: int, room: int, path: Path, following: int = 0) -> 
 
 
 def pixel_size(page: Any) -> tuple[float, float] | None:
-    """Micrometres (y, x) of a pixel, from ImageJ's description, OME-XML or the resolution tags; None where unknown."""
+    """Micrometres (y, x) of a pixel, from ImageJ's description, OME-XML or the resolution tags; None if unknown."""
     text = _description(page)
     if text.startswith("ImageJ="):
         name = _unit(dict(_lines(text)).get("unit", ""))
@@ -121,10 +121,10 @@ def pixel_size(page: Any) -> tuple[float, float] | None:
 
 
 def ome(text: str, path: Path | None) -> ElementTree.Element | None:
-    """The root of an OME-XML description; None where it is none. A document type declaration is refused.
+    """The root of an OME-XML description; None if it is none. A document type declaration is refused.
 
     Raises:
-        InputError: where it declares a document type.
+        InputError: if it declares a document type.
     """
     if "<OME" not in text[:2000] and ":OME" not in text[:2000]:
         return None
@@ -174,7 +174,7 @@ def _tiff_data(
 ) -> NDArray[np.int64] | None:
     """Which of `count` pages each plane is, along the axes of `order`, from the elements ``TiffData`` of OME-XML.
 
-    As tifffile reads them. None where they do not name a page of this file for every plane once.
+    As tifffile reads them. None if they do not name a page of this file for every plane once.
     """
     blocks = [element for element in pixels if _tag(element) == "TiffData"]
     files = {child.get("FileName", "") for block in blocks for child in block if _tag(child) == "UUID"}
@@ -267,5 +267,5 @@ def _believed(y: float | None, x: float | None) -> tuple[float, float] | None:
 
 
 def _unprinted(believed: tuple[float, float] | None) -> tuple[float, float] | None:
-    """A pixel size, or None where it is a printer's or a screen's."""
+    """A pixel size, or None if it is a printer's or a screen's."""
     return believed if believed is not None and max(believed) < PRINTED else None

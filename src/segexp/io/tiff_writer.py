@@ -70,7 +70,7 @@ class TiffStream:
         """Append rows (h, W), or (h, W, samples).
 
         Raises:
-            OSError: where earlier rows could not be written, for example because the disk is full.
+            OSError: if earlier rows could not be written, for example because the disk is full.
         """
         if self._failure is not None:
             raise self._failure
@@ -80,7 +80,7 @@ class TiffStream:
         """Write the remaining rows; returns the path of the complete file, which still has its hidden name.
 
         Raises:
-            OSError: where rows could not be written, for example because the disk is full; the file is removed.
+            OSError: if rows could not be written, for example because the disk is full; the file is removed.
         """
         self._closed = True
         self._queue.put(None)

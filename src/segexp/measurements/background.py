@@ -10,7 +10,7 @@ def local_background(labels: NDArray[np.int32], image: NDArray, gap: float, ring
 
     Counted are the background pixels more than `gap` and at most `gap` + `ring` px away from the object, each for
     its nearest object only. An object without any (crowded on all sides) gets the median of the whole background, and
-    NaN where the image has none.
+    NaN if the image has none.
 
     Args:
         labels: (H, W), 0 is background.

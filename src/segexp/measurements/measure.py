@@ -25,7 +25,7 @@ class Settings:
         gap, ring: the local background lies more than `gap` and up to `gap` + `ring` px away from an object.
 
     Raises:
-        InputError: where `kind` is neither of the two.
+        InputError: if `kind` is neither of the two.
     """
 
     kind: str = "objects"
@@ -82,7 +82,7 @@ def measure(
         pixel_size: side of a pixel in micrometres; adds the columns in micrometres.
 
     Raises:
-        InputError: where the shapes differ, or the pixel size is not above 0.
+        InputError: if the shapes differ, or the pixel size is not above 0.
     """
     settings = settings or Settings()
     mask = np.asarray(mask) > 0

@@ -57,7 +57,7 @@ def measure_vesicles(labels: NDArray[np.int32], image: NDArray, gap: float = 2, 
     ``circularity`` is 4 pi area / perimeter^2, 1 for a disc, with Crofton's perimeter in four directions, at most 1.
     ``mean_above_background`` is the mean of `image` (H, W) over the object less the median of the ring around it (see
     `local_background`), ``integrated_above_background`` that times the area. Positions are centroids, pixel centres at
-    whole numbers. ``nearest_px`` is the distance to the next centroid, NaN where there is only one object.
+    whole numbers. ``nearest_px`` is the distance to the next centroid, NaN if there is only one object.
     """
     background = local_background(labels, image, gap, ring)
     height, width = labels.shape

@@ -47,7 +47,7 @@ def average_precision(histogram: NDArray[np.int64]) -> float:
 def reliability(histogram: NDArray[np.int64], bins: int = 16) -> tuple[NDArray, NDArray, NDArray]:
     """The reliability diagram: mean predicted probability, observed share of foreground, and pixels, each (bins,).
 
-    `bins` divides `BINS`. NaN where a bin holds no pixel. Probabilities are taken at the middle of their fine bin.
+    `bins` divides `BINS`. NaN if a bin holds no pixel. Probabilities are taken at the middle of their fine bin.
     """
     middle = (np.arange(BINS) + 0.5) / BINS
     fine = histogram.sum(axis=0)

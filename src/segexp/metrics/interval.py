@@ -53,7 +53,7 @@ def paired_difference(first: ArrayLike, second: ArrayLike, resamples: int = 9999
     the two within images. Pairs with a NaN are left out; without pairs the mean is NaN and p is 1.
 
     Raises:
-        ValueError: where the lists differ in length.
+        ValueError: if the lists differ in length.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if a.shape != b.shape or a.ndim != 1:

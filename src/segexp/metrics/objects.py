@@ -5,7 +5,7 @@ their intersection over union reaches a threshold of 0.5 or more; then no object
 share an object exactly, where either choice gives the same counts. So no assignment has to be searched.
 
 The rule for empty images: with no object in either, F1, average precision and panoptic quality are 1; with objects in
-only one, 0. Centre and radius errors are means over matched pairs and NaN where there are none: such an image takes no
+only one, 0. Centre and radius errors are means over matched pairs and NaN if there are none: such an image takes no
 part in their mean.
 """
 

@@ -27,7 +27,7 @@ def confusion(prediction: NDArray, truth: NDArray, known: NDArray | None = None)
     """Count pixels of two boolean masks of the same shape; pixels where `known` is False count nowhere.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: if the shapes differ.
     """
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
     if prediction.shape != truth.shape:

@@ -42,7 +42,7 @@ class Score:
             (of the run's page), ``summary`` (closing table, HParams), ``key`` (top of the page).
 
     Raises:
-        ValueError: where `better` is not ``higher``, ``lower`` or empty.
+        ValueError: if `better` is not ``higher``, ``lower`` or empty.
     """
 
     name: str
@@ -292,7 +292,7 @@ def add(key: str, score: Score) -> None:
     """Have a lab's own score computed wherever `key`, such as ``mylab.scores.tip_error``, is asked for.
 
     Raises:
-        ValueError: where name, label or function is missing, or another score has the name.
+        ValueError: if name, label or function is missing, or another score has the name.
     """
     if not score.name.isidentifier() or not score.label or score.function is None:
         raise ValueError("expected a name of letters, digits and _, a label and a function")
@@ -314,7 +314,7 @@ def number_of(score: Score, predicted: NDArray, true: NDArray) -> float:
     """What the function of a score gives for two boolean masks (H, W).
 
     Raises:
-        InputError: where it fails, or gives no finite number nor NaN.
+        InputError: if it fails, or gives no finite number nor NaN.
     """
     assert score.function is not None
     try:

@@ -41,7 +41,7 @@ def outline_distances(
         spacing: a pixel's side, or its height and width, in the unit that the distances shall have.
 
     Returns:
-        Two arrays, empty where the mask of that name is. Where only the other mask is, the image's diagonal.
+        Two arrays, empty if the mask of that name is. Where only the other mask is, the image's diagonal.
     """
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
     sides = spacing if isinstance(spacing, tuple) else (spacing, spacing)

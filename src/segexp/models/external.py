@@ -50,7 +50,7 @@ def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[
     """The class called `name`; `how` is what to type where it is not allowed. Only then is its package imported.
 
     Raises:
-        InputError: where the name is none, is not allowed, cannot be imported, or is no module.
+        InputError: if the name is none, is not allowed, cannot be imported, or is no module.
     """
     if not isinstance(name, str) or len(name) > 200 or not _NAME.fullmatch(name):
         raise InputError(f"model.network={str(name)[:60]!r}: expected a class such as monai.networks.nets.BasicUNet")
@@ -78,7 +78,7 @@ def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[
 
 
 def check_arguments(network: type[nn.Module], arguments: Any, names: Sequence[str]) -> None:
-    """`InputError` where arguments are no plain values, ask for trained weights, or are none that the class takes."""
+    """`InputError` if arguments are no plain values, ask for trained weights, or are none that the class takes."""
     if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
         raise InputError(f"model.arguments={str(arguments)[:60]}: expected settings by name")
     try:
@@ -160,7 +160,7 @@ class External(nn.Module):
     network (`prior`), which starts at the data's share of foreground.
 
     Raises:
-        InputError: where the class is not allowed, does not take the arguments, or fails to build; or a number is out
+        InputError: if the class is not allowed, does not take the arguments, or fails to build; or a number is out
             of range.
     """
 
@@ -212,7 +212,7 @@ class External(nn.Module):
         """Images (B, in_channels, H, W) to logits (B, classes, H, W).
 
         Raises:
-            InputError: where the network returns anything but one logit for each class and pixel.
+            InputError: if the network returns anything but one logit for each class and pixel.
         """
         if _is_exporting():  # sizes are multiples there
             return self.network(images) + self.prior[:, None, None]
@@ -232,7 +232,7 @@ class External(nn.Module):
 
     @torch.no_grad()
     def try_out(self) -> None:
-        """Run the network on zeros (1, C, multiple, multiple), which `forward` pads; `InputError` where that fails."""
+        """Run the network on zeros (1, C, multiple, multiple), which `forward` pads; `InputError` if that fails."""
         before = self.training
         device = self.prior.device
         try:

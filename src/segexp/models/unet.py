@@ -28,7 +28,7 @@ def normalization_layer(norm: str, channels: int) -> nn.Module:
     """Batch norm, group norm (groups of 8 channels, or one group when 8 does not divide) or nothing.
 
     Raises:
-        InputError: where there is no such norm.
+        InputError: if there is no such norm.
     """
     if norm == "batch":
         return nn.BatchNorm2d(channels)
@@ -136,7 +136,7 @@ class UNet(nn.Module):
     ``settings`` holds the arguments as plain values: with the weights they are all a checkpoint needs.
 
     Raises:
-        InputError: where an argument is out of range.
+        InputError: if an argument is out of range.
     """
 
     def __init__(

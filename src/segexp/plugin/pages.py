@@ -52,7 +52,7 @@ def segment(
             the layer as it is.
 
     Raises:
-        InputError: where the layer has fewer than two axes, or a page does not suit the model.
+        InputError: if the layer has fewer than two axes, or a page does not suit the model.
     """
     shape = tuple(data.shape[:-1] if colour else data.shape)
     if len(shape) < 2 or 0 in shape:

@@ -202,7 +202,7 @@ def _segment_in_thread(
 
 
 def pixel_size(layer: Image) -> float | None:
-    """Side of a pixel in micrometres, or None where the layer has no length unit or its pixels are not square."""
+    """Side of a pixel in micrometres, or None if the layer has no length unit or its pixels are not square."""
     down, across = (float(value) for value in layer.scale[-2:])
     unit = layer.units[-1]
     if not unit.is_compatible_with("micrometer") or abs(down / across - 1) > 0.01:

@@ -20,7 +20,7 @@ def write_report(folder: str | Path) -> Path:
     """Write ``report.html`` into the folder of a run, a sweep or an evaluation and return its path.
 
     Raises:
-        InputError: where the folder holds none of them, records that cannot be read, or a page of that name that
+        InputError: if the folder holds none of them, records that cannot be read, or a page of that name that
             segexp did not write.
     """
     # imported here: Matplotlib takes half a second, and results.py needs only the pictures

@@ -41,7 +41,7 @@ def key_rows(groups: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def parts_table(record: Record, kind: str) -> dict[str, Any] | None:
-    """Mean scores of each of several ``classes`` or ``groups``: columns and rows; None where there is one or none."""
+    """Mean scores of each of several ``classes`` or ``groups``: columns and rows; None if there is one or none."""
     entries = record.get("scores", {})
     columns = list(dict.fromkeys(part for entry in entries.values() for part in entry.get(kind, {})))
     if len(columns) < 2:

@@ -26,10 +26,10 @@ SHAPE = {
 
 
 def read_curve(folder: Path) -> dict[str, Any] | None:
-    """The record in the folder of a sweep; None where there is none.
+    """The record in the folder of a sweep; None if there is none.
 
     Raises:
-        InputError: where it is damaged.
+        InputError: if it is damaged.
     """
     return read_json(folder / FILE, SHAPE) if (folder / FILE).is_file() else None
 

@@ -111,7 +111,7 @@ def read_evaluation(folder: Path) -> Records:
 
 
 def read_json(path: Path, shape: Any) -> dict[str, Any]:
-    """An object; empty where there is no file."""
+    """An object; empty if there is no file."""
     if not path.is_file():
         return {}
     content = read_evaluation_record(path) if shape is EVALUATION else records.read_json(path, shape)
@@ -131,7 +131,7 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> list[Row]:
     """The rows of a CSV file, numbers as numbers; empty cells are left out, `needed` ones must be there.
 
     Raises:
-        InputError: where the table is damaged.
+        InputError: if the table is damaged.
     """
     if not path.is_file():
         return []

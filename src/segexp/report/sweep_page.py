@@ -50,7 +50,7 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
     """The rows of ``summary.csv``: job, status, score (None without one), seconds, message, values, link.
 
     Raises:
-        InputError: where it is no table of a sweep.
+        InputError: if it is no table of a sweep.
     """
     path = folder / "summary.csv"
     rows = [{printable(key): printable(cell) for key, cell in row.items()} for row in read_csv(path)]
@@ -115,7 +115,7 @@ def sentence(jobs: list[dict[str, Any]], parameters: list[str]) -> str:
 
 
 def repeats(jobs: list[dict[str, Any]]) -> list[list[str]]:
-    """Jobs that differ in fold and seed alone, taken together, the best mean first; empty where none do.
+    """Jobs that differ in fold and seed alone, taken together, the best mean first; empty if none do.
 
     Settings, what they were repeated over, mean, standard deviation and 95 % interval of the mean.
     """

@@ -27,9 +27,9 @@ class Candidate:
 
     Attributes:
         path: the file.
-        page: of a stack, from 1; None where the file is one image.
+        page: of a stack, from 1; None if the file is one image.
         box: top, left, height, width as the network sees the image.
-        region: the same in pixels of the file; None where it is the whole image.
+        region: the same in pixels of the file; None if it is the whole image.
         disagreement: mean over its pixels, bits; see `Predictor.disagreement`.
         foreground: share of its pixels.
         features: the numbers (32,) of `segexp.inference.misfit.describe`.
@@ -79,7 +79,7 @@ def scan(
     """The candidates of a file: each page of a stack is an image; `progress` hears the share done.
 
     Raises:
-        InputError: where it cannot be read, or is too small to be described.
+        InputError: if it cannot be read, or is too small to be described.
     """
     job = Job(path, predictor, Outputs())
     if job.unscaled:
@@ -137,7 +137,7 @@ def describe_annotated(predictor: Predictor, data: Path) -> tuple[NDArray[np.flo
     """Numbers (N, 32) and names of the images of a data set's train/ and val/, or of a folder with img/.
 
     Raises:
-        InputError: where there are none, or one cannot be read.
+        InputError: if there are none, or one cannot be read.
     """
     folders = [place / "img" for place in (data / "train", data / "val", data) if (place / "img").is_dir()]
     files = [path for folder in folders for path in image_files(folder)]

@@ -19,7 +19,7 @@ class Suggestion(NamedTuple):
     Attributes:
         candidate: its index.
         score: disagreement times distance; disagreement alone where nothing is annotated or chosen yet.
-        distance: to the nearest image that was annotated or chosen then, in standard deviations; NaN where none was.
+        distance: to the nearest image that was annotated or chosen then, in standard deviations; NaN if none was.
         nearest: which: of the annotated its number, of the chosen their number behind those; -1 where none was.
         farther: share of the candidates that were nearer.
     """

@@ -32,7 +32,7 @@ def require_room(folder: OwnedFolder) -> None:
     """Make sure before the work that nothing else lies where the results go.
 
     Raises:
-        InputError: where something does.
+        InputError: if something does.
     """
     crops = folder.folder / CROPS
     names = sorted(path.name for path in crops.iterdir()) if crops.is_dir() else []

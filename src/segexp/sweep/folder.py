@@ -84,7 +84,7 @@ def begin_sweep(sweep: Path, resume: bool, again: bool, overwrite: bool, stack: 
         overwrite: whether an earlier sweep there is moved aside.
 
     Raises:
-        InputError: as `require`, or where another command holds the folder. Nothing is changed then.
+        InputError: as `require`, or if another command holds the folder. Nothing is changed then.
     """
     if os.path.lexists(sweep / LOCK):
         stack.enter_context(ownership.hold(sweep))
@@ -137,7 +137,7 @@ def require(sweep: Path, resume: bool, again: bool, overwrite: bool) -> None:
     """Make sure that a sweep may begin here, or go on; looks and changes nothing.
 
     Raises:
-        InputError: where a name that a sweep or its jobs write is taken by something that is not segexp's own, or where
+        InputError: if a name that a sweep or its jobs write is taken by something that is not segexp's own, or where
             the folder holds an earlier sweep or a run.
     """
     folder, place = RunFolder(sweep), f"output_dir={sweep}"

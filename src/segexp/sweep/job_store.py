@@ -43,7 +43,7 @@ class Identity:
     code: str
 
     def differs(self, other: "Identity") -> str:
-        """In words, what of `other` is another: "code", "data and code"; empty where it is the same job."""
+        """In words, what of `other` is another: "code", "data and code"; empty if it is the same job."""
         return " and ".join(name for name, value in asdict(self).items() if value != getattr(other, name))
 
 
@@ -81,7 +81,7 @@ class Record:
         """Set `changes` and write ``job.json``, whole or not at all.
 
         Raises:
-            InputError: where it is not segexp's own.
+            InputError: if it is not segexp's own.
         """
         for name, value in changes.items():
             setattr(self, name, value)
@@ -98,7 +98,7 @@ class Record:
 
 
 def read_job(folder: Path) -> Record | None:
-    """What ``job.json`` says; None where there is none, or none that this version wrote."""
+    """What ``job.json`` says; None if there is none, or none that this version wrote."""
     path = folder / FILE
     try:
         if path.stat().st_size == 0:  # the folder was given to a job that has not begun

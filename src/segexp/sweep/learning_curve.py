@@ -59,8 +59,8 @@ def sweep_command(
         config_dir: a folder of further options.
 
     Raises:
-        InputError: where the settings are a sweep already or have no images of one's own, where there are too few
-            images, or where the budget would differ by the number of images.
+        InputError: if the settings are a sweep already or have no images of one's own, if there are too few
+            images, or if the budget would differ by the number of images.
     """
     words = as_typed(arguments)
     _require_single_values(words)
@@ -93,7 +93,7 @@ def sweep_command(
 
 
 def _require_single_values(words: Sequence[str]) -> None:
-    """`InputError` where an override is a sweep, or sets what the curve itself varies."""
+    """`InputError` if an override is a sweep, or sets what the curve itself varies."""
     for word in words:
         override = parsed(word)
         name = word.partition("=")[0].lstrip("+")
@@ -147,10 +147,10 @@ def _comparable(
 
 
 def runs_of(records: Sequence[Record]) -> list[Run]:
-    """The finished jobs of a sweep over ``data.images``; empty where it is none.
+    """The finished jobs of a sweep over ``data.images``; empty if it is none.
 
     Raises:
-        OtherSweep: where the jobs differ in more than images and repeats.
+        OtherSweep: if the jobs differ in more than images and repeats.
     """
     values = [settings_of(each.overrides) for each in records]
     names = varied(values)
@@ -178,8 +178,8 @@ def write_curve(sweep: Path, records: Sequence[Record]) -> list[str]:
     Empty, and nothing is written, where the sweep is none over ``data.images``.
 
     Raises:
-        OtherSweep: where the jobs differ in more than images and repeats.
-        InputError: where no curve can be fitted, or a file of such a name is not segexp's own. Files of an earlier
+        OtherSweep: if the jobs differ in more than images and repeats.
+        InputError: if no curve can be fitted, or a file of such a name is not segexp's own. Files of an earlier
             curve are removed before.
     """
     owned = OwnedFolder(sweep)

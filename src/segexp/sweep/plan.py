@@ -140,7 +140,7 @@ def plan_sweep(
         config_dir: a folder of further options.
 
     Raises:
-        InputError: where an argument is a flag or a pattern that fits no option, or where the settings or the data of
+        InputError: if an argument is a flag or a pattern that fits no option, or if the settings or the data of
             a job are refused.
     """
     lab = [] if config_dir is None else [f"--config-dir={config_dir}"]

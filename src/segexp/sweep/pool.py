@@ -64,7 +64,7 @@ def places(jobs: int, threads: int | None, gpus: Sequence[str]) -> list[dict[str
     Args:
         jobs: how many run at once.
         threads: of each; None: OMP_NUM_THREADS where it is set, else the cores of this process shared out.
-        gpus: names for CUDA_VISIBLE_DEVICES; empty where there is none.
+        gpus: names for CUDA_VISIBLE_DEVICES; empty if there is none.
     """
     if threads is None:
         given = os.environ.get("OMP_NUM_THREADS", "")

@@ -23,7 +23,7 @@ def settings(sweep: Path) -> list[tuple[Group, list[Record]]]:
     """The settings of a sweep, best mean first, each with its finished jobs.
 
     Raises:
-        InputError: where no job is finished.
+        InputError: if no job is finished.
     """
     done = [record for record in read_jobs(sweep) if record.status == DONE and record.score is not None]
     if not done:
@@ -37,7 +37,7 @@ def best_setting(sweep: Path) -> tuple[Group, list[Record], int]:
     """The setting of a sweep with the best mean, its finished jobs, and of how many settings it is the best.
 
     Raises:
-        InputError: where no job of the sweep is finished.
+        InputError: if no job of the sweep is finished.
     """
     groups = settings(sweep)
     best = best_group([each for each, _ in groups], less_is_better(groups[0][1]))

@@ -59,7 +59,7 @@ class SweepSummary(Callback):
         """Claim the sweep's folder before anything is written to it.
 
         Raises:
-            SystemExit: where the settings or the folder are refused; its text says why.
+            SystemExit: if the settings or the folder are refused; its text says why.
         """
         ranks, refused = join(), ""
         if ranks.first:

@@ -26,8 +26,8 @@ def write_summary(sweep: Path) -> list[Record]:
     them, folder, message.
 
     Raises:
-        InputError: where a file of that name is not segexp's own, or was changed by hand.
-        OSError: where it cannot be written.
+        InputError: if a file of that name is not segexp's own, or was changed by hand.
+        OSError: if it cannot be written.
     """
     records = read_jobs(sweep)
     rows = [_row(record, sweep) for record in records]
@@ -99,7 +99,7 @@ def group_lines(records: Sequence[Record]) -> list[str]:
 
 
 def closing_line(records: Sequence[Record]) -> str:
-    """What is not done, in words; empty where all is."""
+    """What is not done, in words; empty if all is."""
     failed = sum(record.status == FAILED for record in records)
     others = sum(record.status not in (DONE, FAILED, GIVEN_UP) for record in records)
     parts = [f"{failed} of {len(records)} jobs failed"] if failed else []

@@ -14,7 +14,7 @@ def start_file(cfg: RunConfig, log: Callable[[str], None] = print) -> Path | Non
     """The model file that ``model.weights`` names: a file, a run's, a sweep's best, a ready model's; None: none.
 
     Raises:
-        InputError: where it names nothing that can be read.
+        InputError: if it names nothing that can be read.
     """
     typed = cfg.model.get(WEIGHTS)
     if typed is None:

@@ -25,7 +25,7 @@ class Foreground:
     top of them. The grey values of an image do not depend on any of this, `labels` do not on the last two.
 
     Raises:
-        ValueError: where a value is out of range, or both `width` and `share` are given.
+        ValueError: if a value is out of range, or both `width` and `share` are given.
     """
 
     width: float | None = None

@@ -49,7 +49,7 @@ def tables(task: str) -> tuple[dict[str, Range], dict[str, Style]]:
     """Give all that `task` can vary, and its styles.
 
     Raises:
-        ValueError: where there is no such task.
+        ValueError: if there is no such task.
     """
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}; accepted: {', '.join(TASKS)}")

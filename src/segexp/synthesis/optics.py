@@ -136,7 +136,7 @@ def psf_sigma(
     Zhang, Zerubia and Olivo-Marin, Applied Optics 46 (2007), non-paraxial forms.
 
     Raises:
-        ValueError: where a quantity is out of its physical range.
+        ValueError: if a quantity is out of its physical range.
     """
     if not (wavelength > 0 and pixel > 0 and 0 < aperture < index and (excitation is None or excitation > 0)):
         raise ValueError(

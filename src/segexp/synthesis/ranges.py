@@ -41,7 +41,7 @@ class Range:
         """Give this row with other limits: one number (always that value) or a pair (low, high).
 
         Raises:
-            ValueError: where the limits are none, or out of range.
+            ValueError: if the limits are none, or out of range.
         """
         low, high = limits if isinstance(limits, tuple | list) and len(limits) == 2 else (limits, limits)
         if not isinstance(low, int | float) or not isinstance(high, int | float) or not -np.inf < low <= high < np.inf:
@@ -72,7 +72,7 @@ def narrow(table: Table, limits: Mapping[str, Limits]) -> dict[str, Range]:
     """Give the table with some rows narrowed; a name that is no row is an error that lists the rows.
 
     Raises:
-        ValueError: where a name is no row.
+        ValueError: if a name is no row.
     """
     unknown = sorted(set(limits) - set(table))
     if unknown:

@@ -207,7 +207,7 @@ def render(
     images are drawn side by side, by default as many as torch may use threads.
 
     Raises:
-        ValueError: where an argument is out of range; the message names it.
+        ValueError: if an argument is out of range; the message names it.
     """
     if threads is not None and _whole("threads", threads) < 1:
         raise ValueError("threads must be 1 or more; got 0")

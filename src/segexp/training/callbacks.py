@@ -26,7 +26,7 @@ class Callback:
     """Patterns of names, each with a random part, of the files that `on_open` makes in the run folder."""
 
     def prepare(self, folder: Path, task: str, say: Callable[[str], None]) -> dict[str, str]:
-        """Texts for the run folder, before anything is written; `segexp.errors.InputError` where this cannot work.
+        """Texts for the run folder, before anything is written; `segexp.errors.InputError` if this cannot work.
 
         Args:
             folder: the run folder, which may not exist yet.
@@ -52,7 +52,7 @@ class Callback:
         """
 
     def on_epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
-        """An epoch ended with this mean loss; `scores` on the validation images, None where it was not validated."""
+        """An epoch ended with this mean loss; `scores` on the validation images, None if it was not validated."""
 
     def on_image(self, name: str, image: NDArray, epoch: int) -> None:
         """A picture (H, W, 3), uint8: the augmentation, or a validation image with its outlines."""

@@ -75,7 +75,7 @@ class Recorded:
             values: on the CPU, likewise.
 
         Raises:
-            ValueError: where a shape is another than at the first call.
+            ValueError: if a shape is another than at the first call.
         """
         if self.replay is None and self.calls < WARM_UP:
             self.calls += 1
@@ -175,7 +175,7 @@ class RecordedStep:
         """One step: loss, whether it was skipped (1.0), and targets (B, K, H, W), valid until the next call.
 
         Raises:
-            NotRecorded: where the step cannot be recorded, in the call that records it.
+            NotRecorded: if the step cannot be recorded, in the call that records it.
         """
         drawn = self.augment.sample(batch.pixels.shape)
         self.layout = self.layout or drawn
@@ -222,7 +222,7 @@ def obstacle(
     modules: Sequence[nn.Module],
     foreign: bool,
 ) -> str:
-    """Why the steps of a run cannot be recorded, in words; empty where they can.
+    """Why the steps of a run cannot be recorded, in words; empty if they can.
 
     Args:
         device: of the model.

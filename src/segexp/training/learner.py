@@ -156,7 +156,7 @@ class Learner:
         return content | ({"average": self.average.state_dict()} if self.ema else {})
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go back to what `state` gave; `InputError` where that is another optimiser's.
+        """Go back to what `state` gave; `InputError` if that is another optimiser's.
 
         The optimiser's settings (weight decay, betas, momentum, which kernel) stay those of this run.
         """

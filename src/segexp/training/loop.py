@@ -43,7 +43,7 @@ class Listener(Protocol):
         """After each step; `loss` is None except on logging steps."""
 
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
-        """After each epoch; `scores` is None where it was not validated."""
+        """After each epoch; `scores` is None if it was not validated."""
 
     def info(self, text: str) -> None:
         """A line for the person who watches."""
@@ -83,7 +83,7 @@ class Run(Protocol):
         """Files that a batch was cut from."""
 
     def validate(self) -> Scores:
-        """Scores of the model as it stands; raises `Stopped` where it is asked to end."""
+        """Scores of the model as it stands; raises `Stopped` if it is asked to end."""
 
     def save(self, improved: bool) -> None:
         """Keep the state, and the model where it is the best so far."""
@@ -391,7 +391,7 @@ class _Loop:
         Its loss is the mean over the steps that were not skipped; where there is none, that of the epoch before.
 
         Raises:
-            InputError: where it was the last and the monitored score was never defined.
+            InputError: if it was the last and the monitored score was never defined.
         """
         state, schedule = self.state, self.schedule
         counted = state.position - state.position_skipped

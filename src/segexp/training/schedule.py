@@ -75,7 +75,7 @@ class _Warmed(Scheduler):
     """Base of the schedules that rise linearly over the first `warmup` of the run.
 
     Raises:
-        ValueError: where `warmup` is not from 0 to below 1.
+        ValueError: if `warmup` is not from 0 to below 1.
     """
 
     def __init__(self, warmup: float = 0.05):
@@ -106,7 +106,7 @@ class Poly(_Warmed):
         power: more than 0, to 10.
 
     Raises:
-        ValueError: where an argument is out of range.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(self, warmup: float = 0.0, power: float = 0.9):
@@ -138,7 +138,7 @@ class OneCycle(Scheduler):
         end: what the peak is divided by at the end.
 
     Raises:
-        ValueError: where an argument is out of range.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(self, rise: float = 0.3, start: float = 25.0, end: float = 250_000.0):
@@ -176,7 +176,7 @@ class BySteps(Scheduler):
         self._step = 0
 
     def __call__(self, progress: float, step: int) -> float:
-        """The factor at a step; `InputError` where torch's schedule has ended by then."""
+        """The factor at a step; `InputError` if torch's schedule has ended by then."""
         if step < self._step:  # back to a state that was saved
             self._restart()
         while self._step < step:
@@ -204,7 +204,7 @@ def _share(name: str, value: float) -> float:
 
 
 def check_schedule(scheduler: Scheduler, steps: int | None) -> None:
-    """Raise `InputError` where a schedule gives no usable rate, or is at 0 with a tenth of the run to go.
+    """Raise `InputError` if a schedule gives no usable rate, or is at 0 with a tenth of the run to go.
 
     Args:
         scheduler: the schedule; asked at 101 places of the run.

@@ -126,7 +126,7 @@ def read_pictures(path: Path) -> list[Picture]:
     """Read what `write_pictures` wrote.
 
     Raises:
-        InputError: where it is something else, since it goes into a page.
+        InputError: if it is something else, since it goes into a page.
     """
     try:
         return [_checked(picture) for picture in read_json(path, SHAPE)]

@@ -43,8 +43,8 @@ def run_search(
         check: raises where the overrides of jobs do not compose.
 
     Raises:
-        InputError: where there is nothing to search, where it would choose among repeats, where a setting of the search
-            is out of range, or where the study in the folder was begun with other ranges or settings.
+        InputError: if there is nothing to search, if it would choose among repeats, if a setting of the search
+            is out of range, or if the study in the folder was begun with other ranges or settings.
     """
     _require_optuna()
     from segexp.sweep.search.space import split_space
@@ -78,7 +78,7 @@ def run_search(
 
 
 def _require_searchable(space: Collection[str], settings: DictConfig, at_once: Any) -> None:
-    """`InputError` where no setting has a range, where a repeat has one, or where a number of jobs is out of range.
+    """`InputError` if no setting has a range, a repeat has one, or a number of jobs is out of range.
 
     `at_once` is the number of jobs that run at the same time.
     """

@@ -14,7 +14,7 @@ MARKS = 20
 
 
 def open_pruning(storage: str, pruner: BasePruner, number: int) -> Callable[[float, float], bool] | None:
-    """``should_prune(progress, score)`` for trial `number` of the study; None where no such trial runs.
+    """``should_prune(progress, score)`` for trial `number` of the study; None if no such trial runs.
 
     `progress` is the share of the job's own budget that lies behind, whether that is time, steps or epochs; `score` the
     best so far. Jobs are seldom validated at the same point, so each mark gets the score of the first validation

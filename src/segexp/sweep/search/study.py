@@ -27,7 +27,7 @@ def open_study(storage: str, sampler: BaseSampler, pruner: BasePruner, lower: bo
     direction.
 
     Raises:
-        InputError: where it cannot be read.
+        InputError: if it cannot be read.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     kept: str | BaseStorage = storage
@@ -53,7 +53,7 @@ def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
         startup: random jobs before the first guess.
 
     Raises:
-        InputError: where there is no such sampler.
+        InputError: if there is no such sampler.
     """
     if name == "random":
         return RandomSampler(seed=seed)
@@ -77,7 +77,7 @@ def make_pruner(name: str, first: int, factor: int, startup: int) -> BasePruner:
         startup: finished jobs that the median needs.
 
     Raises:
-        InputError: where there is no such pruner, or a number is out of range.
+        InputError: if there is no such pruner, or a number is out of range.
     """
     if not 1 <= first <= 99:
         raise InputError(f"hydra.sweeper.first={first}: expected 1 to 99 percent of a job's budget")

@@ -74,7 +74,7 @@ def search(study: optuna.Study, plan: Plan, launch: Launch, check: Callable[[lis
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The finished trial with the best score; None where none has finished."""
+    """The finished trial with the best score; None if none has finished."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     best = min if study.direction == StudyDirection.MINIMIZE else max
     return best(done, key=lambda trial: trial.value or 0.0, default=None)

@@ -41,7 +41,7 @@ class Mlflow(Callback):
         uri: of the tracking server, or a file; None: what ``MLFLOW_TRACKING_URI`` says, else ``mlflow.db`` here.
 
     Raises:
-        TypeError: where `uri` is neither text nor None.
+        TypeError: if `uri` is neither text nor None.
     """
 
     title = "MLflow's record"
@@ -88,7 +88,7 @@ class MlflowLog:
         log: prints a line.
 
     Raises:
-        InputError: where MLflow is not installed, or the server or file cannot be used.
+        InputError: if MLflow is not installed, or the server or file cannot be used.
     """
 
     def __init__(self, folder: Path, uri: str, experiment: str, log: Callable[[str], None]):
