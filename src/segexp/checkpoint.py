@@ -28,7 +28,7 @@ _NEEDED = ("format", "model", "weights", "normalization", "classes", "threshold"
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` (tensors, numbers, strings, lists, dicts) to `path` atomically; a folder's record is told."""
+    """Write `content` (tensors, numbers, strings, lists, dicts) to `path` atomically; the folder's record notes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = io.BytesIO()  # a disk that fills up is then a plain OSError, not torch's
     torch.save({"format": FORMAT, **content}, whole)
@@ -36,9 +36,9 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def model_file(path: Path) -> Path:
-    """The best model of a run's folder, the file of a shipped model's name, or `path`, which is a file's.
+    """The model file that `path` names: a file, the best model of a run folder, or the name of a pretrained model.
 
-    A run's folder without a model is refused, also where it has the name of a shipped model.
+    A run folder without a model is refused, even if it has the name of a pretrained model.
 
     Raises:
         InputError: if a folder holds no model, or several.
@@ -56,7 +56,7 @@ def model_file(path: Path) -> Path:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read a file written by `save`, the best model of a run's folder, or a shipped model by its name.
+    """Read a file written by `save`, the best model of a run folder, or a pretrained model by its name.
 
     Every byte is compared with its checksum.
 
@@ -87,7 +87,7 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def load_model(path: str | Path, allow_targets: Sequence[str] = ()) -> tuple[Network, dict[str, Any]]:
-    """The network with its weights, in evaluation mode on the CPU, and all else that the file holds.
+    """The network with its weights, in evaluation mode on the CPU, and everything else in the file.
 
     Raises:
         InputError: as `load`; if a value is out of its limits (`segexp.model_facts`), the network answers with NaN,
@@ -99,7 +99,7 @@ def load_model(path: str | Path, allow_targets: Sequence[str] = ()) -> tuple[Net
 
 
 def _complete(path: str | Path) -> dict[str, Any]:
-    """A file with all that a model file has to say, each within its limits."""
+    """The content of a model file, checked: all required entries are there and within their limits."""
     content = load(path)
     missing = [key for key in _NEEDED if key not in content]
     if missing:
@@ -132,7 +132,7 @@ def require_finite(path: str | Path, weights: dict[Any, Any]) -> None:
 
 
 def _model(path: Path, named: dict[str, Any], weights: dict[Any, Any], allow_targets: Sequence[str]) -> Network:
-    """The network that a file names, with its weights: nothing is made room for that the file does not hold."""
+    """The network that a file names, with its weights; no memory is allocated that the file does not account for."""
     unfit = f"{path}: the weights do not fit the model that it names"
     if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise InputError(f"{unfit}; some are not tensors")

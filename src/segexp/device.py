@@ -70,7 +70,7 @@ def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The context of a forward pass in `precision`; TF32 is no matter of a context, see `set_arithmetic`."""
+    """The context of a forward pass in `precision`; TF32 is not part of it, see `set_arithmetic`."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     return torch.autocast(device.type, dtype) if dtype is not None else contextlib.nullcontext()
 

@@ -202,7 +202,7 @@ class SoftDice(_Loss):
     """`soft_dice_loss` as a module; `smooth` is added to the counts above and below the fraction.
 
     Raises:
-        ValueError: if an argument is no number or lies outside its range.
+        ValueError: if an argument is not a number or lies outside its range.
     """
 
     def __init__(self, smooth: float = 1.0):
@@ -218,7 +218,7 @@ class SoftClDice(_Loss):
     """`soft_cldice_loss` as a module; `iterations` is about half the width of the widest filament in pixels.
 
     Raises:
-        ValueError: if `iterations` is no whole number from 1 to 50, or `smooth` lies outside its range.
+        ValueError: if `iterations` is not a whole number from 1 to 50, or `smooth` lies outside its range.
     """
 
     def __init__(self, iterations: int = 3, smooth: float = 1.0):
@@ -237,7 +237,7 @@ class SkeletonRecall(_Loss):
     """`skeleton_recall_loss` as a module; `iterations` is about half the width of the widest filament in pixels.
 
     Raises:
-        ValueError: if `iterations` is no whole number from 1 to 50, `tube` none from 0 to 50, or `smooth` lies
+        ValueError: if `iterations` is not a whole number from 1 to 50, `tube` none from 0 to 50, or `smooth` lies
             outside its range.
     """
 
@@ -259,7 +259,7 @@ class Tversky(_Loss):
     """`tversky_loss` as a module.
 
     Raises:
-        ValueError: if an argument is no number or lies outside its range.
+        ValueError: if an argument is not a number or lies outside its range.
     """
 
     def __init__(self, false_positives: float = 0.3, false_negatives: float = 0.7, smooth: float = 1.0):
@@ -277,7 +277,7 @@ class Focal(_Loss):
     """`focal_loss` as a module.
 
     Raises:
-        ValueError: if an argument is no number or lies outside its range.
+        ValueError: if an argument is not a number or lies outside its range.
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = None):

@@ -50,7 +50,7 @@ def open_streams() -> None:
     """Replace standard output and error by streams that no letter and no reader stops; those replaced before stay.
 
     A letter that the encoding lacks is spelt with a backslash. A closed stream swallows what is written. Where the
-    output is no terminal, control characters are spelt out: there, nobody wants to move a cursor.
+    output is not a terminal, control characters are spelt out: there, nobody wants to move a cursor.
     """
     for number in (0, 1, 2):  # a closed one would be given to the next file that is opened
         try:
@@ -79,7 +79,7 @@ def _is_file(stream: Any) -> bool:
 def streams() -> Iterator[None]:
     """`open_streams`, and at the end exit code 1 where what was printed did not get to where it was sent.
 
-    A reader who left, as ``head`` does, had enough: that is no fault.
+    A reader who left, as ``head`` does, had enough: that is not a fault.
     """
     open_streams()
     try:

@@ -53,7 +53,7 @@ def test_channels_that_are_no_colours_are_refused(folder, channels):
     pixels = np.zeros((*SHAPE, channels), np.uint8)
     pixels[IDS > 0, 1] = 255
     tifffile.imwrite(folder / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
-    with pytest.raises(InputError, match=rf"a\.tif: {channels} channels that are no colours.*\.npy"):
+    with pytest.raises(InputError, match=rf"a\.tif: {channels} channels that are not colours.*\.npy"):
         run(folder)
 
 

@@ -103,7 +103,7 @@ def test_parts(tmp_path):
     with pytest.raises(InputError, match=r"of 5 images these parts are 2, 5; expected 3 or more different numbers"):
         planned(f"data.root={images_only(tmp_path, 5, 2)}", "trainer.steps=2", parts="1/2,1")
     for text in ("", "2", "0,1", "1/0", "a"):
-        with pytest.raises(InputError, match=r"is no share; expected more than 0, up to 1, such as 1/8,1/4,1/2,1"):
+        with pytest.raises(InputError, match=r"is not a share; expected more than 0, up to 1, such as 1/8,1/4,1/2,1"):
             read_parts(text)
 
 

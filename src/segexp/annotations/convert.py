@@ -31,7 +31,7 @@ class Conversion:
     Attributes:
         classes: labels of the classes 1, 2, ...; empty: every object has an id of its own.
         width: pixels that lines and points are drawn thick.
-        background: colour of what is no class in pictures; None: black, or what is transparent.
+        background: colour of what is not a class in pictures; None: black, or what is transparent.
     """
 
     classes: tuple[str, ...] = ()

@@ -54,13 +54,13 @@ def read_picture(path: Path) -> Picture:
     """The colours of a picture; of one channel its values as they are stored, as `segexp.io.images.read_mask` does.
 
     Raises:
-        InputError: for several channels that are no colours, fractions, NaN, and what `open_image` refuses.
+        InputError: for several channels that are not colours, fractions, NaN, and what `open_image` refuses.
     """
     with open_image(path) as file:
         grey, colour = len(file.shape) == 2, file.colour and file.shape[2:] in ((3,), (4,))
         if not grey and not colour:
             raise InputError(
-                f"{path}: {file.shape[2]} channels that are no colours; expected a grey or RGB picture whose colours "
+                f"{path}: {file.shape[2]} channels that are not colours; expected a grey or RGB picture whose colours "
                 "are classes. Save layers of classes as .npy (height, width, layers) of 0 and 1"
             )
         pixels = None if grey else file.read()

@@ -141,7 +141,7 @@ class RandomExtremeScale(IntensityOperation):
         p: probability per sample.
 
     Raises:
-        ValueError: if `distribution` is neither name, `factor` is no range of positive numbers, or `p` lies outside
+        ValueError: if `distribution` is neither name, `factor` is not a range of positive numbers, or `p` lies outside
             [0, 1].
     """
 
@@ -249,7 +249,7 @@ class RandomIllumination(IntensityOperation):
         p: probability per sample.
 
     Raises:
-        ValueError: if `strength` is no range within [0, 1], `points` is below 4, or `p` lies outside [0, 1].
+        ValueError: if `strength` is not a range within [0, 1], `points` is below 4, or `p` lies outside [0, 1].
     """
 
     def __init__(self, strength: Range = (0.1, 0.5), points: int = 5, p: float = 0.3) -> None:

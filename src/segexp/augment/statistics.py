@@ -31,7 +31,7 @@ def extent(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reciprocal(values: Tensor) -> Tensor:
-    """``1 / values``, and 0 where that is no number: a constant image stretched by it becomes its mean."""
+    """``1 / values``, and 0 where that is not a number: a constant image stretched by it becomes its mean."""
     usable = values > 1e-30
     return torch.where(usable, 1 / values.where(usable, 1.0), 0.0)
 

@@ -206,7 +206,7 @@ def _read_off(
 
 
 def _styles(near: list[_Drawn]) -> list[str]:
-    """Styles that a quarter of the near images have, the commonest first; rows that are no numbers follow from them."""
+    """Styles that a quarter of the nearest images have, most common first; non-numeric rows follow from them."""
     counts = Counter(one.style for one in near).most_common()
     return [name for name, count in counts if count >= 0.25 * len(near)] or [counts[0][0]]
 

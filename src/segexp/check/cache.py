@@ -1,8 +1,8 @@
-"""Remember that a data set was found sound, so that the next training on it starts at once.
+"""Cache the result of a check without faults, so that the next training run on the same data starts at once.
 
 The key is a hash of every file's path, size and time of change, of the settings that decide what is read, and of the
-version of segexp. The memory is a folder of small JSON files in the user's cache, never inside the data; what does not
-read as such a file is forgotten. Faults are never remembered: they are there to be mended.
+version of segexp. The cache is a folder of small JSON files in the user's cache folder, never inside the data; files
+that cannot be read are ignored. Faults are never cached, because the user is expected to fix them.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ _KEPT = 200
 
 
 def cache_folder() -> Path | None:
-    """Where the memory lies; None if the user has no home."""
+    """The folder of the cache; None if the user has no home folder."""
     named = os.environ.get(VARIABLE)
     base = Path(named) if named else platformdirs.user_cache_path("segexp", appauthor=False, opinion=False)
     return base / "check" if named or base.is_absolute() else None
 
 
 def fingerprint(sources: Sequence[Source], settings: str) -> str:
-    """A hash of the files as they lie there now and of `settings`; a file that has gone raises OSError."""
+    """A hash of the files as they are now and of `settings`; raises OSError if a file no longer exists."""
     digest = hashlib.blake2b(f"{FORMAT} {__version__} {settings}".encode(), digest_size=20)
     for source in sources:
         digest.update(f"\n{source.split} {source.page} {source.mask_page}".encode())
@@ -45,7 +45,7 @@ def fingerprint(sources: Sequence[Source], settings: str) -> str:
 
 
 def recall(folder: Path | None, key: str) -> list[str] | None:
-    """The warnings of an earlier check with this key that found no fault; None if there was none."""
+    """The warnings of an earlier check with this key that found no faults; None if there was no such check."""
     if folder is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Check a whole data set: scan its files, compare them, judge, and put the result together."""
+"""Check a whole data set: scan its files, compare them, apply the rules, and assemble the report."""
 
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -38,10 +38,10 @@ def check(
     val_names: Collection[str] = (),
     index: Mapping[str, Pairing] | None = None,
 ) -> tuple[CheckReport, Sequence[Entry]]:
-    """Everything about a data set: the report, and the facts of each file that it rests on.
+    """Check a data set; returns the report and the statistics of each file on which it is based.
 
     Args:
-        root: what the report is about, in words.
+        root: name of the data set, for the report.
         splits: the folders to look at, by name.
         settings: how a training reads the files.
         workers: threads; default: one for each core.

@@ -1,8 +1,8 @@
-"""The facts of one image and of one mask, from their pixels: plain functions on arrays, a few milliseconds each.
+"""Statistics of one image and of one mask: plain functions on arrays, a few milliseconds each.
 
 Percentiles come from a histogram for 8 and 16 bits. Objects are 8-connected components. The descriptor, by which
-near-duplicates are found, is 16 x 16 block means without their smooth part: two images of one scene under other light,
-compression or size agree in it, and images that share nothing but their illumination do not.
+near-duplicates are found, consists of 16 x 16 block means minus their smooth part: it agrees for two images of the
+same scene under different light, compression or size, but not for images that share only their illumination.
 """
 
 import functools
@@ -34,8 +34,8 @@ class ImageFacts:
         dtype: of the file.
         quantiles: minimum, 1 %, median, 99 % and maximum of all pixels.
         saturated: share of the pixels at the camera's ceiling (255, 4095, 65535, ...), where the maximum is one.
-        values: how many different values there are, at most 3.
-        grey: whether all channels hold the same, but for what JPEG does to them.
+        values: number of different values, counted up to 3.
+        grey: whether all channels are equal, up to compression artefacts of JPEG.
         digest: hash of shape, dtype and pixels: equal for equal images, whatever the file format.
         descriptor: float32 (256,) of norm 1, or zeros for an image without structure.
     """
@@ -64,7 +64,7 @@ class MaskFacts:
         ignored: share of the pixels that nobody annotated.
         objects: number of connected regions of foreground.
         areas: int32, pixels of each object, of up to 512 of them.
-        middle: pixels of the object that the middle foreground pixel belongs to; specks hardly count in it.
+        middle: size in pixels of the object that contains the middle foreground pixel; specks hardly influence it.
         width: mean thickness of the foreground in pixels; 0 where there is none.
         digest: hash of the labels.
     """
@@ -112,7 +112,7 @@ def mask_facts(labels: NDArray[np.uint8], classes: int) -> MaskFacts:
 
 
 def grown(facts: MaskFacts, step: int, counts: NDArray[np.int64]) -> MaskFacts:
-    """The facts of a mask of which every `step`-th row and column was looked at, as those of the whole, nearly.
+    """Estimate the statistics of a whole mask from those of every `step`-th row and column.
 
     `counts`, (256,), are the pixels of each label in the whole mask: small objects may lie between the rows.
     """
@@ -137,7 +137,7 @@ def descriptor(pixels: NDArray) -> NDArray[np.float32]:
 
 
 def unit_detail(small: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a small picture holds beyond its smooth part, flattened and scaled to norm 1; zeros if there is none."""
+    """A small picture minus its smooth part, flattened and scaled to norm 1; zeros if nothing remains."""
     slopes = _slopes(len(small))
     level = small - (slopes @ (slopes.T @ small.ravel())).reshape(small.shape)  # else the blur bends at the edges
     detail = (level - cv2.GaussianBlur(level, (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)).ravel()

@@ -2,9 +2,9 @@
 
 Equal digests are equal pixels. Near-duplicates are first looked for among the descriptors of all images (one matrix
 product), validation images also mirrored and turned; the likeliest pairs are then read again and compared at 64 x 64
-blocks, so that images which merely look alike from afar are not accused. Pairs of a training and a validation image
-come first, so that no number of near-identical frames within a split hides them. At 64 x 64 blocks, what the other
-images of the set have too counts for nothing: images of one instrument share its frame and vignette.
+blocks, so that images which only look alike at low resolution are not reported. Pairs of a training and a validation
+image come first, so that near-identical frames within a split cannot hide them. At 64 x 64 blocks, what an image has
+in common with the other images of the set is ignored: images of one instrument share its frame and vignette.
 """
 
 from collections import Counter, defaultdict
@@ -34,7 +34,7 @@ _PARTNERS = 3  # training images kept of each validation image, by orientation a
 
 
 class Alike(NamedTuple):
-    """Two entries of one picture: `turn` is the orientation in which the second equals the first, 0 as it is."""
+    """Two entries that show the same picture, the second in orientation `turn` of the first (0: the same)."""
 
     first: int
     second: int
@@ -68,7 +68,7 @@ def equal_masks(entries: Sequence[Entry]) -> list[list[int]]:
 
 
 def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
-    """Pairs of one picture whose pixels differ, the most alike first; orientations across splits only."""
+    """Pairs that show the same picture with different pixels, most alike first; turned ones only across splits."""
     chosen = [i for i, e in enumerate(entries) if e.image is not None and e.image.descriptor.any()]
     if len(chosen) < 2:
         return []
@@ -87,7 +87,7 @@ def near_duplicates(entries: Sequence[Entry], read: Reader) -> list[Alike]:
         return fine[position]
 
     def shared(pair: Alike) -> NDArray[np.float32]:
-        """What a sample of the other images has in common, (64, 64): a frame, a vignette; zeros for few others."""
+        """What a sample of the other images shares, such as a frame or vignette, (64, 64); zeros for few others."""
         step = max(1, len(chosen) // _SAMPLE)
         others = [i for i in range(0, len(chosen), step) if i not in (pair.first, pair.second)]
         if len(others) < _FEW:

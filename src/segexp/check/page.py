@@ -1,4 +1,4 @@
-"""A report as one HTML page with pictures of what is odd: self-contained, and every name in it escaped."""
+"""A report as one self-contained HTML page with pictures of suspicious images; every name in it is escaped."""
 
 import base64
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Thumbnail:
 
 
 def render(report: CheckReport, entries: Sequence[Entry], reading: Reading) -> str:
-    """The page as text: reads again the few images that it shows."""
+    """The HTML of the page; reads the few images that it shows again."""
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)

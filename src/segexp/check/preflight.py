@@ -29,12 +29,12 @@ def check_folders(
         splits: the folders, by name.
         settings: how the training reads the files.
         val_names: stems of the images in ``train`` that are used for validation.
-        log: called with how files were paired, which were passed over, and before files are read.
+        log: called with a line on how files were paired, on ignored files, and before files are read.
         workers: threads; default: one for each core.
         memory: folder of cached results; default: the user's cache.
         index: pairings of the folders that are known already.
-        on_read: called with each pair of files as it is read, see `segexp.check.scan.scan`; where a cached result
-            serves nothing is read.
+        on_read: called with each pair of files as it is read, see `segexp.check.scan.scan`; not called if a cached
+            result is used.
 
     Raises:
         InputError: with one line for each faulty file.

@@ -12,12 +12,12 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that stops a training.
+    """Something that prevents training.
 
     Attributes:
         kind: folder, name, pair, image, mask, shape or split.
         file: path of the file or folder at fault.
-        message: what is wrong and what would be accepted, without the path.
+        message: what is wrong and what is expected, without the path.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class Mention:
 
     Attributes:
         file: its path.
-        note: what is odd in it, in a word or two.
+        note: what is suspicious about it, in a word or two.
         others: files that it is the same as.
     """
 
@@ -42,7 +42,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something odd that training can live with.
+    """Something suspicious that does not prevent training.
 
     Attributes:
         kind: a fixed word, such as ``saturated`` or ``leakage``.
@@ -80,9 +80,9 @@ class SplitSummary:
 
     Attributes:
         images, masks: how many could be read.
-        sizes: images of each "HEIGHTxWIDTH", the commonest first.
-        dtypes: images of each dtype.
-        channels: images of each number of channels.
+        sizes: number of images of each "HEIGHTxWIDTH", the most common first.
+        dtypes: number of images of each dtype.
+        channels: number of images with each number of channels.
         intensity: over all images: least minimum, median of the 1 % quantiles, of the medians, of the 99 % quantiles,
             and greatest maximum.
         saturated: share of pixels at the camera's ceiling.
@@ -94,8 +94,8 @@ class SplitSummary:
         diameter: of an object, as a disc of its area: 5 %, median and 95 % over the objects.
         width: mean thickness of the foreground of a mask.
         pixel_size: micrometres that the images state; None if none does.
-        unknown_scale: images that do not.
-        length: of its typical object, in such widths: area / width².
+        unknown_scale: number of images that state no pixel size.
+        length: of the typical object of a mask, as a multiple of its width: area / width².
     """
 
     images: int
@@ -125,7 +125,7 @@ class CheckReport:
         root: what was checked, as typed.
         splits: by name: train and val, or images for a folder without splits.
         seconds: how long it took.
-        notes: what is neither wrong nor odd: the rule by which files were paired, and files that were passed over.
+        notes: for information: the rule by which files were paired, and files that were ignored.
     """
 
     root: str
@@ -138,7 +138,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether a training could start."""
+        """Whether training can start."""
         return not self.faults
 
 

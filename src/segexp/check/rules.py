@@ -1,6 +1,6 @@
-"""Judge the facts of all files: the table of each split, what is odd in them, and which settings would suit them.
+"""Judge the statistics of all files: a table of each split, faults, warnings, and settings that would suit the data.
 
-A fault stops a training, a warning does not. Every limit that decides what is odd stands at the top.
+A fault prevents training, a warning does not. Every limit that triggers a warning is a constant at the top.
 """
 
 from collections import Counter, defaultdict
@@ -22,11 +22,11 @@ DOMINANT = 0.9
 LONG, COMPACT = 10.0, 6.0
 """Area of an object in squares of its width: above the first it is a filament, below the second a blob (disc: 1.8)."""
 SHIFT = 4.0
-"""Factor between the splits' median intensities or foregrounds from which they are told apart."""
+"""Factor between the splits' median intensities or foreground shares from which they are reported as different."""
 SCALES = 1.25
 """Factor between the pixel sizes of images from which they are of different scales."""
 FEW = 5
-"""Training images fewer than this are few."""
+"""Fewer training images than this lead to a warning."""
 
 
 def summarize(entries: Sequence[Entry]) -> SplitSummary:
@@ -63,7 +63,7 @@ def summarize(entries: Sequence[Entry]) -> SplitSummary:
 
 
 def split_faults(splits: dict[str, SplitSummary], folders: Mapping[str, str]) -> list[Fault]:
-    """Splits from which nothing can be learnt; one that only judges may be without foreground."""
+    """Faults of splits from which nothing can be learned; a validation split may be without foreground."""
     return [
         Fault("split", folders[name], "every mask is empty, so there is nothing to learn; expected some foreground")
         for name, split in splits.items()
@@ -78,7 +78,7 @@ def find_warnings(
     classes: Sequence[str],
     reading: Reading,
 ) -> list[Finding]:
-    """All that is odd, the gravest first."""
+    """All warnings, the gravest first."""
     channels, rescaled = reading.channels, reading.pixel_size is not None
     return [
         *_leakage(entries, alike),
@@ -93,7 +93,7 @@ def find_warnings(
 
 
 def suggest(splits: dict[str, SplitSummary], crop: int) -> list[Suggestion]:
-    """Settings that suit the data; `crop` is the side of the crops as it stands."""
+    """Settings that suit the data better than the defaults; `crop` is the current side of the crops."""
     suggestions: list[Suggestion] = []
     main = splits.get("train") or next(iter(splits.values()), None)
     if main is None or main.diameter is None or main.width is None or main.length is None:
@@ -107,13 +107,13 @@ def suggest(splits: dict[str, SplitSummary], crop: int) -> list[Suggestion]:
         suggestions.append(Suggestion("task=vesicle", reason))
     share = sum(main.class_shares)
     if 0 < share < RARE:
-        reason = f"only {_percent(share)} of the pixels are foreground; more crops are then placed on it"
+        reason = f"only {_percent(share)} of the pixels are foreground; this places more crops on it"
         suggestions.append(Suggestion("task.foreground=0.8", reason))
     smallest = 0 if not main.sizes else min(min(map(int, size.split("x"))) for size in main.sizes)
     large = main.diameter.high if length < COMPACT else 16 * width
     crop_size = int(min(2 * large, 1024, smallest) // 32 * 32)
     if large > crop / 2 and crop_size > crop:
-        reason = f"objects reach {large:.0f} pixels; a crop should hold the whole of one"
+        reason = f"objects are up to {large:.0f} pixels long; a crop should hold a whole object"
         suggestions.append(Suggestion(f"task.crop={crop_size}", reason))
     return suggestions
 
@@ -265,7 +265,7 @@ def _scales(splits: dict[str, SplitSummary], rescaled: bool) -> list[Finding]:
     if high > SCALES * low:
         middle = known[0].median
         message = (
-            f"the pixels are {low:.3g} to {high:.3g} µm large, so objects of the same size cover different "
+            f"the pixel size ranges from {low:.3g} to {high:.3g} µm, so objects of the same size cover different "
             "numbers of pixels"
         )
         findings.append(Finding("mixed-scale", message, f"task.pixel_size={middle:.3g} brings all images to one scale"))

@@ -1,4 +1,4 @@
-"""Read every file of a data set once, in threads, and keep its facts; a broken file becomes a fault and stops nothing.
+"""Read every file of a data set once, in threads, and keep its statistics; a broken file becomes a fault.
 
 At most one image a thread is in memory, and of a large one (`segexp.data.survey.LARGE`) a band of rows and every n-th
 pixel.
@@ -65,7 +65,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Entry:
-    """One image with its mask: facts of what could be read, None of what could not.
+    """One image with its mask: the statistics of each, None for a file that could not be read.
 
     `values` is what the mask was found to hold, `pixel_size` the micrometres (y, x) that the image states, and
     `orientation` how it asks viewers to turn it (1: not).
@@ -87,7 +87,7 @@ class Entry:
 class DataFiles(NamedTuple):
     """The files of a data set: pairs of image and mask, faults, and the mask folder of each split, for messages.
 
-    `notes` do not stop a training: the rule by which files were paired, and the files that were passed over.
+    `notes` are for information: the rule by which files were paired, and the files that were ignored.
     """
 
     sources: list[Source]
@@ -168,7 +168,7 @@ def scan(
     tick: Progress | None = None,
     on_read: OnRead | None = None,
 ) -> tuple[list[Entry], list[Fault]]:
-    """Read all files: the facts in the order of the sources, and every fault.
+    """Read all files; returns their statistics in the order of the sources, and every fault.
 
     `on_read` is called in the reading threads; for pairs of which a file holds more than `LARGE` values it is not.
     """
@@ -188,7 +188,7 @@ def scan(
 
 
 def read_entry(source: Source, reading: Reading, on_read: OnRead | None = None) -> tuple[Entry, Sequence[Fault]]:
-    """Read one image and its mask; both are looked at even where the first is broken."""
+    """Read one image and its mask; the mask is checked even if the image is broken."""
     faults: list[Fault] = []
     image, mask, values, size, turn = None, None, None, None, 1
     with ExitStack() as files:
@@ -219,7 +219,7 @@ def read_entry(source: Source, reading: Reading, on_read: OnRead | None = None) 
 
 
 def _once(file: Opened) -> Opened:
-    """The open file, read from the disk once however often it is asked; a large one is left as it is."""
+    """The open file, cached so that it is read from disk only once; a large one is left as it is."""
     return file if math.prod(file.shape) > LARGE else cast(Opened, ReadOnce(file))
 
 
@@ -240,10 +240,10 @@ class ImagePixels(NamedTuple):
 
 
 def read_planes(source: Source, reading: Reading) -> ImagePixels:
-    """Read an image to its end.
+    """Read an image completely.
 
     Raises:
-        InputError: if training cannot.
+        InputError: if training could not use it.
     """
     with open_image(source.image, reading.page_of(source.page), reading.channel) as file:
         return _planes(file, source, reading)
@@ -284,10 +284,10 @@ class MaskLabels(NamedTuple):
 
 
 def read_labels(source: Source, reading: Reading) -> MaskLabels:
-    """Read a mask to its end.
+    """Read a mask completely.
 
     Raises:
-        InputError: if training cannot.
+        InputError: if training could not use it.
     """
     assert source.mask is not None
     with open_mask(source.mask, source.mask_page, reading) as file:
@@ -312,7 +312,7 @@ def _labels(file: MaskFile, source: Source, reading: Reading) -> MaskLabels:
 
 
 def _step(values: int) -> int:
-    """Every how many-th row and column of an image of so many values is kept."""
+    """The stride at which rows and columns of an image with so many values are kept."""
     return 1 if values <= LARGE else math.ceil((values / (LARGE // 4)) ** 0.5)
 
 
@@ -338,7 +338,7 @@ def _unsettled(entries: Sequence[Entry]) -> list[Fault]:
 
 
 def shape_fault(mask: tuple[int, ...], image: tuple[int, ...], name: Path) -> str:
-    """What to say of a mask that does not fit its image."""
+    """The message for a mask whose shape does not fit its image."""
     swapped = " (rows and columns swapped?)" if mask == image[::-1] else ""
     return f"shape {mask}, but {name.name} is {image}{swapped}; expected a mask of the image's height and width"
 

@@ -1,4 +1,4 @@
-"""The folders and settings that `segexp check` looks at: a folder as typed, or what the overrides of a run name."""
+"""The folders and settings that `segexp check` checks: a folder as typed, or those that the overrides of a run name."""
 
 import functools
 import shlex
@@ -90,7 +90,7 @@ def choose_split(data: DataConfig, seed: int, pairing: Pairing, stored: Path | N
 
 
 def check_command(cfg: RunConfig) -> str:
-    """The command that tells all about a run's data."""
+    """The `segexp check` command that prints everything about a run's data."""
     names = (
         "data.",
         "task.classes",

@@ -32,7 +32,7 @@ def print_report(report: CheckReport, console: Console, more: str = "--json list
     Args:
         report: what to print.
         console: where; its width shapes the table.
-        more: what to say where a list of files is cut.
+        more: what to print where a list of files is cut short.
     """
 
     def write(text: str = "", style: str | None = None) -> None:
@@ -62,7 +62,7 @@ def print_report(report: CheckReport, console: Console, more: str = "--json list
 
 
 def summary_line(report: CheckReport) -> str:
-    """In a line: whether a training could start."""
+    """One line that says whether training can start."""
     images = sum(split.images for split in report.splits.values())
     read = f"{_many(images, 'image')} read in {report.seconds:.1f} s"
     warnings = f", {_many(len(report.warnings), 'warning')}" if report.warnings else ""
@@ -146,7 +146,7 @@ def _table(splits: dict[str, SplitSummary]) -> Table:
 
 
 def listed(group: Sequence[Fault]) -> tuple[str, list[str]]:
-    """What a group's faults share, said once, and a line a file; one fault alone is one line."""
+    """The text that a group's faults share, then a line for each file; a single fault takes one line."""
     texts = {general(fault) for fault in group}
     if len(group) > 1 and len(texts) == 1:
         return texts.pop(), [fault.file for fault in group]

@@ -44,7 +44,7 @@ def init(
 
 
 def check_names(task: str, like: str) -> None:
-    """`InputError` unless the name fits a Python module and a file, and is no task of segexp's."""
+    """`InputError` unless the name fits a Python module and a file, and is not a task of segexp's."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", task) or keyword.iskeyword(task):
         raise InputError(
             f"--task {task}: expected a small letter, then small letters, digits and _, at most 50 in all, such as "

@@ -65,6 +65,6 @@ def read_parts(text: str) -> list:
         except (ValueError, ZeroDivisionError):
             part = Fraction(0)
         if not 0 < part <= 1:
-            raise InputError(f"--parts {text}: {word!r} is no share; expected more than 0, up to 1, such as {PARTS}")
+            raise InputError(f"--parts {text}: {word!r} is not a share; expected more than 0, up to 1, such as {PARTS}")
         parts.append(part)
     return parts

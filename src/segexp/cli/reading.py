@@ -68,7 +68,7 @@ def open_predictor(
     PyTorch is limited to the cores that the process may use; on a CPU freed memory is kept for the next tile.
 
     Raises:
-        InputError: if a file is no model, the device is not there, or the network's class is not allowed.
+        InputError: if a file is not a model, the device is not there, or the network's class is not allowed.
     """
     from segexp.device import keep_freed_memory
     from segexp.inference.predictor import load_model
@@ -85,7 +85,7 @@ def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> No
     """Let a predictor read channels and pages as the options say, where they say something.
 
     Raises:
-        InputError: if an option is no channel or page, or the models of an ensemble were trained on different ones
+        InputError: if an option is not a channel or page, or the models of an ensemble were trained on different ones
             and no option says which to read.
     """
     typed = reading_typed(channel, page)
@@ -108,7 +108,7 @@ def reading_typed(channel: str | None, page: str | None) -> dict[str, Any]:
     """The options as values of ``channel`` and ``page``, those that were given.
 
     Raises:
-        InputError: if one is no channel or page.
+        InputError: if one is not a channel or page.
     """
     from segexp.io.images import PAGES
 

@@ -140,7 +140,7 @@ def _missing(value: Any, name: str = "") -> list[str]:
 
 
 def check_named(group: str, nodes: Any) -> None:
-    """Raise `InputError` if an entry of ``logger`` or ``callbacks`` is no node."""
+    """Raise `InputError` if an entry of ``logger`` or ``callbacks`` is not a node."""
     problems = [
         f"{group}.{name}={node}: expected an entry with a _target_, a class derived from "
         "segexp.training.callbacks.Callback"
@@ -164,7 +164,7 @@ def _names(value: Any) -> list[str]:
 
 
 def check_weights(terms: Any) -> None:
-    """Raise `InputError` if the terms of the loss are not named, or their weights are no numbers from 0 on."""
+    """Raise `InputError` if the terms of the loss are not named, or their weights are not numbers from 0 on."""
     problems, weights = [], []
     for name, term in terms.items():
         if not isinstance(term, dict) or "_target_" not in term:

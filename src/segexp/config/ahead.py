@@ -35,7 +35,7 @@ def with_counts(arguments: Sequence[str]) -> tuple[list[str], str]:
 
     Raises:
         InputError: the jobs of a sweep ask for different numbers, a file that the sweep chooses sets a launcher or a
-            sweeper, or a file is no YAML.
+            sweeper, or a file is not YAML.
     """
     configs = glimpses(arguments)
     devices = _same("trainer.devices", configs)

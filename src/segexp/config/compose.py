@@ -76,7 +76,7 @@ def add_lab(config_dir: str) -> None:
 
 
 class DamagedOption(InputError):
-    """A file of options is no YAML; the message names it."""
+    """A file of options is not YAML; the message names it."""
 
 
 def _damaged(error: YAMLError) -> DamagedOption:
@@ -93,7 +93,7 @@ def sources(config_dir: str | None = None) -> Iterator[None]:
     """Within it ``hydra.compose`` finds ``conf/`` and, before it, a folder of one's own, as ``--config-dir`` has it.
 
     Raises:
-        DamagedOption: a file that Hydra reads is no YAML.
+        DamagedOption: a file that Hydra reads is not YAML.
         InputError: what else Hydra refuses.
     """
     if config_dir is not None:

@@ -159,7 +159,7 @@ class DataConfig(Checked):
         """`channel` as a number or several.
 
         Raises:
-            InputError: if one is no number from 1.
+            InputError: if one is not a number from 1.
         """
         numbers = self.channel if isinstance(self.channel, list) else [self.channel]
         fine = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)

@@ -60,7 +60,7 @@ def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> lis
     Relative paths among the stored settings mean what they meant where the run was started; `log` hears of each.
 
     Raises:
-        InputError: if D is no run that can be resumed, or its stored overrides are not what a run was started with.
+        InputError: if D is not a run that can be resumed, or its stored overrides are not what a run was started with.
     """
     given = [argument for argument in arguments if argument.startswith("resume=") and argument != "resume=null"]
     if not given:

@@ -22,7 +22,7 @@ from segexp.metrics.registry import ALONE, FAMILIES, find, monitors, to_compute
 from segexp.model_facts import CLASS_NAME, LARGEST_OBJECT, is_class_name
 
 BACKGROUND = ("background", "bg", "back", "_background_", "0")
-"""Names of what is no class, in small letters and with - and blanks as _."""
+"""Names of what is not a class, in small letters and with - and blanks as _."""
 
 
 def _number(text: str) -> float:

@@ -35,7 +35,7 @@ class Pair(NamedTuple):
     def name(self) -> str:
         """The image's file name; a page's number is put before the suffix: ``stack_0003.tif``.
 
-        Bytes that are no UTF-8, and control characters, are spelt out: tables, pages and pictures carry the name.
+        Bytes that are not UTF-8, and control characters, are spelt out: tables, pages and pictures carry the name.
         """
         if self.page is None:
             return printable(self.image.name, multiline=False)
@@ -163,7 +163,7 @@ def open_mask(path: Path, page: int | str | None, reading: Reading) -> MaskFile:
     """A mask open for reading: a page of a stack, or with ``max`` all of them projected.
 
     Raises:
-        InputError: if the file is no mask, or is not in the form that the settings say.
+        InputError: if the file is not a mask, or is not in the form that the settings say.
     """
     if page == "max" and reading.ignore is not None:
         both = f"data.page={reading.page} and task.ignore={reading.ignore}"

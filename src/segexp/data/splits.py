@@ -57,7 +57,7 @@ def compile_group(pattern: str) -> re.Pattern[str]:
     """The expression of ``data.group``, which needs a parenthesis that names the group.
 
     Raises:
-        InputError: if it is no regular expression or has no parenthesis.
+        InputError: if it is not a regular expression or has no parenthesis.
     """
     try:
         expression = re.compile(pattern)

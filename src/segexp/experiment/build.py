@@ -235,7 +235,7 @@ def build_augment(node: dict[str, Any], allowed: Sequence[str] = ()) -> Augmenta
     """The operations that training batches go through, from the settings ``augment``; `allowed`: ``allow_targets``.
 
     Raises:
-        InputError: if the node is no `Augmentation`.
+        InputError: if the node is not an `Augmentation`.
     """
     augment = build(node, tuple(allowed))
     if not isinstance(augment, Augmentation):
@@ -256,7 +256,7 @@ def build_model(
         allowed: ``allow_targets``.
 
     Raises:
-        InputError: if the node is no network of segexp, or the network cannot process an image.
+        InputError: if the node is not a network of segexp, or the network cannot process an image.
     """
     node = {key: value for key, value in node.items() if key != WEIGHTS}
     model = build(node, tuple(allowed), in_channels=channels, classes=classes)

@@ -80,7 +80,7 @@ def find_images(sources: Iterable[Path], output: OwnedFolder, own_names: bool = 
 
 
 def _matches(pattern: Path) -> list[Path]:
-    """The files that a pattern matches, sorted, less hidden ones; names of folders that exist are no patterns."""
+    """The files that a pattern matches, sorted, less hidden ones; names of folders that exist are not patterns."""
     folder = next((place for place in pattern.parents if place.is_dir()), Path(pattern.anchor))
     found = folder.glob(str(pattern.relative_to(folder)))
     return sorted(p for p in found if p.is_file() and not any(part[0] == "." for part in p.relative_to(folder).parts))

@@ -252,7 +252,7 @@ class Predictor:
             model.threshold`` is the mask.
 
         Raises:
-            InputError: if the array is no image, if it is not clear which of its channels is meant, or if the
+            InputError: if the array is not an image, if it is not clear which of its channels is meant, or if the
                 network of a finished model answers with NaN.
         """
         array = np.asarray(image)
@@ -329,7 +329,7 @@ def load_model(
     ``monai.networks.nets``: they are imported, so name only what you trust.
 
     Raises:
-        InputError: if a file is no model that can be read, or the models of an ensemble do not agree.
+        InputError: if a file is not a model that can be read, or the models of an ensemble do not agree.
 
     >>> model = segexp.load_model("runs/vesicle/.../best_vesicle_model.pth")
     >>> mask = model.predict(segexp.read_image("cell.tif")) > model.threshold

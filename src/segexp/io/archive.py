@@ -71,7 +71,7 @@ class Outline(NamedTuple):
 
 
 class Refused(ValueError):
-    """The archive is damaged, or is no archive of tensors and plain values; the text says why."""
+    """The archive is damaged, or is not an archive of tensors and plain values; the text says why."""
 
 
 def verified(path: Path) -> io.BytesIO:

@@ -30,7 +30,7 @@ FULL = (255.0, 65535.0)
 """White of 8 and of 16 bits."""
 
 _UNEVEN, _UNEVEN_IDS = 0.015, 0.05
-"""Share of uneven pixels (`uneven`) from which values are no object ids; the second where they are just 1 to N."""
+"""Share of uneven pixels (`uneven`) from which values are not object ids; the second where they are just 1 to N."""
 
 _NEAR_WHITE = 8
 """Numbers that may be missing below white, as those of objects that were removed."""

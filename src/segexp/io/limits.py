@@ -36,7 +36,7 @@ def largest() -> int:
     """Bytes that one read may take: 16 GiB, or what the environment variable ``SEGEXP_MAX_GIB`` says.
 
     Raises:
-        InputError: if the variable is no number.
+        InputError: if the variable is not a number.
     """
     text = os.environ.get(VARIABLE, str(LARGEST_GIB))
     try:

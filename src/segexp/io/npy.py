@@ -17,7 +17,7 @@ def open_array(path: Path) -> NDArray:
     """The array of an ``.npy`` file, memory-mapped: only the header is read, and the length compared with it.
 
     Raises:
-        InputError: for pickled objects, archives (``.npz``), and whatever is no NumPy file.
+        InputError: for pickled objects, archives (``.npz``), and whatever is not a NumPy file.
     """
     try:
         with path.open("rb") as file:

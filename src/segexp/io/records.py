@@ -108,7 +108,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 def safe_cell(value: Any) -> Any:
     """A cell that a spreadsheet takes for text: text that it would take for a formula gets an apostrophe in front.
 
-    Such text begins with ``= + - @``, a tabulator or a carriage return, and is no number.
+    Such text begins with ``= + - @``, a tabulator or a carriage return, and is not a number.
     """
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value) else value
 

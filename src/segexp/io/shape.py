@@ -16,7 +16,7 @@ Shape = Any
 
 @dataclass(frozen=True)
 class Number:
-    """A number from `low` to `high`, with `whole` a whole one. True and False are no numbers."""
+    """A number from `low` to `high`, with `whole` a whole one. True and False are not numbers."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -84,7 +84,7 @@ def misfit(value: Any, shape: Shape, where: str = "") -> str:
     elif isinstance(shape, dict) and str in shape:
         parts = ((item, shape[str], _inside(where, key)) for key, item in value.items())
         if not all(isinstance(key, str) for key in value):
-            return f"{where or 'it'} has a key that is no text"
+            return f"{where or 'it'} has a key that is not text"
     elif isinstance(shape, dict):
         missing = [key for key in shape if not key.endswith("?") and key not in value]
         if missing:

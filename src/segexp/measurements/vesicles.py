@@ -20,7 +20,7 @@ def split_touching(mask: NDArray, depth: float) -> NDArray[np.int32]:
 
     Each peak of the distance to the background that stands more than `depth` px above the saddle to a higher one
     becomes an object (h-maxima; Vincent 1993, doi:10.1109/83.217222), and the watershed of the distance draws the cut.
-    A `depth` of 0 cuts nothing: touching objects are one. The image's border is no background.
+    A `depth` of 0 cuts nothing: touching objects are one. The image's border is not background.
     """
     mask = np.asarray(mask, bool)
     labels = ndimage.label(mask, np.ones((3, 3)))[0].astype(np.int32)

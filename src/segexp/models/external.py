@@ -50,7 +50,7 @@ def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[
     """The class called `name`; `how` is what to type where it is not allowed. Only then is its package imported.
 
     Raises:
-        InputError: if the name is none, is not allowed, cannot be imported, or is no module.
+        InputError: if the name is none, is not allowed, cannot be imported, or is not a module.
     """
     if not isinstance(name, str) or len(name) > 200 or not _NAME.fullmatch(name):
         raise InputError(f"model.network={str(name)[:60]!r}: expected a class such as monai.networks.nets.BasicUNet")
@@ -78,7 +78,7 @@ def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[
 
 
 def check_arguments(network: type[nn.Module], arguments: Any, names: Sequence[str]) -> None:
-    """`InputError` if arguments are no plain values, ask for trained weights, or are none that the class takes."""
+    """`InputError` if arguments are not plain values, ask for trained weights, or are none that the class takes."""
     if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
         raise InputError(f"model.arguments={str(arguments)[:60]}: expected settings by name")
     try:

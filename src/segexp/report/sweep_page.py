@@ -15,7 +15,7 @@ from segexp.report.page import fill
 from segexp.report.sweep_charts import effect_chart, parallel_chart
 
 FIXED = ("job", "status", "score", "better", "seconds", "folder", "message")
-"""Columns of ``summary.csv`` that are no parameters."""
+"""Columns of ``summary.csv`` that are not parameters."""
 
 
 def render_sweep(folder: Path) -> str:
@@ -50,7 +50,7 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
     """The rows of ``summary.csv``: job, status, score (None without one), seconds, message, values, link.
 
     Raises:
-        InputError: if it is no table of a sweep.
+        InputError: if it is not a table of a sweep.
     """
     path = folder / "summary.csv"
     rows = [{printable(key): printable(cell) for key, cell in row.items()} for row in read_csv(path)]

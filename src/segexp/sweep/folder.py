@@ -137,7 +137,7 @@ def require(sweep: Path, resume: bool, again: bool, overwrite: bool) -> None:
     """Make sure that a sweep may begin here, or go on; looks and changes nothing.
 
     Raises:
-        InputError: if a name that a sweep or its jobs write is taken by something that is not segexp's own, or where
+        InputError: if a name that a sweep or its jobs write is taken by something that is not segexp's own, or if
             the folder holds an earlier sweep or a run.
     """
     folder, place = RunFolder(sweep), f"output_dir={sweep}"

@@ -20,7 +20,7 @@ from segexp.training.stop import StopRequest
 
 
 def check_settings(jobs: object, threads: object, gpus: object = None) -> None:
-    """Exit with what was expected where the launcher's settings are no counts, or its GPUs no list of names."""
+    """Exit with what was expected where the launcher's settings are not counts, or its GPUs no list of names."""
     for name, value, expected in (("jobs", jobs, "1 or more"), ("threads", threads, "1 or more, or null")):
         fine = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not fine and not (name == "threads" and value is None):

@@ -46,7 +46,7 @@ def steps(batch: Sequence[Filaments], device: torch.device) -> tuple[Steps, Colu
     for b, f in enumerate(batch):
         chain = np.repeat(np.arange(len(f)), np.diff(f.start))
         node = f.steps
-        joined = np.zeros(len(chain) + 1, bool)  # whether a step leads from this node; the last place is no node
+        joined = np.zeros(len(chain) + 1, bool)  # whether a step leads from this node; the last place is not a node
         joined[node] = True
         c = chain[node]
         light = 0.5 * (f.light[node] + f.light[node + 1])

@@ -6,7 +6,7 @@ Truth: a filament covers the pixels whose centres lie within W / 2 of its centre
 before blur), ends cut square. Dots closer than 9 px are one filament, so dotted labelling keeps a whole mask; in
 longer breaks there is none. Filaments out of focus are never foreground, invisible stretches (see `truth`) neither,
 distractor blobs neither. A person traces what stands out: a filament that adds less than `prominence` to what lies
-under and around it, or that is dimmer than `faintest`, is no foreground, nor is what `untraced` draws.
+under and around it, or that is dimmer than `faintest`, is not foreground, nor is what `untraced` draws.
 """
 
 from collections.abc import Mapping

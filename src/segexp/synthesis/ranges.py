@@ -69,10 +69,10 @@ class Style:
 
 
 def narrow(table: Table, limits: Mapping[str, Limits]) -> dict[str, Range]:
-    """Give the table with some rows narrowed; a name that is no row is an error that lists the rows.
+    """Give the table with some rows narrowed; a name that is not a row is an error that lists the rows.
 
     Raises:
-        ValueError: if a name is no row.
+        ValueError: if a name is not a row.
     """
     unknown = sorted(set(limits) - set(table))
     if unknown:

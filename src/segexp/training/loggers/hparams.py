@@ -22,7 +22,7 @@ def columns(monitor: str) -> list[str]:
 
 
 def start(settings: Mapping[str, Any], metrics: Sequence[str], varied: Collection[str] = ()) -> list[Summary]:
-    """What opens a run in the tab; settings that are no number, text or truth value are shown as text.
+    """What opens a run in the tab; settings that are not a number, text or truth value are shown as text.
 
     TensorBoard shows five settings until more are ticked, first those marked as different: `varied`.
     """
