@@ -34,7 +34,7 @@ def test_a_run_folder_is_exported_and_its_model_is_kept(tmp_path, monkeypatch, c
     ("arguments", "words"),
     [
         (("onnx", "--output", "m.onnx", "--int8", "tiny"), "dynamic, static"),
-        (("onnx", "--output", "m.onnx", "--data", "d"), "--data d: serves --int8 only"),
+        (("onnx", "--output", "m.onnx", "--data", "d"), "--data d: needs --int8"),
         (("onnx", "--output", "m.onnx", "--normalization", "beside"), "inside or outside"),
         (("pt2", "--output", "m.pt"), ".pt2"),
         (("bioimageio", "--output", "m.tar", "--authors", "Ada", "--license", "MIT"), ".zip"),

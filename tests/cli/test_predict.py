@@ -224,17 +224,17 @@ def test_a_guarantee_lowers_the_threshold_and_stands_in_the_record(house, monkey
 
 
 def test_guarantees_that_cannot_be_given_are_refused(house, monkeypatch):
-    assert "m.pth was not calibrated by its training; add --calibrate-on DATA" in str(
+    assert "m.pth was not calibrated when it was trained; add --calibrate-on DATA" in str(
         run(monkeypatch, *predict(house, "day1", "--guarantee", "0.9"))
     )
     calibrated(house, 6)
     for arguments, words in (
         (["--guarantee", "0.95"], "a guarantee of 0.95 needs 19 or more validation images"),
         (["--guarantee", "1"], "--guarantee 1: expected a share"),
-        (["--guarantee", "0.5", "--threshold", "0.2"], "type it without --threshold"),
-        (["--guarantee", "0.5", "--tta"], "--guarantee with --tta: the model file is calibrated without"),
+        (["--guarantee", "0.5", "--threshold", "0.2"], "leave --threshold out"),
+        (["--guarantee", "0.5", "--tta"], "--guarantee with --tta: the model was calibrated without this"),
         (["--guarantee", "0.5", "--model", house / "m.pth"], "with several --model"),
-        (["--calibrate-on", house / "day1"], "--calibrate-on: serves --guarantee only"),
+        (["--calibrate-on", house / "day1"], "--calibrate-on: needs --guarantee"),
         (["--guarantee", "0.5", "--calibrate-on", house / "day1"], "holds neither val/img nor img"),
     ):
         assert words in str(run(monkeypatch, *predict(house, "day1", *arguments)))

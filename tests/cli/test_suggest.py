@@ -47,7 +47,7 @@ def test_a_table_crops_and_a_page_are_written(house, monkeypatch, capsys):
     assert regions == {"0:70,0:67", "0:70,67:133", "0:70,133:200"}
     assert {row["region"] for row in rows if row["file"].endswith("small.tif")} == {""}
     assert not any(row["file"].endswith("same.tif") for row in rows), "it is annotated"
-    assert "4 of 20: all others are copies" in said
+    assert "4 of 20: the rest duplicate" in said
     image = read_image(house / "in" / "large.tif")
     crops = sorted((house / "out" / "crops").iterdir())
     assert [crop.name for crop in crops] == [f"{int(row['rank']):02}_large.tif" for row in rows if row["region"]]

@@ -30,7 +30,7 @@ from segexp.errors import InputError
 from segexp.terminal import streams
 
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
-"""What a disk or a folder may have against a file: nothing that is wrong with segexp."""
+"""Error numbers of a full disk or of missing permission: conditions of the machine, not bugs of segexp."""
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -87,7 +87,7 @@ app.command()(doctor)
 
 
 def main() -> None:
-    """Entry point: what the user gave and cannot be used ends in one line and exit code 1."""
+    """Entry point: input that cannot be used ends with a one-line message and exit code 1."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["train"]:  # Hydra owns every flag after it, --help among them
         from segexp.train import main as train_main

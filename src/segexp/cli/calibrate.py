@@ -1,4 +1,4 @@
-"""`segexp calibrate`: ranges of the generator that give images like the user's, from images without annotation."""
+"""`segexp calibrate`: ranges of the generator that resemble the user's images, from images without annotation."""
 
 import shlex
 import sys
@@ -21,9 +21,9 @@ def calibrate(
     draws: Annotated[int, typer.Option(min=64, help="Number of images that the random search generates.")] = 1000,
     size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the compared image parts, in pixels.")] = 256,
     most: Annotated[int, typer.Option(min=1, max=200, help="Largest number of parts cut from your images.")] = 24,
-    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
 ) -> None:
-    """Fit what is generated to your microscope: histogram, power spectrum, noise, blobs or ridges.
+    """Fit the image generator to your microscope: histogram, power spectrum, noise, blobs or ridges.
 
     Then: segexp train task=TASK data.synthetic.ranges=FILE, or segexp synthesize TASK --ranges FILE.
 

@@ -1,4 +1,4 @@
-"""`segexp check`: what is in a data set, what is wrong with it, and what looks odd."""
+"""`segexp check`: what is in a data set, what is wrong with it, and what looks suspicious."""
 
 import json
 from pathlib import Path
@@ -25,10 +25,10 @@ def check(
         int | None, typer.Option(min=1, help="Number of threads; default: one for each core.", show_default=False)
     ] = None,
 ) -> None:
-    """Look through a data set before training: every fault with its file, what is odd, what would suit it.
+    """Check a data set before training: lists every fault with its file, warnings, and settings that would suit it.
 
-    Takes the overrides of a run too, such as data.channels=3 or task.classes=[a,b]. Ends with 1 where there are faults.
-    With model.weights=MODEL it also says what a training would take from that model.
+    Also takes the overrides of a run, such as data.channels=3 or task.classes=[a,b]. Exit code 1 if there are faults.
+    With model.weights=MODEL it also says what training would take from that model.
 
     Example: segexp check DATA --html check.html
     """
@@ -71,7 +71,7 @@ def check(
 
 
 def start_of(overrides: list[str], config_dir: str | None) -> tuple[list[str], list[str]]:
-    """What a training would take from the model that ``model.weights`` names: settings as overrides, lines of text."""
+    """What training would take from the model that ``model.weights`` names: settings as overrides, lines of text."""
     from segexp.check.settings import run_settings
     from segexp.experiment.build import build_model
     from segexp.experiment.start import as_override, log_table, read_start, take_settings, take_weights

@@ -21,8 +21,9 @@ def compare(
 ) -> None:
     """Compare runs on the same images: differences with 95 % intervals, a paired test, and the answer in words.
 
-    Runs that differ only in their seed and fold are taken together; of a sweep every setting is compared with the
-    best. Example: segexp compare runs/a runs/b
+    Runs that differ only in their seed and fold are pooled; in a sweep every setting is compared with the best.
+
+    Example: segexp compare runs/a runs/b
     """
     from segexp.evaluation import comparison
     from segexp.evaluation.io import to_json

@@ -1,4 +1,4 @@
-"""`segexp doctor`: does it work here, and what is here."""
+"""`segexp doctor`: versions, hardware and a self-test of this installation."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -54,7 +54,9 @@ def evaluate(
             )
         ),
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Foreground probability; default: the model's.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Probability from which a pixel is foreground; default: the model's.")
+    ] = None,
     tolerance: Annotated[
         str | None,
         typer.Option(help="Tolerance of outlines and centrelines: pixels, such as 2, or 0.2um; default: the model's."),
@@ -66,8 +68,8 @@ def evaluate(
         str | None,
         typer.Option(
             help=(
-                "Regular expression; scores are also given for each group of names, by what its first "
-                "parentheses match."
+                "Regular expression; images whose names match it with the same first group get scores of their own, "
+                "in addition."
             )
         ),
     ] = None,
@@ -77,7 +79,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     allow_targets: AllowTargets = None,
 ) -> None:
-    """Score a model on annotated images: writes OUTPUT/scores.csv, a row an image and class, and OUTPUT/scores.json.
+    """Score a model on annotated images: writes OUTPUT/scores.csv (a row for each image and class) and scores.json.
 
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """
@@ -143,9 +145,9 @@ def _single_model(path: Path) -> Path:
 
 
 def _import_own_scores(predictor: "Predictor", asked: tuple[str, ...] | None, allowed: tuple[str, ...]) -> None:
-    """Import the modules of scores that a lab wrote itself: of those asked for, or of the model file's if allowed.
+    """Import the modules of user-defined scores: those in `asked`, or those that the model file names, if allowed.
 
-    A score that is asked for and not allowed is an error; one that only the model file names is left out later.
+    A score that is asked for but not allowed is an error; one that only the model file names is skipped later.
     """
     from segexp.config.targets import own_scores
     from segexp.models.external import is_allowed
@@ -156,7 +158,7 @@ def _import_own_scores(predictor: "Predictor", asked: tuple[str, ...] | None, al
 
 
 def _warn_of_misfits(predictor: "Predictor", images: list[dict[str, Any]], count: int, strict: bool) -> bool:
-    """Print a warning for each image that is unlike the training images; whether there is one."""
+    """Print a warning for each image that is unlike the training images; returns whether there is any."""
     from segexp.cli.reading import say_misfits
 
     unlike = {str(image["name"]): image["misfit"] for image in images if image.get("misfit")}

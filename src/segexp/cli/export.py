@@ -1,4 +1,4 @@
-"""`segexp export`: a finished model for programs that do not have segexp."""
+"""`segexp export`: a trained model for programs other than segexp."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ Model = Annotated[
 Normalization = Annotated[
     str,
     typer.Option(
-        help="inside: the model takes raw images; outside: it takes normalised images, for programs that cut tiles."
+        help="inside: the model takes raw images; outside: it takes normalised images, for programs that use tiles."
     ),
 ]
 
@@ -37,7 +37,7 @@ def onnx(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="With --int8: annotated images that choose its ranges and measure the loss; default: generated images."
+            help="With --int8: annotated images for calibration and for measuring the loss; default: generated images."
         ),
     ] = None,
     allow_targets: AllowTargets = None,
@@ -51,7 +51,7 @@ def onnx(
     if int8 not in (None, *quantize.MODES):
         raise InputError(f"--int8 {int8}: expected one of {', '.join(quantize.MODES)}")
     if data is not None and int8 is None:
-        raise InputError(f"--data {data}: serves --int8 only; add --int8 static (or dynamic), or leave --data out")
+        raise InputError(f"--data {data}: needs --int8; add --int8 static (or dynamic), or leave --data out")
     file_to_write(output, keep=[_file(model)])
     predictor, graph = _open(model, normalization, allow_targets)
     with _making(output) as hidden:
@@ -135,7 +135,7 @@ def bioimageio(
 
 
 def _file(model: Path) -> Path:
-    """The file that is read, which nothing may replace."""
+    """The model file that is read; the output must not replace it."""
     from segexp.checkpoint import model_file
 
     return model_file(model)
@@ -153,7 +153,7 @@ def _open(path: Path, normalization: str, allow_targets: list[str] | None, pad: 
 
 @contextmanager
 def _making(output: Path) -> Iterator[Path]:
-    """A hidden path to write to; what is written there becomes `output` when the block ends without an error."""
+    """A temporary path to write to; the file there is renamed to `output` when the block ends without an error."""
     with OwnedFolder(output.parent).making(output.name) as hidden:
         yield hidden
     print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")

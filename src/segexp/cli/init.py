@@ -13,10 +13,10 @@ import typer
 from segexp.errors import InputError
 
 TEMPLATE = Path(__file__).parent / "new_project"
-"""A project whose task is called `NAMED`: `init` copies it under another name."""
+"""The template project; `init` replaces the task name `NAMED` in the copy."""
 NAMED, LIKE = "microvilli", "cytoskeleton"
 STARTS = ("cytoskeleton", "vesicle")
-"""Tasks that a new one can start from."""
+"""Tasks that a new task can start from."""
 
 
 def init(
@@ -30,8 +30,8 @@ def init(
 ) -> None:
     """Write a small project for a task of your own: settings, a module with parts, tests, a README.
 
-    DIR/conf/ holds the task, a recipe, and an option each for loss, augmentation and model; DIR/TASK_parts.py their
-    classes and a score, as examples to change. Nothing that exists is replaced.
+    DIR/conf/ holds the task, an experiment, and an option each for loss, augmentation and model; DIR/TASK_parts.py
+    holds their classes and a score, as examples to change. Existing files are never replaced.
 
     Example: segexp init lab --task microvilli
     """
@@ -72,7 +72,7 @@ def project_files(task: str, like: str = LIKE) -> dict[str, str]:
 
 
 def check_folder(directory: Path, task: str) -> None:
-    """`InputError` if the folder is a file, takes no files, or holds anything."""
+    """`InputError` if the folder is a file, cannot be written to, or is not empty."""
     from segexp.cli.output_paths import folder_to_write
 
     if os.path.lexists(directory) and not directory.is_dir():
@@ -106,5 +106,5 @@ def write(directory: Path, files: dict[str, str]) -> None:
         for path in written:
             path.unlink(missing_ok=True)
         if isinstance(error, FileExistsError):
-            raise InputError(f"{error.filename}: appeared meanwhile; expected a new or empty folder") from None
+            raise InputError(f"{error.filename}: was created in the meantime; expected a new or empty folder") from None
         raise

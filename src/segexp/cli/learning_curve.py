@@ -14,15 +14,17 @@ def learning_curve(
     context: typer.Context,
     parts: Annotated[str, typer.Option(help="Shares of the training images to train on.")] = PARTS,
     repeats: Annotated[
-        int, typer.Option(min=1, max=100, help="Runs for each part, each with another draw of images.")
+        int, typer.Option(min=1, max=100, help="Runs for each share, each with a different draw of images.")
     ] = 3,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the estimated time and disk space, and train nothing.")
+    ] = False,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Train on growing parts of the annotated images and say what more of them would give, with 90 % intervals.
+    """Train on growing shares of the annotated images and estimate what more images would gain, with 90 % intervals.
 
-    Takes the overrides of a run. It is a sweep: sweep.resume=FOLDER resumes it, hydra.launcher.jobs=2 runs two at a
-    time. Example: segexp learning-curve task=vesicle data.root=DATA trainer.max_time=00:02:00
+    Takes the overrides of a run. It is a sweep: sweep.resume=FOLDER resumes it, hydra.launcher.jobs=2 runs two jobs
+    at a time. Example: segexp learning-curve task=vesicle data.root=DATA trainer.max_time=00:02:00
     """
     import shlex
     from datetime import datetime
@@ -54,7 +56,7 @@ def read_parts(text: str) -> list:
     """``1/8,0.25,1`` as fractions.
 
     Raises:
-        InputError: if one is none above 0 and up to 1.
+        InputError: if one is not a number above 0 and up to 1.
     """
     from fractions import Fraction
 

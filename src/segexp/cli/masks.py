@@ -1,4 +1,4 @@
-"""`segexp masks`: annotation of other programs turned into masks."""
+"""`segexp masks`: convert annotations of other programs into masks."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ def masks(
     input: Annotated[
         Path,
         typer.Option(
-            help="The annotation: a folder, or one file (COCO stores all images in one file).", show_default=False
+            help="The annotations: a folder, or one file (COCO stores all images in one file).", show_default=False
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for the masks; created if missing.", show_default=False)],
@@ -34,11 +34,11 @@ def masks(
         ),
     ] = None,
 ) -> None:
-    """Turn outlines and pictures into masks that segexp trains on: OUTPUT/<name of the image>.npy.
+    """Convert outlines and pictures into masks that segexp can train on: OUTPUT/<name of the image>.npy.
 
     Reads Cellpose's _seg.npy, ImageJ ROIs (.roi, .zip), QuPath's .geojson, LabelMe's and COCO's .json, and pictures
     whose classes are colours, transparent layers, or layers of an array (one-hot). Objects get ids 1, 2, ...: train
-    with task.masks=instances. No file with another content is replaced, and nothing in a file is run.
+    with task.masks=instances. Existing masks with other content are never replaced; no code in a file is run.
 
     Examples:
 

@@ -9,11 +9,14 @@ from segexp.errors import InputError
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(help="One of them, for its whole card; default: a line each.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Name of a model, to print its full card; default: one line for each model.", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the models that come with the package: what each is for, what it is not for, and its scores on real images.
+    """List the models that come with the package: what each is for and not for, and its scores on real images.
 
     Example: segexp models vesicle_giant
     """

@@ -1,6 +1,6 @@
-"""Where results go: looked at before the work, so that an hour does not end in "permission denied".
+"""Check output paths before the work starts, so that an hour of work does not end in "permission denied".
 
-Looking changes nothing. A folder is made, and held against other commands, when all else has been found fit.
+The check changes nothing. The folder is created, and locked against other commands, after all other checks.
 """
 
 import os
@@ -20,7 +20,7 @@ def folder_to_write(path: Path, flag: str = "--output") -> Path:
     """The folder, which need not exist yet.
 
     Raises:
-        InputError: if it is a file or takes no files.
+        InputError: if it is a file or cannot be written to.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{flag} {path}: a file; expected a folder, which is created if missing")
@@ -37,13 +37,13 @@ def folder_to_write(path: Path, flag: str = "--output") -> Path:
 
 @contextmanager
 def locked_folder(path: Path, prepare: Callable[[OwnedFolder], Ready], flag: str = "--output") -> Iterator[Ready]:
-    """Make an output folder and keep other segexp commands out of it; gives what `prepare` returned.
+    """Create an output folder and lock it against other segexp commands; yields what `prepare` returned.
 
     Args:
         path: the folder.
-        prepare: given the folder's record, makes sure that all that is to be written may be. What it refuses leaves
-            everything as it was: the folder is made afterwards.
-        flag: for the message.
+        prepare: called with the folder's record; raises `InputError` unless all output may be written. It is called
+            before the folder is created, so that a refused command changes nothing.
+        flag: the option's name, for messages.
     """
     folder_to_write(path, flag)
     with ExitStack() as stack:
@@ -69,16 +69,16 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def file_to_write(path: Path, suffixes: Sequence[str] = (), keep: Iterable[Path] = (), flag: str = "--output") -> Path:
-    """The file's path; neither it nor its folder need exist.
+    """Check the path of an output file; neither the file nor its folder need exist.
 
     Args:
         path: as typed.
         suffixes: endings that are accepted; none: any.
         keep: files that it must not replace, such as the model that is read.
-        flag: for the message.
+        flag: the option's name, for messages.
 
     Raises:
-        InputError: if it cannot be written, or is there and was not written by segexp.
+        InputError: if it cannot be written, or exists and was not written by segexp.
     """
     if path.is_dir():
         example = path / f"result{suffixes[0] if suffixes else '.out'}"
@@ -96,5 +96,5 @@ def file_to_write(path: Path, suffixes: Sequence[str] = (), keep: Iterable[Path]
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Write a file that `file_to_write` found fit, whole or not at all; its folder's record names it from then on."""
+    """Write a file that `file_to_write` has checked, atomically, and note it in the record of its folder."""
     OwnedFolder(path.parent).write(path.name, content)

@@ -1,4 +1,4 @@
-"""What the commands that look at a run's settings share: its overrides, and a folder of further options."""
+"""Arguments of the commands that compose the settings of a run: its overrides, and a folder of further options."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -20,10 +20,10 @@ ConfigDir = Annotated[
 
 
 def overrides_of(words: Sequence[str]) -> list[str]:
-    """The words behind a command as Hydra takes them.
+    """The arguments of a command as Hydra takes them.
 
     Raises:
-        InputError: if one is a flag, or no override.
+        InputError: if one is a flag, or is not an override.
     """
     from segexp.config.typed import as_typed, is_flag
 

@@ -55,7 +55,7 @@ def predict(
         float | None,
         typer.Option(
             help=(
-                "Lower the threshold so far that, on average over images like the validation images, at least this "
+                "Lower the threshold so that, on average over images like the validation images, at least this "
                 "share of an image's foreground is found, such as 0.9."
             ),
             show_default=False,
@@ -90,7 +90,7 @@ def predict(
 ) -> None:
     """Segment images: writes NAME_mask.png (0 and 255) and NAME_prob.tif (probabilities) for each, or what --save says.
 
-    Images that OUTPUT holds already, by the same model and settings, are skipped: a stopped prediction goes on.
+    Images that were already predicted by the same model and settings are skipped, so a stopped prediction can resume.
 
     Example: segexp predict --model runs/first/best_vesicle_model.pth --input images --output masks
     """
@@ -124,7 +124,7 @@ def predict(
         changed = [name for name, typed in other if typed]
         promise = _promise(predictor, model[0], guarantee, calibrate_on, pixel_size, tiling, changed)
     elif calibrate_on is not None:
-        raise InputError("--calibrate-on: serves --guarantee only; type, for example, --guarantee 0.9 too")
+        raise InputError("--calibrate-on: needs --guarantee; add, for example, --guarantee 0.9")
 
     def prepare(folder: OwnedFolder) -> tuple[ImageList, Manifest]:
         images = find_images([*input, *(more or [])], folder)
@@ -142,7 +142,7 @@ def _require_guarantee(found: float, threshold: float | None) -> None:
     if not 0 < found < 1:
         raise InputError(f"--guarantee {found:g}: expected a share more than 0 and less than 1, such as 0.9")
     if threshold is not None:
-        raise InputError("--guarantee chooses the threshold; type it without --threshold")
+        raise InputError("--guarantee chooses the threshold; leave --threshold out")
 
 
 def _promise(
@@ -154,9 +154,9 @@ def _promise(
     tiling: "Tiling",
     changed: list[str],
 ) -> dict[str, Any]:
-    """Set the predictor's threshold for a guarantee, and say so; what the record of the prediction keeps of it.
+    """Set the predictor's threshold for a guarantee and print it; returns the entry for the record of the prediction.
 
-    `changed` are options by which this prediction differs from the one that the model file's table was made with.
+    `changed` are options by which this prediction differs from the settings that the model file was calibrated with.
     """
     from segexp.cli.progress import PredictionProgress
     from segexp.cli.reading import options_in_messages, say_unscaled
@@ -174,9 +174,9 @@ def _promise(
         entries = predictor.facts.get(KEY) or []
         more = "add --calibrate-on DATA, a data set or a folder with img/ and mask/, of images that were not trained on"
         if changed:
-            raise InputError(f"--guarantee with {', '.join(changed)}: the model file is calibrated without; {more}")
+            raise InputError(f"--guarantee with {', '.join(changed)}: the model was calibrated without this; {more}")
         if not entries:
-            raise InputError(f"--guarantee: {model} was not calibrated by its training; {more}")
+            raise InputError(f"--guarantee: {model} was not calibrated when it was trained; {more}")
     choice = choose(entries, predictor.classes, found, predictor.threshold)
     for line in choice.lines:
         print(line)
@@ -193,12 +193,12 @@ def chosen_models(
     channel: str | None = None,
     page: str | None = None,
 ) -> list[Path]:
-    """The models that were named; for ``auto`` the one that comes with the package and fits the images.
+    """The models as typed; for ``auto`` the pretrained model that fits the images.
 
-    `channel` and `page` are the options, by which the images are read.
+    `channel` and `page` are the options of these names; the images are read accordingly.
 
     Raises:
-        InputError: if none fits, or ``auto`` is named beside others.
+        InputError: if no model fits, or ``auto`` is combined with other models.
     """
     if Path("auto") not in models or Path("auto").exists():
         return models

@@ -15,7 +15,7 @@ def preview(
     samples: Annotated[int, typer.Option(min=1, help="Rows.")] = 4,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Show the augmentation of a run before it trains: a row a sample, a column an operation. Takes Hydra overrides.
+    """Show the augmentation of a run: a row for each sample, a column for each operation. Takes Hydra overrides.
 
     Example: segexp preview task=cytoskeleton data.root=DIR --output preview.png
     """

@@ -1,4 +1,4 @@
-"""What `segexp predict` shows while it runs: a bar with the time left on a terminal, and a line an image."""
+"""The progress of `segexp predict`: a bar with the time left on a terminal, and a line for each image."""
 
 import sys
 from types import TracebackType
@@ -12,7 +12,7 @@ from segexp.inference.job import Result
 
 
 class PredictionProgress:
-    """A bar over `files` files that moves within each; use it in a ``with`` statement. `doing` is what it says."""
+    """A progress bar over `files` files, to be used in a ``with`` statement; `doing` is its label."""
 
     def __init__(self, files: int, doing: str = "predicting"):
         columns = (
@@ -35,7 +35,7 @@ class PredictionProgress:
         self._bar.stop()
 
     def progress(self, files: float) -> None:
-        """So many files are predicted, with the share of the next behind the point."""
+        """Set the number of files done; the fraction is the share of the current file."""
         self._bar.update(self._track, completed=files)
 
     def log(self, text: str) -> None:

@@ -1,7 +1,7 @@
 """What predict and evaluate have in common: how models are found and opened, and ``--channel`` and ``--page``.
 
-The words are those of the settings ``data.channel`` and ``data.page``. Messages of the readers name settings; here they
-name the options that a command has instead.
+The options take the same values as the settings ``data.channel`` and ``data.page``. Error messages of the readers name
+settings; `in_options` makes them name the options of the command instead.
 """
 
 import re
@@ -21,7 +21,7 @@ AllowTargets = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="Class or package of the model's network, imported where the file names it; may be repeated.",
+        help="Class or package that may be imported if the model file names it as its network; may be repeated.",
         show_default=False,
     ),
 ]
@@ -45,7 +45,7 @@ _CHANNELS_KEPT = re.compile(r",? ?\bdata\.channels=\d+ keeps (it|them)")
 
 
 def model_files(paths: list[Path]) -> list[Path]:
-    """Model files of files, runs, names of shipped models, and sweeps; only for the last the job store is read."""
+    """Resolve files, run folders, names of pretrained models and sweeps to model files."""
     from segexp.checkpoint import model_file
 
     models: list[Path] = []
@@ -63,9 +63,9 @@ def model_files(paths: list[Path]) -> list[Path]:
 def open_predictor(
     model: Path | list[Path], device: str, allow_targets: list[str] | None, *, tta: bool = False
 ) -> "Predictor":
-    """Load a model, or several as an ensemble, in a process that predicts and does nothing else.
+    """Load a model, or several as an ensemble, and set up the process for prediction.
 
-    PyTorch is limited to the cores that the process may use; on a CPU freed memory is kept for the next tile.
+    PyTorch is limited to the cores that the process may use; on a CPU, freed memory is kept for the next tile.
 
     Raises:
         InputError: if a file is not a model, the device is not there, or the network's class is not allowed.
@@ -82,7 +82,7 @@ def open_predictor(
 
 
 def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> None:
-    """Let a predictor read channels and pages as the options say, where they say something.
+    """Let a predictor read the channels and pages that the options name; without an option, those of its training.
 
     Raises:
         InputError: if an option is not a channel or page, or the models of an ensemble were trained on different ones
@@ -96,7 +96,7 @@ def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> No
         if any(value != asked[0] for value in asked):
             raise InputError(
                 f"the models were trained on different settings of data.{key}: {', '.join(map(str, known))}; "
-                f"--{key} says which to read for all of them"
+                f"choose one for all of them with --{key}"
             )
         if asked:
             stored[key] = asked[0]
@@ -105,7 +105,7 @@ def read_as(predictor: "Predictor", channel: str | None, page: str | None) -> No
 
 
 def reading_typed(channel: str | None, page: str | None) -> dict[str, Any]:
-    """The options as values of ``channel`` and ``page``, those that were given.
+    """The values of ``--channel`` and ``--page``; options that were not given are left out.
 
     Raises:
         InputError: if one is not a channel or page.
@@ -127,7 +127,7 @@ def reading_typed(channel: str | None, page: str | None) -> dict[str, Any]:
 
 
 def in_options(text: str) -> str:
-    """A message about reading a file, with options in place of settings.
+    """Rewrite a message about reading a file so that it names options in place of settings.
 
     >>> in_options("a.tif: 2 channels, but data.channels=1; data.channel=1 to data.channel=2 chooses one")
     'a.tif: 2 channels, but the model takes 1; --channel 1 to --channel 2 chooses one'
@@ -144,7 +144,7 @@ def in_options(text: str) -> str:
 
 @contextmanager
 def options_in_messages() -> Iterator[None]:
-    """`in_options` for every `InputError` of the block."""
+    """Apply `in_options` to the message of every `InputError` raised in the block."""
     try:
         yield
     except InputError as error:
@@ -168,7 +168,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def say_misfits(facts: Mapping[str, Any], names: Sequence[str], images: int, strict: bool) -> None:
-    """Sum up which images are unlike those that a model was trained on; with `strict`, that a model cannot tell."""
+    """Print which images are unlike the training images; with `strict`, also if the model file cannot tell."""
     from segexp.inference.misfit import KEY
 
     if names:

@@ -1,4 +1,4 @@
-"""`segexp report`: the page of a run or of a sweep, written again."""
+"""`segexp report`: write the page of a run or of a sweep again."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from segexp.io.ownership import hold
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, sweeps or segexp evaluate.", show_default=False)],
 ) -> None:
-    """Write report.html into run folders, from what lies in them; the images are not needed.
+    """Write report.html into run folders, from the files in them; the images are not needed.
 
     Example: segexp report runs/first
     """
@@ -27,9 +27,9 @@ def report(
 
 
 def refresh_summary(folder: Path) -> None:
-    """Write the ``summary.csv`` of a sweep anew: a job may have been resumed alone since.
+    """Write the ``summary.csv`` of a sweep again: one of its jobs may have been resumed by hand since.
 
-    One that was changed by hand stays, and so does that of a sweep that is running; a line says so.
+    The file is kept, with a message, if it was changed by hand or the sweep is running.
     """
     if (folder / "summary.json").is_file():  # a run
         return

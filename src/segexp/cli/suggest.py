@@ -29,7 +29,7 @@ def suggest(
     output: Annotated[Path, typer.Option(help="Folder for the results; created if missing.", show_default=False)],
     annotated: Annotated[
         Path | None,
-        typer.Option(help="Data set, or folder with img/, of what is annotated already.", show_default=False),
+        typer.Option(help="Data set, or folder with img/, of the images annotated so far.", show_default=False),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of suggestions.")] = 10,
     region: Annotated[int, typer.Option(min=64, help="Side of a region of a large image, in pixels.")] = 512,
@@ -38,10 +38,10 @@ def suggest(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     allow_targets: AllowTargets = None,
 ) -> None:
-    """Rank images by how much their annotation would teach a model: writes suggestions.csv, .html and crops/.
+    """Rank images by how much a model would learn from their annotation: writes suggestions.csv, .html and crops/.
 
-    Counted are how far the model's answers differ between the eight flips and turns of an image (several models:
-    between these), and how unlike it is to what is annotated and to the suggestions before it.
+    The rank combines how much predictions differ between the eight flips and rotations of an image (with several
+    models: between the models) with how unlike the image is to annotated images and to better-ranked suggestions.
 
     Example: segexp suggest --model runs/first --input IMAGES --annotated DATA --output next
     """
@@ -70,7 +70,7 @@ def suggest(
             known, names = describe_annotated(predictor, annotated)
         candidates, faults = _scan_all(predictor, images.files, region)
         if not candidates:
-            raise InputError("no image could be judged, so there is nothing to suggest")
+            raise InputError("no image could be ranked, so there is nothing to suggest")
         features = np.stack([each.features for each in candidates])
         known = known.reshape(-1, features.shape[1])
         chosen = rank(np.array([each.disagreement for each in candidates]), features, known, count)
@@ -107,6 +107,6 @@ def _print_ranking(rows: list["Row"], candidates: int, count: int) -> None:
         where = printable(" ".join(filter(None, [Path(str(row["file"])).name, str(row["region"])])), multiline=False)
         print(f"{row['rank']:>2} {where}: {row['why']}")
     if len(rows) == candidates < count:
-        print(f"{len(rows)} of {count}: there are no more")
+        print(f"{len(rows)} of {count}: there are no more candidates")
     elif len(rows) < count:
-        print(f"{len(rows)} of {count}: all others are copies of these or of what is annotated, or hold no doubt")
+        print(f"{len(rows)} of {count}: the rest duplicate these or annotated images, or the model is certain of them")

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 def sweep_plan(
     context: typer.Context,
     steps: Annotated[int, typer.Option(min=1, help="Steps to measure for each kind of job.")] = 4,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; default: as set for the launcher.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of jobs that run at a time; default: that of the launcher.")
+    ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Estimate how long a sweep takes and what it writes, from a few steps of each kind of its jobs. Nothing is kept.
+    """Estimate the time and disk space of a sweep from a few steps of each kind of job. Nothing is kept.
 
     Takes the overrides of the sweep. Example: segexp sweep-plan task=vesicle trainer.lr=1e-3,3e-4 --jobs 2
     """
@@ -26,7 +28,7 @@ def sweep_plan(
 
 
 def print_plan(plan: "SweepPlan") -> None:
-    """Print each kind of job with its cost, and the whole."""
+    """Print the cost of each kind of job, and the total."""
     import shutil
 
     import torch

@@ -97,7 +97,7 @@ def synthesize(
 
 
 def _require_room(folder: OwnedFolder, overwrite: bool) -> None:
-    """Refuse a folder that holds a data set, but for one that segexp wrote, where it is to be replaced."""
+    """`InputError` if the folder holds a data set, unless segexp wrote it and `overwrite` is set."""
     if not any((folder.folder / part).exists() for part in PARTS):
         return
     if not overwrite:
@@ -110,7 +110,7 @@ def _require_room(folder: OwnedFolder, overwrite: bool) -> None:
 
 
 def _write_part(folder: OwnedFolder, part: str, names: list[str], scenes: Iterable["Scene"], truth: bool) -> None:
-    """Write scenes under their names: images, masks and, where asked for, all that is known of them."""
+    """Write images and masks of scenes under their names; with `truth` also everything else known about them."""
     import numpy as np
     import tifffile
 
@@ -127,7 +127,7 @@ def _write_part(folder: OwnedFolder, part: str, names: list[str], scenes: Iterab
 
 
 def _write_truth(scene: "Scene", folder: OwnedFolder, stem: str) -> None:
-    """Write all that is known of an image beside `stem`: labels, objects, centrelines, style and parameters."""
+    """Write the ground truth of an image as files beginning with `stem`: labels, objects, centrelines, parameters."""
     import json
 
     import tifffile
