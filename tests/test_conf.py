@@ -59,7 +59,7 @@ def test_a_task_states_only_what_differs_from_the_others():
         assert own.pop("defaults")[0] == "base"
         assert not [key for key, value in own.items() if shared[key] == value]
         assert not set(own) - set(shared)
-    with pytest.raises(InputError, match="task=base: holds what tasks share"):
+    with pytest.raises(InputError, match="task=base: holds only what all tasks share"):
         as_typed(["task=base"])
 
 
@@ -102,7 +102,7 @@ def test_defaults_are_the_older_scripts():
         (["task.name=../x"], ["task.name"]),
         (["+loss.dice.smoth=3"], ["loss.dice.smoth: SoftDice takes smooth; did you mean smooth?"]),
         (["loss.dice.weight=-1"], ["loss.dice.weight=-1", "0 or more"]),
-        (["loss.dice.weight=0", "loss.ce.weight=0"], ["loss: every weight is 0"]),
+        (["loss.dice.weight=0", "loss.ce.weight=0"], ["loss: the weight of every term is 0"]),
         (["+loss.mine=3"], ["loss.mine: expected a term"]),
         (["loss.dice._target_=torch.optim.SGD"], ["loss.dice", "derived from torch.nn"]),
         (["optimizer._target_=torch.nn.Linear"], ["optimizer", "derived from torch.optim"]),

@@ -19,7 +19,7 @@ def test_a_step_that_fails_ends_the_test_and_says_why(monkeypatch):
     monkeypatch.setattr(doctor, "standardize", lambda *_: torch.full((1, 1, 128, 128), float("nan")))
     steps = list(doctor.self_test(torch.device("cpu")))
     assert [name for name, _, _ in steps] == STEPS[:3]
-    assert steps[-1][2] == "ValueError: augmentation gave values that are not finite"
+    assert steps[-1][2] == "ValueError: augmentation returned values that are not finite"
 
 
 def test_extras_name_what_is_missing(monkeypatch):

@@ -43,7 +43,7 @@ def test_a_full_output_is_said_and_no_success():
         result = python("print('x' * 100000)", stdout=full, stderr=subprocess.PIPE)
     assert result.returncode == 1
     assert result.stderr.decode().strip() == (
-        "error: standard output: No space left on device; what was printed is not whole"
+        "error: standard output: No space left on device; the output is incomplete"
     )
 
 

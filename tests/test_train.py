@@ -239,5 +239,5 @@ def test_a_run_on_some_of_the_training_images_keeps_its_validation_images(tmp_pa
     assert not set(facts["drawn"]) & {*validated.pop()}
     with pytest.raises(InputError, match=r"data.images=5: there are 4 training images"):
         run(settings(*words, "data.images=5"), tmp_path / "other")
-    with pytest.raises(InputError, match=r"data.images=2: takes some of your own training images \(data.root=DIR\)"):
+    with pytest.raises(InputError, match=r"data.images=2: selects among your own training images \(data.root=DIR\)"):
         settings("task=vesicle", "data.images=2")

@@ -1,4 +1,4 @@
-"""Which device and which precision a run uses: asked for by name, answered with a reason that can be printed."""
+"""Choose the device and the precision of a run by name; each choice comes with a reason that can be printed."""
 
 import contextlib
 import ctypes
@@ -12,15 +12,15 @@ from segexp.errors import InputError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT = 256 * 2**20
-"""Bytes up to which a freed piece of memory is kept."""
+"""Largest block of freed memory that is kept, in bytes."""
 KEPT_BY_OLDER = 32 * 2**20  # the most that glibc before 2.35 takes
 PRECISIONS = ("auto", "bf16", "fp16", "tf32", "fp32")
 
 
 def choose_device(name: str) -> tuple[torch.device, str]:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device and a word on why.
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device and the reason for it.
 
-    ``auto`` is CUDA where there is one, else the CPU. A device asked for by name that is not there raises `InputError`.
+    ``auto`` is CUDA if available, else the CPU. A device given by name that does not exist raises `InputError`.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -48,7 +48,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
 
 
 def choose_precision(name: str, device: torch.device) -> tuple[str, str]:
-    """Turn ``auto`` or one of the other `PRECISIONS` into one of the others and a word on why.
+    """Turn ``auto`` or another of the `PRECISIONS` into a precision and the reason for it.
 
     ``auto`` takes bf16 where the hardware multiplies in it: NVIDIA from Ampere on, CPUs with AVX512-bf16 or AMX.
     Elsewhere bf16 is emulated and slower than float32; a GPU without it takes fp16. ``tf32`` is float32 whose products
@@ -76,10 +76,10 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def set_arithmetic(precision: str, deterministic: bool) -> None:
-    """Settings of PyTorch for the whole process: TF32 for all but ``fp32``, and whether only repeatable kernels run.
+    """Set PyTorch's global options: TF32 for all but ``fp32``, and whether only deterministic kernels may run.
 
-    Kernels that are not repeatable then raise an error (``torch.use_deterministic_algorithms``). cuBLAS reads its
-    setting when it starts, so this comes before the first work on a GPU.
+    Nondeterministic kernels then raise an error (``torch.use_deterministic_algorithms``). cuBLAS reads its setting
+    when it starts, so call this before the first work on a GPU.
     """
     torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
@@ -90,12 +90,12 @@ def set_arithmetic(precision: str, deterministic: bool) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep memory that is freed for the next request; whether it can.
+    """Make the C library keep freed memory for the next allocation; returns whether it can.
 
-    A training step on the CPU asks for hundreds of MB, frees them and asks again at the next step. As it comes, glibc
-    returns large pieces to the system each time, which clears every page of them anew: up to a quarter of a step's
-    processor time (``benchmarks/allocator.py``). Pieces above `KEPT` bytes are returned as before. No other C library
-    has these settings; PyTorch's guide to performance recommends another allocator for the same reason.
+    A training step on the CPU allocates hundreds of MB, frees them and allocates them again at the next step. By
+    default, glibc returns large blocks to the system each time, which then clears every page of them again: up to a
+    quarter of a step's CPU time (``benchmarks/allocator.py``). Blocks above `KEPT` bytes are returned as before. No
+    other C library has these settings; PyTorch's tuning guide recommends another allocator for the same reason.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
@@ -108,7 +108,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an exception of PyTorch, on a GPU or on the CPU, or of NumPy says that memory ran out.
 
     PyTorch has `torch.OutOfMemoryError` for GPUs only; the CPU allocator and some libraries of CUDA raise a plain
-    `RuntimeError` whose text tells.
+    `RuntimeError` that only its text identifies.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True

@@ -1,9 +1,9 @@
-"""Several processes that train one model: who is who, what they add up, what they agree on.
+"""Several processes that train one model: their ranks, sums over them, and values that they agree on.
 
-One process is the ordinary case, and every function here then returns what it was given. More are started by
+One process is the ordinary case, in which every function here returns its argument. More are started by
 ``torchrun`` (or by ``trainer.devices``, which runs it), one a GPU, and find one another through its environment
 variables. Two groups of connections are kept: NCCL (Gloo without GPUs) for tensors on the device, and Gloo for the few
-numbers that steer the loop, so that agreeing on them never waits for the GPU.
+numbers that control the loop, so that agreeing on them never waits for the GPU.
 """
 
 import os
@@ -20,9 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 T = TypeVar("T")
 
 STEP_WAIT = timedelta(minutes=30)
-"""How long a process waits for the others' tensors, before it takes them for dead."""
+"""How long a process waits for tensors of the others before it gives up."""
 CONTROL_WAIT = timedelta(days=7)
-"""And for their numbers: while process 0 scores and writes alone, which takes as long as the images do."""
+"""How long it waits for their numbers: process 0 scores and writes alone, which depends on the number of images."""
 
 
 class Ranks(NamedTuple):
@@ -32,7 +32,7 @@ class Ranks(NamedTuple):
         rank: number of this one; 0 owns the run folder and the terminal.
         world: how many there are.
         local: number of this one on its machine, which is the number of its GPU.
-        control: the Gloo group for numbers that steer; None for one process.
+        control: the Gloo group for numbers that control the loop; None for one process.
     """
 
     rank: int = 0
@@ -58,7 +58,7 @@ def launched() -> bool:
 
 
 def join() -> Ranks:
-    """Meet the other processes of ``torchrun``; alone without it. Calling it again returns the same ranks."""
+    """Connect to the other processes of ``torchrun``, if any. Calling it again returns the same ranks."""
     global _ranks
     if _ranks is None:
         if not launched():
@@ -75,7 +75,7 @@ def join() -> Ranks:
 
 
 def leave() -> None:
-    """Part from the other processes; to be called once at the end."""
+    """Disconnect from the other processes; to be called once at the end."""
     global _ranks
     if _ranks is not None:
         dist.destroy_process_group()
@@ -92,7 +92,7 @@ def share(ranks: Ranks, value: T) -> T:
 
 
 def agree(ranks: Ranks, *numbers: float) -> list[float]:
-    """The largest of each number over all processes (clocks, wishes to stop), so that all take the same turn."""
+    """The largest of each number over all processes (clocks, requests to stop), so that all take the same branch."""
     if ranks.world == 1:
         return list(numbers)
     summed = torch.tensor(numbers, dtype=torch.float64)
@@ -101,14 +101,14 @@ def agree(ranks: Ranks, *numbers: float) -> list[float]:
 
 
 def total(ranks: Ranks, sums: Tensor) -> Tensor:
-    """Sum of a tensor over all processes, on its device; gradients flow back to each one's share."""
+    """Sum of a tensor over all processes, on its device; gradients flow back to each process's share."""
     if ranks.world == 1:
         return sums
     return all_reduce(sums)
 
 
 def gather(ranks: Ranks, mine: Sequence[T]) -> list[T]:
-    """Lists of which process r holds items r, r + world, ...: the whole list in order, in every process."""
+    """The complete list in every process, in order, from lists of which process r holds items r, r + world, ..."""
     if ranks.world == 1:
         return list(mine)
     parts: list[Any] = [None] * ranks.world
@@ -118,10 +118,10 @@ def gather(ranks: Ranks, mine: Sequence[T]) -> list[T]:
 
 
 def wrap(ranks: Ranks, model: nn.Module) -> nn.Module:
-    """The model whose gradients are averaged over all processes; batch norm sees the whole batch on CUDA.
+    """Wrap a model so that gradients are averaged over all processes; on CUDA, batch norm uses the whole batch.
 
     PyTorch's synchronised batch norm has no CPU version: there each process normalises with its own share of the
-    batch, and process 0's running statistics count.
+    batch, and the running statistics of process 0 are kept.
     """
     if ranks.world == 1:
         return model

@@ -1,6 +1,6 @@
 """What `segexp doctor` reports: the installation, the machine, and a self-test of each step from image to mask.
 
-Nothing is written but files in a temporary folder, and nothing is fetched.
+Only files in a temporary folder are written, and nothing is downloaded.
 """
 
 import platform
@@ -34,7 +34,7 @@ SIZE = 128
 
 
 def installation() -> dict[str, Any]:
-    """Versions of segexp and the packages it needs, and for each extra what is missing of it."""
+    """Versions of segexp and the packages it needs, and the missing packages of each extra."""
     extras: dict[str, list[str]] = {}
     for text in metadata.requires("segexp") or []:
         requirement = Requirement(text)
@@ -61,7 +61,7 @@ def _installed(requirement: Requirement) -> bool:
 
 
 def machine(folder: Path) -> dict[str, Any]:
-    """Platform, device, precision, threads, memory and the room on the disk of `folder`; sizes in bytes."""
+    """Platform, device, precision, threads, memory and free disk space of `folder`; sizes in bytes."""
     device, device_reason = choose_device("auto")
     precision, precision_reason = choose_precision("auto", device)
     shared = Path("/dev/shm")  # noqa: S108 where loader processes pass batches; only looked at
@@ -85,7 +85,7 @@ def machine(folder: Path) -> dict[str, Any]:
 def self_test(device: torch.device | None = None) -> Iterator[tuple[str, float, str | None]]:
     """Read, augment, train one step, save, predict and write, on one generated image of 128 x 128 pixels.
 
-    Yields the name of each step, its seconds, and None or what went wrong; ends with the first step that fails.
+    Yields the name of each step, its seconds, and None or the error; ends with the first step that fails.
     """
     if device is None:
         device = choose_device("auto")[0]
@@ -101,7 +101,7 @@ def self_test(device: torch.device | None = None) -> Iterator[tuple[str, float, 
 
 
 class _SelfTest:
-    """The steps of `self_test`; each uses what the ones before it left behind."""
+    """The steps of `self_test`; each uses the results of the previous ones."""
 
     def __init__(self, folder: Path, device: torch.device):
         self.folder, self.device = folder, device
@@ -129,7 +129,7 @@ class _SelfTest:
     def read(self) -> None:
         pixels = read_image(self.folder / "image.tif")
         if not np.array_equal(pixels, self.image):
-            raise ValueError("the image read is not the image written")
+            raise ValueError("the image read back differs from the image written")
 
     def augment(self) -> None:
         offset, scale = (torch.from_numpy(v) for v in image_statistics(self.image[None], "standard"))
@@ -139,7 +139,7 @@ class _SelfTest:
         operations = Augmentation([RandomFlip(), RandomWarp()])
         self.images, self.targets = operations(images, targets)
         if not torch.isfinite(self.images).all():
-            raise ValueError("augmentation gave values that are not finite")
+            raise ValueError("augmentation returned values that are not finite")
 
     def train(self) -> None:
         torch.manual_seed(0)
@@ -167,4 +167,4 @@ class _SelfTest:
             stream.add(self.probabilities)
         stream.hidden.rename(stream.path)
         if not np.array_equal(read_image(self.folder / "prob.tif"), self.probabilities):
-            raise ValueError("the probabilities read are not those written")
+            raise ValueError("the probabilities read back differ from those written")

@@ -1,12 +1,12 @@
-"""The one exception that means "what you gave does not fit": entry points print its text without a traceback."""
+"""The exception for input that cannot be used: entry points print its text without a traceback."""
 
 
 class InputError(ValueError):
     """Something the user gave (file, folder, setting) cannot be used.
 
-    The message says what came, what was expected and, where possible, what to type. Any other exception that reaches an
-    entry point is a bug and keeps its traceback. Each argument is a line: a line break within one comes from the name
-    of a file and is spelt out, as are other control characters.
+    The message says what was given, what was expected and, if possible, what to type. Any other exception that reaches
+    an entry point is a bug and keeps its traceback. Each argument is one line: a line break within it comes from the
+    name of a file and is escaped, as are other control characters.
     """
 
     def __str__(self) -> str:
@@ -14,9 +14,9 @@ class InputError(ValueError):
 
 
 def printable(text: str, multiline: bool = True) -> str:
-    """Text that a terminal or a page shows as it is: control characters and broken bytes are spelt out.
+    """Escape control characters and invalid bytes, so that a terminal or a page can show the text.
 
-    Line breaks stay unless `multiline` is false, as in the name of a file.
+    Line breaks are kept unless `multiline` is false, as for the name of a file.
     """
     if text.isprintable():
         return text

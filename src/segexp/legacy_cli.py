@@ -18,11 +18,11 @@ _FOLDERS = {
 
 TRAINER = ("epochs", "batch_size", "lr", "num_workers", "device")
 SHOWS = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--version"}
-"""Flags of Hydra that show something and train nothing: no folder is needed."""
+"""Flags of Hydra that only show something, so that no folder is needed."""
 
 
 def parser(task: str, required: bool = True) -> argparse.ArgumentParser:
-    """The flags, in both spellings (``--batch-size``, ``--batch_size``); `required`: the folders have to be given."""
+    """The flags, in both spellings (``--batch-size``, ``--batch_size``); `required`: whether folders must be given."""
     flags = argparse.ArgumentParser(
         description=f"Train a U-Net for {task} segmentation. Further arguments are Hydra overrides.",
         epilog="Example: %(prog)s --train-img-dir data/train/img --train-mask-dir data/train/mask "

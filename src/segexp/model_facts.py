@@ -1,4 +1,4 @@
-"""What a model file says besides its weights, and the limits of each: a file may come from anybody."""
+"""The entries of a model file besides the weights, and the limits of each: the file may come from anybody."""
 
 import math
 import re
@@ -21,7 +21,7 @@ _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
 
 
 def is_class_name(name: str) -> bool:
-    """Whether a class may be called so: its name becomes part of file names, pages and tables.
+    """Whether a text may be the name of a class: it becomes part of file names, pages and tables.
 
     1 to 100 printable characters, none of them ``/ \\ : * ? " < > |``, no space or dot at either end.
     """
@@ -104,21 +104,21 @@ def check_facts(path: Any, content: dict[str, Any]) -> None:
     if not fault and not 1 <= len(classes) <= 254:
         fault = f"classes has {len(classes)} names; expected 1 to 254"
     if not fault and len({name.casefold() for name in classes}) < len(classes):
-        fault = "classes has a name twice; expected names that differ in more than upper and lower case"
+        fault = "classes has the same name twice; expected names that differ in more than upper and lower case"
     if not fault and set(content.get("measure") or {}) - _MEASURE:
-        fault = f"measure has an entry of no meaning; expected {', '.join(sorted(_MEASURE))}"
+        fault = f"measure has an unknown entry; expected {', '.join(sorted(_MEASURE))}"
     ranges = {} if fault else content.get("appearance") or {}
     if any(len(ranges[key]) != FEATURES for key in ("low", "high", "spread") if ranges):
-        fault = f"appearance has not {FEATURES} numbers for each range"
+        fault = f"appearance: expected {FEATURES} numbers for each range"
     misses = [] if fault else content.get("guarantee") or []
     if misses and len(misses) != len(classes):
         fault = f"guarantee has {len(misses)} entries; expected {len(classes)}, one a class"
     if any(len(entry[key]) != LEVELS for entry in misses for key in ("missed", "precision")):
-        fault = f"guarantee has not {LEVELS} shares of each kind"
+        fault = f"guarantee: expected {LEVELS} shares of each kind"
     elif any(later < earlier for entry in misses for earlier, later in pairwise(entry["missed"])):
         fault = "guarantee has shares of missed foreground that fall with the threshold"
     told = None if fault else content["model"]["settings"].get("classes", 1)
     if not fault and told != len(classes):
-        fault = f"classes has {len(classes)} names; its network tells {str(told)[:50]}"
+        fault = f"classes has {len(classes)} names; its network distinguishes {str(told)[:50]}"
     if fault:
         raise InputError(f"{path}: {fault}; damaged, or not written by segexp")

@@ -1,4 +1,4 @@
-"""Standard output and error as they are: closed, full, of another encoding, or read by somebody who has left."""
+"""Standard output and error that may be closed, full, of another encoding, or a pipe whose reader has ended."""
 
 import errno
 import io
@@ -12,7 +12,7 @@ from segexp.errors import printable
 
 
 class _Sink(io.RawIOBase):
-    """The bytes of a standard stream. What cannot be written is dropped, and the first reason is kept."""
+    """The bytes of a standard stream. Output that cannot be written is dropped, and the first error is kept."""
 
     def __init__(self, number: int):
         self.number = number
@@ -39,7 +39,7 @@ class _Sink(io.RawIOBase):
 
 
 class _Text(io.TextIOWrapper):
-    """Text for a log: control characters, which may stand in the name of a file, are spelt out."""
+    """Text for a log: control characters, which may occur in file names, are escaped."""
 
     def write(self, text: str) -> int:
         super().write("\t".join(printable(part) for part in text.split("\t")))
@@ -47,10 +47,10 @@ class _Text(io.TextIOWrapper):
 
 
 def open_streams() -> None:
-    """Replace standard output and error by streams that no letter and no reader stops; those replaced before stay.
+    """Replace standard output and error by streams on which printing never fails; calling it again changes nothing.
 
-    A letter that the encoding lacks is spelt with a backslash. A closed stream swallows what is written. Where the
-    output is not a terminal, control characters are spelt out: there, nobody wants to move a cursor.
+    A character that the encoding lacks is written as a backslash escape. Output to a closed stream is dropped. If the
+    output is not a terminal, control characters are escaped.
     """
     for number in (0, 1, 2):  # a closed one would be given to the next file that is opened
         try:
@@ -77,9 +77,9 @@ def _is_file(stream: Any) -> bool:
 
 @contextmanager
 def streams() -> Iterator[None]:
-    """`open_streams`, and at the end exit code 1 where what was printed did not get to where it was sent.
+    """Call `open_streams`, and exit with code 1 at the end if the output could not be written completely.
 
-    A reader who left, as ``head`` does, had enough: that is not a fault.
+    A pipe that its reader closed early, as ``head`` does, is not an error.
     """
     open_streams()
     try:
@@ -89,11 +89,11 @@ def streams() -> Iterator[None]:
             raise
     lost = _lost()
     if lost is not None and lost.errno not in (errno.EPIPE, errno.EBADF):
-        sys.exit(f"error: standard output: {lost.strerror}; what was printed is not whole")
+        sys.exit(f"error: standard output: {lost.strerror}; the output is incomplete")
 
 
 def _lost() -> OSError | None:
-    """Why standard output was not written whole; None if it was."""
+    """Why standard output was not written completely; None if it was."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.lost if isinstance(raw, _Sink) else None

@@ -121,7 +121,7 @@ def test_names_and_patterns_that_hydra_cannot_read():
     assert as_typed(["task.classes=[é, 1e5,on]"]) == ["task.classes=['é','1e5',on]"]
     assert read(as_typed([r"data.group=^(\d{1,3})_z"])[0]) == r"^(\d{1,3})_z"
     assert as_typed(["trainer.lr=é"]) == ["trainer.lr='é'"]  # the schema says what is wrong with it
-    with pytest.raises(InputError, match="quotes go around a value that has spaces"):
+    with pytest.raises(InputError, match="put quotes around a value with spaces"):
         as_typed(["data.root=My", "data"])
 
 

@@ -1,7 +1,7 @@
-"""Settings: where `conf/` lies, whether a composed configuration is right, and modules built from its nodes.
+"""Settings: where `conf/` is, whether a composed configuration is valid, and modules built from its nodes.
 
 Hydra composes the YAML; `read` turns the result into the dataclasses of `schema` or raises one `InputError` that lists
-all that is wrong with it. Nothing below `segexp.train` sees these classes.
+everything that is wrong with it. Nothing below `segexp.train` sees these classes.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ __all__ = [
 T = TypeVar("T")
 
 NODES = ("model", "augment", "loss", "optimizer", "scheduler", "logger", "callbacks")
-"""Groups that say by ``_target_`` which class a part of the run is."""
+"""Groups whose ``_target_`` names the class of a part of the run."""
 
 MOVED = {
     "task.loss.bce": "loss.ce.weight",
@@ -50,20 +50,20 @@ MOVED = {
 """Settings of earlier versions and what they are called now."""
 
 _RESOLVER = re.compile(r"\$\{[^{}]*:")
-"""A value that a function of OmegaConf gives: a variable of the environment, the time, a file."""
+"""A value that OmegaConf would look up: an environment variable, the time, a file."""
 
 
 CONF = "SEGEXP_CONF"
-"""Environment variable with the folder of YAML files of this process and of the processes it starts."""
+"""Environment variable with the folder of YAML files, for this process and those that it starts."""
 
 
 def conf_dir() -> Path:
-    """The folder of YAML files: the one beside ``train.py`` where that script was started, else the package's."""
+    """The folder of YAML files: ``conf/`` beside ``train.py`` if that script was started, else the package's."""
     return Path(os.environ[CONF]) if os.environ.get(CONF) else package_conf_dir()
 
 
 def use_conf_beside(script: str | Path) -> None:
-    """Read ``conf/`` beside `script` where it holds a ``config.yaml``, wherever segexp was installed from."""
+    """Use ``conf/`` beside `script` if it holds a ``config.yaml``, instead of the installed package's."""
     beside = Path(script).resolve().parent / "conf"
     if (beside / "config.yaml").is_file() and beside != package_conf_dir():
         os.environ[CONF] = str(beside)
@@ -85,10 +85,10 @@ def package_conf_dir() -> Path:
 
 
 def read(cfg: DictConfig) -> RunConfig:
-    """Check a composed configuration: all missing keys, else all unknown ones, else all wrong types and ranges.
+    """Check a composed configuration: first for missing keys, then unknown ones, then wrong types and ranges.
 
     Raises:
-        InputError: with all problems of the first kind that there is.
+        InputError: lists all problems of the first kind that occurs.
     """
     missing = sorted(_missing(OmegaConf.to_container(cfg, resolve=False)))  # what is referred to may be missing, too
     if missing:
@@ -131,7 +131,7 @@ def read(cfg: DictConfig) -> RunConfig:
 
 
 def _missing(value: Any, name: str = "") -> list[str]:
-    """Names of the settings without a value, under the setting `name`, whose value this is."""
+    """Names of the settings without a value inside `value`, the value of the setting `name`."""
     if isinstance(value, dict):
         return [key for part in value for key in _missing(value[part], f"{name}.{part}" if name else str(part))]
     if isinstance(value, list):
@@ -156,7 +156,7 @@ def check_start(node: Any) -> None:
     weights = node.get(WEIGHTS)
     if weights is not None and not (isinstance(weights, str) and weights.strip()):
         expected = "a model file, a run, a sweep, or the name of a ready model"
-        raise InputError(f"model.weights={weights}: expected {expected}; null starts from nothing")
+        raise InputError(f"model.weights={weights}: expected {expected}; null starts from random weights")
 
 
 def _names(value: Any) -> list[str]:
@@ -164,7 +164,7 @@ def _names(value: Any) -> list[str]:
 
 
 def check_weights(terms: Any) -> None:
-    """Raise `InputError` if the terms of the loss are not named, or their weights are not numbers from 0 on."""
+    """Raise `InputError` if the terms of the loss are not named, or a weight is not a number of at least 0."""
     problems, weights = [], []
     for name, term in terms.items():
         if not isinstance(term, dict) or "_target_" not in term:
@@ -176,7 +176,7 @@ def check_weights(terms: Any) -> None:
         if not fine:
             problems.append(f"loss.{name}.weight={weight}: expected a number, 0 or more")
     if not problems and not any(weights):
-        problems.append("loss: every weight is 0; nothing to learn from")
+        problems.append("loss: the weight of every term is 0; expected one above 0")
     if problems:
         raise InputError(*problems)
 
@@ -204,7 +204,7 @@ def _unknown_keys(section: str, node: Any, schema: type, known: Sequence[str] = 
 
 
 def _typed(section: str, node: Any, schema: type[T], problems: list[str]) -> T | None:
-    """Build `schema` from `node`; append what is wrong to `problems` and return None instead of raising."""
+    """Build `schema` from `node`; if that fails, append the problems to `problems` and return None."""
     before = len(problems)
     values: dict[str, Any] = {}
     holder = OmegaConf.structured(schema)

@@ -1,8 +1,8 @@
 """Settings that decide how a command runs: `trainer.seeds`, `trainer.devices`, ``hydra.mode`` and the launcher.
 
-They count wherever they are set. So what the command line composes is looked at first: its run, or of a sweep the first
-job, and that job again with each further option of a swept group, since each of those files may set them. A group swept
-as ``glob(*)`` stands at its default here; a job that asks for another number is refused when it is composed.
+They take effect wherever they are set. The command line is therefore composed once in advance: its run, or the first
+job of a sweep, and that job again with each further option of a swept group, since each of those files may set them. A
+group swept as ``glob(*)`` has its default here; a job that asks for another number is refused when it is composed.
 """
 
 import shlex
@@ -22,11 +22,11 @@ from segexp.config.typed import GROUPS, flags_first, is_flag, parsed
 from segexp.errors import InputError
 
 MOST = 50
-"""Options of swept groups that are looked at."""
+"""Largest number of options of swept groups that are composed in advance."""
 
 
 def with_counts(arguments: Sequence[str]) -> tuple[list[str], str]:
-    """The command line with what files ask of the whole command, and ``trainer.devices``: "4" or "auto".
+    """The command line plus settings in files that concern the whole command, and ``trainer.devices``: "4" or "auto".
 
     A file's ``trainer.seeds`` becomes a sweep over seeds, its ``hydra.mode: MULTIRUN`` the flag ``--multirun``.
 
@@ -34,8 +34,8 @@ def with_counts(arguments: Sequence[str]) -> tuple[list[str], str]:
         arguments: as `segexp.config.overrides.command_line` gives them.
 
     Raises:
-        InputError: the jobs of a sweep ask for different numbers, a file that the sweep chooses sets a launcher or a
-            sweeper, or a file is not YAML.
+        InputError: if the jobs of a sweep ask for different numbers, a file that the sweep chooses sets a launcher or
+            a sweeper, or a file is not YAML.
     """
     configs = glimpses(arguments)
     devices = _same("trainer.devices", configs)
@@ -58,7 +58,7 @@ def glimpses(arguments: Sequence[str]) -> dict[str, DictConfig]:
 
     Hydra's own section is among them.
 
-    What Hydra refuses is left out: it says so itself when it composes the job.
+    Jobs that Hydra refuses are left out: it reports the error itself when it composes the job.
     """
     folders = lab_folders(arguments)
     name = next((word.partition("=")[2] for word in arguments if word.startswith("--config-name=")), "config")
@@ -96,7 +96,7 @@ def _options(arguments: Sequence[str], first: list[str]) -> dict[str, list[str]]
 
 
 def _same(name: str, configs: dict[str, DictConfig]) -> str:
-    """A setting that all jobs share; empty if it cannot be read, which the check of the settings answers."""
+    """The value of a setting that must be the same for all jobs; empty if it cannot be read: `read` reports that."""
     values: dict[str, str] = {}
     for label, config in configs.items():
         value: Any = ""

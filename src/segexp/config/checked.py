@@ -1,4 +1,4 @@
-"""What the sections of the settings share: they list all that is out of range at once."""
+"""Base of the sections of the settings, which report all values out of range at once."""
 
 import math
 
@@ -6,7 +6,7 @@ from segexp.errors import InputError
 
 
 def require(problems: list[str], fine: bool, message: str) -> None:
-    """Add `message` to `problems` unless all is fine."""
+    """Add `message` to `problems` unless `fine`."""
     if not fine:
         problems.append(message)
 

@@ -1,7 +1,7 @@
 """Tab completion of ``segexp train`` in bash; ``python train.py`` has Hydra's own.
 
-Hydra's script completes a program by its first word, so for ``segexp``, whose other commands Typer completes, it is
-another one. To try it: eval "$(segexp train -sc install=bash)"
+Hydra's script completes a program by its first word; ``segexp``, whose other commands Typer completes, needs a script
+of its own. To try it: eval "$(segexp train -sc install=bash)"
 """
 
 import os

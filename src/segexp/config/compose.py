@@ -1,4 +1,4 @@
-"""Settings composed outside of a run, for the commands that look at what a run would do."""
+"""Compose settings outside of a run, for commands that inspect what a run would do."""
 
 import os
 import sys
@@ -21,11 +21,11 @@ from segexp.errors import InputError
 from segexp.io.records import read_yaml
 
 MOST_FILES = 1000
-"""YAML files of a lab's folder that are looked at before Hydra reads them."""
+"""Largest number of YAML files in a ``--config-dir`` that are checked before Hydra reads them."""
 
 
 def lab_folders(arguments: Sequence[str]) -> list[str]:
-    """The folders given with ``--config-dir`` on a command line whose flags are single words."""
+    """The folders given with ``--config-dir=`` on a command line."""
     return [word.partition("=")[2] for word in arguments if word.startswith("--config-dir=")]
 
 
@@ -38,9 +38,9 @@ def searched_folders(words: Sequence[str]) -> list[str]:
 
 
 def add_folder(folder: str, flag: str) -> None:
-    """Let the modules beside a folder of options that `flag` names be imported, after all others.
+    """Append the parent of a folder of options, given by `flag`, to ``sys.path``, so that its modules can be imported.
 
-    Nothing is imported here: a ``_target_`` may name such a module only where ``allow_targets`` has its name.
+    Nothing is imported here: a ``_target_`` may name such a module only if ``allow_targets`` lists it.
 
     Raises:
         InputError: if there is no such folder, or it holds the stored settings of a run.
@@ -80,7 +80,7 @@ class DamagedOption(InputError):
 
 
 def _damaged(error: YAMLError) -> DamagedOption:
-    """What Hydra met while it composed, with the file."""
+    """The error for a YAML error that Hydra met while composing; it names the file."""
     mark = getattr(error, "problem_mark", None)
     file = getattr(mark, "name", None) or getattr(error, "name", None) or "a file of options"
     where = "" if mark is None else f", line {mark.line + 1}"
@@ -90,11 +90,11 @@ def _damaged(error: YAMLError) -> DamagedOption:
 
 @contextmanager
 def sources(config_dir: str | None = None) -> Iterator[None]:
-    """Within it ``hydra.compose`` finds ``conf/`` and, before it, a folder of one's own, as ``--config-dir`` has it.
+    """Let ``hydra.compose`` find ``conf/`` within the block and, first, `config_dir`, as ``--config-dir`` does.
 
     Raises:
-        DamagedOption: a file that Hydra reads is not YAML.
-        InputError: what else Hydra refuses.
+        DamagedOption: if a file that Hydra reads is not YAML.
+        InputError: if Hydra refuses anything else.
     """
     if config_dir is not None:
         add_lab(config_dir)
@@ -114,7 +114,7 @@ def sources(config_dir: str | None = None) -> Iterator[None]:
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> RunConfig:
-    """The checked settings that overrides ask for; no folder is made.
+    """The checked settings that result from the overrides; no folder is created.
 
     Raises:
         InputError: if Hydra or the schema refuses them.

@@ -14,13 +14,13 @@ from segexp.config.compose import sources
 from segexp.config.schema import RunConfig
 
 _REFERENCE = re.compile(r"\$\{[\w.]+\}$")
-"""A value that is another setting's."""
+"""A value that refers to another setting."""
 
 
 def differences(cfg: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Setting -> (default, here), for each that differs; None if one side has no such setting.
+    """Setting -> (default, value here), for each that differs; None if one side has no such setting.
 
-    The defaults are what ``task=NAME`` alone gives; a task that no folder of settings has is compared with ``vesicle``.
+    The defaults are those of ``task=NAME`` alone; a task without an option file is compared with ``vesicle``.
     """
     started = GlobalHydra.instance().is_initialized()  # within a run, which Hydra started with the folders typed for it
     if started:

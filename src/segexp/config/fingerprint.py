@@ -1,4 +1,4 @@
-"""What of a job's settings its result depends on, as a table and as a fingerprint."""
+"""The settings of a job that determine its result, as a table and as a fingerprint."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NOT_SETTINGS = ("hydra", "output_dir", "overwrite", "resume", "sweep")
-"""Keys at the top of the configuration that change where and how a job runs, and not what comes out of it."""
+"""Top-level keys that change where and how a job runs, but not its result."""
 
 
 def settings_fingerprint(settings: Mapping[str, Any]) -> str:
@@ -16,6 +16,6 @@ def settings_fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 def settings_of(overrides: Sequence[str]) -> dict[str, str]:
-    """Overrides as a table: setting -> value as typed, without those that only say where and how a sweep runs."""
+    """Overrides as a table: setting -> value as typed, without those that only control where and how a sweep runs."""
     pairs = (override.lstrip("+").partition("=") for override in overrides)
     return {key: value for key, _, value in pairs if key.split(".")[0].split("/")[0] not in NOT_SETTINGS}

@@ -16,7 +16,7 @@ from segexp.io.images import PAGES
 
 @dataclass
 class SyntheticConfig(Checked):
-    """What is generated: all images where no folder is given, or some beside the annotated ones."""
+    """Generated images: all images if no folder is given, or some in addition to the annotated ones."""
 
     train: int = MISSING
     val: int = MISSING
@@ -32,7 +32,9 @@ class SyntheticConfig(Checked):
         require(faults, self.train >= 1, f"data.synthetic.train={self.train}: expected 1 or more images")
         require(faults, self.val >= 1, f"data.synthetic.val={self.val}: expected 1 or more images")
         require(faults, 32 <= self.size <= 8192, f"data.synthetic.size={self.size}: expected 32 to 8192 pixels")
-        require(faults, 1 <= self.crops <= 1000, f"data.synthetic.crops={self.crops}: expected 1 to 1000 of each image")
+        require(
+            faults, 1 <= self.crops <= 1000, f"data.synthetic.crops={self.crops}: expected 1 to 1000 crops an image"
+        )
         require(
             faults,
             self.fraction is None or 0 <= self.fraction < 1,
@@ -47,7 +49,7 @@ class SyntheticConfig(Checked):
 
     @property
     def styles(self) -> list[str]:
-        """The styles that are drawn; empty: all that the task has, or those of the file of ranges."""
+        """The styles to generate; empty: all styles of the task, or those of the file of ranges."""
         return [] if self.style is None else [self.style] if isinstance(self.style, str) else list(self.style)
 
 
@@ -111,7 +113,7 @@ class DataConfig(Checked):
         require(
             faults,
             own or self.images is None,
-            f"data.images={self.images}: takes some of your own training images (data.root=DIR); for generated ones "
+            f"data.images={self.images}: selects among your own training images (data.root=DIR); for generated ones "
             "set data.synthetic.train",
         )
         for name, least in (("images", 1), ("split_seed", 0)):
@@ -128,7 +130,7 @@ class DataConfig(Checked):
         return faults
 
     def all_folders(self) -> dict[str, Path]:
-        """Setting -> folder that is read, that of images without masks included; empty: all images are generated."""
+        """Setting -> folder that is read, including that of images without masks; empty: all images are generated."""
         unlabelled = {} if self.unlabelled is None else {"unlabelled": existing(self.unlabelled)}
         return (self.folders() or {}) | unlabelled
 
@@ -152,11 +154,11 @@ class DataConfig(Checked):
         given = [f"data.{name}" for name in FOLDERS[2:] if getattr(self, name) is not None]
         if chosen and given:
             raise InputError(
-                f"{', '.join(given)}: data.{chosen[0]} takes the validation images from the training folder"
+                f"{', '.join(given)}: not with data.{chosen[0]}, which takes validation images from the training folder"
             )
 
     def channel_numbers(self) -> int | tuple[int, ...] | None:
-        """`channel` as a number or several.
+        """`channel` as a number or a list of numbers.
 
         Raises:
             InputError: if one is not a number from 1.

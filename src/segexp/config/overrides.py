@@ -1,4 +1,4 @@
-"""Overrides that stand for others: a run or a sweep that is resumed, repeats with several seeds, all folds."""
+"""Overrides that expand to others: resuming a run or a sweep, repeats with several seeds, all folds."""
 
 import os
 import re
@@ -27,15 +27,15 @@ __all__ = [
 
 
 MODE = "hydra.mode=MULTIRUN"
-"""What Hydra takes for the flag ``-m``, too."""
+"""Spellings of the flag ``-m`` that Hydra accepts."""
 
 
 def command_line(arguments: Sequence[str], log: Callable[[str], None] = print) -> list[str]:
-    """What was typed after ``segexp train`` as Hydra takes it: flags in front, each one word, then overrides.
+    """Rewrite the arguments of ``segexp train`` as Hydra expects them: flags in front, each one word, then overrides.
 
     Args:
         arguments: the words as typed.
-        log: is told what a resumed run takes over in another way than it was typed.
+        log: called with a line for each setting that a resumed run takes over in another form than it was typed.
     """
     words = flags_first(arguments)
     if MODE in words:  # the flag in other words; where a file says so, `segexp.config.ahead` finds it
@@ -46,9 +46,9 @@ def command_line(arguments: Sequence[str], log: Callable[[str], None] = print) -
 
 
 def stored_overrides(hydra: Any) -> list[str]:
-    """The overrides of a run or a job, from Hydra's settings of it, as they were typed: a reference stays one.
+    """The overrides of a run or a job as they were typed, from its Hydra settings: interpolations are not resolved.
 
-    What it refers to may be a secret, or not be there.
+    An interpolation may refer to a secret, or to something that does not exist here.
     """
     words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     return list(words)
@@ -57,7 +57,7 @@ def stored_overrides(hydra: Any) -> list[str]:
 def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> list[str]:
     """Replace ``resume=D`` by the settings that the run in D was started with, followed by those given now.
 
-    Relative paths among the stored settings mean what they meant where the run was started; `log` hears of each.
+    Relative paths among the stored settings are resolved from the folder where the run was started; each is logged.
 
     Raises:
         InputError: if D is not a run that can be resumed, or its stored overrides are not what a run was started with.
@@ -87,7 +87,7 @@ def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> lis
 def _from_where_it_started(
     folder: Path, overrides: list[str], replaced: set[str], log: Callable[[str], None]
 ) -> list[str]:
-    """Stored overrides with the relative paths of what is read made absolute, where the run was started elsewhere."""
+    """Stored overrides with relative input paths made absolute, if the run was started in another folder."""
     try:
         start = read_json(folder / "run.json")["cwd"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -111,10 +111,10 @@ def _from_where_it_started(
 
 
 def _require_sources(folder: Path, arguments: Sequence[str]) -> None:
-    """Refuse to resume a run that was made with files of another folder unless that folder is named again.
+    """`InputError` if a resumed run used a folder of options that is not given again.
 
-    It is not taken from the run folder itself: that may come from somebody else, and a folder of settings may name
-    code to run. What ``hydra.searchpath`` named on the command line counts as such a folder.
+    The folder is not taken from the run folder itself: that may come from somebody else, and a folder of settings may
+    name code to run. Folders that ``hydra.searchpath`` named on the command line count too.
     """
     try:
         stored = read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]
@@ -137,13 +137,13 @@ def _require_sources(folder: Path, arguments: Sequence[str]) -> None:
     if needed:
         command = shlex.join(["segexp", "train", *needed, f"resume={folder}"])
         raise InputError(
-            f"resume={folder}: this run was started with {shlex.join(needed)}; if you know the files there, type",
+            f"resume={folder}: this run was started with {shlex.join(needed)}; if you trust the files there, type",
             f"  {command}",
         )
 
 
 def one_job(arguments: Sequence[str]) -> list[str]:
-    """The command line of a sweep's first job, for the flags that show settings and run nothing.
+    """The command line of a sweep's first job, for flags that only show settings.
 
     A group swept as ``glob(*)`` keeps its default: Hydra alone knows its options.
     """
@@ -175,13 +175,13 @@ SET_ANEW = ("hydra", "allow_targets", "output_dir", "overwrite", "resume", "swee
 
 
 def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
-    """Whether a stored override may be given to Hydra again; False for those that a resumed run sets anew.
+    """Whether a stored override may be passed to Hydra again; False for those that a resumed run sets itself.
 
     A run folder may come from somebody else. Hydra imports and calls what its own section names, reads that section
-    from any file that an option's name leads to, and takes flags for folders of further files: only plain settings
-    and options of segexp's own groups get through, and `InputError` tells what else the file holds. A value that would
-    be looked up, in the environment say, and an address that the run would report to have to be given anew, in `given`.
-    docs/security.md lists what is taken from a stored run.
+    from any file that an option's name leads to, and accepts flags that name folders of further files. Only plain
+    settings and options of segexp's own groups are therefore accepted; anything else is an `InputError`. A value that
+    would be looked up, for example in the environment, and an address that the run would report to have to be given
+    again, in `given`. docs/security.md lists what is taken from a stored run.
     """
     match = _SETTING.fullmatch(item)
     refused = InputError(
@@ -216,10 +216,10 @@ def _is_harmless(item: str, stored: Path, given: Sequence[str] = ()) -> bool:
 
 
 def with_seeds(arguments: list[str]) -> list[str]:
-    """Replace ``trainer.seeds=3`` by a sweep over as many seeds, ``-m seed=0,1,2``, from the seed given on.
+    """Replace ``trainer.seeds=3`` by a sweep over as many seeds, ``-m seed=0,1,2``, beginning with the given seed.
 
-    Each job has ``trainer.seeds=1``, whatever a file of settings says. A number that is none is left for the settings'
-    own check.
+    Each job has ``trainer.seeds=1``, whatever a file of settings says. An invalid number is left for the check of the
+    settings to report.
 
     Raises:
         InputError: if the seed to start from is a sweep itself.
@@ -258,10 +258,10 @@ def with_folds(arguments: list[str]) -> list[str]:
 
 
 def with_sweep(arguments: list[str]) -> list[str]:
-    """Where ``sweep.resume=D`` is given, let the sweep's folder be D.
+    """If ``sweep.resume=D`` is given, make D the folder of the sweep.
 
-    A folder that does not exist is begun where ``output_dir`` or ``hydra.sweep.dir`` names it too: so one command can
-    be given to a queue again and again.
+    A folder that does not exist starts a new sweep if ``output_dir`` or ``hydra.sweep.dir`` names it too, so that the
+    same command can be submitted to a queue repeatedly.
 
     Raises:
         InputError: if D holds no sweep.
@@ -287,5 +287,5 @@ _PLACES = ("output_dir=", "hydra.sweep.dir=", "hydra.run.dir=")
 
 
 def multirun(arguments: list[str]) -> list[str]:
-    """With the flag of a sweep, in front: Hydra wants its overrides together."""
+    """Put the flag of a sweep in front of the arguments: Hydra expects the overrides to be contiguous."""
     return arguments if {"-m", "--multirun"} & set(arguments) else ["-m", *arguments]

@@ -1,4 +1,4 @@
-"""What each setting may hold: types and ranges. The values are in `conf/`."""
+"""Types and ranges of the settings. The values are in `conf/`."""
 
 import difflib
 import math
@@ -22,7 +22,7 @@ from segexp.metrics.registry import ALONE, FAMILIES, find, monitors, to_compute
 from segexp.model_facts import CLASS_NAME, LARGEST_OBJECT, is_class_name
 
 BACKGROUND = ("background", "bg", "back", "_background_", "0")
-"""Names of what is not a class, in small letters and with - and blanks as _."""
+"""Names of the background, which is not a class; in lower case, with _ for - and spaces."""
 
 
 def _number(text: str) -> float:
@@ -113,7 +113,7 @@ class TaskConfig(Checked):
         return faults + self._score_faults()
 
     def _score_faults(self) -> list[str]:
-        """What is wrong with ``task.scores``, ``task.tolerance`` and ``task.monitor``."""
+        """Problems with ``task.scores``, ``task.tolerance`` and ``task.monitor``."""
         faults: list[str] = []
         unknown = [name for name in self.scores if name not in (*FAMILIES, *ALONE) and "." not in name]
         require(
@@ -135,7 +135,7 @@ class TaskConfig(Checked):
         return faults
 
     def scoring(self) -> Scoring:
-        """What the run's evaluation computes and chooses."""
+        """Which scores the run's evaluation computes, and what it chooses by them."""
         families = tuple(self.scores)
         if find(self.monitor).family not in families:
             families = tuple(dict.fromkeys([*families, *to_compute(self.monitor)]))
@@ -150,7 +150,7 @@ class TaskConfig(Checked):
 
 
 def class_faults(classes: list[str]) -> list[str]:
-    """What is wrong with the names of ``task.classes``."""
+    """Problems with the names in ``task.classes``."""
     faults: list[str] = []
     distinct = len(set(classes)) == len(classes)
     require(
@@ -164,7 +164,7 @@ def class_faults(classes: list[str]) -> list[str]:
     require(
         faults,
         not distinct or not same,
-        f"task.classes={classes}: expected names that differ in more than case",
+        f"task.classes={classes}: expected names that differ in more than upper and lower case",
     )
     named = [name for name in classes if name.strip().lower().replace("-", "_").replace(" ", "_") in BACKGROUND]
     unnamed = [name for name in classes if name not in named] or ["vesicle"]
@@ -185,7 +185,7 @@ START_METHODS = (None, "fork", "spawn", "forkserver")
 
 @dataclass
 class TrainerConfig(Checked):
-    """How long, how fast, on what."""
+    """Length, learning rate, batches, device and precision of training."""
 
     epochs: int | None = MISSING
     steps: int | None = MISSING
@@ -318,7 +318,7 @@ def _seconds(name: str, text: str) -> float:
 
 @dataclass
 class DebugConfig(Checked):
-    """What helps to find out why a run does not learn, or what takes its time."""
+    """Aids for finding out why a run does not learn, or what takes its time."""
 
     overfit: bool = MISSING
     anomaly: bool = MISSING
@@ -416,7 +416,7 @@ def reading_of(data: DataConfig, task: TaskConfig) -> Reading:
 
 @dataclass
 class SweepConfig:
-    """How a multirun goes on."""
+    """How a sweep is resumed."""
 
     resume: str | None = MISSING
     retry: bool = MISSING

@@ -1,4 +1,4 @@
-"""The one place that instantiates a ``_target_``, and only what a configuration may name."""
+"""The one place that instantiates a ``_target_``, restricted to what a configuration may name."""
 
 import difflib
 import functools
@@ -45,14 +45,14 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 _KEYS = ("_target_", "_partial_")
 WEIGHTS = "weights"
-"""Setting of ``model`` that is the run's and not the network's: the model file that it starts from."""
+"""Setting of ``model`` that is not an argument of the network: the model file that the run starts from."""
 
 
 def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, ...] = (torch.nn.Module,)) -> type:
-    """The class that a ``_target_`` names, if it is one of `kinds` from a place that configurations may use.
+    """The class that a ``_target_`` names, if it is one of `kinds` from a package that configurations may use.
 
-    Functions (``torch.hub.load``, ``os.system``) and classes from elsewhere raise `InputError`: a configuration file is
-    something people send each other, and must not be able to run code.
+    Functions (``torch.hub.load``, ``os.system``) and classes from elsewhere raise `InputError`: people send each other
+    configuration files, which therefore must not be able to run code.
     """
     prefixes = _ALLOWED + tuple(prefix.rstrip(".") + "." for prefix in allowed)
     if not target.startswith(prefixes):
@@ -77,7 +77,7 @@ def target_class(target: str, allowed: tuple[str, ...] = (), kinds: tuple[type, 
 
 
 def _import_fault(module_name: str, error: Exception) -> str:
-    """What went wrong when a module was imported, in words."""
+    """The message for a module that could not be imported."""
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is not None and f"{module_name}.".startswith(f"{missing}."):
@@ -88,12 +88,12 @@ def _import_fault(module_name: str, error: Exception) -> str:
 
 
 def own_scores(names: Sequence[str], allowed: tuple[str, ...] = (), how: str = "allow_targets=[{}]") -> None:
-    """Have the scores that are named as ``package.module.name`` computed: each a `segexp.metrics.registry.Score`.
+    """Import the scores that are named as ``package.module.name``, each a `segexp.metrics.registry.Score`.
 
-    Only a module under one of `allowed` is imported; `how` is what to type where it is not allowed.
+    Only a module under one of `allowed` is imported; `how` is the advice on what to type if it is not allowed.
 
     Raises:
-        InputError: lists all that does not fit.
+        InputError: lists all names that cannot be used.
     """
     problems = []
     for key in names:
@@ -159,10 +159,10 @@ def _kinds(path: str) -> tuple[type, ...]:
 
 
 def check_external(node: dict[str, Any], path: str, allowed: tuple[str, ...]) -> None:
-    """Raise `InputError` if another package's network is not allowed, or is given what its class does not take."""
+    """Raise `InputError` if another package's network is not allowed, or its class does not take the arguments."""
     for key in ("allowed", "how"):
         if key in node:
-            raise InputError(f"{path}.{key}: no setting; give allow_targets=[your.package]")
+            raise InputError(f"{path}.{key}: not a setting; give allow_targets=[your.package]")
     resolved = network_class(node.get("network"), (*TRAINABLE, *allowed))
     names = [node[key] for key in ("channels_as", "classes_as") if key in node]
     check_arguments(resolved, node.get("arguments") or {}, names)
@@ -171,8 +171,8 @@ def check_external(node: dict[str, Any], path: str, allowed: tuple[str, ...]) ->
 def build(node: Any, allowed: tuple[str, ...] = (), path: str = "", **more: Any) -> Any:
     """Instantiate a node and the nodes inside it; `more` are further keyword arguments of the outermost class.
 
-    A node with ``_partial_: true`` becomes a function that still takes the arguments which only a run has: an
-    optimiser's parameters, say. `path` is the node's name, from the group on; it says what classes it may name.
+    A node with ``_partial_: true`` becomes a function of the remaining arguments, which only a run has, such as an
+    optimiser's parameters. `path` is the node's name, beginning with its group, which decides what classes it may name.
 
     Raises:
         InputError: if a target is not allowed, or its class refuses the arguments.

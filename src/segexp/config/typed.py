@@ -1,7 +1,7 @@
-"""A command line as it was typed, made into one that Hydra reads the same way: flags in front, paths unchanged.
+"""Rewrite a command line so that Hydra reads it as it was meant: flags in front, paths unchanged.
 
-Hydra's grammar takes accents, ``#`` and ``&`` for mistakes, ``a,b`` for a sweep and ``1e5`` for a number. What is a
-path or a name is therefore quoted before Hydra sees it.
+Hydra's grammar rejects accents, ``#`` and ``&``, takes ``a,b`` for a sweep and ``1e5`` for a number. Paths and names
+are therefore quoted before Hydra sees them.
 """
 
 import os
@@ -57,14 +57,14 @@ _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _REFERENCE = re.compile(
     r"\$\{\s*(?:(?:task|data|trainer|model|augment|loss|optimizer|scheduler|seed|hydra)[.:\[}]|(?:now|oc\.\w+):)"
 )
-"""A reference to another setting, or to a value such as the time; ``${x}`` is a name like any other."""
+"""An interpolation of another setting, or of a value such as the time; ``${x}`` is a plain name."""
 _PART = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*?)\s*(?:,|$)""", re.DOTALL)
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Hydra's flags wherever they stand, each as one word (``--config-dir=lab``), and then the overrides.
+    """Move Hydra's flags in front of the overrides, each as one word (``--config-dir=lab``).
 
-    A flag that Hydra does not have ends the process with a line that says so, as Hydra does.
+    An unknown flag ends the process with an error message, as it does in Hydra.
     """
     followers = [*arguments[1:], ""]
     words = [
@@ -96,7 +96,7 @@ def as_typed(arguments: Sequence[str], sweep: bool = False) -> list[str]:
         sweep: whether commas may stand between values.
 
     Raises:
-        InputError: a word is not an override, a path is empty, or an experiment has a new name.
+        InputError: if a word is not an override, a path is empty, or an experiment was renamed.
     """
     return [argument if is_flag(argument) else _as_typed(argument, sweep) for argument in arguments]
 
@@ -107,7 +107,7 @@ def _as_typed(word: str, sweep: bool) -> str:
         if word.startswith("~"):  # takes a setting away
             return word
         raise InputError(
-            f"{word}: expected SETTING=VALUE, such as data.root=DIR; quotes go around a value that has spaces: "
+            f"{word}: expected SETTING=VALUE, such as data.root=DIR; put quotes around a value with spaces: "
             "'data.root=My data'"
         )
     name = key.lstrip("+")
@@ -117,7 +117,7 @@ def _as_typed(word: str, sweep: bool) -> str:
         raise InputError(f"{word}: {name} is called {MOVED[name]} now")
     if word == "task=base":
         raise InputError(
-            f"{word}: holds what tasks share; expected a task with a name and classes, such as task=vesicle"
+            f"{word}: holds only what all tasks share; expected a task with a name and classes, such as task=vesicle"
         )
     if name in GROUPS and re.fullmatch(r"[\w./,-]+", value):
         return f"{name}={value}"
@@ -131,7 +131,7 @@ def _as_typed(word: str, sweep: bool) -> str:
 
 
 def _path(name: str, value: str, several: bool) -> str:
-    """The value of a setting that holds a path, as Hydra is to read it."""
+    """The value of a setting that holds a path, quoted for Hydra."""
     if not value.strip():
         raise InputError(f"{name}=: no value after =; expected a path, or leave {name} out")
     if os.path.exists(value):
@@ -152,7 +152,7 @@ def _path(name: str, value: str, several: bool) -> str:
 
 
 def _texts(value: str, sweep: bool) -> str:
-    """A text, or in a sweep several with commas between; ``[a, b]`` keeps its brackets where that makes a list."""
+    """Quote a text, or in a sweep several separated by commas; ``[a, b]`` keeps its brackets where it means a list."""
     if _is_function(value):
         return value
     if value.startswith("[") and value.endswith("]"):
@@ -163,7 +163,7 @@ def _texts(value: str, sweep: bool) -> str:
 
 
 def _text(value: str, path: bool = False, written: bool = False) -> str:
-    """One text for Hydra, which may have come in quotes; in a path ``~`` is the home folder."""
+    """Quote one text, which may already be in quotes, for Hydra; in a path ``~`` is the home folder."""
     inside = _unquoted(value)
     text = value if inside is None else inside
     if path and not text.strip():
@@ -180,14 +180,14 @@ def _text(value: str, path: bool = False, written: bool = False) -> str:
 
 
 def _quoted(text: str) -> str:
-    """In quotes where Hydra would not read just this text without."""
+    """The text, in quotes if Hydra would not read it unchanged without them."""
     override = parsed(f"k={text}")
     unquoted = override is not None and type(override.value()) is str and override.value() == text and "${" not in text
     return text if unquoted and text else quote(text)
 
 
 def _unquoted(value: str) -> str | None:
-    """The text of a value that stands in quotes; None of any other."""
+    """The text of a quoted value; None for any other value."""
     if value[:1] not in ("'", '"') or len(value) < 2 or value[-1] != value[0]:
         return None
     override = parsed(f"k={value}")
@@ -196,7 +196,7 @@ def _unquoted(value: str) -> str | None:
 
 
 def _parts(value: str) -> list[str]:
-    """What stands between commas, but for those in quotes; all of it where nothing stands beside a comma."""
+    """Split a value at commas outside of quotes; a value with an empty part is not split."""
     parts, at = [], 0
     while at <= len(value):
         match = _PART.match(value, at)
@@ -226,7 +226,7 @@ def parsed(word: str) -> Override | None:
 
 
 def literal(word: str) -> str:
-    """The text that an override's value, once read, stands for: the path in ``resume='a b'``.
+    """The text that an override's value means, without quotes: ``a b`` for ``resume='a b'``.
 
     Raises:
         InputError: if it cannot be read.
@@ -242,7 +242,7 @@ def literal(word: str) -> str:
 
 
 def quote(value: str) -> str:
-    """A value that Hydra's override grammar reads back unchanged, whatever is in it.
+    """Quote a value so that Hydra's override grammar reads it back unchanged, whatever it contains.
 
     Quotes are escaped, backslashes doubled only before a quote or the end (elsewhere Hydra keeps them), ``${`` escaped.
     """
