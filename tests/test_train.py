@@ -181,7 +181,7 @@ def test_memory_that_runs_out_ends_a_run_with_a_line_that_says_what_to_try(tmp_p
     with pytest.raises(SystemExit) as ended:
         main(["task=vesicle", f"output_dir={tmp_path / 'run'}"])
     (line,) = str(ended.value.code).splitlines()
-    assert line.startswith("error: memory ran out")
+    assert line.startswith("error: out of memory")
     assert all(word in line for word in (said, "task.crop", "model.widths", "trainer.precision"))
 
 

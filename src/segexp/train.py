@@ -53,17 +53,17 @@ from segexp.training.stop import Pruned, Stopped, pass_on
 from segexp.viz.overlay import Picture
 
 ASKS = ("--help", "--hydra-help", "--cfg", "--info", "--shell-completion")
-"""Flags that show something and run nothing."""
+"""Flags that only show something."""
 
 
 def main(arguments: list[str] | None = None, script: str | None = None) -> float | None:
     """Run Hydra on `arguments` (default: the command line); returns the monitored score of the last job.
 
-    The settings come from ``conf/`` beside `script` where there is one (``train.py`` of a checkout), else from the
-    package. The folder that holds a ``--config-dir`` is searched for modules, after all others.
+    The settings come from ``conf/`` beside `script` if it exists (``train.py`` of a checkout), else from the package.
+    Modules are also imported from the parent of a ``--config-dir``, which is searched last.
 
-    Flags and overrides may come in any order. Exits with 1 where the settings or files do not fit, with 128 + its
-    number where a signal stopped the run. Under ``torchrun`` this is one of several processes that train one model.
+    Flags and overrides may be in any order. The exit code is 1 if settings or files cannot be used, and 128 plus its
+    number if a signal stopped the run. Under ``torchrun`` this is one of several processes that train one model.
     """
     open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> float
     if asks:
         arguments = to_show(arguments, flags)
     elif "--resolve" in flags:
-        sys.exit("error: --resolve: shows settings, so it needs --cfg job, --cfg all, --cfg hydra or --help beside it")
+        sys.exit("error: --resolve: only works together with --cfg job, --cfg all, --cfg hydra or --help")
     else:
         arguments = to_run(arguments)
         flags = _names(arguments)
@@ -116,7 +116,7 @@ def _names(arguments: Sequence[str]) -> set[str]:
 
 
 def to_show(arguments: list[str], flags: set[str]) -> list[str]:
-    """The command line as Hydra takes it where something is shown and nothing run."""
+    """The command line for Hydra if something is to be shown and nothing run."""
     arguments = one_job(arguments)
     chosen = any(argument.startswith(("task=", "experiment=")) for argument in arguments)
     if "--hydra-help" in flags:  # about Hydra alone, which refuses the settings of anything else
@@ -127,7 +127,7 @@ def to_show(arguments: list[str], flags: set[str]) -> list[str]:
 
 
 def to_run(arguments: list[str]) -> list[str]:
-    """The command line as Hydra takes it for a run or a sweep; becomes ``torchrun`` where several processes train."""
+    """The command line for Hydra for a run or a sweep; the process becomes ``torchrun`` if several are to train."""
     try:
         arguments, devices = with_counts(arguments)
     except InputError as error:
@@ -141,7 +141,7 @@ def to_run(arguments: list[str]) -> list[str]:
 
 
 def folder_and_launcher(arguments: Sequence[str], flags: set[str], asks: bool) -> list[str]:
-    """Settings to add: the folder of a sweep, or of a run of several processes, unless typed; their launcher."""
+    """Overrides to add: the folder of a sweep, or of a run of several processes, unless typed, and their launcher."""
     ranks, added = join(), []
     named = {"output_dir", "hydra.sweep.dir", "hydra.run.dir"} & flags
     now = share(ranks, f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
@@ -156,7 +156,7 @@ def folder_and_launcher(arguments: Sequence[str], flags: set[str], asks: bool) -
 
 
 def launch(arguments: list[str], devices: str) -> None:
-    """Where ``trainer.devices`` asks for several processes, become ``torchrun`` with this same command."""
+    """If ``trainer.devices`` asks for several processes, replace this process by ``torchrun`` with the same command."""
     if devices == "auto":
         count = max(1, torch.cuda.device_count())
     elif devices.isdigit():
@@ -170,25 +170,25 @@ def launch(arguments: list[str], devices: str) -> None:
 
 
 def read_job_settings(cfg: DictConfig, typed: Sequence[str], ranks: Ranks) -> RunConfig:
-    """The checked settings of a run; `InputError` if a file asks for what only the whole command can do."""
+    """The checked settings of a run; `InputError` if a file sets what only the whole command can."""
     checked = read(cfg)
     problems = []
     if cfg.resume and not any(word.startswith("resume=") for word in typed):
         problems.append(
-            f"resume={cfg.resume}: is set in a file of settings, but a resumed run takes its settings from its own "
+            f"resume={cfg.resume}: is set in a file, but a resumed run takes its settings from its own "
             f"folder; expected null there, and on the command line: {resume_command(Path(str(cfg.resume)))}"
         )
     problems += resumed_by_file(cfg.sweep.resume, typed)
     trainer = checked.trainer
     if trainer.seeds > 1:
         problems.append(
-            f"trainer.seeds={trainer.seeds}: this job is one of a sweep that has no such repeats; expected the same "
+            f"trainer.seeds={trainer.seeds}: this job belongs to a sweep without such repeats; expected the same "
             "number for all its jobs, such as trainer.seeds=3 on the command line"
         )
     if str(trainer.devices) not in ("auto", "1", str(ranks.world)):
         problems.append(
             f"trainer.devices={trainer.devices}: this run has {ranks.world} process{'es' * (ranks.world > 1)}; "
-            "expected the same number for all jobs of a sweep, and no more than torchrun was told"
+            "expected the same number for all jobs of a sweep, at most that given to torchrun"
         )
     if problems:
         raise InputError(*problems)
@@ -196,7 +196,7 @@ def read_job_settings(cfg: DictConfig, typed: Sequence[str], ranks: Ranks) -> Ru
 
 
 def job(cfg: DictConfig) -> float:
-    """One run, or one job of a sweep: there a failure is written to its folder and the sweep goes on."""
+    """One run, or one job of a sweep; a failed job is recorded in its folder and the sweep continues."""
     open_streams()  # in the process of a sweep's job, too
     settings, ranks = HydraConfig.get(), join()
     if settings.job.chdir:  # relative paths are those of the command all the same
@@ -232,7 +232,7 @@ def job(cfg: DictConfig) -> float:
             raise
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         sys.exit(
-            f"error: memory ran out where smaller parts of the batch do not help: {said}. Expected settings that fit: "
+            f"error: out of memory, and a smaller micro-batch does not help: {said}. Expected settings that need less: "
             "a smaller task.crop, smaller model.widths, or trainer.precision=bf16"
         )
     except Stopped as stopped:
@@ -245,7 +245,7 @@ def job(cfg: DictConfig) -> float:
 
 
 def log_sources(settings: HydraConf, ranks: Ranks) -> None:
-    """Print which folders the settings come from, where these are not the package's own alone."""
+    """Print which folders the settings come from, if not from the package alone."""
     own = str(package_conf_dir())
     folders = [str(source.path) for source in settings.runtime.config_sources if source.schema == "file"]
     if ranks.first and folders != [own]:
@@ -254,12 +254,12 @@ def log_sources(settings: HydraConf, ranks: Ranks) -> None:
 
 
 def resume_command(folder: Path) -> str:
-    """What to type to go on with a run, as a shell takes it."""
+    """The shell command that resumes a run."""
     return shlex.join(["python", "train.py", f"resume={folder}"])
 
 
 def is_resumed(settings: HydraConf, folder: Path) -> bool:
-    """Whether a run finds its own earlier state: a cluster starts the same command again in the same folder."""
+    """Whether a run continues its own earlier state, as when a cluster starts the same command again in its folder."""
     if not restarted(settings):
         return False
     stored = folder / ".hydra" / "overrides.yaml"
@@ -269,16 +269,16 @@ def is_resumed(settings: HydraConf, folder: Path) -> bool:
 
 
 def store(cfg: DictConfig, files: RunFolder) -> None:
-    """Have the settings of a run written to its folder when it begins."""
+    """Register the settings of a run, to be written to its folder when it begins."""
     settings = HydraConfig.get()
     for name, content in (("config", cfg), ("hydra", {"hydra": settings}), ("overrides", settings.overrides.task)):
         files.put(f".hydra/{name}.yaml", OmegaConf.to_yaml(content))
 
 
 def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
-    """One job of a sweep, whichever launcher runs it: passed by, gone on with, or begun, as its folder's record says.
+    """One job of a sweep, for any launcher: skipped, resumed or started, as the record in its folder says.
 
-    What goes wrong is written to the folder, and the answer is NaN: Hydra would end the sweep and show one error only.
+    An error is written to the folder and the result is NaN: Hydra would end the sweep and show one error only.
     """
     settings = HydraConfig.get()
     sweep = Path(str(settings.sweep.dir)).absolute()
@@ -290,7 +290,7 @@ def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
     record, resume = entry.record, entry.resumes
     folder, number = record.folder, record.number
     if not entry.runs:
-        print(f"job {number}: {record.status} already", flush=True)
+        print(f"job {number}: already {record.status}", flush=True)
         return float("nan") if record.score is None else record.score
     with RunFolder(folder, job=True) as files:
         print(f"job {number}: {' '.join(record.overrides)}", flush=True)
@@ -337,7 +337,7 @@ def sweep_job(cfg: DictConfig, target: Path, ranks: Ranks) -> float:
 
 
 def axes() -> list[str]:
-    """The settings that the sweep of this job varies; none for a run by itself."""
+    """The settings that the sweep of this job varies; empty for a single run."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return []
     stored = Path(str(HydraConfig.get().sweep.dir)) / "multirun.yaml"
@@ -352,7 +352,7 @@ def axes() -> list[str]:
 
 
 def preview_run(overrides: list[str], samples: int, config_dir: str | None = None) -> Picture:
-    """The picture of `segexp preview` for the run that these overrides describe; nothing is trained or written."""
+    """The picture of `segexp preview` for the run that the overrides describe; nothing is trained or written."""
     cfg = compose_config(overrides, config_dir)
     weights = start_file(cfg)
     if weights is not None:

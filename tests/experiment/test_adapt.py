@@ -69,7 +69,7 @@ def test_the_labels_are_those_of_the_given_model_in_its_symmetries(tmp_path):
         np.testing.assert_array_equal(pixels[0], image)
         np.testing.assert_array_equal(labels, pseudo_labels(model.probabilities(image[None])))
     assert {0, 1, 255} == {int(value) for sample in samples for value in np.unique(sample.load()[1])}
-    with pytest.raises(InputError, match="gone, or another model now"):
+    with pytest.raises(InputError, match="missing or changed"):
         pseudo_labelled(cfg, Started(facts | {"sha256": "0" * 64}), "cpu", lambda line: None)
 
 
@@ -80,7 +80,7 @@ def test_images_in_which_nothing_is_found_are_refused(tmp_path):
     cfg = compose_config(
         [*TINY, "experiment=adapt", "model.weights=cytoskeleton", f"data.unlabelled={tmp_path / 'in'}"]
     )
-    with pytest.raises(InputError, match="cytoskeleton is sure of no foreground in any of the images"):
+    with pytest.raises(InputError, match="cytoskeleton finds no foreground with certainty in any image"):
         run(cfg, tmp_path / "run", weights=checkpoint.model_file(Path("cytoskeleton")))
     assert not (tmp_path / "run").exists()
 

@@ -18,7 +18,7 @@ def test_one_batch_is_overfitted_by_default(tmp_path, capsys):
     cfg = config("task=vesicle", *TINY, "debug=default", "logger=none", "trainer.steps=24", "trainer.batch_size=2")
     assert (cfg.trainer.precision, cfg.trainer.num_workers, cfg.debug.anomaly) == ("fp32", 0, True)
     run(cfg, tmp_path / "run")
-    assert "debug: one batch again and again, without augmentation" in capsys.readouterr().out
+    assert "debug: training on a single batch without augmentation" in capsys.readouterr().out
     with (tmp_path / "run" / "metrics.csv").open() as file:
         losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
     assert losses[-1] < 0.85 * losses[0]

@@ -268,7 +268,7 @@ def test_a_best_model_that_is_damaged_while_the_run_goes_on_is_written_again(tmp
 
     monkeypatch.setattr(run_module, "summarize", summarize)
     run(settings("trainer.epochs=2"), folder)
-    assert "was deleted, damaged or replaced meanwhile; it is written again" in capsys.readouterr().out
+    assert "was deleted, damaged or replaced; it is written again" in capsys.readouterr().out
     assert checkpoint.load(folder / "best_vesicle_model.pth")["metrics"]["epoch"] == 1
 
 
@@ -283,9 +283,9 @@ def test_a_run_folder_that_is_deleted_meanwhile_ends_with_an_error_and_the_model
         return keep(rows)
 
     monkeypatch.setattr(run_module, "summarize", summarize)
-    with pytest.raises(InputError, match=r"run.json was deleted or moved while the run was at work"):
+    with pytest.raises(InputError, match=r"run.json was deleted or moved during the run"):
         run(settings("trainer.epochs=2"), folder)
-    assert capsys.readouterr().out.count("run.json is gone") == 1
+    assert capsys.readouterr().out.count("run.json is missing") == 1
     assert checkpoint.load(folder / "best_vesicle_model.pth")["metrics"]["epoch"] == 2
     assert (folder / "val" / "scores.csv").is_file()
 
@@ -309,7 +309,7 @@ def test_masks_that_change_between_two_parts_of_a_run_are_noticed(tmp_path, caps
     path = data / "train" / "mask" / "0.npy"
     np.save(path, np.load(path)[::-1])  # as much foreground
     run(settings("trainer.epochs=3", f"data.root={data}"), folder, resume=True)
-    assert "the data differ from those of the run that is resumed: images or masks hold other pixels" in (
+    assert "the data differ from those of the run that is resumed: the pixels of images or masks changed" in (
         capsys.readouterr().out
     )
 

@@ -120,7 +120,7 @@ def test_a_third_candidate_is_trained_from_scratch_and_a_killed_run_goes_on_with
 
 @pytest.mark.parametrize(
     ("known", "said", "trained"),
-    [(0.0, "no model from scratch", "trained"), (1.1, "the given model does not know these objects", "scratch")],
+    [(0.0, "no training from scratch", "trained"), (1.1, "the given model does not know these objects", "scratch")],
 )
 def test_too_short_a_run_trains_one_candidate_and_few_images_need_no_validation_folder(
     tmp_path, capsys, monkeypatch, known, said, trained

@@ -83,5 +83,5 @@ def test_settings_that_do_not_go_together_are_refused(overrides, reason):
 
 
 def test_fresh_images_cannot_be_kept_on_the_device(tmp_path):
-    with pytest.raises(InputError, match="fresh images cannot all be kept"):
+    with pytest.raises(InputError, match="newly generated images cannot be cached"):
         run(settings("data.synthetic.online=true", "data.cache=device"), tmp_path / "run")

@@ -119,7 +119,7 @@ def lab(tmp_path, monkeypatch):
         (["optimizer._partial_=false"], "expected _partial_: true"),
         (["optimizer.weight_decay=much"], "optimizer: torch.optim.AdamW: "),
         (["scheduler=step", "~scheduler.step_size"], "step_size"),
-        (["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "~scheduler.warmup"], "waits for scores"),
+        (["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "~scheduler.warmup"], "depends on scores"),
         (["scheduler._target_=nodelab.Nothing", "~scheduler.warmup"], "Nothing gives None at 0 %"),
         (["scheduler=poly", "scheduler.power=-1"], "power=-1: expected more than 0"),
         (

@@ -56,7 +56,7 @@ def test_a_run_that_goes_on_by_another_score_chooses_its_best_anew(assembled):
     cfg, training, log, said = assembled("task.monitor=cldice", "trainer.steps=2")
     training.restore()
     assert (training.state.best, training.state.stale) == ({}, 0)
-    assert "task.monitor=cldice: was not computed before" in said.getvalue()
+    assert "task.monitor=cldice: was not monitored before" in said.getvalue()
     training.begin(())
     fit(training, log, schedule_of(cfg, training))
     assert training.state.best["cldice"] >= 0

@@ -200,7 +200,7 @@ def test_an_ensemble_reads_the_same_channel_for_all_its_members(tmp_path):
     for name, reading in (("a", {"channel": 2}), ("b", {"channel": 3}), ("c", {"channel": None})):
         write_model(tmp_path / f"{name}.pth", reading=reading)
     differing, settled = (segexp.load_model([tmp_path / "a.pth", tmp_path / f"{name}.pth"], "cpu") for name in "bc")
-    with pytest.raises(InputError, match=r"data\.channel: 2, 3; --channel says"):
+    with pytest.raises(InputError, match=r"data\.channel: 2, 3; choose one for all of them with --channel"):
         read_as(differing, None, None)
     read_as(differing, "1", None)
     assert differing.facts["reading"]["channel"] == 1

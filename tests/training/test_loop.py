@@ -326,7 +326,7 @@ def test_a_finished_run_takes_no_further_step():
     _, state, recorder = train(Budget(steps=5), state=TrainState(epoch=2, step=5, best={"dice": 0.3, "epoch": 1}))
     assert state.step == 5
     assert recorder.steps == []
-    assert "nothing is left to train: 5 steps are trained; a larger trainer.steps would go on" in recorder.lines[0]
+    assert "nothing is left to train: 5 steps are trained; continue with a larger trainer.steps" in recorder.lines[0]
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_finished_run_takes_no_further_step():
     [
         (Budget(epochs=8), None, "2 epochs are trained; a larger trainer.epochs"),
         (Budget(seconds=10), None, "9 seconds are used; a larger trainer.max_time"),
-        (Budget(steps=100), 3, "3 validations brought nothing better; a larger trainer.patience"),
+        (Budget(steps=100), 3, "3 validations brought no improvement; continue with a larger trainer.patience"),
     ],
 )
 def test_a_run_that_ended_says_which_setting_would_go_on(budget, patience, setting):

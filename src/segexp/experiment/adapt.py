@@ -1,9 +1,9 @@
-"""Self-training: a run learns from images that nobody annotated, labelled by the model that it starts from.
+"""Self-training: a run learns from images without annotation, labelled by the model that it starts from.
 
 Pseudo-labels (Lee, ICML Workshop on Challenges in Representation Learning, 2013): the given model is applied in the
-eight symmetries of the square and averaged. Where the mean probability of a class is `SURE` or more the pixel gets its
-label, where all are 1 - `SURE` or less it is background; all other pixels are left out of the loss. Symmetries that
-disagree give a mean between the two. The labels are made as the run begins, and again where it is resumed.
+eight symmetries of the square and averaged. A pixel gets the label of a class whose mean probability is `SURE` or more,
+and is background if all are 1 - `SURE` or less; all other pixels are left out of the loss. Symmetries that disagree
+give a mean between the two. The labels are computed at the start of the run, and again when it is resumed.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ SURE = 0.8
 
 
 def pseudo_labels(probabilities: NDArray[np.float32], sure: float = SURE) -> NDArray[np.uint8]:
-    """Labels (H, W) of mean probabilities (K, H, W): k on class k - 1, 0 on background, 255 where neither is sure."""
+    """Labels (H, W) from mean probabilities (K, H, W): k for class k - 1, 0 for background, 255 if uncertain."""
     labels = np.full(probabilities.shape[1:], IGNORE, np.uint8)
     top = probabilities.max(axis=0)
     labels[top <= 1.0 - sure] = 0
@@ -38,7 +38,7 @@ def pseudo_labels(probabilities: NDArray[np.float32], sure: float = SURE) -> NDA
 
 
 def unlabelled_images(folder: Path) -> list[Path]:
-    """The image files right in a folder, sorted by name.
+    """The image files in a folder, sub-folders excluded, sorted by name.
 
     Raises:
         InputError: if there is no such folder, or no image in it.
@@ -68,9 +68,7 @@ def pseudo_labelled(cfg: RunConfig, started: Started | None, device: str, log: C
         )
     path = started.model.path if started.model is not None else Path(started.facts["file"])
     if not path.is_file() or digest(path) != started.facts["sha256"]:
-        raise InputError(
-            f"{path}: gone, or another model now; data.unlabelled needs the model that the run started from"
-        )
+        raise InputError(f"{path}: missing or changed; data.unlabelled needs the model that the run started from")
     files = unlabelled_images(existing(cfg.data.unlabelled))
     predictor = load_model(path, device, tta=True, allow_targets=tuple(cfg.allow_targets))
     if tuple(predictor.classes) != tuple(cfg.task.classes):
@@ -99,8 +97,8 @@ def pseudo_labelled(cfg: RunConfig, started: Started | None, device: str, log: C
     )
     if not any(found):
         raise InputError(
-            f"data.unlabelled: {started.facts['weights']} is sure of no foreground in any of the images, so there is "
-            "nothing to learn from them. Try another model: segexp models lists those that come with segexp"
+            f"data.unlabelled: {started.facts['weights']} finds no foreground with certainty in any image, so there "
+            "is nothing to learn from them. Try another model: segexp models lists those that come with segexp"
         )
     return samples
 

@@ -42,7 +42,7 @@ from segexp.viz.overlay import Picture
 from segexp.viz.preview import preview
 
 LOOK = 8
-"""Images that stand for all where each is fresh: for the prior of the network's head and the warnings of the loop."""
+"""Sample size if every image is generated anew: for the prior of the output layer and the warnings of the loop."""
 
 
 def read_data(
@@ -59,7 +59,7 @@ def read_data(
 ) -> tuple[list[Sample], list[Sample]]:
     """Training and validation images, from folders or generated; the first line of the log says which.
 
-    The folders are looked through once, and each file is read once: what the check reads is kept for the training.
+    The folders are listed once, and each file is read once: training uses the images that the check has read.
 
     Args:
         data, task, seed: settings.
@@ -67,12 +67,12 @@ def read_data(
         log: called with each line for the user.
         stored_split: a ``split.json`` that divides one folder in place of the settings.
         keep_split: called with the text of ``split.json`` where one folder is divided.
-        check: where given, files go through the check of `segexp check` first, unless they did before and nothing has
-            changed since; it returns the command that prints all warnings.
+        check: if given, the files are checked first as by `segexp check`, unless nothing has changed since an earlier
+            check; it returns the command that prints all warnings.
         few: with fewer images than this a data set needs no ``val/``; there are no validation images then.
 
     Raises:
-        InputError: lists all that is wrong with the files.
+        InputError: lists everything that is wrong with the files.
     """
     folders = data.folders()
     if folders is None:
@@ -170,7 +170,7 @@ def _generate(
 
 
 def recipe(data: DataConfig, task: TaskConfig, seed: int) -> Recipe:
-    """What is generated for a run.
+    """The recipe of a run's generated images.
 
     Raises:
         InputError: if nothing can be generated for the task, or it has several classes.
@@ -192,12 +192,12 @@ def recipe(data: DataConfig, task: TaskConfig, seed: int) -> Recipe:
 
 
 def stream_start(synthetic: SyntheticConfig) -> int:
-    """Number of the first fresh image: behind those that make up fixed sets."""
+    """Number of the first image of a stream: after those of the fixed sets."""
     return synthetic.train + synthetic.val
 
 
 def build_mix(data: DataConfig, task: TaskConfig, seed: int, device: torch.device) -> Mix | None:
-    """The generated images that crops are cut from, beside the training images or instead of them; None: no such."""
+    """The generated images that crops are cut from, beside the training images or instead; None: there are none."""
     synthetic, own = data.synthetic, data.folders() is not None or data.unlabelled is not None
     if not (synthetic.fraction if own else synthetic.online):
         return None
@@ -210,7 +210,7 @@ def build_mix(data: DataConfig, task: TaskConfig, seed: int, device: torch.devic
 
 
 def describe_mix(synthetic: SyntheticConfig, mix: Mix) -> str:
-    """One line: what is generated, and how much of the training it is."""
+    """One line: which images are generated, and their share of the crops."""
     images = f"images of {synthetic.size}x{synthetic.size}"
     if isinstance(mix.images, Stream):
         kind = f"fresh {images}, {synthetic.crops} crops of each"
@@ -220,7 +220,7 @@ def describe_mix(synthetic: SyntheticConfig, mix: Mix) -> str:
 
 
 def mix_facts(data: DataConfig) -> dict[str, Any]:
-    """What ``run.json`` and the model file say of the generated images."""
+    """What ``run.json`` and the model file record about the generated images."""
     synthetic = data.synthetic
     return {
         "share": 1.0 if data.folders() is None and data.unlabelled is None else synthetic.fraction,
@@ -232,7 +232,7 @@ def mix_facts(data: DataConfig) -> dict[str, Any]:
 
 
 def build_augment(node: dict[str, Any], allowed: Sequence[str] = ()) -> Augmentation:
-    """The operations that training batches go through, from the settings ``augment``; `allowed`: ``allow_targets``.
+    """The augmentation of training batches, from the settings ``augment``; `allowed`: ``allow_targets``.
 
     Raises:
         InputError: if the node is not an `Augmentation`.
@@ -272,7 +272,7 @@ def build_model(
 
 
 def try_out(model: External) -> None:
-    """`InputError` if another package's network cannot answer, or could not be built again from its model file."""
+    """`InputError` if another package's network cannot predict, or could not be rebuilt from its model file."""
     model.try_out()
     try:
         with torch.device("meta"):
@@ -292,7 +292,7 @@ def build_learner(
     precision: str,
     ranks: Ranks,
 ) -> Learner:
-    """The model with its loss and optimiser, compiled or spread over processes as asked."""
+    """The model with its loss and optimiser, compiled or distributed over processes as the settings say."""
     loss = loss.to(next(model.parameters()).device)
     forward: Callable[[torch.Tensor], torch.Tensor] = wrap(ranks, model)
     if trainer.compile != "none":
@@ -315,7 +315,7 @@ def choose_cuda_graph(
     """Whether the steps of a run are recorded as a CUDA graph, and a line on it for runs on a GPU.
 
     Raises:
-        InputError: if they must be and cannot.
+        InputError: if ``trainer.cuda_graph=always`` and they cannot be recorded.
     """
     if trainer.cuda_graph == "never":
         return False, ""
@@ -343,10 +343,10 @@ def build_source(
     log: Callable[[str], None],
     mix: Mix | None = None,
 ) -> CropBatches | DeviceBatches:
-    """Training batches, from the memory that is nearest to the device and large enough.
+    """Training batches, read from the fastest memory that is large enough.
 
     Raises:
-        InputError: if the batch cannot be shared by the processes, or images are to be kept that cannot be.
+        InputError: if the batch cannot be divided among the processes, or the images cannot be kept as asked.
     """
     device = next(model.parameters()).device
     size = crop_size(samples, task.crop, model.multiple)
@@ -373,7 +373,7 @@ def build_source(
     log(f"epoch: {plan.steps} steps of {batch_size} crops of {size}x{size}")
     fresh = mix is not None and isinstance(mix.images, Stream)
     if fresh and data.cache == "device":
-        raise InputError("data.cache=device: fresh images cannot all be kept; leave data.cache at auto")
+        raise InputError("data.cache=device: newly generated images cannot be cached; leave data.cache at auto")
     if data.cache == "device" or (data.cache == "auto" and not fresh and _fits_on(device, plan_samples(plan))):
         log(f"all training images are kept on {device}")
         return DeviceBatches(plan, device)
@@ -381,9 +381,9 @@ def build_source(
 
 
 def size_for_batch_norm(model: Network, size: int, batch_size: int, micro_batch: int | None) -> int:
-    """The side of the crops, doubled where a batch norm would have to make statistics of one value.
+    """The side of the crops, doubled if a batch norm would have to compute statistics of a single value.
 
-    That is so where one crop goes through the network at a time, the last part of a batch included, and the coarsest
+    That happens if one crop goes through the network at a time, the last part of a batch included, and the coarsest
     scale is a single pixel.
     """
     part = min(micro_batch or batch_size, batch_size)
@@ -408,14 +408,14 @@ def build_schedule(
     lr: float,
     sizes: tuple[tuple[float, int], ...] = (),
 ) -> Schedule:
-    """What the loop does when.
+    """The schedule of the training loop.
 
     Args:
         trainer: settings.
         epoch_steps: steps an epoch.
         monitor: the score whose best value marks the best model.
         seed: of the run.
-        scheduler, lr: the learning rate's course, and its peak.
+        scheduler, lr: the learning rate schedule, and its peak.
         sizes: sides of the crops while they grow.
     """
     check_schedule(scheduler, total_steps(trainer.steps, trainer.epochs, epoch_steps))
@@ -450,14 +450,12 @@ def picture(
 
 
 def rehearse(predictor: Predictor, samples: list[Sample], scoring: Scoring) -> float:
-    """Validate two images before the first step, so that what is broken there shows now; guess the time for all.
+    """Validate two images before the first step, so that errors show up at once; returns the estimated time for all.
 
-    The guess follows from the second image, where there is one: with the first, modules are loaded and kernels chosen,
-    once for the run.
+    The estimate uses the second image, if there is one: modules are loaded and kernels are chosen during the first.
 
     Raises:
-        InputError: if a tolerance in micrometres needs pixel sizes that are not known, or a score of one's own
-            fails.
+        InputError: if a tolerance in micrometres needs pixel sizes that are not known, or a user-defined score fails.
     """
     pixel_sides(samples, None, scoring.tolerance)
     for timed in samples[:2]:

@@ -1,6 +1,6 @@
-"""Which of a few models a run ends with: how they are compared, on which images, and what is said of it.
+"""Choose the final model of a run among a few candidates: on which images they are compared, how, and the log line.
 
-Everything here is plain numbers and images; what trains the candidates is `segexp.experiment.finetune`.
+Everything here works on plain numbers and images; `segexp.experiment.finetune` trains the candidates.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ TITLES = {
     SCRATCH: "the model from scratch",
 }
 FOLDS = 2
-"""Parts that annotated images are divided into at most."""
+"""Largest number of folds of the annotated images."""
 LEAST_SECONDS, LEAST_STEPS = 20, 60
-"""Time and steps below which no network is trained from scratch beside the fine-tuning: it would hardly learn."""
+"""Least time and number of steps for training from scratch in addition to fine-tuning: with less it hardly learns."""
 KNOWN = 0.5
-"""Dice of the given model on the annotated images below which it does not know these objects.
+"""Dice on the annotated images below which the given model does not recognise the objects.
 
-Where there is time for one training only, that is one from scratch then: it learned more in the same steps than
-fine-tuning did (docs/finetune.md).
+If there is time for one training only, the network is then trained from scratch: it learned more in the same number of
+steps than by fine-tuning (docs/finetune.md).
 """
 
 
@@ -55,17 +55,17 @@ class Candidate:
 def choose(
     candidates: Sequence[Candidate], score: str, lower: bool, images: str
 ) -> tuple[Candidate, str, dict[str, Any]]:
-    """The candidate of the best mean score less its optimism; of equals the first.
+    """Choose the candidate with the best mean score minus its optimism; the first one of equals.
 
     Args:
         candidates: scored on the same images, in the same order.
-        score: its name, for the words.
-        lower: whether less is better.
-        images: what they were compared on, for the words: ``9 validation images``.
+        score: its name, for the log line.
+        lower: whether lower scores are better.
+        images: what they were compared on, for the log line: ``9 validation images``.
 
     Returns:
-        the candidate; a line on it, with the difference to each other one and its interval, paired by image; the same
-        as plain values, for the model file.
+        the candidate; the log line, with the difference to each other candidate and its interval, paired by image; the
+        same facts as plain values, for the model file.
     """
     sign = -1.0 if lower else 1.0
 
@@ -101,11 +101,11 @@ def affordable(budget: Budget, share: float) -> bool:
 
 
 def kinds_to_train(given: float, both: bool) -> tuple[str, ...]:
-    """The candidates that are trained, in their order.
+    """The candidates to train, in order.
 
     Args:
         given: Dice of the given model on the annotated images; NaN if it cannot be compared.
-        both: whether there is time for a training from scratch beside the fine-tuning.
+        both: whether there is time for training from scratch in addition to fine-tuning.
     """
     if both:
         return TUNED, SCRATCH
@@ -113,7 +113,7 @@ def kinds_to_train(given: float, both: bool) -> tuple[str, ...]:
 
 
 def annotated(train: Sequence[Sample], val: Sequence[Sample]) -> list[Sample]:
-    """The images of both lists, each once; of two that have the same name, that of `val` is called ``val_NAME``."""
+    """The images of both lists, each once; if two have the same name, that of `val` is renamed to ``val_NAME``."""
     found = {sample.digest or sample.name: sample for sample in train}
     names = {sample.name for sample in train}
     for sample in val:
@@ -127,14 +127,14 @@ def fold_images(
 ) -> tuple[list[Sample], list[list[int]]]:
     """Images for a cross-fitted comparison, and the numbers of those in each fold.
 
-    Images of a group stay together. Where there is a single image or group, each image is cut into two halves, and all
-    first halves are a fold.
+    Images of a group stay together. If there is a single image or group, each image is cut into two halves, and all
+    first halves form one fold.
 
     Args:
         samples: the annotated images.
         classes: the background not counted.
         normalization: of the task.
-        seed: the division follows from it.
+        seed: of the random division.
     """
     groups: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
@@ -148,7 +148,7 @@ def fold_images(
 
 
 def cut(sample: Sample, classes: int, normalization: str) -> tuple[Sample, Sample]:
-    """Two halves of an image, cut where both hold most foreground: across its rows or its columns."""
+    """Cut an image into two halves, across its rows or its columns, whichever leaves more foreground in both."""
     pixels, labels = sample.load()
     middle = labels.shape[0] // 2, labels.shape[1] // 2
     parts = [

@@ -1,12 +1,12 @@
 """Fine-tuning that ends with the best of three: the given model as it was, the fine-tuned one, and one from scratch.
 
-With enough annotated images the first share of the run fine-tunes, the rest trains from scratch, and the validation
-images choose. With few (``trainer.cross_fit``) every image is scored by models that were trained on the others, and the
-best candidate is then trained on all.
+With enough annotated images the first part of the run fine-tunes, the rest trains from scratch, and the validation
+scores decide. With few images (``trainer.cross_fit``) every image is scored by models that were trained on the others,
+and the best candidate is then trained on all images.
 
 Each training has files of its own in the run folder: ``last.pth`` and the best model the fine-tuning,
 ``scratch_last.pth`` and ``scratch.pth`` the training from scratch, ``fold_1_trained.npz`` the first fold's predictions.
-A run that was killed finds by these where it was; a fold that was under way begins again.
+A killed run resumes from these files; a fold that was not finished starts again.
 """
 
 import math
@@ -54,13 +54,13 @@ from segexp.training.schedule import Budget, Schedule
 from segexp.training.state import Scores, TrainState
 
 COMPARISON = 2 / 3
-"""Share of the run's budget in which candidates are compared by cross-fitting; the best has the rest.
+"""Share of the run's budget for comparing candidates by cross-fitting; the final training has the rest.
 
-With two folds each training is as long as the final one: where those of the folds are much shorter, they do not show
-what training gains, and the given model is kept although the trained one would be better.
+With two folds each training is as long as the final one. If the trainings of the folds were much shorter, they would
+not show the gain of training, and the given model would be kept although the trained one is better.
 """
 NEVER = 10**9
-"""Epochs between validations where there are no images to validate on; the last epoch is validated all the same."""
+"""Epochs between validations if there are no images to validate on; the last epoch is validated nevertheless."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Outcome:
         content: of its file.
         best: its scores, with the ``epoch`` of its training, 0 for the given model.
         samples: what its scores are computed on.
-        point: how it is used, with its probabilities of `samples` where these are not to be predicted; None: chosen on
-            `samples`.
+        point: its operating point, with probabilities of `samples` if these need no new prediction; None: it is chosen
+            on `samples`.
     """
 
     content: dict[str, Any]
@@ -82,7 +82,7 @@ class Outcome:
 
 
 class Aside:
-    """Listener of a training beside the run's own: passes on lines, and validated epochs where `epochs`."""
+    """Listener of an additional training: passes on lines and, if `epochs`, validated epochs to the run's log."""
 
     def __init__(self, title: str, info: Callable[[str], None], monitor: str, epochs: bool = False):
         self.title, self.told, self.monitor, self.epochs = title, info, monitor, epochs
@@ -124,7 +124,7 @@ class FineTuning:
     ) -> Outcome | None:
         """Train the candidates and choose the model that is kept.
 
-        None: there was nothing to compare with, or this is not the first process.
+        None: there was no other candidate, or this is not the first process.
         """
         if self.training.cross_fitted:
             return self._cross_fitted(schedule)
@@ -147,14 +147,14 @@ class FineTuning:
 
     def _say_too_short(self) -> None:
         self.training.log.info(
-            f"no model from scratch beside the fine-tuned one: its share of the run would be less than "
+            f"no training from scratch in addition to fine-tuning: its share of the run would be less than "
             f"{LEAST_SECONDS} s or {LEAST_STEPS} steps (trainer.scratch, trainer.max_time)"
         )
 
     def _another(
         self, kind: str, samples: Sequence[Sample], val: list[Sample], best_path: Path, last_name: str
     ) -> tuple[TrainingRun, RunConfig]:
-        """A training of another candidate, with images and files of its own, and its settings."""
+        """Set up the training of another candidate, with images and files of its own; returns it and its settings."""
         cfg, training, start = self.cfg, self.training, None
         if kind == SCRATCH:
             rate = {} if cfg.trainer.scratch_lr is None else {"lr": cfg.trainer.scratch_lr}
@@ -184,7 +184,7 @@ class FineTuning:
         return another, cfg
 
     def _scratch(self, val: list[Sample], part: float, validation_seconds: float = 0.0) -> TrainingRun:
-        """Train from scratch on the training images in a share of the budget, or go on with that."""
+        """Train from scratch on the training images for a share of the budget, or resume that."""
         samples = self.training.source.plan.samples
         folder, log = self.training.folder, self.training.log
         another, cfg = self._another(SCRATCH, samples, val, folder / "scratch.pth", "scratch_last.pth")
@@ -196,7 +196,7 @@ class FineTuning:
         schedule = replace(schedule, budget=schedule.budget.part(part))
         if self.training.cross_fitted:
             schedule = replace(schedule, validate_every=NEVER)
-        log.info(f"from scratch: {'goes on' if resumed else 'begins'}, with {100 * part:.0f} % of the run")
+        log.info(f"training from scratch: {'resumed' if resumed else 'started'}, with {100 * part:.0f} % of the run")
         listener = Aside("from scratch", log.info, another.monitor, epochs=not self.training.cross_fitted)
         fit(another, listener, schedule, validation_seconds=validation_seconds)
         if another.ranks.first:
@@ -204,7 +204,7 @@ class FineTuning:
         return another
 
     def _given(self) -> tuple[Predictor, OperatingPoint] | None:
-        """The given model as it was, used as its file says; None, and a line says why, where it cannot be compared."""
+        """The given model with its own operating point; None, with a line in the log, if it cannot be compared."""
         training = self.training
         found = as_it_was(self.start, training.predictor.model, training.classes)
         if isinstance(found, str):
@@ -257,7 +257,7 @@ class FineTuning:
         return Outcome(facts | {"weights": weights_of(given[0]), "metrics": scores}, scores, samples, given[1])
 
     def _cross_fitted(self, schedule: Schedule) -> Outcome | None:
-        """Compare the candidates by cross-fitting, then train the best on all annotated images."""
+        """Compare the candidates by cross-fitting, then train the best one on all annotated images."""
         training, scoring, task = self.training, self._scoring(), self.cfg.task
         if training.state.step == 0:
             training.save(improved=False)  # what a run that is killed in a fold goes on from
@@ -313,12 +313,12 @@ class FineTuning:
         return Outcome(content, scores, pool, point)
 
     def _train_on_all(self, kind: str, samples: list[Sample], schedule: Schedule, count: str) -> TrainingRun:
-        """Train the chosen candidate on all annotated images (`count` says how many) for what is left of the run."""
+        """Train the chosen candidate on all annotated images, whose number `count` gives, for the rest of the run."""
         training = self.training
         if kind == SCRATCH:
             return self._scratch(samples, 1 - COMPARISON)
         if kind == TUNED:
-            training.log.info(f"training {TITLES[kind]} on all {count}; its loss and scores until the end are on these")
+            training.log.info(f"training {TITLES[kind]} on all {count}; loss and scores are now those of these images")
             fit(
                 training,
                 training.log,
@@ -334,7 +334,7 @@ class FineTuning:
         schedule: Schedule,
         part: float,
     ) -> dict[str, float]:
-        """Which candidates the folds train, and the share of the run that each of these trainings has."""
+        """Which candidates are trained on the folds, and the share of the run for each such training."""
         scratch, known = self.cfg.trainer.scratch, float("nan")
         if not scratch:
             return {TUNED: part}
@@ -356,7 +356,7 @@ class FineTuning:
     def _fold(
         self, kind: str, number: int, pool: Sequence[Sample], held: Sequence[int], budget: Budget
     ) -> dict[int, NDArray[np.float32]]:
-        """Probabilities of a fold's images by a candidate that is trained on the others; nothing in other processes.
+        """Predict a fold's images with a candidate trained on the other images; empty except in the first process.
 
         `budget` is a part of the run's own, so that an epoch has as many steps as one over all images.
         """
@@ -383,7 +383,7 @@ class FineTuning:
     def _rows(
         self, point: OperatingPoint, maps: Sequence[NDArray[np.float32]], pool: list[Sample], scoring: Scoring
     ) -> list[Any]:
-        """Rows of scores of the images from probabilities that are known."""
+        """Rows of scores of the images, from probabilities that were predicted before."""
         use(self.training.predictor, point)
         families = tuple(dict.fromkeys(["overlap", *to_compute(scoring.monitor)]))
         return evaluate_fully(
@@ -397,7 +397,7 @@ class FineTuning:
 
 
 def keep(training: TrainingRun, outcome: Outcome) -> None:
-    """Write the model that a run ends with; that of the fine-tuning stays in ``last.pth``, for a run that goes on."""
+    """Write the final model of a run; the fine-tuned one stays in ``last.pth``, from which the run can resume."""
     if training.best_path.is_file() and training.last_path.is_file():
         last = checkpoint.load(training.last_path)
         if last["state"]["best"]:
@@ -414,20 +414,20 @@ def read_again(start: Started) -> Any:
     """The given model's file, which a resumed run has not read.
 
     Raises:
-        InputError: if it is gone or holds another model.
+        InputError: if it is missing or holds another model.
     """
     path = Path(start.facts["file"])
     found = read_start(start.facts["weights"], path) if path.is_file() else None
     if found is None or found.sha256 != start.facts["sha256"]:
         raise InputError(
-            f"{path}: is gone or holds another model now, and the run is still comparing it; put back the file whose "
+            f"{path}: is missing or was changed, and the run still has to compare it; restore the file whose "
             f"SHA-256 is {start.facts['sha256'][:12]}"
         )
     return found
 
 
 def read_maps(path: Path, key: str, images: Sequence[int]) -> dict[int, NDArray[np.float32]] | None:
-    """Probabilities that a fold left, by the number of the image; None if there are none of this `key`."""
+    """Probabilities that a fold saved, by the number of the image; None if there are none with this `key`."""
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as stored:

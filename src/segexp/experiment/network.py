@@ -1,4 +1,4 @@
-"""What is trained: the network of a run or of one of its candidates, with its batches, loss and optimiser."""
+"""Build the network of a run or of one of its candidates, with its batches, loss and optimiser."""
 
 from collections.abc import Callable, Sequence
 
@@ -35,12 +35,12 @@ def build_network(
 
     Args:
         cfg: the settings.
-        samples: what is trained on.
-        start: what the network starts from.
+        samples: training images.
+        start: the model that the network starts from.
         arithmetic: device and precision.
-        mix: generated images beside the samples.
+        mix: generated images in addition to the samples.
         ranks: the processes of the run.
-        log: told the table of the weights that are taken, the network's size, and how batches are read.
+        log: called with the table of the weights that are taken, the network's size, and how batches are read.
     """
     task, trainer, allowed = cfg.task, cfg.trainer, tuple(cfg.allow_targets)
     device, precision = arithmetic
@@ -79,7 +79,7 @@ def model_line(model: Network, frozen: int) -> str:
 
 
 def schedule_of(cfg: RunConfig, training: TrainingRun) -> Schedule:
-    """What the loop does when in a training with these settings."""
+    """The schedule of a training with these settings."""
     lr = training.learner.lr
     scheduler = build_scheduler(cfg.scheduler, lr, tuple(cfg.allow_targets))
     plan, multiple = training.source.plan, training.predictor.model.multiple

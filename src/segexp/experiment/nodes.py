@@ -1,4 +1,4 @@
-"""Loss, optimiser, schedule, loggers and callbacks as the settings name them, each tried before any image is read."""
+"""Build loss, optimiser, schedule, loggers and callbacks from the settings, and try each before any image is read."""
 
 import math
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ def build_loss(
     """The weighted terms of the loss.
 
     Raises:
-        InputError: if one does not take logits and targets to one number.
+        InputError: if a term does not map logits and targets to one number.
     """
     terms, problems = {}, []
     for name, node in nodes.items():
@@ -41,7 +41,7 @@ def probe_loss(name: str, term: nn.Module, classes: int) -> None:
     """Try a term of the loss on two small crops, (2, K, 32, 32).
 
     Raises:
-        InputError: if it fails, or gives anything but a number with a gradient.
+        InputError: if it fails, or returns anything but a number with a gradient.
     """
     logits = torch.zeros(2, classes, 32, 32, requires_grad=True)
     targets = torch.zeros(2, classes, 32, 32)
@@ -69,7 +69,7 @@ def build_optimizer(
     """The optimiser that a node names, for these parameters or groups of them.
 
     Raises:
-        InputError: if the node or its learning rate is unfit.
+        InputError: if the node or its learning rate cannot be used.
     """
     if not node.get("_partial_"):
         raise InputError(f"optimizer: expected _partial_: true beside _target_: {node['_target_']}")
@@ -91,10 +91,10 @@ def scale_rates(optimizer: torch.optim.Optimizer, factors: Iterable[float]) -> N
 
 
 def try_optimizer(node: dict[str, Any], allowed: tuple[str, ...] = ()) -> float:
-    """Take one step of the optimiser on a small convolution, to fail before the training; returns its learning rate.
+    """Take one step of the optimiser on a small convolution, so that errors show up early; returns its learning rate.
 
     Raises:
-        InputError: if the node is unfit, or its optimiser cannot take a step from gradients alone.
+        InputError: if the node cannot be used, or its optimiser cannot take a step from gradients alone.
     """
     weights = [nn.Parameter(torch.ones(4, 2, 3, 3)), nn.Parameter(torch.ones(4))]
     optimizer = build_optimizer(node, weights, allowed)
@@ -114,17 +114,17 @@ def try_optimizer(node: dict[str, Any], allowed: tuple[str, ...] = ()) -> float:
 
 
 def build_scheduler(node: dict[str, Any], lr: float, allowed: tuple[str, ...] = ()) -> Scheduler:
-    """The learning rate's course: by progress, or one of torch's that counts steps from the rate `lr` on.
+    """The learning rate schedule: by progress, or one of torch's, which counts steps and starts from the rate `lr`.
 
     Raises:
-        InputError: if the node is unfit, or waits for scores.
+        InputError: if the node cannot be used, or its schedule depends on scores.
     """
     found = target_class(str(node["_target_"]), allowed, KINDS["scheduler"])
     if issubclass(found, Scheduler):
         scheduler: Scheduler = build(node, allowed, "scheduler")
         return scheduler
     if issubclass(found, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise InputError("scheduler: ReduceLROnPlateau waits for scores; expected an option of conf/scheduler")
+        raise InputError("scheduler: ReduceLROnPlateau depends on scores; expected an option of conf/scheduler")
     make = build(node | {"_partial_": True}, allowed, "scheduler")
     try:
         return BySteps(make, lr)
@@ -136,7 +136,7 @@ def build_callbacks(cfg: RunConfig) -> list[Callback]:
     """The loggers and callbacks of a run, in the order of the settings.
 
     Raises:
-        InputError: if one cannot be made from its arguments.
+        InputError: if one cannot be built from its arguments.
     """
     problems, made = [], []
     for group, nodes in (("logger", cfg.logger), ("callbacks", cfg.callbacks)):
@@ -151,7 +151,7 @@ def build_callbacks(cfg: RunConfig) -> list[Callback]:
 
 
 def check_nodes(cfg: RunConfig) -> None:
-    """Build all nodes but model and augmentation for trial, before an image is read; one `InputError` of all faults."""
+    """Try to build all nodes but model and augmentation, before images are read; one `InputError` lists all faults."""
     problems, lr, allowed = [], cfg.trainer.lr, tuple(cfg.allow_targets)
     for part in ("loss", "optimizer", "scheduler", "callbacks"):
         try:

@@ -1,4 +1,4 @@
-"""What a result came from: versions, commit, data. Written to ``run.json`` and into model files."""
+"""The origin of a result: versions, commit, data. Written to ``run.json`` and into model files."""
 
 import functools
 import hashlib
@@ -22,7 +22,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that this package runs from, with ``+`` where files were changed; None elsewhere."""
+    """Commit of the checkout that this package runs from, with ``+`` if files were changed; None without one."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
     place = Path(__file__).resolve().parents[3]
     if not (place / "pyproject.toml").is_file():  # installed: the repository around it, if any, is not ours
@@ -36,7 +36,7 @@ def git_commit() -> str | None:
 
 @functools.cache
 def code_version() -> str:
-    """SHA-256 over the source files of this package: any change of the code, committed or not, gives another one."""
+    """SHA-256 over the source files of this package: it changes with the code, committed or not."""
     digest = hashlib.sha256()
     package = Path(__file__).resolve().parent.parent
     for path in sorted(package.rglob("*.py")):
@@ -53,7 +53,7 @@ def contents(samples: Iterable[Sample]) -> str:
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
-    """SHA-256 over names, shapes, dtypes, class counts and intensity statistics: other data give another one."""
+    """SHA-256 over names, shapes, dtypes, class counts and intensity statistics of the data."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(f"{sample.name} {sample.shape} {sample.dtype} {sample.class_pixels.tolist()}".encode())

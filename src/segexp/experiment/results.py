@@ -1,4 +1,4 @@
-"""What a run leaves behind when it ends: scores and pictures image by image, ``summary.json``, a closing table."""
+"""The results of a run: scores and pictures of each image, ``summary.json``, a closing table."""
 
 import json
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from segexp.viz.overlay import Picture, overlay, write_png
 from segexp.viz.thumbnails import MOST, budget, make_picture, write_pictures
 
 PICTURES = 50
-"""Validation images of which an overlay is written: enough to look at, and small enough to copy."""
+"""Largest number of validation images with an overlay: enough to inspect, and small enough to copy."""
 
 
 def write_results(
@@ -52,8 +52,8 @@ def write_results(
         folder: the run folder.
         best_path: the model file; its weights are put into `predictor`.
         scoring: which scores, and what may be chosen on the validation images and put into the model file.
-        train: training images, whose look the model file keeps, with that of `samples`.
-        point: how the model is used, where nothing is to be chosen.
+        train: training images; the model file records their appearance, and that of `samples`.
+        point: the operating point of the model, if it is already chosen.
     """
     network, _ = checkpoint.load_model(best_path, trusted(predictor.model))
     predictor.model.load_state_dict(network.state_dict())
@@ -108,16 +108,16 @@ def _log_results(
 
 
 def use(predictor: Predictor, point: OperatingPoint) -> None:
-    """Have a predictor answer at an operating point."""
+    """Set the operating point of a predictor."""
     predictor.threshold, predictor.min_size, predictor.temperature = point.threshold, point.min_size, point.temperature
 
 
 def appearance(samples: Sequence[Sample], predicted: Sequence[float]) -> dict[str, Any]:
-    """What a model file says of the look of its images: see `segexp.inference.misfit`; nothing of too few.
+    """The appearance of a model's images, for its file: see `segexp.inference.misfit`; empty for too few images.
 
     Args:
         samples: its training and validation images.
-        predicted: shares of foreground that the model itself finds in images of the kind.
+        predicted: shares of foreground that the model itself finds in such images.
     """
     chosen = [samples[place] for place in spread_evenly(len(samples), 2 * MOST_DESCRIBED)]
     features = [describe_sample(sample) for sample in chosen]
@@ -127,7 +127,7 @@ def appearance(samples: Sequence[Sample], predicted: Sequence[float]) -> dict[st
 
 
 def describe_sample(sample: Sample) -> NDArray | None:
-    """The numbers of `segexp.inference.misfit.describe`, reading no more of a large image than they need."""
+    """The features of `segexp.inference.misfit.describe`; reads only the necessary part of a large image."""
     _, height, width = sample.shape
     if min(height, width) < WINDOW:
         return describe(ArrayRows(sample.load()[0]))
@@ -143,10 +143,10 @@ def score_best(
     look: OnImage,
     point: OperatingPoint | None = None,
 ) -> tuple[OperatingPoint, list[Row], dict[str, Any], list[dict[str, Any]]]:
-    """Choose how the model is used, put that into its file, and score it.
+    """Choose the operating point of the model, write it to the model file, and score the model.
 
     Returns:
-        the choice, rows, ``evaluation.json``, and the table of `segexp.inference.guarantee`.
+        the operating point, rows, ``evaluation.json``, and the table of `segexp.inference.guarantee`.
     """
     content = checkpoint.load(best_path)
     if point is None:
@@ -187,7 +187,7 @@ def score_best(
 
 
 def _in_words(point: OperatingPoint) -> str:
-    """One line on how the model is used, and what that owes to having been chosen on the images it is scored on."""
+    """One line on the operating point, and how much the score gains from choosing it on the images that are scored."""
     line = f"threshold {point.threshold:.3g}, smallest object {point.min_size} px, temperature {point.temperature:.3g}"
     details = point.details
     if details["chosen_on"] != "validation" or point.threshold == 0.5:
@@ -200,7 +200,7 @@ def _in_words(point: OperatingPoint) -> str:
 
 
 def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor, largest: int = 2048) -> Picture:
-    """A validation image with outlines of truth and prediction; every n-th pixel where it is over `largest`."""
+    """A validation image with outlines of truth and prediction; every n-th pixel if it is larger than `largest`."""
     pixels, truth = sample.load()
     step = -(-max(truth.shape) // largest)
     reduced = pixels[:, ::step, ::step], truth[::step, ::step], labels[::step, ::step]
@@ -210,7 +210,7 @@ def sample_overlay(sample: Sample, labels: NDArray, predictor: Predictor, larges
 def print_summary(
     console: Console, best: dict[str, float], state: TrainState, model: Path, monitor: str = "dice"
 ) -> None:
-    """The closing table, with the monitored score first where the usual ones lack it, and the paths."""
+    """Print the closing table, with the monitored score first if it is not among the usual ones, and the paths."""
     table = Table(box=None, header_style="bold")
     names = [name for name in shown("summary") if name in best] if "dice" in best else ["specificity"]
     names = names if monitor in names or monitor not in best else [monitor, *names]
@@ -223,5 +223,5 @@ def print_summary(
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Indented, as people open it."""
+    """Write indented JSON, since people open it."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""One run from beginning to end: its parts are put together, trained, scored, and written down."""
+"""One run from beginning to end: assemble its parts, train, score, and write the results."""
 
 import json
 import os
@@ -87,17 +87,17 @@ def run(
 ) -> float:
     """Train, evaluate and write one run folder; returns the monitored score of the best model.
 
-    `on_step` is called after each step. `should_prune` gets progress and best score at each validation. `overrides` are
+    `on_step` is called after each step, `should_prune` with progress and best score at each validation. `overrides` are
     the settings that were typed, `axes` those that a sweep varies, for the records. `files` is the folder's record,
-    with what else is to be written when the run begins; with `overwrite` an earlier run there is moved aside. `weights`
+    with other files to be written when the run begins; with `overwrite` an earlier run there is moved aside. `weights`
     is the model file that ``model.weights`` names.
 
-    Nothing in the folder is changed before everything that may be refused was checked: settings, files of the data
-    set, model, and the state of a run that is resumed.
+    Nothing in the folder is changed before all checks have passed: of the settings, the files of the data set, the
+    model, and the state of a run that is resumed.
 
     Raises:
         InputError: if a setting, a file, the model or the state is refused.
-        Pruned: if `should_prune` says so.
+        Pruned: if `should_prune` returns True.
         Stopped: if a signal ended the run; its state is saved.
     """
     started, ranks = time.monotonic(), join()
@@ -142,7 +142,7 @@ def run(
 
 
 def require_folder(cfg: RunConfig, folder: Path, files: RunFolder, ranks: Ranks, resume: bool, overwrite: bool) -> None:
-    """Make sure that the run may write to its folder. The first process looks; all processes end where it may not.
+    """Make sure that the run may write to its folder. The first process checks; all processes end if it may not.
 
     Raises:
         InputError: in the first process, with the reason.
@@ -211,9 +211,9 @@ def assemble(
     files: RunFolder | None = None,
     start: Started | None = None,
 ) -> TrainingRun:
-    """A run, put together from its settings; `files` is given the texts of ``run.json`` and ``split.json``.
+    """Assemble a run from its settings; `files` receives the texts of ``run.json`` and ``split.json``.
 
-    With `start` its weights are put into the network, unless the run is resumed, and its facts are recorded.
+    The weights of `start` are put into the network, unless the run is resumed, and its facts are recorded.
     """
     task, trainer = cfg.task, cfg.trainer
     check_nodes(cfg)
@@ -231,7 +231,7 @@ def assemble(
     learner, predictor, source = build_network(cfg, train_samples, start, (device, precision), mix, ranks, log.info)
     augment = Augmentation([]) if cfg.debug.overfit else build_augment(cfg.augment, cfg.allow_targets)
     if cfg.debug.overfit:
-        log.info("debug: one batch again and again, without augmentation; its loss has to fall towards 0")
+        log.info("debug: training on a single batch without augmentation; its loss has to fall towards 0")
     watched = bool(cfg.debug.profile) or cfg.debug.anomaly  # they look into each step, which a replay has no place for
     cuda_graph, how = (False, "") if watched else choose_cuda_graph(trainer, learner, augment, ranks)
     if how:
@@ -276,7 +276,7 @@ def assemble(
 
 
 def choose_arithmetic(trainer: TrainerConfig, ranks: Ranks) -> tuple[torch.device, str, str]:
-    """Device and precision of this process, which PyTorch is set to, and the line of the log that gives the reasons."""
+    """Choose and set device and precision of this process; returns both, and the log line that gives the reasons."""
     name = f"cuda:{ranks.local}" if ranks.world > 1 and torch.cuda.is_available() else trainer.device
     limit_threads()
     device, device_reason = choose_device(name)
@@ -306,7 +306,7 @@ def read_samples(
 
 
 def choose_monitor(samples: Sequence[Sample], asked: str, log: RunLog) -> str:
-    """The score that chooses the best model: the one asked for, where the validation masks define it."""
+    """The score that chooses the best model: `asked`, if the validation masks define it, else specificity."""
     monitor = monitor_for(samples, asked)
     if monitor != asked:
         log.info(
@@ -317,7 +317,7 @@ def choose_monitor(samples: Sequence[Sample], asked: str, log: RunLog) -> str:
 
 
 def model_file_facts(cfg: RunConfig, facts: dict[str, Any], threshold: float) -> dict[str, Any]:
-    """What the run's model files say beside the weights: an own id of the run, some of ``run.json``, how to predict."""
+    """The entries of the run's model files besides the weights: an id, parts of ``run.json``, how to predict."""
     return (
         {"run": uuid4().hex}
         | {key: facts[key] for key in ("task", "versions", "data", "model", "start") if key in facts}
@@ -333,7 +333,7 @@ def model_file_facts(cfg: RunConfig, facts: dict[str, Any], threshold: float) ->
 
 
 def with_measured_batch(cfg: RunConfig, folder: Path, processes: int) -> RunConfig:
-    """The settings of a run that is resumed, with the batch size that it found when it began: time is measured once."""
+    """The settings of a resumed run, with the batch size that was measured when it began."""
     size = checkpoint.load(folder / "last.pth").get("batch_size")
     if not isinstance(size, int) or not 1 <= size <= LARGEST * processes or size % processes:
         return cfg
@@ -348,12 +348,13 @@ def begin_from(
     overrides: Sequence[str],
     log: Callable[[str], None],
 ) -> tuple[RunConfig, Started | None]:
-    """The settings of a run that starts from the model file `weights`, and what it starts from; None: from nothing.
+    """The settings of a run that starts from the model file `weights`, and that model; None: from random weights.
 
-    A run that is resumed has its weights in ``last.pth``, and the facts of its start too: no other file is read.
+    A resumed run has its weights, and the facts about the model it started from, in ``last.pth``: no other file is
+    read.
 
     Raises:
-        InputError: if ``model.weights`` names nothing, or something else than the resumed run started from.
+        InputError: if ``model.weights`` names no model file, or another model than the resumed run started from.
     """
     typed = cfg.model.get(WEIGHTS)
     if typed is None:
@@ -363,8 +364,8 @@ def begin_from(
         if not isinstance(stored, dict) or stored.get("weights") != typed:
             before = stored.get("weights") if isinstance(stored, dict) else None
             raise InputError(
-                f"model.weights={typed}: the run that is resumed started from {before or 'nothing'}, and what it "
-                "starts from cannot change; give another output_dir to begin anew"
+                f"model.weights={typed}: the run that is resumed started from {before or 'random weights'}, "
+                "which cannot change; give another output_dir to start a new run"
             )
         log(f"weights: from {folder / 'last.pth'}; the run started from {stored.get('file')}")
         return with_settings(cfg, stored["settings"]), Started(stored)
@@ -422,14 +423,14 @@ def describe(
 
 
 def as_typed(changed: dict[str, tuple[Any, Any]], typed: dict[str, str]) -> dict[str, tuple[Any, Any]]:
-    """Changed settings with what was looked up, in the environment say, as it was typed: it may be a secret."""
+    """Changed settings, with interpolations, such as of the environment, as they were typed: they may be secrets."""
     return {
         name: (before, typed[name] if "${" in typed.get(name, "") else now) for name, (before, now) in changed.items()
     }
 
 
 def compared(cfg: RunConfig, training: TrainingRun, overrides: Sequence[str]) -> dict[str, int | float | str]:
-    """Settings by which trackers compare runs: the usual ones as they turned out, and those typed for this run."""
+    """Settings by which experiment trackers compare runs: the usual ones with their actual values, and those typed."""
     plan = training.source.plan
     usual: dict[str, int | float | str] = {
         "model": training.learner.model.title,
@@ -447,7 +448,7 @@ def compared(cfg: RunConfig, training: TrainingRun, overrides: Sequence[str]) ->
 
 
 def number_or_text(text: str) -> int | float | str:
-    """A value as typed; as a number where it is one."""
+    """A typed value, converted to a number if possible."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -460,7 +461,7 @@ def finish(cfg: RunConfig, training: TrainingRun, outcome: Outcome | None = None
     """Score the best model, or that of `outcome`, and write the results; returns its monitored score.
 
     Raises:
-        InputError: if the run folder was deleted meanwhile: model and scores are written by then.
+        InputError: if files of the run folder were deleted during the run; model and scores have been written.
     """
     folder, files, log, state = training.folder, training.files, training.log, training.state
     val, scoring = training.val_samples, replace(cfg.task.scoring(), monitor=training.monitor)
@@ -479,14 +480,14 @@ def finish(cfg: RunConfig, training: TrainingRun, outcome: Outcome | None = None
     missing = training.check_records()
     if missing:
         raise InputError(
-            f"{folder}: {missing} was deleted or moved while the run was at work, so the folder lacks what tells how "
-            f"the model was made. The best model and its scores are there: {training.best_path}"
+            f"{folder}: {missing} was deleted or moved during the run, so the folder lacks the record of how "
+            f"the model was trained. The best model and its scores were written: {training.best_path}"
         )
     return best[training.monitor]
 
 
 def show_report(folder: Path, log: RunLog) -> None:
-    """Write the run's page and say where it is. The run itself is whole by now, whatever becomes of its page."""
+    """Write the run's page and log its path. All other results are written by now, so a failure is only a warning."""
     try:
         log.info(f"report: {write_report(folder)}")
     except Exception as error:

@@ -1,7 +1,7 @@
-"""A run that starts from a finished model: what of it is taken, what is not, in one table (``model.weights=``).
+"""Start a run from a trained model (``model.weights=``); a table lists what is taken from it and what is not.
 
-The file is read as any model file is, and nothing is built from it: its tensors go into the run's own network, whatever
-package that is of. How images are read and normalised comes with the weights unless it was typed.
+The file is read as any model file, and nothing is built from it: its tensors are copied into the run's own network,
+whichever package that comes from. How images are read and normalised is taken over with the weights, unless typed.
 """
 
 import fnmatch
@@ -23,7 +23,7 @@ from segexp.io.ownership import digest
 from segexp.models import Network, UNet
 
 Row = tuple[str, str, str, str]
-"""A line of the table: what, in the model, in this run, what becomes of it."""
+"""A row of the table: item, value in the model, value in this run, what is used."""
 HEAD = ("", "the model", "this run", "taken")
 FREE = ("in_channels", "classes", "multiple", "channels_as", "classes_as")
 """Settings of a network in which the given model may differ from the run's."""
@@ -46,12 +46,12 @@ class Start:
     content: dict[str, Any]
 
     def facts(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """What ``run.json`` and the model file keep of it; `settings` are those that came with the weights."""
+        """What ``run.json`` and the model file record of it; `settings` are those taken over with the weights."""
         kept = {"weights": self.typed, "file": str(self.path), "sha256": self.sha256, "settings": settings}
         return kept | {"run": self.content.get("run"), "task": self.content.get("task")}
 
     def title(self) -> str:
-        """The file, and what it says of itself, for the log."""
+        """The file, with its task, score and SHA-256, for the log."""
         scores = self.content.get("metrics") or {}
         score = f", Dice {scores['dice']:.4f} on its validation images" if scores.get("dice") is not None else ""
         return f"weights: {self.path} (task {self.content.get('task', 'unknown')}{score}; SHA-256 {self.sha256[:12]})"
@@ -86,7 +86,7 @@ def read_start(typed: str, path: Path) -> Start:
 
 
 def given_settings(content: dict[str, Any]) -> dict[str, Any]:
-    """The settings that decide what a network sees, as a model file says them."""
+    """The settings of a model file that determine the input of its network."""
     reading = content.get("reading") or {}
     page = reading.get("page")
     return {
@@ -114,10 +114,10 @@ def with_settings(cfg: RunConfig, settings: dict[str, Any]) -> RunConfig:
 def take_settings(
     cfg: RunConfig, start: Start, overrides: Sequence[str]
 ) -> tuple[RunConfig, dict[str, Any], list[Row]]:
-    """The settings of a run that starts from a model: what decides what the network sees is the model's unless typed.
+    """The settings of a run that starts from a model: those for the network's input are the model's, unless typed.
 
     Returns:
-        the settings; those of them that are the model's; lines of the table for those that differ.
+        the settings; those of them that were taken from the model; rows of the table for those that differ.
     """
     typed, rows, taken = settings_of(overrides), [], {}
     for name, its in given_settings(start.content).items():
@@ -134,11 +134,11 @@ def take_settings(
 
 
 def take_weights(network: Network, start: Start, classes: Sequence[str]) -> list[Row]:
-    """Put the weights of a model into a network, as far as they fit; lines of the table for all that is not as it was.
+    """Put the weights of a model into a network, as far as they fit; returns rows of the table for all differences.
 
     Other channels: each kernel of the first convolution becomes the mean over its channels, for each new one, scaled so
-    that an image of equal channels gives the same answer. Other classes: a class of the same name, or the only one of
-    both, keeps its output; the others keep what `network` has, which is the share of foreground in the data.
+    that an image of equal channels gives the same output. Other classes: a class of the same name, or the only one of
+    both, keeps its output; the others keep that of `network`, which is the share of foreground in the data.
 
     Args:
         network: built for the run; changed in place.
@@ -225,15 +225,15 @@ def _copy(
 
 
 def as_it_was(started: Started, network: Network, classes: Sequence[str]) -> tuple[Network, dict[str, Any]] | str:
-    """A copy of `network` with the given model's weights, and what its file says; a reason where there is none.
+    """A copy of `network` with the given model's weights, and the content of its file; or why there is none, as text.
 
-    In a run that was resumed the file is read again.
+    In a resumed run the file is read again.
     """
     model = started.model
     if model is None:
         path = Path(started.facts["file"])
         if not path.is_file() or digest(path) != started.facts["sha256"]:
-            return f"{path} is gone or holds another model now"
+            return f"{path} is missing or was changed"
         model = read_start(started.facts["weights"], path)
     theirs = model.content["classes"]
     new = [name for name in classes if _row_of(name, theirs, classes) is None]
@@ -246,7 +246,7 @@ def as_it_was(started: Started, network: Network, classes: Sequence[str]) -> tup
 
 
 def require_same_architecture(network: Network, start: Start) -> None:
-    """`InputError`, with what to type, where a model's network is another one than the run's."""
+    """`InputError`, with advice on what to type, if a model's network differs from the run's."""
     named = start.content["model"]
     kind, ours = type(network).__name__, dict(network.settings)
     if named["name"] != kind:
@@ -275,10 +275,10 @@ def require_same_architecture(network: Network, start: Start) -> None:
 
 
 def freeze(network: nn.Module, patterns: Sequence[str]) -> int:
-    """Keep parts of a network as they are; returns how many weights that are.
+    """Exclude parts of a network from training; returns the number of frozen weights.
 
-    `patterns` are names of modules with ``*`` and ``?`` (``stem``, ``down.*``); what is in a module belongs to it.
-    Its batch norms use their running statistics, in training too, and do not change them.
+    `patterns` are names of modules with ``*`` and ``?`` (``stem``, ``down.*``), including their submodules. Frozen
+    batch norms use their running statistics during training, too, and do not change them.
 
     Raises:
         InputError: if a pattern fits no module, or nothing is left to train.
@@ -293,12 +293,12 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> int:
             for part in module.modules():
                 part.register_forward_pre_hook(_as_finished)
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise InputError("trainer.freeze: nothing is left to train; expected some parts of the network only")
+        raise InputError("trainer.freeze: freezes the whole network; expected only some of its parts")
     return sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
 
 
 def parameter_groups(network: nn.Module, rates: Sequence[str]) -> tuple[list[dict[str, Any]], list[float]]:
-    """The parameters that are trained, in groups as an optimiser takes them, and the factor of each group's rate.
+    """The trainable parameters in groups, as an optimiser takes them, and the learning rate factor of each group.
 
     `rates` are patterns of module names with a factor: ``down*:0.1``. A parameter has that of the first pattern that
     fits one of the modules it is in. The first group, of factor 1, holds all others.
@@ -322,7 +322,7 @@ def parameter_groups(network: nn.Module, rates: Sequence[str]) -> tuple[list[dic
         if not group:
             raise InputError(f"trainer.rates: {pattern} fits nothing that is trained; {_parts(modules)}")
     if not groups[0]:
-        raise InputError("trainer.rates: leaves no part at trainer.lr; lower trainer.lr instead")
+        raise InputError("trainer.rates: covers the whole network; lower trainer.lr instead")
     return [{"params": group} for group in groups], [1.0, *(factor for _, factor in scaled)]
 
 
@@ -336,7 +336,7 @@ def log_table(rows: Iterable[Row], log: Callable[[str], None]) -> None:
 
 
 def as_override(value: Any) -> str:
-    """A value as it is typed on the command line."""
+    """A value as one would type it on the command line."""
     if isinstance(value, list | tuple):
         return f"[{','.join(as_override(part) for part in value)}]"
     if isinstance(value, dict):
@@ -356,7 +356,7 @@ def _rate(entry: str) -> tuple[str, float]:
 
 
 def _as_finished(module: nn.Module, inputs: Any) -> None:
-    """Hook of a frozen module: it works as in a finished model, whatever mode the network is put in."""
+    """Hook that keeps a frozen module in evaluation mode, whatever the mode of the network."""
     module.training = False
 
 

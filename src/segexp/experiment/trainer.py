@@ -1,4 +1,4 @@
-"""One training run as its loop sees it: where batches come from, how the model is scored, which files are written."""
+"""One training run as its loop uses it: batches, validation, and the files that are written."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -40,27 +40,27 @@ class TrainingRun:
         normalization: one of `segexp.data.normalization.NORMALIZATIONS`.
         classes: their names, in the order of the output channels.
         learner: the model and its optimiser.
-        predictor: validation and pictures are made with it; its model is the one that is saved as the best.
+        predictor: used for validation and pictures; its model is the one that is saved as the best.
         source: training images.
         foreground: share of foreground in them.
-        augment: what their crops go through.
+        augment: the augmentation of their crops.
         cuda_graph: whether steps are recorded as a CUDA graph and replayed.
         val_samples: validation images.
         best_path: file of the best model.
-        facts: what else the model file says; ``run`` is a name that no other run has.
-        on_image: is given the number, a validation sample and its predicted labels (H, W).
+        facts: the other entries of the model file; ``run`` is a unique id of the run.
+        on_image: called with the number of a validation sample, the sample and its predicted labels (H, W).
         monitor: the score whose best value marks the best model.
         workers: processes that read images from files.
         start_method: how they are started.
         stop: whether the run was asked to end.
         ranks: the processes of the run.
-        one_batch: whether the first batch comes again and again.
+        one_batch: whether only the first batch is used, repeatedly.
         step_times: times the parts of a step.
-        last_name: of the file that the training goes on from, beside the best model.
+        last_name: name of the file from which training can resume, beside the best model.
         cross_fitted: whether the validation images are also trained on, since the model is chosen by cross-fitting.
-        records: names in the run folder that were there when the run began and have to be there when it ends.
-        scoring: what validation computes: the monitored score, its tolerance, how touching objects are cut.
-        state: where training is.
+        records: names in the run folder that existed when the run began and have to exist when it ends.
+        scoring: what validation computes: the monitored score, its tolerance, how touching objects are split.
+        state: how far training is.
     """
 
     folder: Path
@@ -98,11 +98,11 @@ class TrainingRun:
 
     @property
     def last_path(self) -> Path:
-        """The file that a run goes on from."""
+        """The file from which the run can resume."""
         return self.best_path.with_name(self.last_name)
 
     def batches(self, first: Position, size: int | None = None) -> Iterator[Batch]:
-        """Batches without end from an epoch and a step in it; `size`: the side of the crops, None: the usual one."""
+        """An endless iterator over batches from a step of an epoch; `size`: side of the crops, None: the usual one."""
         first, size = ((0, 0), None) if self.one_batch else (first, size)
         feed = open_feed(self.source.of_size(size), first, self.device, self.workers, self.start_method, self.log.info)
         if self.one_batch:
@@ -110,11 +110,11 @@ class TrainingRun:
         return feed if self.step_times is None else self.step_times.batches(feed)
 
     def names(self, position: Position) -> list[str]:
-        """Files that a batch was cut from."""
+        """Names of the images that a batch was cut from."""
         return self.source.plan.names((0, 0) if self.one_batch else position)
 
     def validate(self) -> Scores:
-        """Scores of the model as it stands, each process predicting its share of the images."""
+        """Scores of the current model; each process predicts its share of the images."""
 
         def look(index: int, sample: Sample, labels: NDArray) -> None:
             if self.stop.number and self.ranks.world == 1:  # several processes finish together
@@ -132,13 +132,13 @@ class TrainingRun:
         return summarize(together)
 
     def save(self, improved: bool) -> None:
-        """Write ``last.pth``, then the best model where this is it.
+        """Write ``last.pth``, then the best model if this is the best one.
 
-        Until the best model's file is whole its weights are also in ``last.pth`` and in memory, and every save tries
-        again. A full disk costs no run: the last complete files stay, and a warning names them.
+        Until the best model's file is complete, its weights are also in ``last.pth`` and in memory, and every save
+        tries again. If the disk is full, training continues: the last complete files stay, and a warning names them.
 
         Raises:
-            InputError: if the folder takes no file for another reason than a full disk.
+            InputError: if the folder cannot be written to for another reason than a full disk.
         """
         if not self.ranks.first:
             return
@@ -164,7 +164,7 @@ class TrainingRun:
                 raise InputError(f"{self.last_path}: cannot be written ({error.strerror or error})") from None
             self.log.info(
                 f"warning: the state of epoch {state.epoch}, step {state.step} could not be saved "
-                f"({error.strerror or error}). {self.last_path} still holds step {self._saved_step}; training goes on"
+                f"({error.strerror or error}). {self.last_path} still holds step {self._saved_step}; training continues"
             )
         self._write_best()
 
@@ -177,22 +177,22 @@ class TrainingRun:
         except OSError as error:
             self.log.info(
                 f"warning: the best model could not be written to {self.best_path} ({error.strerror or error}). "
-                "Training goes on with it in memory; every save puts it into last.pth and tries again"
+                "Training continues with it in memory; every save puts it into last.pth and tries again"
             )
 
     def restore(self) -> None:
-        """Put learner and state back to what was saved last; says what differs from this run.
+        """Restore learner and state from the last save; logs what differs from this run.
 
         Raises:
-            InputError: if ``last.pth`` holds no state, or that of another model.
+            InputError: if ``last.pth`` holds no training state, or that of another model.
         """
         content = checkpoint.load(self.last_path)
         if not {"state", "learner", "model", "data"} <= content.keys():
-            raise InputError(f"{self.last_path}: holds a model but no state of training; expected a run's last.pth")
+            raise InputError(f"{self.last_path}: holds a model but no training state; expected a run's last.pth")
         wrong = differences(content["model"], self.facts["model"])
         if wrong:
             raise InputError(
-                f"{self.last_path}: the model differs from this run's, so it cannot go on: {'; '.join(wrong)}. "
+                f"{self.last_path}: the model differs from this run's, so training cannot resume: {'; '.join(wrong)}. "
                 "Give the same settings, or another output_dir to begin anew"
             )
         changed = changed_data(content["data"], self.facts["data"])
@@ -209,7 +209,7 @@ class TrainingRun:
         state.best, state.stale = share(self.ranks, (state.best, state.stale))
         if state.best and self.monitor not in state.best:
             self.log.info(
-                f"task.monitor={self.monitor}: was not computed before, so the best of epoch {state.best['epoch']:g} "
+                f"task.monitor={self.monitor}: was not monitored before, so the best of epoch {state.best['epoch']:g} "
                 "cannot be compared; the next validation gives a new one"
             )
             state.best, state.stale = {}, 0
@@ -217,12 +217,12 @@ class TrainingRun:
         if before != now:
             state.change_epoch_steps(before, now)
             self.log.info(
-                f"steps an epoch: {before} before, {now} now; the run goes on at the same place of the same epoch"
+                f"steps an epoch: {before} before, {now} now; the run continues at the same place of the same epoch"
             )
         self.state = state
 
     def _restore_best(self, content: dict[str, Any], state: TrainState) -> None:
-        """Have the best model's file be the one that the state tells of; forget the best where its weights are lost."""
+        """Make the best model's file match the restored state; forget the best if its weights are lost."""
         self._best, self._best_is_written = None, True
         if not state.best:
             return
@@ -241,7 +241,7 @@ class TrainingRun:
             self._best, state.best = found, found["metrics"]  # of an epoch whose state could not be saved any more
         else:
             self.log.info(
-                f"warning: {self.best_path}: missing, damaged or not this run's, and its weights lie nowhere else. "
+                f"warning: {self.best_path}: missing, damaged or not this run's, and there is no copy of it. "
                 f"The best of epoch {state.best['epoch']:g} is lost; the next validation gives a new one"
             )
             state.best, state.stale = {}, 0
@@ -259,13 +259,13 @@ class TrainingRun:
         return found if found.get("run") == self.facts["run"] and isinstance(found.get("metrics"), dict) else None
 
     def begin(self, records: tuple[str, ...]) -> None:
-        """Take note of what lies in the run folder now that it is the run's; write the best model that was restored."""
+        """Note which of the `records` exist in the run folder; write the best model that was restored."""
         self.records = records
         if self.ranks.first:
             self._write_best()
 
     def settle_best(self) -> None:
-        """Make sure, when training has ended, that the best model's file is whole and of this run.
+        """Make sure, after training, that the best model's file is complete and of this run.
 
         Raises:
             OSError: if it is not and cannot be written now.
@@ -275,36 +275,36 @@ class TrainingRun:
             return
         assert self._best is not None
         if self._best_is_written:
-            self.log.info(f"warning: {self.best_path} was deleted, damaged or replaced meanwhile; it is written again")
+            self.log.info(f"warning: {self.best_path} was deleted, damaged or replaced; it is written again")
         checkpoint.save(self.best_path, self._best)
         self._best_is_written = True
 
     def check_records(self) -> str:
-        """Say once that the run folder was deleted or moved meanwhile, and what it lacks; empty: it is as it was."""
+        """Warn once if files of the run folder are missing; returns their names, or an empty text."""
         folder = self.best_path.parent
         missing = " and ".join(name for name in self.records if not (folder / name).exists())
         if missing and not self._lost:
             self._lost = True
             self.log.info(
-                f"warning: {folder}: {missing} is gone: the run folder was deleted, emptied or moved while the run is "
-                "at work. Training goes on and writes its models there, but the run cannot be resumed and ends with "
+                f"warning: {folder}: {missing} is missing: the run folder was deleted, emptied or moved during the "
+                "run. Training continues and writes its models there, but the run cannot be resumed and ends with "
                 "exit code 1"
             )
         return missing
 
 
 def changed_data(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """How the data of a run that is resumed differ from what they were, a line each."""
+    """How the data of a resumed run differ from those at its start, a line for each difference."""
     digests = ("fingerprint", "contents")
     named, given = ({key: value for key, value in data.items() if key not in digests} for data in (before, now))
     found = differences(named, given)
     if any(before.get(key, now.get(key)) != now.get(key) for key in digests):
-        found.append("images or masks hold other pixels")
+        found.append("the pixels of images or masks changed")
     return found
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """Where two trees of plain values differ, a line a leaf: ``settings.widths: [4, 8] before, now [4, 16]``."""
+    """Differences of two trees of plain values, a line a leaf: ``settings.widths: [4, 8] before, now [4, 16]``."""
     if isinstance(before, dict) and isinstance(now, dict):
         found: list[str] = []
         for key in dict.fromkeys([*before, *now]):

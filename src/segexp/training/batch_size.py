@@ -1,4 +1,4 @@
-"""Find the batch size for ``trainer.batch_size=auto`` by trying."""
+"""Find the batch size for ``trainer.batch_size=auto`` by measurement."""
 
 import time
 from collections.abc import Callable
@@ -14,16 +14,16 @@ SMALLEST, LARGEST = 8, 64
 def find_batch_size(
     model: nn.Module, crop: tuple[int, int, int], precision: str, most: int, clock: Callable[[], float] = time.monotonic
 ) -> int:
-    """Double the batch from 8 to 64 while that makes a crop cheaper by a tenth and memory allows it.
+    """Double the batch size from 8 up to 64 as long as the time per crop falls by a tenth and memory suffices.
 
-    A batch beyond that point costs steps and buys no speed. Nothing of the model is changed.
+    Larger batches would mean fewer steps without a gain in speed. The model is not changed.
 
     Args:
         model: the network, on its device.
         crop: channels, height, width.
         precision: of the forward pass.
-        most: never more than this, so that an epoch keeps some steps.
-        clock: seconds.
+        most: upper limit, so that an epoch has several steps.
+        clock: returns the time in seconds.
     """
     device = next(model.parameters()).device
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}  # batch norm learns while it runs

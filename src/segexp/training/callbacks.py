@@ -1,7 +1,7 @@
-"""What a run tells while it goes: the base of loggers and of callbacks of one's own (docs/training.md).
+"""The base class of loggers and of user-defined callbacks (docs/training.md).
 
 A callback is named in the group ``callbacks`` and a logger in ``logger``; both have the same hooks. A hook gets plain
-numbers that were read from the device for other reasons, and no tensor: it cannot make a step wait for the GPU.
+numbers that were read from the device anyway, and no tensors, so it cannot make a step wait for the GPU.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,17 +16,17 @@ from segexp.training.state import Scores, TrainState
 class Callback:
     """Hooks that do nothing; derive from it and replace those that you need.
 
-    An `OSError`, such as a full disk, ends no run: one line says what is incomplete. Any other error ends the run. Of
-    several processes only the first has callbacks.
+    After an `OSError`, such as a full disk, the run continues and a warning says what is incomplete. Any other error
+    ends the run. With several processes, only the first has callbacks.
     """
 
     title = "a callback's record"
     """What is incomplete after an `OSError`."""
     growing: tuple[str, ...] = ()
-    """Patterns of names, each with a random part, of the files that `on_open` makes in the run folder."""
+    """Patterns of the names of files that `on_open` creates in the run folder; each name has a random part."""
 
     def prepare(self, folder: Path, task: str, say: Callable[[str], None]) -> dict[str, str]:
-        """Texts for the run folder, before anything is written; `segexp.errors.InputError` if this cannot work.
+        """Called before anything is written; returns texts for the run folder, or raises `segexp.errors.InputError`.
 
         Args:
             folder: the run folder, which may not exist yet.
@@ -39,7 +39,7 @@ class Callback:
         """The run begins, or is resumed, in its folder; `monitor` names the score that chooses the best model."""
 
     def on_settings(self, settings: Mapping[str, Any], varied: Collection[str]) -> None:
-        """Settings to compare runs by: name -> number or text. A sweep varies those in `varied`."""
+        """Settings by which to compare runs: name -> number or text. A sweep varies those in `varied`."""
 
     def on_step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """A training step was taken.
@@ -58,7 +58,7 @@ class Callback:
         """A picture (H, W, 3), uint8: the augmentation, or a validation image with its outlines."""
 
     def on_best(self, scores: Scores, epoch: int) -> None:
-        """All is trained; scores of the best model on the validation images."""
+        """Training has ended; scores of the best model on the validation images."""
 
     def on_end(self, status: str) -> None:
         """The run ended: FINISHED, KILLED (stopped, or pruned by a search) or FAILED."""

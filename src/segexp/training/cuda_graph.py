@@ -1,9 +1,9 @@
-"""A training step recorded once as a CUDA graph and replayed: one launch where there were hundreds.
+"""A training step recorded once as a CUDA graph and replayed: one launch instead of hundreds.
 
-A GPU computes the step of a small network faster than Python can ask for it. A replay asks once. What changes from
-step to step comes in buffers that stay where they are: the raw crops, the drawn parameters of the augmentation and the
-learning rate, which travel in one copy. All that the CPU does in a step is therefore done before the replay; code that
-would compute anything else there, such as random numbers of its own, would be frozen as it was while recording.
+A GPU computes the step of a small network faster than Python can launch its kernels. A replay is a single launch. What
+changes from step to step is copied into fixed buffers: the raw crops, the drawn parameters of the augmentation and the
+learning rate, in one transfer. Everything that the CPU does in a step is therefore done before the replay; other
+computations on the CPU, such as drawing random numbers, would be frozen at their values during recording.
 PyTorch's notes on CUDA graphs name the rules (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
 """
 
@@ -21,7 +21,7 @@ from segexp.training.learner import Learner
 from segexp.training.prepare import transform
 
 WARM_UP = 3
-"""Calls that run as usual before one is recorded: libraries choose their kernels in them."""
+"""Ordinary calls before the recorded one, in which libraries choose their kernels."""
 ALIGNMENT = 16  # bytes
 OWN = ("segexp", "torch")
 RECORDABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # those that read the rate from the device
@@ -32,7 +32,7 @@ Function = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, ...]]
 def capture(
     function: Callable[[], tuple[Tensor, ...]], stream: torch.cuda.Stream | None
 ) -> Callable[[], tuple[Tensor, ...]]:
-    """Record what `function` asks of the GPU; a call of the result does it again and gives the same tensors."""
+    """Record the GPU work of `function`; calling the result replays it and returns the same tensors."""
     graph = torch.cuda.CUDAGraph()
     # the thread that copies the next batch goes on meanwhile
     with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
@@ -46,15 +46,15 @@ def capture(
 
 
 class NotRecorded(RuntimeError):
-    """The step could not be recorded; nothing of it was done."""
+    """The step could not be recorded and had no effect."""
 
 
 class Recorded:
     """A function of tensors on a CUDA device, run as usual `WARM_UP` times, then recorded and replayed.
 
     Args:
-        function: takes a list of tensors on the device and a list of small ones that the CPU drew, there on the device
-            too, and returns tensors. It must not wait for the device.
+        function: takes a list of tensors and a list of small tensors that were drawn on the CPU, all on the device,
+            and returns tensors. It must not wait for the device.
         device: where it runs.
     """
 
@@ -75,7 +75,7 @@ class Recorded:
             values: on the CPU, likewise.
 
         Raises:
-            ValueError: if a shape is another than at the first call.
+            ValueError: if a shape differs from the first call's.
         """
         if self.replay is None and self.calls < WARM_UP:
             self.calls += 1
@@ -101,7 +101,7 @@ class Recorded:
             mine.copy_(theirs, non_blocking=True)
 
     def _beside(self, run: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """Run on the stream that is recorded later: autograd remembers the stream of each parameter's gradient."""
+        """Run on the stream that will be recorded: autograd remembers the stream of each parameter's gradient."""
         if self.stream is None:
             return run()
         present = torch.cuda.current_stream(self.device)
@@ -222,7 +222,7 @@ def obstacle(
     modules: Sequence[nn.Module],
     foreign: bool,
 ) -> str:
-    """Why the steps of a run cannot be recorded, in words; empty if they can.
+    """The reason why the steps of a run cannot be recorded; empty if they can.
 
     Args:
         device: of the model.
@@ -230,8 +230,8 @@ def obstacle(
         compiled: whether the network is compiled.
         optimizer: of the model.
         modules: model, loss and augmentation.
-        foreign: whether parts of them may be another package's than this one or PyTorch: what those compute on the CPU
-            would be frozen, and cannot be known here. Kornia's own augmentations draw there.
+        foreign: whether other packages than this one and PyTorch are allowed: what they compute on the CPU would be
+            frozen, which cannot be checked here. Kornia's own augmentations draw random numbers there.
     """
     if device.type != "cuda":
         return f"the device is {device.type}"

@@ -1,4 +1,4 @@
-"""The common ways in which training fails, named while they happen, each with the setting to try."""
+"""Warnings about common training failures, each with the setting to try."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,7 +1,7 @@
-"""A running average of the weights, which scores better than the weights of the last step.
+"""An exponential moving average of the weights, which scores better than the weights of the last step.
 
-Polyak averaging with an exponential window. PyTorch's `AveragedModel` does the same, but asks the device for its step
-count at every update; here nothing waits.
+Polyak averaging with an exponential window. PyTorch's `AveragedModel` does the same, but reads its step count from the
+device at every update, which makes the CPU wait.
 """
 
 from copy import deepcopy
@@ -14,7 +14,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def averaged_copy(model: Module) -> Module:
-    """A copy to hold the average: no gradients, never trained."""
+    """A copy of the model to hold the average, without gradients."""
     average = deepcopy(model).eval()
     return average.requires_grad_(False)
 

@@ -1,7 +1,7 @@
-"""One optimiser step, and all that it changes: weights, optimiser, loss scaling, running average of the weights.
+"""One optimiser step, and everything it changes: weights, optimiser, loss scaling, moving average of the weights.
 
-Nothing here waits for the device. Whether a loss or gradient is finite is decided on the device too: the fused
-optimiser leaves the weights alone where it is not, as it does for a gradient scaler, and the loop reads it later.
+Nothing here waits for the device. Whether a loss or gradient is finite is also decided on the device: if it is not,
+the fused optimiser skips the update, as it does for a gradient scaler, and the loop reads the result later.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ class Learner:
     Args:
         model: the network, on its device.
         loss: logits and targets (B, K, H, W) to a scalar.
-        optimizer: of the model's parameters. One that reads ``found_inf``, as the fused ones of torch do, leaves all as
-            it was where a gradient is not finite; any other one takes a step with a gradient of 0.
+        optimizer: of the model's parameters. One that reads ``found_inf``, as torch's fused optimisers do, changes
+            nothing if a gradient is not finite; any other takes a step with a gradient of 0.
         precision: of the forward pass: fp32, tf32, bf16 or fp16 (with a gradient scaler).
         grad_clip: largest norm of the gradient; None: not clipped.
-        ema: decay of the running average of the weights; 0: no average.
-        micro_batch: samples that go through the network at once; None: the whole batch. Gradients add up over the
-            parts, so the step stays that of the whole batch, but for the Dice and the batch norm of each part.
+        ema: decay of the moving average of the weights; 0: no average.
+        micro_batch: samples that go through the network at once; None: the whole batch. Gradients are accumulated, so
+            the step equals that of the whole batch, except that Dice and batch norm are computed for each part.
         forward: the model as it is called, compiled or wrapped for several processes; None: the model itself.
     """
 
@@ -67,18 +67,18 @@ class Learner:
         return loss, skipped
 
     def set_rate(self, rate: float | Tensor) -> None:
-        """Set the learning rate: a number, or one float32 on the device for a step that is recorded."""
+        """Set the learning rate: a number, or a float32 tensor on the device for a recorded step."""
         for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
             group["lr"] = rate * share
 
     def follow(self) -> None:
-        """Count a step, and move the running average of the weights."""
+        """Count a step, and update the moving average of the weights."""
         self.updates += 1
         if self.ema:
             update_average(self.average, self.model, self.ema, self.updates)
 
     def update(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """What a step does on the device, the running average apart; the loss and whether it was skipped (1.0)."""
+        """The part of a step on the device, except the moving average; the loss and whether it was skipped (1.0)."""
         buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
         kept = torch.cat([buffer.flatten() for buffer in buffers]) if buffers else None
         loss = self._gradients_within_memory(images, targets, buffers, kept)
@@ -104,7 +104,7 @@ class Learner:
     def _gradients_within_memory(
         self, images: Tensor, targets: Tensor, buffers: list[Tensor], kept: Tensor | None
     ) -> Tensor:
-        """Gradients of the batch; where memory runs out, of its halves, for good."""
+        """Gradients of the batch; if memory runs out, the micro-batch is halved, also for later steps."""
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
@@ -137,13 +137,13 @@ class Learner:
         return whole
 
     def renew_scaler(self, state: dict[str, Any]) -> None:
-        """Put a loss scaler in its place that knows of no step which has begun."""
+        """Replace the loss scaler by one that has no unfinished step."""
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         if state:
             self.scaler.load_state_dict(state)
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values for a checkpoint; the weights under ``weights`` are those of the model itself."""
+        """Tensors and plain values for a checkpoint; ``weights`` holds those of the model, not of the average."""
         content = {
             "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -156,9 +156,9 @@ class Learner:
         return content | ({"average": self.average.state_dict()} if self.ema else {})
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go back to what `state` gave; `InputError` if that is another optimiser's.
+        """Restore what `state` returned; `InputError` if it belongs to another optimiser.
 
-        The optimiser's settings (weight decay, betas, momentum, which kernel) stay those of this run.
+        The optimiser's settings (weight decay, betas, momentum, kernel) stay those of this run.
         """
         before, now = content.get("optimizer_name", "AdamW"), type(self.optimizer).__name__
         if before != now:
@@ -184,7 +184,7 @@ class Learner:
 
 _DDP = nn.parallel.DistributedDataParallel
 _COLLECTED = {"amsgrad": "max_exp_avg_sq", "centered": "grad_avg", "momentum": "momentum_buffer"}
-"""Settings of optimisers, and the name of what they collect from the first step on."""
+"""Settings of optimisers, and the name of the state that each accumulates from the first step on."""
 
 
 def _with_settings(saved: dict[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _with_settings(saved: dict[str, Any], groups: list[dict[str, Any]]) -> dict[
 
 
 def _lacking(optimizer: torch.optim.Optimizer) -> str:
-    """The first setting that is on and whose collected values are missing; PyTorch would end with a KeyError."""
+    """The first enabled setting whose accumulated state is missing; PyTorch would raise a KeyError."""
     for group in optimizer.param_groups:
         states = [optimizer.state[parameter] for parameter in group["params"] if parameter in optimizer.state]
         for name, collected in _COLLECTED.items():
@@ -207,7 +207,7 @@ def _lacking(optimizer: torch.optim.Optimizer) -> str:
 
 
 def _restore(buffers: list[Tensor], kept: Tensor, where: Tensor) -> None:
-    """Put `kept` back into the buffers where the scalar `where` is 1; three kernels for all of them."""
+    """Put `kept` back into the buffers if the scalar `where` is 1, with three kernels for all of them."""
     now = torch.cat([buffer.flatten() for buffer in buffers])
     chosen = torch.where(where > 0, kept, now).split([buffer.numel() for buffer in buffers])
     torch._foreach_copy_(buffers, [part.view_as(buffer) for part, buffer in zip(chosen, buffers, strict=True)])

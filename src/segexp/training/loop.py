@@ -1,7 +1,7 @@
-"""The training loop. It reads top to bottom; what it must remember is `TrainState`, which is also what is saved.
+"""The training loop. It reads top to bottom; its state is `TrainState`, which is also what is saved.
 
-Nothing in a step waits for the device: losses and whether they were finite are read every `log_every` steps and once an
-epoch.
+Nothing in a step waits for the device: losses, and whether they were finite, are read every `log_every` steps and once
+an epoch.
 """
 
 import time
@@ -25,19 +25,19 @@ from segexp.training.state import Scores, TrainState
 from segexp.training.stop import Pruned, Stopped, StopRequest
 
 IN_A_ROW = 8
-"""Steps in a row without a finite loss and gradient, after which training goes back to the last good state."""
+"""Successive steps without a finite loss and gradient after which training returns to the last good state."""
 VALIDATIONS, ENDING = 5.0, 4.0
-"""What a limit in time keeps back for the end of a run: so many times what a validation takes, and so many seconds.
+"""Time reserved for the end of a run with a time limit: a multiple of the validation time, and a number of seconds.
 
-It is validated once more; then all validation images are predicted again, threshold and guarantee are found, scores
-and pictures made, and the page written (8 to 15 s for 6 to 36 images on two cores: LOG.md, 2026-11-27).
+There is one more validation; then all validation images are predicted again, threshold and guarantee are computed,
+scores and pictures made, and the page written (8 to 15 s for 6 to 36 images on two cores: LOG.md, 2026-11-27).
 """
 RETREATS = 3
-"""Times that it goes back, at half the learning rate each time, before it gives up."""
+"""Number of returns, each with half the learning rate, before training gives up."""
 
 
 class Listener(Protocol):
-    """What the loop tells: see `segexp.training.loggers.run_log.RunLog`."""
+    """Receives the progress of the loop: see `segexp.training.loggers.run_log.RunLog`."""
 
     def step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
         """After each step; `loss` is None except on logging steps."""
@@ -46,21 +46,21 @@ class Listener(Protocol):
         """After each epoch; `scores` is None if it was not validated."""
 
     def info(self, text: str) -> None:
-        """A line for the person who watches."""
+        """A line for the user."""
 
 
 class Run(Protocol):
-    """What the loop takes from the one that owns files and images: see `segexp.experiment.trainer`.
+    """What the loop needs from the owner of files and images: see `segexp.experiment.trainer`.
 
     Attributes:
         device: where the model is.
-        augment: what crops go through, on the device.
+        augment: the augmentation of crops, on the device.
         normalization: one of `segexp.data.normalization.NORMALIZATIONS`.
         classes: their names.
         cuda_graph: whether steps are recorded as a CUDA graph and replayed.
         learner: the model and its optimiser.
-        state: where training is; the loop updates it.
-        stop: looked at before each step; where it is set the state is saved and `Stopped` raised.
+        state: how far training is; the loop updates it.
+        stop: checked before each step; if it is set, the state is saved and `Stopped` raised.
         ranks: the processes of the run.
         foreground: share of foreground in the training data, for the warnings of `watch`.
     """
@@ -77,13 +77,13 @@ class Run(Protocol):
     foreground: float
 
     def batches(self, first: Position, size: int | None = None) -> Iterator[Batch]:
-        """Batches without end from an epoch and a step in it; `size`: the side of the crops, None: the usual one."""
+        """An endless iterator over batches from a step of an epoch; `size`: side of the crops, None: the usual one."""
 
     def names(self, position: Position) -> list[str]:
-        """Files that a batch was cut from."""
+        """Names of the images that a batch was cut from."""
 
     def validate(self) -> Scores:
-        """Scores of the model as it stands; raises `Stopped` if it is asked to end."""
+        """Scores of the current model; raises `Stopped` if the run is asked to stop."""
 
     def save(self, improved: bool) -> None:
         """Keep the state, and the model where it is the best so far."""
@@ -93,7 +93,7 @@ class Run(Protocol):
 
 
 class _Pulse:
-    """What the loop has not read from the device yet: losses, and which steps were skipped."""
+    """What the loop has not yet read from the device: losses, and which steps were skipped."""
 
     def __init__(self) -> None:
         self.values: list[Tensor] = []
@@ -138,17 +138,17 @@ def fit(
     started: float | None = None,
     should_prune: Callable[[float, float], bool] | None = None,
 ) -> None:
-    """Train from the run's state on, until the budget is used up or patience is lost.
+    """Train from the run's current state until the budget or the patience is used up.
 
     Args:
         run: model, state, batches, validation and files.
-        listener: is told of each step and epoch.
-        schedule: what happens when.
-        validation_seconds: time one validation is expected to take, of several processes the longest; measured anew at
-            each.
-        started: `time.monotonic()` at which this sitting began, counted against the budget's seconds; None: now.
-        should_prune: asked with progress and best score after each validation but the last, and on resuming; where
-            it says so `Pruned` is raised. With several processes that of any one counts.
+        listener: called after each step and epoch.
+        schedule: the budget and what happens when.
+        validation_seconds: expected time of one validation, with several processes the longest; each validation
+            updates it.
+        started: `time.monotonic()` at which this session began, counted against the budget's seconds; None: now.
+        should_prune: called with progress and best score after each validation but the last, and on resuming; if it
+            returns True in any process, `Pruned` is raised.
     """
     started = time.monotonic() if started is None else started
     state = run.state
@@ -178,7 +178,7 @@ def fit(
 
 
 class _Loop:
-    """The phases of an epoch, and what they share while the process lives; what must outlive it is in `run.state`."""
+    """The phases of an epoch and their shared variables; what must survive the process is in `run.state`."""
 
     def __init__(self, run: Run, listener: Listener, schedule: Schedule, started: float, validation_seconds: float):
         self.run, self.learner, self.state, self.ranks = run, run.learner, run.state, run.ranks
@@ -197,7 +197,7 @@ class _Loop:
         self.recorded = self._record()
 
     def nothing_left(self) -> str:
-        """Why a run that is resumed is at its end and which setting would let it go on, in a line; else empty."""
+        """If a resumed run has nothing left to train: a line with the reason and the setting to change; else empty."""
         state, patience = self.state, self.schedule.patience
         (elapsed,) = agree(self.ranks, time.monotonic() - self.started)
         limit = self._usable().reached(state.step, elapsed, state.extra_steps)
@@ -209,12 +209,12 @@ class _Loop:
             "trainer.epochs": f"{state.epoch} epochs are trained",
             "trainer.steps": f"{state.step} steps are trained",
             "trainer.max_time": f"{elapsed:.0f} seconds are used",
-            "trainer.patience": f"{state.stale} validations brought nothing better",
+            "trainer.patience": f"{state.stale} validations brought no improvement",
         }[limit]
-        return f"nothing is left to train: {done}; a larger {limit} would go on (the results are written anew)"
+        return f"nothing is left to train: {done}; continue with a larger {limit} (the results are written again)"
 
     def have_a_best(self) -> None:
-        """Take the model as it stands for the best where a run ends without one."""
+        """Use the current model as the best if a run ends without one."""
         if any(agree(self.ranks, not self.state.best)):
             scores = self.run.validate()
             if self.schedule.monitor not in scores:
@@ -223,7 +223,7 @@ class _Loop:
             self.save(improved=True)
 
     def refuse_undefined(self) -> NoReturn:
-        """End the run, whose state is saved, because no validation gave the score that chooses the best model."""
+        """End the run after saving its state, because no validation gave the score that chooses the best model."""
         monitor = self.schedule.monitor
         advice = ". The state is saved: resume the run with task.monitor=dice" * (monitor != "dice")
         raise InputError(
@@ -232,7 +232,7 @@ class _Loop:
         )
 
     def train_epoch(self) -> bool:
-        """Take the steps that the epoch still lacks; whether the budget ends with them, or before the first."""
+        """Take the remaining steps of the epoch; returns whether the budget is used up."""
         self.learner.model.train()
         ending = self._over()
         while not ending and self.state.position < self.schedule.epoch_steps:
@@ -249,7 +249,7 @@ class _Loop:
         return ending
 
     def _usable(self) -> Budget:
-        """The budget less what is kept for the last validation, the scoring of the best model, and writing."""
+        """The budget minus the time for the last validation, the scoring of the best model, and writing."""
         return self.schedule.budget.less(VALIDATIONS * self.validation_seconds + ENDING)
 
     def _progress(self, budget: Budget, ahead: float = 0.0) -> float:
@@ -257,7 +257,7 @@ class _Loop:
         return budget.progress(self.state.step, self.state.elapsed + ahead, self.state.extra_steps)
 
     def _over(self) -> bool:
-        """Whether no further step fits into the budget; saves and ends all where the run is asked to stop."""
+        """Whether no further step fits into the budget; if the run is asked to stop, saves and ends all processes."""
         elapsed, self.step_seconds, wish = agree(
             self.ranks, time.monotonic() - self.started, self.step_seconds, self.run.stop.number
         )
@@ -294,11 +294,11 @@ class _Loop:
             self._retreat()
 
     def _seed(self) -> None:
-        """Every draw of a step follows from its number: nothing to save, and a resumed run repeats it exactly."""
+        """Seed all random draws of a step by its number: nothing to save, and a resumed run repeats them exactly."""
         torch.manual_seed(self.schedule.seed * 1_000_003 + self.state.step)
 
     def _update(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, whether the step was skipped, and targets; recorded where the run says so."""
+        """Loss, whether the step was skipped, and targets; recorded as a CUDA graph if the run says so."""
         run = self.run
         if self.recorded is not None:
             try:
@@ -307,7 +307,7 @@ class _Loop:
                 self.recorded, self.recordable = None, False  # no further attempt with crops of another size
                 self._seed()  # the same draws again
                 self.listener.info(
-                    "warning: the step could not be recorded as a CUDA graph, so training goes on without, which is "
+                    "warning: the step could not be recorded as a CUDA graph, so training continues without, which is "
                     f"slower (trainer.cuda_graph=never spares the attempt): {str(error).splitlines()[0][:200]}"
                 )
         images, targets = prepare(batch, run.device, run.augment, run.normalization, len(run.classes), self.ranks)
@@ -320,7 +320,7 @@ class _Loop:
         return RecordedStep(self.learner, run.augment, run.normalization, len(run.classes))
 
     def _read(self) -> float:
-        """The last loss; tells of skipped steps."""
+        """Read the last loss, and log skipped steps."""
         loss, skipped = self.pulse.read(self.state)
         usual = " (usual in fp16 for a few steps, while the loss scaling is found)" * (self.learner.precision == "fp16")
         for epoch, step in skipped[:3]:
@@ -334,7 +334,7 @@ class _Loop:
         return loss
 
     def _retreat(self) -> None:
-        """Go back to the state saved last, at half the learning rate; give up after `RETREATS` times."""
+        """Return to the state saved last, at half the learning rate; give up after `RETREATS` times."""
         state = self.state
         if state.retreats >= RETREATS:
             raise InputError(
@@ -364,7 +364,7 @@ class _Loop:
         )
 
     def validate(self, ending: bool) -> Scores | None:
-        """Scores where it is time for them; saves and passes it on where the run is asked to stop meanwhile."""
+        """Validate if it is due; if the run is asked to stop meanwhile, saves and re-raises `Stopped`."""
         self._read()
         every = self.schedule.validate_every
         since = time.monotonic() - self.last_validated
@@ -382,13 +382,13 @@ class _Loop:
         return scores
 
     def is_validated(self) -> bool:
-        """Whether no step was taken since the last validation of this sitting."""
+        """Whether no step was taken since the last validation of this session."""
         return self.state.step == self.validated
 
     def end_epoch(self, ending: bool, scores: Scores | None) -> bool:
-        """Count the epoch, tell of it and save; whether it was the last.
+        """Count and report the epoch, and save; returns whether it was the last.
 
-        Its loss is the mean over the steps that were not skipped; where there is none, that of the epoch before.
+        Its loss is the mean over the steps that were not skipped; if there is none, that of the epoch before.
 
         Raises:
             InputError: if it was the last and the monitored score was never defined.
@@ -431,7 +431,7 @@ class _Loop:
             self.listener.info(f"warning: {text}")
 
     def ask(self, should_prune: Callable[[float, float], bool] | None) -> None:
-        """Save and end all where the run is given up from outside."""
+        """Save and end all processes if `should_prune` returns True."""
         if not self.state.best:
             return
         monitor = self.schedule.monitor

@@ -1,4 +1,4 @@
-"""From a raw batch to what the network and the loss take: copied, normalised and augmented on the device."""
+"""Turn a raw batch into the input of network and loss: copied, normalised and augmented on the device."""
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ def prepare(
 ) -> tuple[Tensor, Tensor]:
     """Raw crops to the network's input (B, C, H, W) float32 and targets (B, K, H, W), all on the device.
 
-    With several processes the augmentation is drawn for the whole batch, of which each applies its own part.
+    With several processes the augmentation is drawn for the whole batch, and each process applies its own part.
     """
     count, *shape = batch.pixels.shape
     drawn = augment.sample((count * ranks.world, *shape))
@@ -35,7 +35,7 @@ def prepare(
 def transform(
     batch: Batch, augment: Augmentation, drawn: Params, normalization: str, classes: int
 ) -> tuple[Tensor, Tensor]:
-    """The same for crops on the device and drawn parameters: nothing here depends on values that the CPU knows."""
+    """The same for crops on the device and drawn parameters: nothing here depends on values on the CPU."""
     plain = standardize(batch.pixels, batch.offset, batch.scale)
     augmented, labels = augment(plain, batch.labels, params=drawn)
     images = finish(augmented, plain, normalization)

@@ -1,4 +1,4 @@
-"""How long a run lasts, what it does when, and the learning rate at each point."""
+"""The length of a run, when it validates and saves, and the learning rate at each point."""
 
 import math
 from abc import ABC, abstractmethod
@@ -28,7 +28,7 @@ class Budget:
     epochs: int | None = None
 
     def progress(self, step: int, elapsed: float, extra: int = 0) -> float:
-        """Share of the run that lies behind before step number `step` (from 0) starts, in [0, 1].
+        """Share of the run that is over before step number `step` (from 0) starts, in [0, 1].
 
         `extra` steps count for `epochs` alone: see `segexp.training.state.TrainState.extra_steps`.
         """
@@ -53,14 +53,14 @@ class Budget:
         return Budget(steps, self.seconds and self.seconds * share, epochs)
 
     def less(self, reserve: float) -> "Budget":
-        """The same with `reserve` seconds kept back for what comes after the last step; at most half of all."""
+        """The same budget minus `reserve` seconds for the work after the last step, at most half of it."""
         if self.seconds is None:
             return self
         return replace(self, seconds=max(self.seconds - reserve, self.seconds / 2))
 
 
 class Scheduler(ABC):
-    """The learning rate as a share of its peak; a class of one's own derives from this one.
+    """The learning rate as a share of its peak; derive from this class for a schedule of your own.
 
     Progress is the share of the run's budget that is used, so that run and schedule end together, whether steps, epochs
     or time limit the run.
@@ -156,13 +156,13 @@ class OneCycle(Scheduler):
 
 
 class BySteps(Scheduler):
-    """A scheduler of ``torch.optim.lr_scheduler``, which counts steps and knows nothing of the run's length.
+    """A scheduler of ``torch.optim.lr_scheduler``, which counts steps and does not know the run's length.
 
-    It drives an optimiser of its own, so that nothing of it has to be saved: a run that is resumed counts again. Only
-    the rate is taken over, no cycle of the momentum.
+    It drives an optimiser of its own, so that nothing has to be saved: a resumed run counts again. Only the rate is
+    used, not a cycle of the momentum.
 
     Args:
-        make: takes an optimiser to a scheduler.
+        make: builds the scheduler of an optimiser.
         lr: the peak rate.
     """
 
@@ -207,8 +207,8 @@ def check_schedule(scheduler: Scheduler, steps: int | None) -> None:
     """Raise `InputError` if a schedule gives no usable rate, or is at 0 with a tenth of the run to go.
 
     Args:
-        scheduler: the schedule; asked at 101 places of the run.
-        steps: length of the run where it is known; None: limited by time.
+        scheduler: the schedule; evaluated at 101 points of the run.
+        steps: length of the run if known; None: limited by time.
     """
     last = 0.0
     for place in range(101):
@@ -231,7 +231,7 @@ def check_schedule(scheduler: Scheduler, steps: int | None) -> None:
 
 
 SMALLEST_CROP = 64
-"""Pixels a side below which crops do not grow: they would show too little of a structure."""
+"""Smallest side of growing crops in pixels: smaller ones would show too little of a structure."""
 
 
 def growing_sizes(size: int, share: float, multiple: int) -> tuple[tuple[float, int], ...]:
@@ -240,12 +240,12 @@ def growing_sizes(size: int, share: float, multiple: int) -> tuple[tuple[float, 
     A step on small crops costs a fraction, so that a run takes more of them (Fischer et al. 2025, arXiv:2510.23241).
 
     Args:
-        size: the side in the end, in pixels.
-        share: of the run, in which they grow; 0: they are never smaller.
-        multiple: of which a side is one, since the network's coarsest pixel is that large.
+        size: the final side, in pixels.
+        share: of the run, in which they grow; 0: they have their final size throughout.
+        multiple: sides are multiples of this, the size of a pixel at the network's coarsest scale.
 
     Returns:
-        the progress up to which a side is used, and the side, for each that is smaller than `size`.
+        the progress up to which a side is used, and the side, for each side smaller than `size`.
     """
     least = max(SMALLEST_CROP, 2 * multiple)
     sides = [max(least, round(size * part / multiple) * multiple) for part in (0.5, 0.75)]
@@ -260,20 +260,20 @@ def sizes_in_words(sizes: Sequence[tuple[float, int]]) -> str:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the loop does when.
+    """The schedule of the training loop.
 
     Attributes:
-        budget: when it ends.
+        budget: when training ends.
         epoch_steps: steps an epoch.
         lr: peak learning rate.
         scheduler: the share of it at each point.
         monitor: the score whose best value marks the best model.
         validate_every: epochs between validations; None: as often as keeps them within a tenth of the time.
         patience: validations without improvement after which training stops; None: never.
-        log_every: steps between two looks at the loss.
+        log_every: steps between two readings of the loss.
         save_every: largest number of seconds between two saves of the state.
-        seed: the random draws of a step follow from it and the step's number.
-        sizes: what `growing_sizes` gives.
+        seed: with the step's number, determines the random draws of a step.
+        sizes: the result of `growing_sizes`.
     """
 
     budget: Budget
@@ -293,5 +293,5 @@ class Schedule:
         return next((size for end, size in self.sizes if progress < end), None)
 
     def improves(self, scores: Mapping[str, float], best: Mapping[str, float]) -> bool:
-        """Whether the monitored score is at least as good as the best; of equals the later counts."""
+        """Whether the monitored score is at least as good as the best; of equal scores the later wins."""
         return not best or is_better(self.monitor, scores[self.monitor], best[self.monitor])

@@ -1,4 +1,4 @@
-"""Where a run stands: plain values, saved with the weights and enough to go on as if it had never stopped."""
+"""The state of a run: plain values, saved with the weights and enough to resume as if it had never stopped."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,21 +8,21 @@ Scores = dict[str, float]
 
 @dataclass
 class TrainState:
-    """Where a run stands between two steps.
+    """The state of a run between two steps.
 
-    Every random draw of a step follows from the seed and from `epoch` and `position`, so no generator is saved.
+    All random draws of a step are determined by the seed, `epoch` and `position`, so no generator is saved.
 
     Attributes:
         epoch: epochs completed.
         step: optimiser steps taken, those that were skipped included.
         position: steps taken in the epoch that has begun.
-        extra_steps: what `step` lacks of the steps that the passes over the images so far would have been, all with the
-            batch size of now; 0 unless the run was resumed with another one.
+        extra_steps: number of steps by which `step` is short of what the epochs so far would take with the current
+            batch size; 0 unless the run was resumed with another batch size.
         loss_sum: sum of their losses, without those that were skipped.
         position_skipped: how many of them were skipped.
-        elapsed: seconds used, over all sittings.
+        elapsed: seconds used, over all sessions.
         best: scores of the best validation so far, with its ``epoch``; empty before the first.
-        stale: validations since then.
+        stale: number of validations since then.
         skipped: steps whose loss or gradient was not finite.
         retreats: times that training went back to the last good state.
         rate_scale: factor on the learning rate, halved at each retreat.
@@ -44,9 +44,9 @@ class TrainState:
     warned: list[str] = field(default_factory=list)
 
     def change_epoch_steps(self, before: int, now: int) -> None:
-        """Stand at the same place of the same pass over the images where a pass has another number of steps.
+        """Keep the position within the epoch when the number of steps an epoch changes.
 
-        The last crops are drawn again where the place falls into the middle of a new batch.
+        The last crops are drawn again if the position falls into the middle of a new batch.
         """
         position = self.position * now // before
         passes = (self.step + self.extra_steps - self.position) / before

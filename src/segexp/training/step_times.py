@@ -1,7 +1,7 @@
 """Where the time of a training step goes, as a table (``debug=profile``).
 
-The parts of a step are told apart by hooks on augmentation, network, loss and optimiser. At each the GPU is waited for:
-that makes the step slower, and its parts comparable.
+Hooks on augmentation, network, loss and optimiser separate the parts of a step. Each waits for the GPU, which makes the
+step slower and its parts comparable.
 """
 
 import time
@@ -16,7 +16,7 @@ from segexp.training.callbacks import Callback
 from segexp.training.state import TrainState
 
 WARMUP = 3
-"""First steps, which also allocate memory and choose kernels, and are not counted."""
+"""Number of first steps that are not counted, since they also allocate memory and choose kernels."""
 
 
 class StepTimes(Callback):
@@ -43,7 +43,7 @@ class StepTimes(Callback):
         optimizer.register_step_post_hook(lambda *_: self._lap("optimiser"))
 
     def batches(self, feed: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches, the time that each is waited for taken."""
+        """The same batches; the time of waiting for each is measured."""
         while True:
             self._running, self._tick = True, time.perf_counter()
             batch: Any = next(feed)
@@ -63,7 +63,7 @@ class StepTimes(Callback):
         self._tick, self._last = now, name or self._last
 
     def on_step(self, state: TrainState, progress: float, loss: float | None, rate: float) -> None:
-        """Count the step; the table after the last."""
+        """Count the step; print the table after the last one."""
         self._lap("all else")
         self._running, self._last = False, ""
         self._taken += 1

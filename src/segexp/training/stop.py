@@ -9,10 +9,10 @@ from types import FrameType
 from segexp.metrics.registry import find
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-"""Ctrl-C; the end that operating systems and SLURM announce; what SLURM's ``--signal=USR1@60`` or submitit ask for."""
+"""Ctrl-C; SIGTERM of operating systems and SLURM; the signal of SLURM's ``--signal=USR1@60`` and submitit."""
 
 AGAIN = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
-"""Those after which the cluster is asked to start the job again."""
+"""Signals after which the cluster is asked to start the job again."""
 
 
 class Stopped(Exception):
@@ -24,12 +24,12 @@ class Stopped(Exception):
 
 
 class Pruned(Exception):
-    """A search gave the run up and its state is saved: it lay behind others at the same share of their budget.
+    """A search pruned the run, whose state is saved: its score was behind others at the same share of their budget.
 
     Attributes:
         progress: share of its budget that it has used.
-        score: its best.
-        better: ``higher`` or ``lower``: which scores are good.
+        score: its best score.
+        better: ``higher`` or ``lower``: which scores are better.
     """
 
     def __init__(self, epoch: int, progress: float, monitor: str, score: float):
@@ -47,9 +47,9 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Take note of `SIGNALS` inside the ``with`` block, where the operating system has them.
+        """Handle `SIGNALS` inside the ``with`` block, as far as the operating system has them.
 
-        Outside the main thread, where Python hears no signals, it does nothing.
+        It does nothing outside the main thread, where Python receives no signals.
         """
         if threading.current_thread() is not threading.main_thread():
             yield self
@@ -72,9 +72,9 @@ class StopRequest:
 
 
 def pass_on(number: int) -> None:
-    """Give a signal, now that the state is saved, to the handler from before the run.
+    """Pass a signal, after the state is saved, to the handler that was set before the run.
 
-    That is how submitit, whose handler asks SLURM to start the job again and leaves at once, gets its turn only then.
+    submitit's handler, which asks SLURM to start the job again and exits at once, therefore runs only then.
     """
     if number in AGAIN and callable(signal.getsignal(number)):
         signal.raise_signal(number)

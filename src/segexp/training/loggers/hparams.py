@@ -1,7 +1,7 @@
 """TensorBoard's HParams tab: a run's settings from its start, the scores to compare, and how it ended.
 
-Written at the start, so that runs that go on, were stopped or given up are in the table too, with the scores they have.
-The tab takes its columns from the first run that it finds; the jobs of a sweep all have the same ones.
+Written at the start, so that running, stopped and pruned runs are in the table too, with the scores they have. The tab
+takes its columns from the first run that it finds; all jobs of a sweep have the same columns.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,9 +22,9 @@ def columns(monitor: str) -> list[str]:
 
 
 def start(settings: Mapping[str, Any], metrics: Sequence[str], varied: Collection[str] = ()) -> list[Summary]:
-    """What opens a run in the tab; settings that are not a number, text or truth value are shown as text.
+    """The record that opens a run in the tab; settings other than numbers, texts and booleans are shown as text.
 
-    TensorBoard shows five settings until more are ticked, first those marked as different: `varied`.
+    TensorBoard shows five settings until more are ticked, beginning with those marked as different: `varied`.
     """
     values = {
         name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in settings.items()
@@ -54,6 +54,6 @@ def _summary(tag: str, content: HParamsPluginData) -> Summary:
 
 
 def end(whole: bool) -> Summary:
-    """What closes it."""
+    """The record that closes a run in the tab."""
     status = Status.Value("STATUS_SUCCESS" if whole else "STATUS_FAILURE")
     return _summary(SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=SessionEndInfo(status=status), version=0))

@@ -1,7 +1,7 @@
-"""Records of a run in MLflow, beside those in its folder (the extra ``mlflow``, ``logger=[tensorboard,mlflow]``).
+"""Log a run to MLflow, in addition to its folder (the extra ``mlflow``, ``logger=[tensorboard,mlflow]``).
 
-MLflow 3 no longer opens its file store, so where nothing is said about a server the records go into one SQLite file,
-``mlflow.db`` in the folder where the command was typed, which is also where ``mlflow ui`` looks.
+MLflow 3 no longer opens its file store, so without a server the records go into an SQLite file, ``mlflow.db`` in the
+current folder, which is also where ``mlflow ui`` looks.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from segexp.training.callbacks import Callback
 from segexp.training.state import Scores, TrainState
 
 LONGEST = 500
-"""Letters of a setting's value, of which older servers take no more."""
+"""Largest number of characters of a setting's value that older servers accept."""
 _NO_NAME = re.compile(r"[^\w./ -]", re.ASCII)  # letters that no name of MLflow may have, such as that of ``~loss.ce``
 FILE = "mlflow.json"
-"""In the run folder: where its record is, so that a resumed run goes on with it."""
+"""File in the run folder that says where its MLflow record is, so that a resumed run continues it."""
 
 
 def tracking_uri(given: str | None) -> str:
@@ -79,7 +79,7 @@ class Mlflow(Callback):
 
 
 class MlflowLog:
-    """One run in MLflow. What goes wrong later, such as a server that is away, is said once and costs no run.
+    """One run in MLflow. If logging fails later, for example because the server is down, a warning is printed once.
 
     Args:
         folder: the run folder.
@@ -112,7 +112,7 @@ class MlflowLog:
         self.lost = False
 
     def address(self) -> str:
-        """What `FILE` is to hold, so that a resumed run goes on with this record."""
+        """The content of `FILE`, by which a resumed run continues this record."""
         return json.dumps({"uri": self.uri, "run": self.run}) + "\n"
 
     def _earlier(self, folder: Path, uri: str) -> str | None:
@@ -134,7 +134,7 @@ class MlflowLog:
         return str(run.info.run_id)
 
     def settings(self, settings: Mapping[str, Any]) -> None:
-        """The run's settings; those that are there already stay as they are."""
+        """Log the run's settings; those already logged stay unchanged."""
         self._send(self._add_params, settings)
 
     def scores(self, scores: Mapping[str, float], epoch: int) -> None:
@@ -142,7 +142,7 @@ class MlflowLog:
         self._send(self._add_metrics, scores, epoch)
 
     def close(self, status: str) -> None:
-        """End the record: FINISHED, KILLED (stopped or given up) or FAILED."""
+        """End the record: FINISHED, KILLED (stopped or pruned) or FAILED."""
         self._send(self.client.set_terminated, self.run, status)
 
     def _add_params(self, settings: Mapping[str, Any]) -> None:
@@ -172,7 +172,7 @@ class MlflowLog:
 
 @contextlib.contextmanager
 def _alone(uri: str) -> Iterator[None]:
-    """Jobs that begin at the same moment make the tables of a new file one after the other, not both."""
+    """A lock, so that jobs which start at the same moment do not both create the tables of a new file."""
     if not uri.startswith("sqlite:///"):
         yield
         return

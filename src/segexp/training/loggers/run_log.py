@@ -1,4 +1,4 @@
-"""What a run tells while it goes: the terminal, ``train.log``, ``metrics.csv``, and its loggers and callbacks."""
+"""The progress of a run: on the terminal, in ``train.log`` and ``metrics.csv``, and to its loggers and callbacks."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ from segexp.training.stop import Pruned, Stopped
 
 _TIME = "%Y-%m-%d %H:%M:%S"
 _LINE_EVERY = 10.0
-"""Seconds between two plain lines where the output is not a terminal, validated epochs apart."""
+"""Least seconds between two plain lines if the output is not a terminal; validated epochs are always printed."""
 
 
 def clock(seconds: float) -> str:
@@ -37,7 +37,7 @@ def clock(seconds: float) -> str:
 
 
 class _LogFile(logging.FileHandler):
-    """Raises what goes wrong instead of printing a traceback and going on."""
+    """Raises errors instead of printing a traceback and continuing."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         raise
@@ -51,8 +51,8 @@ class RunLog:
         monitor: the score shown beside the loss.
         console: where to print; a progress bar on a terminal, plain lines elsewhere.
         on_step: called with the state and the share of the budget used, 0 to 1, after each step and epoch.
-        callbacks: loggers and callbacks, each told the same.
-        files: the folder's record. With it nothing is written before `open`: what is told meanwhile is kept.
+        callbacks: loggers and callbacks; each receives the same calls.
+        files: the folder's record. With it nothing is written before `open`: earlier lines are kept until then.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class RunLog:
             self.open()
 
     def open(self) -> None:
-        """Make the files, and write into them what was told before."""
+        """Create the files, and write the lines and pictures that were kept."""
         path = self.folder / "train.log"
         if self.files is not None and self.files.begun:  # each is in the record before it is made
             with self._lossy("the record of the folder"):
@@ -129,7 +129,7 @@ class RunLog:
 
     @contextmanager
     def _lossy(self, name: str) -> Iterator[None]:
-        """A record that cannot be written, to a full disk say, costs no run; that it is incomplete is said once."""
+        """If a record cannot be written, for example to a full disk, warn once that it is incomplete, and continue."""
         try:
             yield
         except OSError as error:
@@ -147,7 +147,7 @@ class RunLog:
                 getattr(callback, hook)(*values)
 
     def _thread_ended(self, what: threading.ExceptHookArgs) -> None:
-        """TensorBoard's writing thread hands its error to the next call, which says it: no traceback beside that."""
+        """Print no traceback for TensorBoard's writing thread: it passes its error to the next call."""
         tensorboard = type(what.thread).__module__.startswith("tensorboard")
         if not (tensorboard and what.exc_type is not None and issubclass(what.exc_type, OSError)):
             self._thread_hook(what)
@@ -160,7 +160,7 @@ class RunLog:
         self._tell("on_image", name, picture, step)
 
     def resume(self, epoch: int) -> None:
-        """Forget rows of ``metrics.csv`` that were written after the state that is gone on with was saved."""
+        """Remove rows of ``metrics.csv`` that were written after the resumed state was saved."""
         self.epochs = epoch
         path = self.folder / "metrics.csv"
         if not path.exists():
@@ -183,18 +183,18 @@ class RunLog:
                 write_text(path, text)
 
     def stop_bar(self) -> None:
-        """Take the progress bar away, before a table is printed."""
+        """Remove the progress bar, before a table is printed."""
         if self._bar is not None:
             self._bar.stop()
 
     def info(self, text: str) -> None:
-        """Print a line and keep it in ``train.log``."""
+        """Print a line and write it to ``train.log``."""
         text = printable(text)
         self.console.print(text, markup=False)
         self.record(text)
 
     def record(self, text: str) -> None:
-        """Keep text in ``train.log`` only."""
+        """Write text to ``train.log`` only."""
         line = logging.LogRecord("segexp", logging.INFO, "", 0, text, None, None)
         if not self._is_open:
             self._early.append(lambda: self._emit(line))
@@ -206,7 +206,7 @@ class RunLog:
             self._file.emit(line)
 
     def begin(self, settings: Mapping[str, Any], varied: Collection[str] = ()) -> None:
-        """Tell the loggers the settings to compare the run by."""
+        """Pass the settings by which runs are compared to the loggers."""
         self._tell("on_settings", settings, varied)
 
     def best(self, scores: Scores) -> None:
@@ -229,7 +229,7 @@ class RunLog:
             self._bar.update(self._bar.task_ids[0], completed=progress, description=description, facts=facts)
 
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
-        """An epoch ended; `scores` where it was validated."""
+        """An epoch ended; `scores` is None if it was not validated."""
         if self.on_step is not None:
             self.on_step(state, progress)
         self.epochs = state.epoch

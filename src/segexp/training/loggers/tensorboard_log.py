@@ -24,7 +24,7 @@ class TensorBoard(Callback):
         self.growing = (f"events.out.tfevents.*{self.suffix}",)
 
     def on_open(self, folder: Path, monitor: str) -> None:
-        """Make the event file."""
+        """Create the event file."""
         self.writer, self.monitor = SummaryWriter(str(folder), filename_suffix=self.suffix), monitor
         self.events: Any = self.writer.file_writer
 
