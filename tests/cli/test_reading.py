@@ -38,7 +38,9 @@ def test_an_ensemble_reads_what_its_models_were_trained_on_unless_they_differ():
     agreeing = ensemble({"channel": 2}, {}, {"channel": 2, "page": "max"})
     read_as(agreeing, None, None)
     assert agreeing.facts["reading"] == {"channel": 2, "page": "max"}
-    with pytest.raises(InputError, match=r"different settings of data\.channel: 2, 1; choose one for all of them with --channel"):
+    with pytest.raises(
+        InputError, match=r"different settings of data\.channel: 2, 1; choose one for all of them with --channel"
+    ):
         read_as(ensemble({"channel": 2}, {"channel": 1}), None, None)
     chosen = ensemble({"channel": 2}, {"channel": 1})
     read_as(chosen, "1", None)

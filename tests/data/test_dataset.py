@@ -467,5 +467,5 @@ def test_what_predict_wrote_beside_the_images_is_no_image(tmp_path):
     pairs, faults, notes = find_pairs(img, mask)
     assert [pair.image.name for pair in pairs] == ["0.tif", "1.tif", "2.tif"]
     assert faults == []
-    assert notes == [f"{img}: 2 files that segexp predict wrote not taken as images"]
+    assert notes == [f"{img}: not taken as images: 2 files that segexp predict wrote"]
     assert [path.name for path in image_files(img)] == ["0.tif", "1.tif", "2.tif"]

@@ -85,7 +85,7 @@ def test_a_folder_without_val_asks_for_a_split_and_takes_one(tmp_path):
         assert [line.split(".")[0] for line in file][1:] == split["val"]
     log = (run_folder / "train.log").read_text()
     assert "masks: 0/255 in 9 files; read as background and vesicle" in log
-    assert "split: data.val_fraction=0.3, data.group=^(s\\d); 6 files to train on, 3 to validate" in log
+    assert "split: data.val_fraction=0.3, data.group=^(s\\d); 6 training files, 3 validation files" in log
 
 
 def test_a_split_is_kept_when_resumed_and_can_be_borrowed(tmp_path):

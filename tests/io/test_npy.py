@@ -46,5 +46,5 @@ def test_a_file_that_is_cut_while_it_is_read_is_an_error_and_no_crash(tmp_path):
         image.read(0, 0, 10, 10)
         with (tmp_path / "a.npy").open("r+b") as file:
             file.truncate(5000)
-        with pytest.raises(InputError, match=r"a\.npy: cut to 5000 of 32000128 bytes"):
+        with pytest.raises(InputError, match=r"a\.npy: was truncated to 5000 of 32000128 bytes"):
             image.read()

@@ -76,7 +76,7 @@ def test_yaml_that_unfolds_without_end_is_refused(tmp_path):
     layers = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 9))
     for text in (f"x0: &x0 [a]\n{layers}", "x: &x [*x]"):
         (tmp_path / "t.yaml").write_text(text)
-        with pytest.raises(InputError, match=r"t\.yaml: unfolds"):
+        with pytest.raises(InputError, match=r"t\.yaml: expands"):
             records.read_yaml(tmp_path / "t.yaml")
 
 

@@ -1,1 +1,1 @@
-"""From files to batches of raw crops: reading, pairing, normalisation, drawing crops."""
+"""From files to batches of raw crops: reading, pairing, normalisation, sampling of crops."""

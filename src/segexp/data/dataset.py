@@ -62,14 +62,14 @@ __all__ = [
 ]
 
 FOREGROUND_POINTS = 4096
-"""Foreground pixels remembered for each image, a uniform subset where there are more: enough to place crops on."""
+"""Foreground pixels kept for each image, a uniform subset if there are more: enough to place crops on."""
 
 _LOSSY = ("jpg", "jpeg", "bmp", "webp", "gif", "csv", "txt", "mat", "npz", "h5")
 
 
 @dataclass
 class Sample:
-    """One annotated image: its facts, and its pixels where they are kept in memory.
+    """One annotated image: its statistics, and its pixels if they are kept in memory.
 
     Attributes:
         name: the file's name, for tables and messages.
@@ -82,11 +82,11 @@ class Sample:
         labels: (H, W) uint8, or None when read on demand.
         source: the two files; None for generated images.
         reading: how the files are read.
-        mask_kind: what the mask was found to hold, such as ``0/255``: see `segexp.io.labels.Values`.
+        mask_kind: the detected content of the mask, such as ``0/255``: see `segexp.io.labels.Values`.
         pixel_size: micrometres (y, x) of a pixel; None if unknown.
         has_instances: whether `instances` gives object ids.
         group: of images that belong together, such as the slices of a stack; empty without groups.
-        digest: other where any pixel or label is.
+        digest: changes with any pixel or label.
     """
 
     name: str
@@ -114,9 +114,9 @@ class Sample:
         return self._stored((0, 0, *self.shape[1:]))
 
     def window(self, top: int, left: int, size: int) -> tuple[NDArray, NDArray[np.uint8]]:
-        """The square of `size` at (top, left) of pixels (C, h, w) and labels (h, w), smaller where the image ends.
+        """The square of `size` at (top, left) of pixels (C, h, w) and labels (h, w), smaller at the image's end.
 
-        From memory, or reading only that part of the two files: see `segexp.io.images.open_image`.
+        Taken from memory, or read from that part of the two files: see `segexp.io.images.open_image`.
         """
         height, width = min(size, self.shape[1] - top), min(size, self.shape[2] - left)
         if self.pixels is not None and self.labels is not None:
@@ -138,12 +138,12 @@ class Sample:
 
 
 class Pairing(NamedTuple):
-    """What `find_pairs` finds in two folders.
+    """The result of `find_pairs`.
 
     Attributes:
         pairs: sorted by name.
-        faults: what does not fit, each with its file.
-        notes: what a person should know, though it stops nothing: the rule that names follow, files passed over.
+        faults: what is wrong, each with its file.
+        notes: for information: the rule by which names correspond, and ignored files.
     """
 
     pairs: list[Pair]
@@ -152,14 +152,13 @@ class Pairing(NamedTuple):
 
 
 def find_pairs(image_dir: str | Path, mask_dir: str | Path, page: object = None) -> Pairing:
-    """Pair the files of two folders by stem, or by the one rule that leads from images' names to masks' names.
+    """Pair the files of two folders by stem, or by the only rule that maps names of images to names of masks.
 
-    Files that are neither images nor masks (``.DS_Store``, ``Thumbs.db``, notes) are passed over. Where an ``.npy`` and
-    a picture of the same stem lie in the mask folder, the ``.npy`` is the mask. Where no mask has the name of an image,
-    the names must differ by one constant part: see `segexp.data.naming`. With `page` ``each`` every page of an image is
-    a pair of its own, with the same page of the mask, or with the mask file of that page: ``stack_3.png`` or
-    ``stack_0003.png`` for page 3 of ``stack.tif``. With another `page`, of a stack of masks the same page is taken, or
-    all of them projected.
+    Files that are neither images nor masks (``.DS_Store``, ``Thumbs.db``, notes) are ignored. If the mask folder holds
+    both an ``.npy`` and a picture of the same stem, the ``.npy`` is the mask. If no mask has the name of an image, the
+    names must differ by one constant part: see `segexp.data.naming`. With `page` ``each``, every page of an image forms
+    a pair with the same page of the mask, or with the mask file of that page: ``stack_3.png`` or ``stack_0003.png`` for
+    page 3 of ``stack.tif``. With another `page`, the same page of a stack of masks is taken, or all of them projected.
     """
     image_dir, mask_dir = Path(image_dir), Path(mask_dir)
     faults = [f"{folder}: no such folder" for folder in (image_dir, mask_dir) if not folder.is_dir()]
@@ -187,7 +186,7 @@ def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
     left_out = sum((image_dir / name).is_file() for name in written)
     if left_out:
         notes.append(
-            f"{image_dir}: {left_out} file{'s' * (left_out > 1)} that segexp predict wrote not taken as images"
+            f"{image_dir}: not taken as images: {left_out} file{'s' * (left_out > 1)} that segexp predict wrote"
         )
     arrays, pictures, unclear = _renamed(images, arrays, pictures, mask_dir, notes)
     if unclear:
@@ -217,7 +216,7 @@ def _pair(image_dir: Path, mask_dir: Path, page: object) -> Pairing:
 
 
 def _no_images(image_dir: Path, vendor: list[Path]) -> str:
-    """The fault of an image folder without images, with what it holds instead."""
+    """The fault for an image folder without images; it names what the folder holds instead."""
     also = f"; {describe_vendor_files(vendor)}" if vendor else ""
     below = next((p for p in image_dir.rglob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()), None)
     also += f"; {below.relative_to(image_dir)} and others in sub-folders are not read" if below is not None else ""
@@ -227,7 +226,7 @@ def _no_images(image_dir: Path, vendor: list[Path]) -> str:
 def _matched(
     images: dict[str, Path], masks: dict[str, Path], image_dir: Path, mask_dir: Path, page: object
 ) -> tuple[list[Pair], set[str], list[str]]:
-    """The pairs of images and masks, both by stem; the stems of the masks that belong to an image; faults."""
+    """Match images and masks, given by stem; returns the pairs, the stems of the matched masks, and faults."""
     pairs: list[Pair] = []
     faults: list[str] = []
     used: set[str] = set()
@@ -266,9 +265,9 @@ def _matched(
 def _renamed(
     images: dict[str, Path], arrays: dict[str, Path], pictures: dict[str, Path], mask_dir: Path, notes: list[str]
 ) -> tuple[dict[str, Path], dict[str, Path], str]:
-    """The masks by the names of their images where one rule leads from these to those, and a fault where several do.
+    """Rename the masks by the names of their images if one rule maps these to those; a fault if several rules do.
 
-    Nothing is changed where any mask has an image's name, or where no rule fits.
+    Nothing is changed if any mask has an image's name, or if no rule fits.
     """
     if not images or not (arrays or pictures) or images.keys() & arrays.keys():
         return arrays, pictures, ""
@@ -282,7 +281,7 @@ def _renamed(
         example = f"{images[image].name} and {masks[mask].name}"
         if named:
             stem = min(named)
-            message = f"two files may be the mask of {images[stem].name}: {pictures[stem].name} and, by name, "
+            message = f"two files may be the mask of {images[stem].name}: {pictures[stem].name} and, by its name, "
             return (
                 arrays,
                 pictures,
@@ -292,7 +291,7 @@ def _renamed(
             choices = " or ".join(
                 sorted(masks[matched_by[image]].name for _, matched_by in rules if image in matched_by)
             )
-            message = f"no mask has the name of an image, and {len(rules)} rules lead from images to masks"
+            message = f"no mask has the name of an image, and {len(rules)} naming rules would match images to masks"
             return (
                 arrays,
                 pictures,
@@ -304,7 +303,7 @@ def _renamed(
             return arrays, pictures, f"{mask_dir}: {message} '{rule.patterns[1]}'; {advice}"
         count = f"{len(names)} of {len(images)} images" if len(names) < len(images) else f"{len(names)} images"
         notes.append(
-            f"{mask_dir}: masks belong to images by one rule: '{rule.patterns[0]}' has mask '{rule.patterns[1]}' "
+            f"{mask_dir}: masks are matched to images by the rule: '{rule.patterns[0]}' has mask '{rule.patterns[1]}' "
             f"({example}; {count})"
         )
         back = {mask: image for image, mask in names.items()}
@@ -325,7 +324,7 @@ def _renamed(
 def make_sample(
     name: str, pixels: NDArray, labels: NDArray[np.uint8], classes: int, normalization: str = "standard"
 ) -> Sample:
-    """Gather the facts of one image, pixels (C, H, W) and labels (H, W), and keep both."""
+    """Make the sample of one image from pixels (C, H, W) and labels (H, W), and keep both."""
     offset, scale = image_statistics(pixels, normalization)
     foreground = np.flatnonzero((labels > 0) & (labels != IGNORE))
     if len(foreground) > FOREGROUND_POINTS:
@@ -341,7 +340,7 @@ def make_sample(
 
 
 def survey_sample(pair: Pair, reading: Reading, normalization: str) -> Sample:
-    """The facts of an image that is never held whole; equal to those that `make_sample` gathers."""
+    """The sample of an image that is never in memory as a whole; its statistics equal those of `make_sample`."""
     survey = Survey(pair, reading, normalization, FOREGROUND_POINTS)
     return Sample(
         pair.name,
@@ -393,8 +392,8 @@ def read_samples(
 ) -> tuple[list[Sample], list[str]]:
     """Read every pair once, in threads; return the readable ones and the faults of the others.
 
-    `keep=False` gathers each image's facts and drops its pixels, for data larger than memory; a large image is then
-    read in bands. Pairs in `known` were read before and are not read again.
+    `keep=False` computes each image's statistics and drops its pixels, for data larger than memory; a large image is
+    then read in bands. Pairs in `known` were read before and are not read again.
     """
     pairs, known = list(pairs), known or {}
 
@@ -422,9 +421,9 @@ def read_samples(
 
 
 def settle_doubts(samples: Iterable[Sample]) -> list[str]:
-    """Faults of masks that stay unclear after all of a set were read; mark the set where its masks hold objects.
+    """Faults of masks that remain ambiguous after the whole set was read; marks the samples if the masks hold objects.
 
-    A few ids are clear beside a mask with many, and a soft mask below the threshold beside one that reaches it.
+    A mask with few ids is unambiguous if another has many; so is a soft mask below the threshold if another reaches it.
     """
     samples = list(samples)
     clear = {sample.mask_kind for sample in samples if not sample.doubt}
@@ -442,9 +441,9 @@ def read_folder(
     normalization: str = "standard",
     log: Callable[[str], None] = lambda line: None,
 ) -> list[Sample]:
-    """Every annotated image of two folders; raises one `InputError` that lists all that is wrong with them.
+    """Every annotated image of two folders; raises one `InputError` that lists everything wrong with them.
 
-    `log` is called with the rule that names follow, and with the files that are passed over.
+    `log` is called with the rule by which names correspond, and with the ignored files.
     """
     reading = reading or Reading()
     pairs, faults, notes = find_pairs(image_dir, mask_dir, reading.page)
@@ -458,16 +457,16 @@ def read_folder(
 
 
 def empty_faults(samples: list[Sample], place: str | Path) -> list[str]:
-    """The fault that no mask of `samples` marks anything, where that is so."""
+    """A fault if every mask of `samples` is empty."""
     if not samples or any(len(sample.foreground) for sample in samples):
         return []
     ignore = samples[0].reading.ignore if samples[0].reading else None
     why = "" if ignore is None else f" (task.ignore={ignore} hides the pixels that are {ignore})"
-    return [f"{place}: every mask is empty, there is nothing to learn{why}"]
+    return [f"{place}: every mask is empty, so there is nothing to learn{why}"]
 
 
 def pixel_bytes(pairs: Sequence[Pair], reading: Reading | None = None) -> int:
-    """Memory that images and masks would take, guessed from one image and the number of files."""
+    """Memory that images and masks would take, estimated from one image and the number of files."""
     reading = reading or Reading()
     for pair in pairs:
         try:
@@ -483,7 +482,7 @@ def pixel_bytes(pairs: Sequence[Pair], reading: Reading | None = None) -> int:
 
 
 def _pages(image: Path, stem: str, masks: dict[str, Path], free: set[str]) -> list[Pair]:
-    """A pair for each page of a stack, with a mask file a page or a stack of masks; none where it is a single image."""
+    """A pair for each page of a stack, with one mask file a page or a stack of masks; empty for a single image."""
     with open_image(image, "first") as file:
         count = file.pages
     if count == 1:
@@ -507,7 +506,7 @@ def _pages(image: Path, stem: str, masks: dict[str, Path], free: set[str]) -> li
 
 
 def _mask_page(image: Path, mask: Path, page: object) -> int | str | None:
-    """Which page of a mask goes with an image of which `page` is read: the same, or ``max``, where it is a stack."""
+    """Which page of a stack of masks belongs to an image of which `page` is read: the same page, or ``max``."""
     if page is None or page in ("each", "channels") or mask.suffix.lower() == ".png":
         return None
     with MaskFile(mask, 1) as drawn:
@@ -537,7 +536,7 @@ def _some(paths: Iterable[Path]) -> str:
 def _by_stem(
     folder: Path, suffixes: tuple[str, ...], left_out: Container[str] = ()
 ) -> tuple[dict[str, Path], list[Path]]:
-    """Files by stem, and those whose stem another one has already; names in `left_out` do not count."""
+    """Files by stem, and further files with a stem that occurred before; names in `left_out` are ignored."""
     files: dict[str, Path] = {}
     twins = []
     for path in sorted(folder.iterdir()):
@@ -549,7 +548,7 @@ def _by_stem(
 
 
 def _lookalike(stem: str, others: Iterable[str]) -> str | None:
-    """The name among `others` that a person would take for `stem`: other capitals, or another form of its accents."""
+    """The name in `others` that looks the same as `stem` to a person: other capitals, or another Unicode form."""
 
     def stem_key(name: str) -> str:
         return unicodedata.normalize("NFC", name).casefold()

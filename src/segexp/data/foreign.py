@@ -1,7 +1,7 @@
-"""Files that segexp does not read as they are, and how each becomes one that it does.
+"""Files in formats that segexp does not read, and how to convert them.
 
-Microscopes' own formats are passed over wherever folders are read; `describe_vendor_files` says how many and of which
-kind. Drawings that are no masks yet are named by `annotation_kind` with the command that converts them.
+Vendors' microscope formats are skipped wherever folders are read; `describe_vendor_files` says how many and of which
+kind. `annotation_kind` recognises annotations of other programs, which a command converts to masks.
 """
 
 import json
@@ -47,7 +47,7 @@ VENDOR_SUFFIXES = {
     ".mvd2": "Volocity",
     ".lei": "Leica",
 }
-"""Formats of microscopes' programs that Bio-Formats opens, by suffix, with the maker."""
+"""Vendors' microscope formats that Bio-Formats opens, by suffix, with the vendor."""
 
 VENDOR_ADVICE = "convert with Fiji: File > Import > Bio-Formats, then File > Save As > Tiff"
 
@@ -58,7 +58,7 @@ KINDS = {
     "labelme": "LabelMe (JSON)",
     "coco": "COCO (JSON)",
 }
-"""Annotation that `segexp masks` turns into masks."""
+"""Kinds of annotation that `segexp masks` converts to masks."""
 
 ANNOTATION_SUFFIXES = (".npy", ".roi", ".zip", ".geojson", ".json")
 
@@ -66,17 +66,17 @@ _LARGEST_JSON = 1 << 29
 
 
 def is_vendor_file(path: Path) -> bool:
-    """Whether a file or folder has the ending of a microscope's own format."""
+    """Whether a file or folder has the suffix of a vendor's microscope format."""
     return path.suffix.lower() in VENDOR_SUFFIXES and not path.name.startswith(".")
 
 
 def vendor_files(folder: Path) -> list[Path]:
-    """What lies in a folder in a microscope's own format, sorted by name."""
+    """Files and folders in a vendor's microscope format, sorted by name."""
     return sorted(path for path in folder.iterdir() if is_vendor_file(path))
 
 
 def describe_vendor_files(files: Iterable[Path]) -> str:
-    """Of files in microscopes' own formats: how many of which kind are passed over, and how to convert them.
+    """A message about files in vendors' microscope formats: how many of which kind are skipped, how to convert them.
 
     ``3 files in a vendor's microscope format skipped (1 .czi, 2 .nd2); convert with Fiji: ...``; empty for none.
     For every command that looks for images in a folder: predict, check, training, evaluate.
@@ -91,7 +91,7 @@ def describe_vendor_files(files: Iterable[Path]) -> str:
 
 
 def annotation_kind(path: Path, strict: bool = False) -> str | None:
-    """Which of `KINDS` a file is, by its ending and a look inside; None if it is none. Runs nothing of it.
+    """Which of `KINDS` a file is, by its suffix and content; None for any other file. No code in it is run.
 
     Raises:
         InputError: with `strict`, if a file cannot be opened, or an archive or JSON is damaged, of another encoding
@@ -142,7 +142,7 @@ def json_kind(content: object) -> str | None:
 
 
 def find_annotation(*folders: Path) -> dict[Path, str]:
-    """The files of `KINDS` in folders, each with its kind; the first folder that has any counts."""
+    """The files of `KINDS` in the first of the folders that has any, each with its kind."""
     for folder in folders:
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         named = [path for path in files if path.suffix.lower() in ANNOTATION_SUFFIXES and path.name[0] != "."]
@@ -153,16 +153,16 @@ def find_annotation(*folders: Path) -> dict[Path, str]:
 
 
 def describe_annotation(annotations: dict[Path, str], image_dir: Path, mask_dir: Path) -> str:
-    """How many files of which kind of annotation lie there, and the command that makes masks of them."""
+    """A message about annotation files: how many of which kind, and the command that converts them to masks."""
     counts = Counter(annotations.values())
     kinds = " and ".join(f"{count} file{'s' if count > 1 else ''} of {KINDS[kind]}" for kind, count in counts.items())
     place = next(iter(annotations)).parent
     source = next(iter(annotations)) if len(annotations) == 1 and "coco" in counts else place
     words = ["segexp", "masks", "--input", str(source), "--images", str(image_dir), "--output", str(mask_dir)]
-    return f"{kinds} in {place}, no masks yet; make masks with: {shlex.join(words)}"
+    return f"{kinds} in {place}, which are not masks; convert them with: {shlex.join(words)}"
 
 
 def _holds_objects(path: Path) -> bool:
-    """Whether an ``.npy`` holds Python objects, pickled: its header says so, and nothing behind it is looked at."""
+    """Whether an ``.npy`` holds pickled Python objects, by its header; nothing is unpickled."""
     with path.open("rb") as file:
         return file.read(6) == b"\x93NUMPY" and b"'descr': '|O'" in file.read(250)

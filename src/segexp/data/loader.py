@@ -1,6 +1,6 @@
-"""From a plan of crops to batches, cut out of files or memory or gathered on the device, and to a stream without end.
+"""Batches of a crop plan, cut from files or memory or gathered on the device, and an endless stream of them.
 
-The stream fetches batches ahead of the step that needs them.
+The stream prefetches batches before the step that needs them.
 """
 
 import os
@@ -29,9 +29,9 @@ from segexp.data.synthetic import Pool
 from segexp.errors import InputError
 
 PREFETCH = 4
-"""Batches that each reading process holds ready."""
+"""Batches that each worker process prefetches."""
 SHARED = Path("/dev/shm")  # noqa: S108 looked at, never written to
-"""Where batches lie on their way from a reading process."""
+"""Folder of the shared memory through which worker processes pass batches."""
 
 
 class Batch(NamedTuple):
@@ -60,7 +60,7 @@ class CropBatches(Dataset):
         self.plan = plan
 
     def of_size(self, size: int | None) -> "CropBatches":
-        """The same with crops of another side; None: as they are."""
+        """The same with crops of another side; None: unchanged."""
         return CropBatches(self.plan.of_size(size))
 
     def __getitem__(self, position: Position) -> Batch:
@@ -83,9 +83,9 @@ class CropBatches(Dataset):
 
 
 class DeviceBatches:
-    """Batches of a plan whose images all lie on the device: a batch is one gather there, whatever the images' sizes.
+    """Batches of a plan whose images are all on the device: a batch is one gather there, whatever the images' sizes.
 
-    The same crops as `CropBatches` cuts. Pixels are one flat tensor, image after image.
+    The crops equal those of `CropBatches`. Pixels are stored in one flat tensor, image after image.
     """
 
     def __init__(self, plan: CropPlan, device: torch.device):
@@ -104,7 +104,7 @@ class DeviceBatches:
         self._scale = torch.from_numpy(np.stack([sample.scale for sample in samples])).to(device)
 
     def of_size(self, size: int | None) -> "DeviceBatches":
-        """The same, of the same pixels, with crops of another side; None: as they are."""
+        """The same, sharing the pixels, with crops of another side; None: unchanged."""
         other = copy(self)
         other.plan = self.plan.of_size(size)
         return other
@@ -128,7 +128,7 @@ class DeviceBatches:
 
 
 def plan_samples(plan: CropPlan) -> list[Sample]:
-    """All images of a plan, in the order of their numbers; fresh ones cannot be held."""
+    """All images of a plan, in the order of their numbers; not for images of a `Stream`."""
     if plan.mix is None:
         return list(plan.samples)
     assert isinstance(plan.mix.images, Pool)
@@ -136,7 +136,7 @@ def plan_samples(plan: CropPlan) -> list[Sample]:
 
 
 def pixel_memory(samples: Sequence[Sample]) -> int:
-    """Bytes that `DeviceBatches` keeps of these images and labels, in the dtype of the widest; float32 for most."""
+    """Bytes that `DeviceBatches` keeps for images and labels, in the widest dtype; float32 for most dtypes."""
     common = np.result_type(*{sample.dtype for sample in samples})
     width = common.itemsize if common in _TORCH else np.dtype(np.float32).itemsize
     return sum((sample.shape[0] * width + 1) * sample.shape[1] * sample.shape[2] for sample in samples)
@@ -152,7 +152,7 @@ def _flat(arrays: list[NDArray], dtype: np.dtype) -> Tensor:
 
 
 def mirrored(places: Tensor, length: Tensor) -> Tensor:
-    """Places beyond the end of an axis, reflected with the last pixel repeated, as `extend` extends images."""
+    """Indices beyond the end of an axis, reflected with the last pixel repeated, as in `extend`."""
     folded = places % (2 * length)
     return torch.minimum(folded, 2 * length - 1 - folded)
 
@@ -166,7 +166,7 @@ def extend(array: NDArray, size: int) -> NDArray:
 
 
 class Positions(Sampler):
-    """(epoch, step) without end from `first` on: the workers never pause between epochs."""
+    """An endless sequence of (epoch, step) from `first` on: the workers never pause between epochs."""
 
     def __init__(self, steps: int, first: Position = (0, 0)):
         self.steps, self.first = steps, first
@@ -186,18 +186,18 @@ def open_feed(
     start_method: str | None = None,
     log: Callable[[str], None] = print,
 ) -> Iterator[Batch]:
-    """Batches from position `first` on, without end.
+    """An endless stream of batches from position `first` on.
 
     Args:
         source: images on the device, in memory, or in files.
         first: epoch and step to begin with.
         device: where the batches are used. For a GPU they are copied to pinned memory and on, one batch ahead.
         workers: processes that read files; none are started for images in memory.
-        start_method: how they are started: fork, spawn or forkserver; None: the operating system's own way.
-        log: called with one line where shared memory is too small for worker processes and this process reads.
+        start_method: how they are started: fork, spawn or forkserver; None: the operating system's default.
+        log: called with a warning if shared memory is too small for worker processes, so that this process reads.
 
     Raises:
-        InputError: names the file that cannot be read any more.
+        InputError: if a file can no longer be read; the message names it.
     """
     positions = Positions(source.plan.steps, first)
     if isinstance(source, DeviceBatches):
@@ -226,7 +226,7 @@ def open_feed(
 
 
 def _until_left(batches: Iterator[Batch], leaving: Any) -> Iterator[Batch]:
-    """Set `leaving` before PyTorch ends its reading processes, or Python does at exit if the stream is still open."""
+    """Set `leaving` before PyTorch ends its worker processes, or Python does at exit if the stream is still open."""
     leave = Finalize(None, setattr, (leaving, "value", 1), exitpriority=1)
     try:
         for batch in batches:  # noqa: UP028 yield from would close the loader before `leave` is called
@@ -236,14 +236,14 @@ def _until_left(batches: Iterator[Batch], leaving: Any) -> Iterator[Batch]:
 
 
 def ignore_signals(leaving: Any, worker: int) -> None:
-    """Have a reading process leave it to the main process to end the run, which saves its state first.
+    """Make a worker process ignore signals, so that the main process can save its state and end the run.
 
-    Ctrl-C, `timeout` and SLURM send a signal to each process of a run. A reading process that ended by it would make
-    PyTorch raise an error in the main process, at any point of a step. Once the main process reads no more or is gone,
-    SIGTERM ends a reading process: PyTorch sends one to a process that hangs, and Python to each at exit.
+    Ctrl-C, `timeout` and SLURM send a signal to each process of a run. If a worker process ended by it, PyTorch would
+    raise an error in the main process, at any point of a step. Once the main process has stopped reading or has ended,
+    SIGTERM ends a worker: PyTorch sends one to a process that hangs, and Python to each at exit.
 
     Args:
-        leaving: in shared memory; its value is not 0 once the main process reads no more.
+        leaving: in shared memory; its value is not 0 once the main process has stopped reading.
         worker: the number of the process.
     """
     main = os.getppid()
@@ -259,7 +259,7 @@ def ignore_signals(leaving: Any, worker: int) -> None:
 
 
 class _Guarded(Dataset):
-    """A file that cannot be read comes back as the error itself: a reading process would wrap it in its traceback."""
+    """Returns the error of an unreadable file as a value: raised in a worker, it would become a traceback text."""
 
     def __init__(self, source: CropBatches):
         self.source = source
@@ -272,7 +272,7 @@ class _Guarded(Dataset):
 
 
 def _named(loader: DataLoader, positions: Positions, plan: CropPlan) -> Iterator[Batch]:
-    """The loader's batches; a reading process that dies is reported with the files it was reading."""
+    """The loader's batches; if a worker process dies, the error names the files that it was reading."""
     batches = iter(loader)
     for position in positions:
         try:
@@ -300,9 +300,9 @@ def _named(loader: DataLoader, positions: Positions, plan: CropPlan) -> Iterator
 
 
 def shared_memory_too_small(plan: CropPlan, workers: int, folder: Path = SHARED) -> str:
-    """A warning where reading processes would not have room for their batches in shared memory; else empty.
+    """A warning if shared memory is too small for the batches of the worker processes; else empty.
 
-    Containers often have 64 MB of it. A process that writes beyond its end is killed.
+    Containers often have 64 MB of it. A process that exceeds it is killed.
     """
     try:
         free = shutil.disk_usage(folder).free
@@ -329,7 +329,7 @@ def _shared_memory_words(plan: CropPlan, workers: int, folder: Path = SHARED) ->
         room = "of unknown size"
     return (
         f"shared memory ({folder}, {room}) is too small for {workers} worker processes: a batch takes {one:.1f} MB, "
-        f"and {PREFETCH} for each process lie there at a time, {workers * PREFETCH * one:.0f} MB. Give it more "
+        f"and {PREFETCH} for each process are there at a time, {workers * PREFETCH * one:.0f} MB. Give it more "
         "(docker run --shm-size=2g), or set trainer.num_workers=0, or a smaller trainer.batch_size or task.crop"
     )
 

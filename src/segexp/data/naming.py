@@ -1,7 +1,7 @@
-"""The one rule by which the names of masks follow from the names of images: ``c1`` and ``c1_mask``.
+"""Find the rule that maps names of images to names of masks: ``c1`` and ``c1_mask``.
 
-A rule exchanges one constant part of every name: before, behind or within what tells the files apart. It is looked for
-where no mask has the name of an image, and holds only where it is the only one that fits.
+A rule replaces one constant part of every name: before, after or within the part that differs between files. It is
+only needed if no mask has the name of an image, and only used if no other rule fits.
 """
 
 import re
@@ -14,10 +14,10 @@ MASK_WORDS = re.compile(
     "masks?|msks?|labels?|labell?ed|lbl|labelmap|segs?|segm|segmentations?|segmented|gt|(ground)?truth|annotations?|"
     "annotated|ann?o?|manual|targets?|binary|bin|rois?"
 )
-"""Words that say of a file that it is a mask."""
+"""Words in the name of a file that identify it as a mask."""
 
 IMAGE_WORDS = re.compile("images?|imgs?|im|raw|orig|originals?|inputs?|photos?|pictures?|pics?|training|test")
-"""Words that say of a file that it is an image."""
+"""Words in the name of a file that identify it as an image."""
 
 _LOOKED_AT = 5  # images whose masks are looked for, spread over the set
 _NEAREST = 300  # names of masks compared with each
@@ -27,7 +27,7 @@ _TRIED = 200  # rules tried on all names
 class Rule(NamedTuple):
     """Image names are ``before + core + behind``, mask names ``mask_before + core + mask_behind``.
 
-    With `within` it is the part `before` somewhere in an image's name that is `mask_before` in that of its mask.
+    With `within`, the part `before`, anywhere in an image's name, is `mask_before` in that of its mask.
     """
 
     before: str
@@ -37,7 +37,7 @@ class Rule(NamedTuple):
     within: bool = False
 
     def mask_of(self, image: str) -> str | None:
-        """The mask's name without ending, for an image's; None if the rule does not fit it."""
+        """The mask's stem for an image's stem; None if the rule does not fit it."""
         if self.within:
             return image.replace(self.before, self.mask_before) if image.count(self.before) == 1 else None
         length = len(self.before) + len(self.behind)
@@ -47,27 +47,28 @@ class Rule(NamedTuple):
 
     @property
     def patterns(self) -> tuple[str, str]:
-        """Of image and mask names, with a star for what differs between files."""
+        """Patterns of image and mask names, with a star for the part that differs between files."""
         if self.within:
             return f"*{self.before}*", f"*{self.mask_before}*"
         return f"{self.before}*{self.behind}", f"{self.mask_before}*{self.mask_behind}"
 
     @property
     def says_mask(self) -> bool:
-        """Whether what only masks have in their names says that they are masks."""
+        """Whether the part that occurs only in the names of masks identifies them as masks."""
         return _has_word(f"{self.mask_before} {self.mask_behind}", MASK_WORDS)
 
     @property
     def is_plain(self) -> bool:
-        """Whether names are only added to, or what is exchanged says which are masks or which are images."""
+        """Whether the rule only adds to names, or its parts identify which files are masks or which are images."""
         added = not (self.before or self.behind) or not (self.mask_before or self.mask_behind)
         return added or self.says_mask or _has_word(f"{self.before} {self.behind}", IMAGE_WORDS)
 
 
 def find_rules(images: Collection[str], masks: Collection[str]) -> list[tuple[Rule, dict[str, str]]]:
-    """The rules by which most images have a mask, each with the masks' names by the images'; one for each way to pair.
+    """The rules by which most images have a mask, each with the masks' names by the images'; one for each pairing.
 
-    None that leaves half of the images without. Of several, the one that alone says that it finds masks, if one does.
+    Rules that leave half of the images without a mask are dropped. If exactly one of several rules identifies masks by
+    their names, it is the only result.
     """
     ordered = sorted(images)
     looked_at = [ordered[index * len(ordered) // _LOOKED_AT] for index in range(min(_LOOKED_AT, len(ordered)))]
@@ -89,14 +90,14 @@ def find_rules(images: Collection[str], masks: Collection[str]) -> list[tuple[Ru
 
 
 def _near(image: str, masks: Collection[str]) -> Sequence[str]:
-    """The masks that may belong to an image: those that share a number with it, if any do, the most alike in length."""
+    """Candidates for the mask of an image: those that share a number with it, if any, most similar in length first."""
     numbers = set(re.findall(r"\d+", image))
     sharing = [mask for mask in masks if not numbers.isdisjoint(re.findall(r"\d+", mask))] or masks
     return sorted(sharing, key=lambda mask: (abs(len(mask) - len(image)), mask))[:_NEAREST]
 
 
 def _between(image: str, mask: str) -> Iterator[Rule]:
-    """The rules that lead from one name to the other."""
+    """The rules that map one name to the other."""
     front = next((k for k, (a, b) in enumerate(zip(image, mask, strict=False)) if a != b), min(len(image), len(mask)))
     rest = min(len(image), len(mask)) - front
     back = next((k for k in range(rest) if image[-1 - k] != mask[-1 - k]), rest)
@@ -111,7 +112,7 @@ def _between(image: str, mask: str) -> Iterator[Rule]:
 
 
 def _whole(rule: Rule, image: str) -> Iterator[Rule]:
-    """The rule, unless it cuts a number in two, or adds a mere number: a page's or an object's, not a mask's."""
+    """The rule, unless it splits a number or adds only a number, which would be that of a page or object."""
     core = image[len(rule.before) : len(image) - len(rule.behind)]
     before, behind = (rule.before[-1:], rule.mask_before[-1:]), (rule.behind[:1], rule.mask_behind[:1])
     cut = (core[:1].isdigit() and any(map(str.isdigit, before))) or (

@@ -1,16 +1,16 @@
-"""What happens to intensities on their way to the model: the one place for training, validation, prediction and export.
+"""Normalisation of intensities: the one place for training, validation, prediction and export.
 
 ``standard``: subtract the whole image's mean, divide by its standard deviation (per channel).
 
 ``log``: subtract the whole image's black level (its first percentile), divide by its standard deviation, and take
 ``sign(x) log(1 + |x|)`` after the augmentation. There each training crop is given back the mean and standard deviation
-that its logarithm had before the augmentation. So a multiplication by 65,000 does not throw the crop out of the range
-that the batch norm describes, and is not cancelled either: it moves the knee of the logarithm, from a nearly linear
-image to one in which a vesicle a thousand times dimmer than its neighbour shows as clearly. The logarithm starts from
-black and not from the mean: multiplied about the mean, all that is darker would become its own negative image.
+that its logarithm had before the augmentation. So a multiplication by 65,000 does not move the crop out of the range of
+the batch norm's statistics, and is not cancelled either: it moves the knee of the logarithm, from a nearly linear image
+to one in which a vesicle a thousand times dimmer than its neighbour is as clearly visible. The logarithm starts from
+black and not from the mean: if intensities were multiplied about the mean, everything darker would be inverted.
 
-Because offset and scale are the whole image's, both give the same result for an image and for any multiple of it, and a
-tile is treated like the image it was cut from.
+Because offset and scale are those of the whole image, both give the same result for an image and for any multiple of
+it, and a tile is normalised like the image it was cut from.
 """
 
 import math
@@ -28,13 +28,13 @@ NORMALIZATIONS = ("standard", "log")
 BLACK_PERCENTILE = 1
 
 LARGEST = 1e37
-"""Values beyond it are refused: differences and squares of larger ones leave float32, which ends at 3.4e38."""
+"""Larger values are refused: their differences and squares would exceed float32, which ends at 3.4e38."""
 SMALLEST = 1e-37
 """Differences below it are lost in float32."""
 FLOAT32_STEP = 2.0**-23
 """Distance of neighbouring float32 numbers, as a share of them."""
 STEPS = 8
-"""Steps of float32 that the standard deviation of an image must at least have: rounding then adds 4 % to it."""
+"""Smallest standard deviation of an image in steps of float32: rounding then adds 4 % to it."""
 
 PERCENTILE_PIXELS = 1_000_000  # a regular subset of more is as good, and sorts in milliseconds
 
@@ -58,9 +58,9 @@ def image_statistics(pixels: NDArray, normalization: str) -> tuple[NDArray[np.fl
 def band_statistics(
     bands: Iterable[NDArray], shape: tuple[int, int], normalization: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What `image_statistics` gives for an image of `shape` (H, W) that comes in bands (C, h, W) from top to bottom.
+    """`image_statistics` of an image of `shape` (H, W) that is given in bands (C, h, W) from top to bottom.
 
-    Mean and variance of the bands are joined by Chan, Golub and LeVeque's formula (1979, Stanford report
+    Mean and variance of the bands are combined by Chan, Golub and LeVeque's formula (1979, Stanford report
     STAN-CS-79-773), in float64; the percentile is that of the same regular subset of pixels.
     """
     step = -(-shape[0] * shape[1] // PERCENTILE_PIXELS)
@@ -91,8 +91,8 @@ def check_finite(pixels: NDArray, path: str | Path = "image") -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         share = 100 * np.mean(~np.isfinite(pixels))
         raise InputError(
-            f"{path}: holds NaN or infinite values ({share:.2g} % of the pixels); expected numbers throughout: "
-            "fill them, such as with the median of the others"
+            f"{path}: holds NaN or infinite values ({share:.2g} % of the pixels); expected finite numbers: "
+            "replace them, for example by the median of the others"
         )
     if max(-low, high) > LARGEST:
         raise InputError(
@@ -102,9 +102,9 @@ def check_finite(pixels: NDArray, path: str | Path = "image") -> None:
 
 
 def check_float32(bands: Iterable[NDArray], path: str | Path = "image") -> None:
-    """Raise `InputError` if an image in bands (C, h, W) would lose its contrast on the way to float32.
+    """Raise `InputError` if an image in bands (C, h, W) would lose its contrast when it is converted to float32.
 
-    Of 10^9 + [0, 1] float32 holds 10^9 alone. Floats that are constant but for rounding pass, as constant ones do.
+    In float32, 10^9 + [0, 1] is the constant 10^9. Images that are constant, up to rounding, are accepted.
     """
     counted: float = 0
     low, high, mean, squares = (np.zeros(1) for _ in range(4))
@@ -156,13 +156,13 @@ def compress(images: Tensor, normalization: str) -> Tensor:
 
 
 def finish(augmented: Tensor, image: Tensor, normalization: str) -> Tensor:
-    """What the network is given in training: augmented crops (B, C, H, W), and the same before the augmentation."""
+    """The network's input in training, from augmented crops (B, C, H, W) and the same crops before the augmentation."""
     images = compress(augmented, normalization)
     return match_moments(images, compress(image, normalization)) if normalization == "log" else images
 
 
 def match_moments(images: Tensor, reference: Tensor) -> Tensor:
-    """Give each sample and channel of (B, C, H, W) the mean and standard deviation that it has in `reference`."""
+    """Shift and scale each sample and channel of (B, C, H, W) to its mean and standard deviation in `reference`."""
 
     def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         mean = x.mean((2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""What is generated, as a file: the task, its styles, and the limits of its rows, as `segexp calibrate` writes them.
+"""A file of generator settings: the task, its styles, and ranges of its parameters, as `segexp calibrate` writes them.
 
     task: vesicle
     style: [cells]

@@ -1,4 +1,4 @@
-"""From the two files of an annotated image to pixels and labels, whole or by window, as the settings say."""
+"""Read pixels and labels from the two files of an annotated image, whole or by window, as the settings say."""
 
 import math
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ Window = tuple[int, int, int, int]
 
 
 class Pair(NamedTuple):
-    """The two files of one annotated image, and which page of each where they are stacks (from 1).
+    """The two files of one annotated image, and the page of each if they are stacks (from 1).
 
-    `mask_page` ``max``: all pages of the mask, projected: foreground of any page counts.
+    `mask_page` ``max``: the maximum projection of all pages of the mask.
     """
 
     image: Path
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
     def name(self) -> str:
         """The image's file name; a page's number is put before the suffix: ``stack_0003.tif``.
 
-        Bytes that are not UTF-8, and control characters, are spelt out: tables, pages and pictures carry the name.
+        Invalid UTF-8 and control characters are escaped, since the name is used in tables, pages and pictures.
         """
         if self.page is None:
             return printable(self.image.name, multiline=False)
@@ -44,12 +44,12 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What files are read as: the settings ``data.*`` and ``task.*`` that decide it.
+    """How files are read: the settings ``data.*`` and ``task.*`` that determine it.
 
     Attributes:
         channels: of the model: 1 grey, 3 colour, or as many as the files hold.
         classes: how many, the background not counted.
-        page: what to make of a stack: see `segexp.io.images.open_image`; ``each`` is resolved by pairing.
+        page: how a stack is read: see `segexp.io.images.open_image`; ``each`` is resolved by pairing.
         channel: which to take of a file with channels, from 1.
         masks: what masks hold, one of `segexp.io.labels.MASKS`.
         ignore: mask value of pixels that nobody annotated.
@@ -69,7 +69,7 @@ class Reading:
     mask_threshold: float | None = None
 
     def page_of(self, page: int | None) -> Page:
-        """Which page to open: `page` where pairing chose one."""
+        """Which page to open: `page` if pairing chose one."""
         return page if page is not None else None if self.page == "each" else self.page
 
     def size_of(self, file: ImageFile) -> Size | None:
@@ -77,24 +77,24 @@ class Reading:
         return file.pixel_size if self.file_pixel_size is None else (self.file_pixel_size, self.file_pixel_size)
 
     def facts(self) -> dict[str, Any]:
-        """What a model file keeps of it, as plain values: see `reading_of_model`."""
+        """The part that a model file stores, as plain values: see `reading_of_model`."""
         channel = list(self.channel) if isinstance(self.channel, tuple) else self.channel
         facts = {"page": self.page, "channel": channel, "masks": self.masks, "ignore": self.ignore}
         return facts | {"mask_threshold": self.mask_threshold}
 
     def labels(self, mask: NDArray) -> NDArray[np.uint8]:
-        """Labels of a mask's stored values, judged before: see `segexp.io.labels.to_labels`."""
+        """Labels from a mask's stored values, which were checked before: see `segexp.io.labels.to_labels`."""
         return to_labels(mask, self.classes, self.masks, self.ignore, self.mask_threshold)
 
 
 def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> Reading:
-    """How the files for a model are read: as those it was trained on were, as far as its file says.
+    """How files for a model are read: as its training files were, as far as the model file says.
 
     `facts` are those of `segexp.checkpoint.load_model`, with ``reading`` and ``pixel_size``; `channels` and `classes`
     the model's.
 
     Raises:
-        InputError: if the file says what cannot be.
+        InputError: if the model file holds impossible values.
     """
     stored = facts.get("reading") or {}
     page, channel, masks, ignore = (stored.get(key) for key in ("page", "channel", "masks", "ignore"))
@@ -119,7 +119,7 @@ class Place(NamedTuple):
 
     Attributes:
         source: (H, W) of the file.
-        shape: (H, W) of what is read of it; another where the scale is changed.
+        shape: (H, W) as read; differs from `source` if the image is rescaled.
         pixel_size: micrometres (y, x) of a pixel that is read, None if unknown.
     """
 
@@ -160,7 +160,7 @@ def read_pixels(file: ImageFile, reading: Reading, place: Place, window: Window 
 
 
 def open_mask(path: Path, page: int | str | None, reading: Reading) -> MaskFile:
-    """A mask open for reading: a page of a stack, or with ``max`` all of them projected.
+    """A mask open for reading: a page of a stack, or with ``max`` the projection of all pages.
 
     Raises:
         InputError: if the file is not a mask, or is not in the form that the settings say.
@@ -168,7 +168,7 @@ def open_mask(path: Path, page: int | str | None, reading: Reading) -> MaskFile:
     if page == "max" and reading.ignore is not None:
         both = f"data.page={reading.page} and task.ignore={reading.ignore}"
         raise InputError(
-            f"{path}: a mask a page, {both} leave open what a projection holds; expected one mask for each stack"
+            f"{path}: has one mask for each page, which {both} cannot project; expected one mask for each stack"
         )
     return MaskFile(path, page)
 
@@ -182,7 +182,7 @@ def read_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8]]
 
 
 def inspect_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8], Values, Place]:
-    """`read_pair`, with what the mask was found to hold, a doubt about it perhaps, and where the pixels lie."""
+    """`read_pair`, with the detected content of the mask, a doubt about it if any, and where the pixels lie."""
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as image:
         place = locate(image, reading)
         pixels = read_pixels(image, reading, place)
@@ -216,7 +216,7 @@ class ReadOnce:
         return getattr(self._file, name)
 
     def read(self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None) -> NDArray:
-        """The window at (top, left), as the file itself gives it; a view."""
+        """A view of the window at (top, left), with the same pixels as from the file."""
         if self._pixels is None:
             self._pixels = self._file.read()
         bottom = None if height is None else top + height
@@ -233,12 +233,12 @@ def check_shapes(pair: Pair, mask: tuple[int, ...], place: Place) -> None:
 def read_pair_window(
     pair: Pair, reading: Reading, window: Window, shape: tuple[int, int], dtype: np.dtype
 ) -> tuple[NDArray, NDArray[np.uint8]]:
-    """The same window of pixels (channels, H, W) and labels (H, W), reading no more of the two files than needed.
+    """The same window of pixels (channels, H, W) and labels (H, W), reading only the necessary part of the files.
 
-    `shape` (H, W) and `dtype` are what the image had when it was looked at first.
+    `shape` (H, W) and `dtype` are those of the image when it was first opened.
 
     Raises:
-        InputError: if it has others now.
+        InputError: if the image has changed since.
     """
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)

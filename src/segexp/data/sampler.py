@@ -1,8 +1,8 @@
-"""Where training crops lie: every batch is a pure function of the seed, the epoch and the step.
+"""Sample the positions of training crops: every batch is a pure function of the seed, the epoch and the step.
 
-So the result is the same for any number of workers, processes and kinds of memory, and a resumed run draws what the
-uninterrupted one would have drawn. An epoch holds about as many pixels as the data set: each image gives a share of the
-crops proportional to its area, and at least one.
+The result is therefore the same for any number of workers and processes and any kind of memory, and a resumed run draws
+the same crops as an uninterrupted one. An epoch holds about as many pixels as the data set: each image contributes
+crops in proportion to its area, at least one.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from segexp.data.dataset import Sample
 from segexp.data.synthetic import Mix
 
 AHEAD = 4
-"""Batches whose generated images are drawn while the one before them is in use."""
+"""Number of batches ahead of the current one for which generated images are drawn."""
 
 Position = tuple[int, int]
 """An epoch and a step within it, both from 0."""
 
 
 class Crops(NamedTuple):
-    """Where the crops of a batch lie: numbers of images (B,), and rows and columns of their first pixels (B, 2).
+    """The crops of a batch: numbers of their images (B,), and rows and columns of their first pixels (B, 2).
 
-    Numbers from the count of the plan's samples on are those of generated images.
+    Numbers beyond those of the plan's samples belong to generated images.
     """
 
     images: NDArray[np.int64]
@@ -33,22 +33,22 @@ class Crops(NamedTuple):
 
 
 def crop_size(samples: Sequence[Sample], crop: int, multiple: int = 16) -> int:
-    """The side of the square crop: as expected, or smaller where no image is that large."""
+    """The side of the square crops: the desired one, or smaller if no image is that large."""
     largest = max(max(sample.shape[1:]) for sample in samples)
     return min(crop, -(-largest // multiple) * multiple)
 
 
 class CropPlan:
-    """Draws where the crops lie.
+    """Draws the positions of crops.
 
     Args:
         samples: the annotated images.
         size: side of the square crops in pixels; smaller images are extended by reflection.
         batch_size: crops a batch, those of all processes together.
         foreground: share of the crops placed so that they contain a foreground pixel.
-        seed: every draw follows from it.
-        rank, world: of the crops of each batch this process takes number rank, rank + world, and so on.
-        mix: generated images that part of the crops, or all, are cut from instead.
+        seed: determines every draw.
+        rank, world: this process takes crops number rank, rank + world, ... of each batch.
+        mix: generated images from which some or all of the crops are cut instead.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class CropPlan:
 
     @property
     def epoch_crops(self) -> float:
-        """Crops that an epoch is to have: as many as the samples have room for, and generated ones beside them."""
+        """Number of crops of an epoch: as many as cover the area of the samples, plus generated ones."""
         if self.mix and self.mix.share == 1:
             return self.mix.epoch_crops
         return int(self.crops_per_image.sum()) / (1 - (self.mix.share if self.mix else 0))
 
     def of_size(self, size: int | None) -> "CropPlan":
-        """The same plan with crops of another side; an epoch keeps its steps. None: as they are."""
+        """The same plan with crops of another side and the same number of steps an epoch. None: unchanged."""
         if size is None or size == self.size:
             return self
         other = copy(self)
@@ -106,7 +106,7 @@ class CropPlan:
         return self._order[1]
 
     def images(self, position: Position) -> NDArray[np.int64]:
-        """Image of each crop of a batch that this process takes."""
+        """The image of each crop of a batch that this process takes."""
         epoch, step = position
         order, first = self.order(epoch), step * self.batch_size
         if self.mix is None:
@@ -121,7 +121,7 @@ class CropPlan:
         return np.array(images, np.int64)
 
     def ask(self, position: Position) -> None:
-        """Have the generated images drawn that this batch and the next few take."""
+        """Start drawing the generated images for this batch and the next few."""
         if self.mix is None:
             return
         epoch, step = position

@@ -1,4 +1,4 @@
-"""Where a run's images come from: four folders, or the generators."""
+"""The images of a run: from four folders, or from the generators."""
 
 import os
 from collections import Counter
@@ -37,8 +37,8 @@ Samples = tuple[list[Sample], list[Sample]]
 def pair_folders(folders: Mapping[str, Path], page: object) -> dict[str, Pairing]:
     """The files of a data set: a pairing for ``train`` and, where such folders are given, ``val``.
 
-    The folders are looked through once; choosing a split, checking and reading all start from this index. ``val`` is
-    missing where its image folder does not exist and that of ``train`` does.
+    The folders are listed once; choosing a split, checking and reading all start from this index. ``val`` is missing if
+    its image folder does not exist and that of ``train`` does.
     """
     index = {}
     for part in PARTS:
@@ -50,9 +50,9 @@ def pair_folders(folders: Mapping[str, Path], page: object) -> dict[str, Pairing
 
 
 def fits_in_memory(index: Mapping[str, Pairing], reading: Reading) -> bool:
-    """Whether the pixels of all pairs take at most half of the memory that is free now.
+    """Whether the pixels of all pairs take at most half of the free memory.
 
-    Under ``torchrun`` each process of this machine keeps pixels of its own, so each may take its part of that.
+    Under ``torchrun`` each process of this machine keeps its own copy, so the memory is divided among them.
     """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return sum(pixel_bytes(pairing.pairs, reading) for pairing in index.values()) <= free_memory() / 2 / processes
@@ -100,7 +100,7 @@ def read_folders(
         reading: how files are read.
         keep: whether pixels stay in memory.
         workers: threads.
-        normalization: which statistics of the whole image are taken.
+        normalization: determines which statistics of the whole image are computed.
         split: how one folder is divided; None: ``val`` has folders of its own.
         known: samples that were read before.
 
@@ -132,10 +132,10 @@ def read_folders(
 
 
 def set_groups(samples: Sequence[Sample], pattern: str) -> None:
-    """Name the group of each image by the pattern of ``data.group``.
+    """Set the group of each image by the pattern of ``data.group``.
 
     Raises:
-        InputError: if it finds none.
+        InputError: if a name does not match.
     """
     group_of = {name: group for group, names in group_names(map(_stem, samples), pattern).items() for name in names}
     for sample in samples:
@@ -168,7 +168,7 @@ def describe(samples: list[Sample]) -> str:
 
 
 def describe_masks(samples: Sequence[Sample], classes: Sequence[str]) -> str:
-    """One line: what the masks of a set were found to hold, and what that is read as."""
+    """One line: the detected content of the masks of a set, and how it is interpreted."""
     kinds = Counter("instance ids" if sample.has_instances else sample.mask_kind for sample in samples)
     empty = kinds.pop("empty", 0)
     parts = [f"{kind} in {count} files" for kind, count in kinds.most_common()]
@@ -189,7 +189,7 @@ def describe_masks(samples: Sequence[Sample], classes: Sequence[str]) -> str:
 
 
 def describe_scale(samples: Sequence[Sample], target: float | None) -> list[str]:
-    """What is known of the images' pixel sizes where the task has one; a warning where it is not known of some."""
+    """Lines on the images' pixel sizes, if the task has one; a warning if some are unknown."""
     if target is None:
         return []
     unknown = [sample.name for sample in samples if sample.pixel_size is None]

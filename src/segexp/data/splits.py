@@ -1,9 +1,9 @@
-"""Divide the images of one folder into training and validation, for those who have no ``val/``.
+"""Divide the images of one folder into training and validation, if there is no ``val/``.
 
-Images of one group (slices of a stack, fields of a dish) stay on one side, because neighbours that look alike would
-make every score too good. The division follows from the seed and the names alone: neither the order of the files nor
-the machine changes it, and a file that is added moves few others. It is written to ``split.json`` and read from there
-when a run is resumed or compared.
+Images of one group (slices of a stack, fields of a dish) stay on one side, because similar neighbours would inflate
+every score. The division depends on the seed and the names alone: neither the order of the files nor the machine
+changes it, and adding a file moves few others. It is written to ``split.json`` and read from there when a run is
+resumed or compared.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Split:
-    """Names (file stems) of either side, sorted, and the settings they came from."""
+    """Names (file stems) of either side, sorted, and the settings that determined them."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -31,9 +31,9 @@ class Split:
 
 
 def group_names(names: Iterable[str], pattern: str | None) -> dict[str, list[str]]:
-    """Names by group: what the first parenthesis of `pattern` finds in each; without a pattern every name is a group.
+    """Names by group: the first group of `pattern` matched in each name; without a pattern every name is a group.
 
-    Raises `InputError` with the names in which it finds nothing, and where it has no parenthesis.
+    Raises `InputError` listing the names that do not match, and if the pattern has no parentheses.
     """
     names = sorted(set(names))
     if pattern is None:
@@ -54,10 +54,10 @@ def group_names(names: Iterable[str], pattern: str | None) -> dict[str, list[str
 
 
 def compile_group(pattern: str) -> re.Pattern[str]:
-    """The expression of ``data.group``, which needs a parenthesis that names the group.
+    """Compile the expression of ``data.group``, which needs parentheses around the group.
 
     Raises:
-        InputError: if it is not a regular expression or has no parenthesis.
+        InputError: if it is not a regular expression or has no parentheses.
     """
     try:
         expression = re.compile(pattern)
@@ -93,7 +93,7 @@ def split_fraction(names: Iterable[str], fraction: float, group: str | None, see
 
 
 def split_fold(names: Iterable[str], fold: int, folds: int, group: str | None, seed: int) -> Split:
-    """Fold `fold` (from 1) of `folds`, as equal as groups allow: every name is validated in exactly one of them.
+    """Fold `fold` (from 1) of `folds`, as equal as groups allow: every name is validated in exactly one fold.
 
     Raises:
         InputError: if there are fewer groups than folds.
@@ -123,9 +123,9 @@ def parse_fold(text: str) -> tuple[int, int]:
 
 
 def draw(names: Iterable[str], count: int, group: str | None, seed: int) -> list[str]:
-    """`count` of the names, sorted, in an order that follows from `seed`: a larger count has those of a smaller one.
+    """Draw `count` of the names, sorted, by `seed`; a larger count includes the names of a smaller one.
 
-    One group after the other is used up, as if they were annotated in turn; without a pattern every name is a group.
+    Groups are used up one after the other, as if they were annotated in turn; without a pattern every name is a group.
 
     Raises:
         InputError: if there are fewer names.
@@ -140,7 +140,7 @@ def draw(names: Iterable[str], count: int, group: str | None, seed: int) -> list
 
 
 def split_text(split: Split) -> str:
-    """What stands in ``split.json``."""
+    """The content of ``split.json``."""
     content = {"format": FORMAT, **split.facts, "train": split.train, "val": split.val}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -174,7 +174,7 @@ def read_split(path: Path, names: Iterable[str]) -> Split:
 def describe(split: Split) -> str:
     """One line on how the images were divided."""
     how = ", ".join(f"data.{key}={value}" for key, value in split.facts.items() if key != "seed" and value is not None)
-    return f"split: {how or 'as given'}; {len(split.train)} files to train on, {len(split.val)} to validate ({FILE})"
+    return f"split: {how or 'as given'}; {len(split.train)} training files, {len(split.val)} validation files ({FILE})"
 
 
 def _shuffled(groups: Iterable[str], seed: int | str) -> list[str]:

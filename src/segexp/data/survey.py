@@ -1,4 +1,4 @@
-"""The facts of an annotated image too large to be held: gathered in bands of rows, equal to those of the whole."""
+"""Statistics of an annotated image too large for memory, computed in bands of rows; equal to those of the whole."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ LARGE = 1 << 26
 """Values from which an image is surveyed in bands."""
 
 BAND = 1 << 22
-"""Values held at a time."""
+"""Values in memory at a time."""
 
 
 class PixelDigest:
@@ -54,7 +54,7 @@ def band_steps(height: int, values_a_row: int) -> Iterator[tuple[int, int]]:
 
 
 def judge_mask(mask: MaskFile, reading: Reading) -> Values:
-    """What an open mask holds, looked at in bands: see `segexp.io.labels.mask_values`."""
+    """Judge an open mask by its values, read in bands: see `segexp.io.labels.mask_values`."""
 
     def bands() -> Iterator[NDArray]:
         return (mask.read(top, 0, rows, mask.shape[1]) for top, rows in band_steps(*mask.shape))
@@ -65,7 +65,7 @@ def judge_mask(mask: MaskFile, reading: Reading) -> Values:
 
 
 class Survey:
-    """What one pass over an image and two over its mask found.
+    """The result of one pass over an image and two over its mask.
 
     Attributes:
         shape: (C, H, W) at the scale in which it is read.
@@ -117,7 +117,7 @@ class Survey:
             yield top, reading.labels(stored)
 
     def _spread(self, mask: MaskFile, reading: Reading, points: int) -> NDArray[np.int32]:
-        """The same foreground pixels that are chosen of an image in memory: their ranks are known from the counts."""
+        """The same foreground pixels as chosen for an image in memory: their ranks follow from the counts."""
         total = int(self.class_pixels[1:].sum())
         targets = np.arange(total) if total <= points else np.linspace(0, total - 1, points).astype(np.int64)
         chosen: list[NDArray] = []

@@ -1,9 +1,9 @@
 """Generated images among the training crops: which image each crop is cut from, and where that image comes from.
 
 Crops that are to be cut from generated images are numbered 0, 1, 2, ... over the whole run. `Pool` holds a fixed set of
-images; `Stream` draws new ones without end, each when it is first needed, and remembers the few that are needed again.
-Which image crop k is cut from is arithmetic on k, and image i of a seed is always the same, so a resumed run goes on
-with the images of the one that was stopped, whatever processes and threads draw them.
+images; `Stream` generates new ones endlessly, each when it is first needed, and keeps the few that are needed again.
+The image of crop k is a function of k, and image i of a seed is always the same, so a resumed run continues with the
+same images as an uninterrupted one, whatever processes and threads draw them.
 """
 
 import os
@@ -22,20 +22,20 @@ from segexp import synthesis
 from segexp.data.dataset import Sample, make_sample
 
 ROWS = 8
-"""Images of a stream that are in use at once: ROWS times ROWS. Crops of one image lie as many crops apart."""
+"""ROWS times ROWS images of a stream are in use at once; successive crops of one image are as many crops apart."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is generated.
+    """Which images are generated.
 
     Attributes:
         task: one of `segexp.synthesis.TASKS`.
         size: pixels a side.
         seed: image i of a seed is the same everywhere.
-        channels: each image is repeated so often along its first axis.
-        normalization: which statistics of the whole image are taken.
-        ranges: what `segexp.synthesis.generate` narrows, ``style`` included.
+        channels: each image is repeated this many times along its first axis.
+        normalization: determines which statistics of the whole image are computed.
+        ranges: parameter ranges for `segexp.synthesis.generate`, ``style`` included.
     """
 
     task: str
@@ -79,11 +79,11 @@ class Pool:
         return self.samples[number]
 
     def ask(self, numbers: Iterable[int]) -> None:
-        """Images are there already."""
+        """Nothing to do: all images exist."""
 
 
 class Stream:
-    """Generated images without end, of which each gives `crops` crops and is then never seen again.
+    """An endless stream of generated images, each of which gives `crops` crops and is then discarded.
 
     With crops=1 no image is seen twice. In the process that trains, images are drawn ahead by background threads, on
     `device`; in a process that reads files for it, when they are needed and on the CPU.
@@ -100,7 +100,7 @@ class Stream:
         self._threads: ThreadPoolExecutor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs: it draws its images anew."""
+        """The state for another process, which generates its images itself."""
         kept = ("recipe", "first", "crops", "device")
         return {name: getattr(self, name) for name in kept}
 
@@ -111,8 +111,8 @@ class Stream:
     def number(self, crop: int) -> int:
         """The image that a crop is cut from.
 
-        Crops go to ROWS rows in turn. A row goes round ROWS images until each has given its crops, then on to the next
-        ROWS; rows start one after another, so that new images are needed at an even rate.
+        Crops are assigned to ROWS rows in turn. A row cycles through ROWS images until each has given its crops, then
+        continues with the next ROWS; rows start one after another, so that new images are needed at an even rate.
         """
         turn, row = divmod(crop, ROWS)
         turn += row * self.crops
@@ -120,7 +120,7 @@ class Stream:
         return (block * ROWS + slot) * ROWS + row
 
     def ask(self, numbers: Iterable[int]) -> None:
-        """Begin to draw these images in the background, unless they are there or are being drawn."""
+        """Start drawing these images in the background, unless they exist or are being drawn."""
         if get_worker_info() is not None:
             return
         self._require_own()
@@ -143,7 +143,7 @@ class Stream:
                 self._drawn.popitem(last=False)
 
     def _require_own(self) -> None:
-        """Begin anew in a process that was forked: images that were being drawn then are never finished here."""
+        """Start again in a forked process: images that were being drawn at the fork are never finished here."""
         if self._process != os.getpid():
             self._clear()
 
@@ -162,7 +162,7 @@ class Stream:
         return future.result()[place]
 
     def wait(self) -> None:
-        """Return when all that was asked for is drawn."""
+        """Wait until all requested images are drawn."""
         for future, _ in list(self._drawn.values()):
             future.result()
 
@@ -175,9 +175,9 @@ class Mix:
     """Generated crops among others.
 
     Attributes:
-        share: of all crops those that are generated, more than 0; 1: all.
+        share: share of generated crops among all, more than 0; 1: all.
         images: what they are cut from.
-        epoch_crops: crops an epoch where all are generated.
+        epoch_crops: crops an epoch if all are generated.
     """
 
     share: float
@@ -185,5 +185,5 @@ class Mix:
     epoch_crops: int = 0
 
     def before(self, crop: int) -> int:
-        """How many of the first `crop` crops of the run are generated: spread as evenly as whole numbers allow."""
+        """How many of the first `crop` crops of the run are generated; they are spread as evenly as possible."""
         return int(np.floor(crop * self.share + 1e-9))

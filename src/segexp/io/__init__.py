@@ -1,1 +1,1 @@
-"""Files: whole or not at all, and replaced only where segexp can prove that it wrote them."""
+"""Files: written atomically, and replaced only if segexp can prove that it wrote them."""

@@ -1,8 +1,8 @@
 """The archive that ``torch.save`` writes, verified before PyTorch reads it.
 
-PyTorch neither compares the checksums of the archive's members nor bounds what they unfold to. Here every byte is
-compared with its checksum, and the description of the tensors (``data.pkl``) is read on its own first: nothing is
-allocated that the file does not hold.
+PyTorch neither verifies the checksums of the archive's members nor limits their decompressed size. Here every byte is
+verified, and the description of the tensors (``data.pkl``) is read separately first: no memory is allocated that the
+file does not account for.
 """
 
 import io
@@ -43,11 +43,11 @@ _CODES = {
     *("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "NONE", "NEWTRUE", "NEWFALSE"),
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"),
 }
-"""What a description of tensors and plain values is made of."""
+"""Pickle opcodes of a description of tensors and plain values."""
 
 
 class Outline(NamedTuple):
-    """A tensor as the description has it: sizes, strides and offset in elements, in a storage of a number of them."""
+    """A tensor as described: sizes, strides and offset in elements, and the number of elements of its storage."""
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -56,7 +56,7 @@ class Outline(NamedTuple):
     available: int
 
     def fault(self) -> str:
-        """What is wrong with it, in words; empty if each element of the tensor is an element of the storage."""
+        """The problem with it; empty if each element of the tensor is an element of the storage."""
         valid = all(type(number) is int and number >= 0 for number in (*self.size, *self.stride, self.offset))
         if not valid or len(self.size) != len(self.stride):
             return "a tensor whose sizes are not whole numbers"
@@ -75,10 +75,10 @@ class Refused(ValueError):
 
 
 def verified(path: Path) -> io.BytesIO:
-    """The archive with its members as they were verified, for ``torch.load``.
+    """The archive with its verified members, for ``torch.load``.
 
-    Raises `InputError` naming the file and what is wrong with it: a damaged or compressed member, code, or tensors that
-    the file does not hold. Takes as much memory as the file is large.
+    Raises `InputError` with the file and the problem: a damaged or compressed member, code, or tensors that the file
+    does not hold. Takes as much memory as the file is large.
     """
     try:
         with path.open("rb") as file:
@@ -128,7 +128,7 @@ def _foreign(file: BinaryIO) -> str:
 
 
 def _names(entries: list[zipfile.ZipInfo], length: int) -> dict[str, str]:
-    """Names in the archive's one folder -> whole names; `Refused` where a member is not as ``torch.save`` writes it."""
+    """Names in the archive's only folder -> full names; `Refused` if a member is not as ``torch.save`` writes it."""
     if sum(entry.file_size for entry in entries) > length:
         raise Refused("its members are larger than the file")
     names: dict[str, str] = {}
@@ -142,20 +142,20 @@ def _names(entries: list[zipfile.ZipInfo], length: int) -> dict[str, str]:
         folders.add(match["folder"])
         names[match["name"]] = entry.filename
     if len({name.lower() for name in names}) != len(entries) or len(folders) != 1 or DESCRIPTION not in names:
-        raise Refused(f"it wants one folder with {DESCRIPTION} and each member once")
+        raise Refused(f"it needs one folder with {DESCRIPTION} and each member once")
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
         raise Refused("it is TorchScript, which is code")
     return names
 
 
 def _check_description(data: bytes, storages: dict[str, int]) -> None:
-    """Go through ``data.pkl`` without building anything that it names."""
+    """Check ``data.pkl`` without building anything that it names."""
     if len(data) > LARGEST_DESCRIPTION:
         raise Refused(f"{DESCRIPTION} takes {len(data)} bytes")
     try:
         for code, argument, _ in pickletools.genops(data):
             if code.name == "GLOBAL" and not _known(*str(argument).split(" ", 1)):
-                raise Refused(f"it names {_described(argument)}; a model file holds weights, no code")
+                raise Refused(f"it names {_described(argument)}; a model file holds weights, not code")
             if code.name not in _CODES or (code.name == "LONG_BINPUT" and int(str(argument)) > len(data)):
                 raise Refused(f"{DESCRIPTION} holds {code.name}, which a model file never has")
         reader = _Description(data, storages)
@@ -179,11 +179,11 @@ def _known(module: str, name: str = "") -> bool:
 
 
 SHARED = 3
-"""How often tensors may share bytes: ``last.pth`` holds the model's weights as weights, training state and average."""
+"""How many tensors may share bytes: ``last.pth`` holds the model's weights as weights, training state and average."""
 
 
 class _Description(pickle.Unpickler):
-    """Builds outlines in place of tensors; what else a description names is refused."""
+    """Builds outlines in place of tensors; everything else that a description names is refused."""
 
     def __init__(self, data: bytes, storages: dict[str, int]):
         super().__init__(io.BytesIO(data))
@@ -192,7 +192,7 @@ class _Description(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if not _known(module, name):
-            raise Refused(f"it names {module}.{name}; a model file holds weights, no code")
+            raise Refused(f"it names {module}.{name}; a model file holds weights, not code")
         return name if name in ITEM_BYTES else self._dict if name == "OrderedDict" else self._tensor
 
     def persistent_load(self, pid: Any) -> tuple[int, int]:

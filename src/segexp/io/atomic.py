@@ -1,9 +1,9 @@
-"""Files that are written whole or not at all.
+"""Write files atomically.
 
-The content goes to a hidden file in the same folder, is flushed to the disk, and takes its name by a rename. A crash, a
-kill or a full disk leaves the old file or the new one, and never half of one.
+The content goes to a hidden file in the same folder, is flushed to the disk, and gets its name by a rename. A crash, a
+kill or a full disk leaves the old file or the new one, never a partial one.
 
-Network drives and drives of other systems may take no permissions and cannot always flush; they get whole files too.
+Network drives and drives of other systems may not support permissions or flushing; their files are complete, too.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ PARTIAL = ".partial"
 
 
 def partial(path: Path, ending: str = PARTIAL) -> Path:
-    """A new, empty, hidden file beside `path`, readable by whom other new files are readable by."""
+    """Create an empty, hidden file beside `path` with the permissions of ordinary new files."""
     stem = path.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")  # names end at 255 bytes
     handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=ending, dir=path.parent)
     os.close(handle)
@@ -33,7 +33,7 @@ def partial(path: Path, ending: str = PARTIAL) -> Path:
 
 
 def is_partial(name: str) -> bool:
-    """Whether a file of this name is one that was being written, as `partial` names them."""
+    """Whether a file name is that of an unfinished file, as `partial` names them."""
     return re.fullmatch(rf"\..+\.\w{{8}}{re.escape(PARTIAL)}(\.\w+)?", name) is not None
 
 
@@ -44,10 +44,10 @@ def sync(path: Path) -> None:
 
 
 def flush(file: IO[Any]) -> None:
-    """Flush an open file to the disk, where its file system can do that.
+    """Flush an open file to the disk, if its file system can do that.
 
     Raises:
-        OSError: if it can, and fails: a full disk.
+        OSError: if flushing fails, for example because the disk is full.
     """
     file.flush()
     try:
@@ -63,11 +63,11 @@ def replacing(path: Path, before: Callable[[Path], None] | None = None) -> Itera
 
     Args:
         path: the file; its folder must exist.
-        before: is given the finished file under its hidden name, before it is renamed. An error there keeps the old
+        before: called with the finished file under its hidden name, before it is renamed. An error there keeps the old
             file.
 
     Raises:
-        OSError: if the folder takes no files or the disk is full; the old file is unchanged then.
+        OSError: if the folder cannot be written to or the disk is full; the old file is unchanged then.
     """
     temporary = partial(path)
     try:
@@ -83,11 +83,11 @@ def replacing(path: Path, before: Callable[[Path], None] | None = None) -> Itera
 
 
 def write_bytes(path: Path, content: bytes | memoryview, before: Callable[[Path], None] | None = None) -> None:
-    """Write a file whole or not at all; `before` as in `replacing`."""
+    """Write a file atomically; `before` as in `replacing`."""
     with replacing(path, before) as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str, before: Callable[[Path], None] | None = None) -> None:
-    """Write UTF-8 text whole or not at all; lone surrogates, of names that are not UTF-8, are kept as their bytes."""
+    """Write UTF-8 text atomically; lone surrogates, of names that are not UTF-8, are written as their bytes."""
     write_bytes(path, text.encode("utf-8", errors="surrogateescape"), before)

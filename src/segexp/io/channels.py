@@ -1,4 +1,4 @@
-"""From the channels of a file to the channels of a model."""
+"""Convert the channels of a file to those of a model."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,13 +28,13 @@ def to_channels(
 
     `channels` 1: colour becomes grey by the luma weights 0.299, 0.587, 0.114 (three equal channels keep their values
     exactly), and an image of a single hue the values of its brightest colour (`single_hue`). 3: colour is kept, grey is
-    repeated. Any number: a file with just so many channels keeps them. An alpha channel is dropped. Several channels
-    that are not colours are never mixed: `InputError` asks which.
+    repeated. Any number: a file with exactly that many channels keeps them. An alpha channel is dropped. Several
+    channels that are not colours are never mixed: `InputError` asks for a choice.
 
     Args:
         colour: whether (H, W, 3 or 4) holds red, green, blue and perhaps alpha; None: yes, as far as the shape can
             tell, and of two channels the second is alpha.
-        hue: what `single_hue` gives for the whole image, for windows of it; None: `pixels` are the whole image.
+        hue: for a window, `single_hue` of the whole image; None: `pixels` are the whole image.
     """
     if channels < 1:
         raise InputError(f"data.channels={channels}: expected 1 (grey), 3 (colour) or the number of channels to keep")
@@ -63,14 +63,14 @@ def to_channels(
 
 
 def single_hue(bands: Callable[[], Iterable[NDArray]], lossy: bool = False) -> int:
-    """Which colour (0 red, 1 green, 2 blue) carries all of an image of one hue; -1 for every other image.
+    """The colour (0 red, 1 green, 2 blue) that holds the intensities of an image of one hue; -1 for other images.
 
     A blue lookup table stores (0, 0, v), of which luma would leave 30 levels of 256. An image has one hue if two of its
     colours follow the third on a straight line, to rounding: proportional, or constant. Only integers lose levels.
-    Where luma keeps 9 of 10 levels, as in greys and near-greys, it stays luma.
+    If luma keeps 9 of 10 levels, as in greys and near-greys, luma is used.
 
     Args:
-        bands: gives the image's bands (h, w, 3 or more), and gives them again when it is called again.
+        bands: returns an iterator over the image's bands (h, w, 3 or more), each time it is called.
         lossy: whether compression may have changed the colours a little.
     """
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
@@ -106,8 +106,8 @@ def _on_a_line(colours: NDArray, low: NDArray, high: NDArray, lossy: bool) -> bo
 def lookup_direction(colours: NDArray[np.uint8], entries: int) -> int:
     """Whether a palette (N, 3) is a lookup table: 1 if it brightens with the entry, -1 if it darkens; 0 for a palette.
 
-    A lookup table (Fiji's blue, fire and the like) has all `entries` that the bits of a pixel can name, and its
-    brightness goes one way; the entry is then the intensity. A palette of greys alone is taken for the greys it names.
+    A lookup table (Fiji's blue, fire and the like) has all `entries` that the bits of a pixel can index, and monotonic
+    brightness; the index is then the intensity. A palette of greys alone stands for its grey values.
     """
     if len(colours) != entries or (colours == colours[:, :1]).all():
         return 0

@@ -1,4 +1,4 @@
-"""How many processors there are for this process."""
+"""The number of processors available to this process."""
 
 import math
 import os
@@ -9,10 +9,10 @@ from segexp.io.memory import groups
 
 
 def cores() -> int:
-    """Processors that this process may use, or fewer where a control group limits their time.
+    """Number of processors that this process may use, or fewer if a control group limits their time.
 
-    A container that was started with ``--cpus=2`` sees every processor of its host; more threads than two would be
-    stopped again and again, each while the others wait for it.
+    A container that was started with ``--cpus=2`` sees every processor of its host; more than two threads would be
+    throttled repeatedly, each while the others wait for it.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for folder, second in groups("cpu"):
@@ -27,6 +27,6 @@ def cores() -> int:
 
 
 def limit_threads() -> None:
-    """Have PyTorch start no more threads than `cores`, unless OMP_NUM_THREADS says how many."""
+    """Limit PyTorch to `cores` threads, unless OMP_NUM_THREADS sets their number."""
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(min(torch.get_num_threads(), cores()))

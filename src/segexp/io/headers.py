@@ -1,7 +1,7 @@
 """The size that a PNG, JPEG, BMP or WebP file declares, from its first bytes and without decoding.
 
-OpenCV tells an image's size only once it has allocated it; these few fields say it before. The kind is told by the
-content, as OpenCV does, and only these four kinds get through to it.
+OpenCV reports an image's size only after allocating it; these few fields give it before. The kind is recognised by the
+content, as in OpenCV, and only these four kinds are passed to it.
 """
 
 import struct
@@ -14,7 +14,7 @@ _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 
 
 class Header(NamedTuple):
-    """What a picture's first bytes declare: its `kind`, its size, and bytes a pixel as decoded and bits as stored."""
+    """What a picture's first bytes declare: its `kind`, its size, bytes a pixel as decoded and bits as stored."""
 
     kind: str
     height: int
@@ -47,7 +47,7 @@ def png_is_indexed(data: bytes) -> bool:
 
 
 def png_stretch(data: bytes) -> int:
-    """By what OpenCV multiplies the values of a grey PNG of 1, 2 or 4 bits, to fill 0 to 255; 1 for other pictures."""
+    """The factor by which OpenCV stretches a grey PNG of 1, 2 or 4 bits to 0 to 255; 1 for other pictures."""
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[25:26] != b"\0" or data[24] not in (1, 2, 4):
         return 1
     return 255 // ((1 << data[24]) - 1)
@@ -67,7 +67,7 @@ def frames(data: bytes) -> int:
 
 
 def exif_orientation(data: bytes) -> int:
-    """How the EXIF of a JPEG, PNG or WebP asks viewers to turn it, 1 to 8; 1, as it is, where nothing is asked."""
+    """The EXIF orientation of a JPEG, PNG or WebP, 1 to 8; 1 (not rotated) if it has none."""
     for mark in (b"Exif\0\0", b"eXIf", b"EXIF"):  # JPEG's, PNG's (behind its length), WebP's (before its length)
         at = data.find(mark, 0, 1 << 17)
         if at < 0:

@@ -2,7 +2,7 @@
 
 `read_image` reads a whole image, `open_image` opens one of any size for reading by window. TIFF is read by tifffile,
 ``.npy`` by NumPy, the rest by OpenCV, which alone would return page 0 of a stack and 8 bits of a 16-bit file, and
-nothing at all for a broken one. What a header declares is judged before room is made for it (`segexp.io.limits`).
+nothing at all for a broken one. The declared size is checked before memory is allocated (`segexp.io.limits`).
 """
 
 from collections.abc import Iterator
@@ -40,10 +40,10 @@ MASK_SUFFIXES = (".npy", ".png", *TIFF_SUFFIXES)
 """Masks: formats that keep every value. JPEG does not."""
 
 CONVERT = "segexp masks --input MASKS --output NEW_FOLDER turns such masks into class ids"
-"""What to do with masks in colour, in a transparent layer or in layers."""
+"""Advice for masks in colour, in a transparent layer or in layers."""
 
 PAGES = ("first", "max", "mean", "channels")
-"""What to make of a stack, besides a page number from 1; ``channels``: its pages are the channels of one image."""
+"""Ways to read a stack, besides a page number from 1; ``channels``: its pages are the channels of one image."""
 
 HUE_BAND = 1 << 18
 """Pixels read at a time to find out whether a picture has a single hue."""
@@ -53,7 +53,7 @@ Channel = int | list[int] | tuple[int, ...] | None
 
 
 class _Closing:
-    """What is closed at the end of its ``with`` statement."""
+    """Base of files that are closed at the end of their ``with`` statement."""
 
     def __enter__(self) -> Self:
         return self
@@ -81,9 +81,9 @@ class ImageFile(_Closing):
         dtype: the file's.
         colour: whether the channels are red, green and blue (and alpha).
         pixel_size: micrometres (y, x) of a pixel, or None if the file does not say.
-        orientation: how the file asks viewers to turn it, 1 (as it is) to 8 as EXIF counts. Pixels are never turned.
-        pages: how many images the file holds: slices, times; channels are not counted.
-        axis, planes: what they are, and in how many planes each is stored: see `segexp.io.tiff.TiffReader`.
+        orientation: the EXIF orientation, 1 (not rotated) to 8. Pixels are never rotated.
+        pages: number of images in the file: slices, times; channels are not counted.
+        axis, planes: meaning of the pages, and number of planes of each: see `segexp.io.tiff.TiffReader`.
 
     Raises:
         InputError: if the file cannot be read as an image, or has no such page or channel.
@@ -114,9 +114,9 @@ class ImageFile(_Closing):
 
     @property
     def hue(self) -> int:
-        """Which colour carries an image of a single hue: see `segexp.io.channels.single_hue`; -1 where none does.
+        """The colour of an image of a single hue: see `segexp.io.channels.single_hue`; -1 for other images.
 
-        The first time it is asked for, a picture of many colours is read in part, one of a single hue as a whole.
+        On first access, part of an image of many colours is read, or the whole of an image of a single hue.
         """
         if self._hue is None:
             lossy = self._reader.lossy
@@ -171,9 +171,9 @@ class ImageFile(_Closing):
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The files right in a folder that may be images, by their names, sorted.
+    """The files in a folder, sub-folders excluded, whose names are those of images, sorted.
 
-    Hidden ones are left out, and those that ``segexp predict`` wrote there.
+    Hidden files and files that ``segexp predict`` wrote there are left out.
     """
     written = predictions_in(folder)
     return sorted(
@@ -191,13 +191,13 @@ def open_image(path: str | Path, page: Page = None, channel: Channel = None) -> 
 
     Args:
         path: TIFF, PNG, JPEG, BMP, WebP or ``.npy``.
-        page: what to make of a stack: a number from 1 (as Fiji counts), ``first``, ``max`` or ``mean`` (projections),
+        page: how to read a stack: a number from 1 (as Fiji counts), ``first``, ``max`` or ``mean`` (projections),
             or ``channels`` (its pages are channels). None: the file must hold one image.
         channel: a number from 1, or several, to take of a file with channels; None: all.
 
     Raises:
         InputError: naming the file, if it is missing, empty, damaged, not numeric, a stack with no `page` chosen, or
-            declares a size that its own is too small for.
+            declares a size for which the file is too small.
     """
     return ImageFile(path, page, channel)
 
@@ -206,7 +206,7 @@ def read_image(path: str | Path, page: Page = None, channel: Channel = None) -> 
     """Read an image as (H, W), or (H, W, C) with colours in the order red, green, blue.
 
     The dtype is the file's: uint8, uint16, float32 and so on. A palette is applied (uint8 colours) and white-is-zero
-    turned round, so that large values are bright. Arguments and errors are those of `open_image`.
+    inverted, so that large values are bright. Arguments and errors are those of `open_image`.
     """
     with ImageFile(path, page, channel) as image:
         return image.read()
@@ -215,7 +215,7 @@ def read_image(path: str | Path, page: Page = None, channel: Channel = None) -> 
 def read_mask(path: str | Path, page: int | None = None) -> NDArray:
     """Read a mask, ``.npy``, PNG or TIFF, as (H, W) in the file's dtype and with the values that it stores.
 
-    A palette is not applied (its entries are class ids) and white-is-zero not turned round (ImageJ stores 255 for the
+    A palette is not applied (its entries are class ids) and white-is-zero not inverted (ImageJ stores 255 for the
     object and shows it black). Three equal colour channels count as one. Of an ``.npy`` a single leading or trailing
     axis of length 1 is dropped; pickled objects are refused (``allow_pickle=False``).
 
@@ -283,7 +283,7 @@ def read_pixel_size(path: str | Path) -> tuple[float, float] | None:
     """Micrometres (y, x) of a pixel, from a TIFF's ImageJ, OME or resolution entries; None if unknown.
 
     Plain resolution tags of more than 20 micrometres a pixel (72 to 1200 dots an inch) are a printer's or a screen's
-    and are not believed; neither is what is not a plausible number.
+    and are ignored, as are implausible numbers.
 
     Raises:
         InputError: if the file is missing, damaged, or of a format that no image has.
@@ -327,7 +327,7 @@ def _check_file(path: Path, suffixes: tuple[str, ...], expected: str) -> None:
 
 
 def _chosen_page(path: Path, page: Page, pages: int) -> int | str:
-    """Number from 0, or ``max``, ``mean`` or ``channels``."""
+    """The page to read: a number from 0, or ``max``, ``mean`` or ``channels``."""
     if page is None:
         if pages > 1:
             raise InputError(

@@ -1,8 +1,8 @@
-"""Whether a picture file is whole, from its own structure: OpenCV decodes what is left of a cut one, and says nothing.
+"""Check from its structure that a picture file is complete: OpenCV decodes truncated files without an error.
 
-PNG carries a checksum for each of its chunks and ends with IEND. JPEG ends with an end-of-image marker behind the last
-scan; its compressed data carry no checksum, so that flipped bits in the middle of it show as wrong pixels and cannot be
-told. BMP and WebP state how long they are.
+PNG has a checksum for each of its chunks and ends with IEND. JPEG ends with an end-of-image marker after the last scan;
+its compressed data have no checksum, so flipped bits in the middle of it become wrong pixels and cannot be detected.
+BMP and WebP state their length.
 """
 
 import re
@@ -15,9 +15,9 @@ _END_OF_IMAGE = 0xD9
 
 
 def what_is_missing(data: bytes, kind: str) -> str:
-    """Say what is damaged in a file of `kind` PNG, JPEG, BMP or WebP; an empty text where it is whole.
+    """The damage in a file of `kind` PNG, JPEG, BMP or WebP, in words; empty if it is complete.
 
-    What follows the end of the image is not looked at.
+    Data after the end of the image are ignored.
     """
     try:
         return {"PNG": _png, "JPEG": _jpeg, "BMP": _bmp, "WebP": _webp}[kind](data)
@@ -35,7 +35,7 @@ def _png(data: bytes) -> str:
             return f"truncated: its part {_name(name)} should end at byte {end + 4}, the file has {len(data)}"
         (checksum,) = struct.unpack(">I", data[end : end + 4])
         if name[:1].isupper() and zlib.crc32(data[position + 4 : end]) != checksum:  # small letters: notes, dates
-            return f"damaged: the checksum of its part {_name(name)} at byte {position} does not fit"
+            return f"damaged: the checksum of its part {_name(name)} at byte {position} does not match"
         if name == b"IEND":
             return ""
         position = end + 4

@@ -1,8 +1,8 @@
-"""What the numbers in a mask mean: background, classes, objects, and pixels that nobody annotated.
+"""The meaning of the values in a mask: background, classes, objects, and pixels without annotation.
 
-The rules are in ``docs/data.md``. A mask is first judged by the values it holds (`mask_values`), and what is not clear
-is refused with the setting that settles it; then `to_labels` translates, pixel by pixel, so that a window of a mask
-becomes the same window of its labels.
+The rules are in ``docs/data.md``. The distinct values of a mask are first checked (`mask_values`); ambiguous masks are
+refused, and the message names the setting that resolves it. Then `to_labels` translates each pixel, so that a window of
+a mask becomes the same window of its labels.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from segexp.errors import InputError
 
 IGNORE = 255
-"""Label of a pixel that nobody annotated: no loss and no score counts it."""
+"""Label of a pixel without annotation, which counts in no loss and no score."""
 
 MASKS = ("auto", "binary", "classes", "instances", "probabilities")
 """What masks may hold, for ``task.masks``."""
 
 MANY_IDS = 8
-"""Distinct ids in one mask of a task with one class from which they are taken for objects without being told."""
+"""Number of distinct ids in one mask of a task with one class from which they are taken for object ids."""
 
 PROBABILITY = 0.5
-"""Where a mask of probabilities is cut."""
+"""Threshold for masks of probabilities."""
 
 FULL = (255.0, 65535.0)
 """White of 8 and of 16 bits."""
@@ -33,7 +33,7 @@ _UNEVEN, _UNEVEN_IDS = 0.015, 0.05
 """Share of uneven pixels (`uneven`) from which values are not object ids; the second where they are just 1 to N."""
 
 _NEAR_WHITE = 8
-"""Numbers that may be missing below white, as those of objects that were removed."""
+"""How many numbers below white may be missing, as ids of objects that were removed."""
 
 _WHITE = 0.3
 """Share of white in the foreground from which a mask whose values leave gaps below it has soft rims."""
@@ -44,9 +44,9 @@ class Values(NamedTuple):
 
     Attributes:
         kind: ``empty``, ``0/1``, ``0/255``, ``0/65535``, ``class ids``, ``instance ids``, ``probabilities`` or
-            ``soft`` (cut at a threshold).
-        largest: the largest value, the ignored one aside.
-        doubt: what to say unless other masks of the set settle it; empty if it is clear.
+            ``soft`` (with a threshold).
+        largest: the largest value, apart from the ignored one.
+        doubt: the error unless other masks of the set resolve the ambiguity; empty if there is none.
     """
 
     kind: str
@@ -64,10 +64,10 @@ def label_map(
 ) -> NDArray[np.uint8]:
     """Turn mask values into labels 0 (background) to `classes` and 255 (not annotated), as uint8 (H, W).
 
-    One class: bool, 0/1, 0/255, or ids of at least `MANY_IDS` objects. More classes: integers 0 to `classes`. What else
-    there is needs `masks`, one of `MASKS`; `ignore` is the value of pixels that nobody annotated, `threshold` the value
-    from which a pixel of a soft mask is foreground. Raises `InputError` with the values found where that is not clear:
-    what they mean is a question for the person who drew them.
+    One class: bool, 0/1, 0/255, or ids of at least `MANY_IDS` objects. More classes: integers 0 to `classes`. Other
+    content needs `masks`, one of `MASKS`; `ignore` is the value of pixels without annotation, `threshold` the value
+    from which a pixel of a soft mask is foreground. Raises `InputError` with the values found if their meaning is
+    ambiguous: only the annotator can decide it.
     """
     values = mask_values(mask, classes, path, masks, ignore, threshold)
     if values.doubt:
@@ -86,10 +86,10 @@ def mask_values(
     """Judge a mask by the values it holds; the arguments and errors are those of `label_map`.
 
     A few ids in a task with one class might be objects or classes: that is returned as a doubt, because another mask of
-    the set with many of them makes it clear.
+    the set with many ids resolves it.
 
     Raises:
-        InputError: if `label_map` raises one, except for such a doubt.
+        InputError: as `label_map`, except for such a doubt.
     """
     numeric = np.issubdtype(mask.dtype, np.number) and not np.issubdtype(mask.dtype, np.complexfloating)
     if mask.dtype != bool and not numeric:
@@ -106,7 +106,7 @@ def judge_values(
     threshold: float | None = None,
     unevenness: Callable[[], "Unevenness"] = lambda: Unevenness(0.0, 0, 0.0, 0),
 ) -> Values:
-    """`mask_values` for the distinct values of a mask; `unevenness` gives what `uneven` finds in it, if it is asked.
+    """`mask_values` for the distinct values of a mask; `unevenness` returns the result of `uneven`, only when needed.
 
     Raises:
         InputError: if the values cannot belong to a mask of these settings; the message lists them.
@@ -133,13 +133,13 @@ def judge_values(
 
 
 class Unevenness(NamedTuple):
-    """What tells object ids from shades.
+    """Measurements that distinguish object ids from shades of grey.
 
     Attributes:
-        alone: share of the foreground pixels that differ from all foreground among their 8 neighbours: next to none in
-            objects of one id each; rims that fade from 255 to 0 are made of them.
+        alone: share of the foreground pixels that differ from all foreground among their 8 neighbours: almost 0 for
+            objects of one id each, large for rims that fade from 255 to 0.
         foreground: the number of pixels above 0.
-        white: the share of `FULL` in the foreground: most of a mask with soft rims, one object of many among ids.
+        white: the share of `FULL` in the foreground: large in a mask with soft rims, small among object ids.
         touching: pairs of values that touch. Objects of one piece each are the nodes of a planar graph, so that there
             are fewer than three pairs for each value.
     """
@@ -151,7 +151,7 @@ class Unevenness(NamedTuple):
 
 
 def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> Unevenness:
-    """Measure how the values of a mask lie beside each other."""
+    """Measure how the values of a mask neighbour each other."""
     alone = foreground = white = 0
     touching: set[int] = set()
     for stored in bands:
@@ -179,7 +179,7 @@ def uneven(bands: Iterable[NDArray], ignore: int | None = None) -> Unevenness:
 
 
 def _is_soft(values: set[float], unevenness: Callable[[], Unevenness]) -> bool:
-    """Whether many values are shades of one mask: they vary within objects, or white is no object among others."""
+    """Whether many values are shades of one mask: they vary within objects, or white cannot be one of many ids."""
     largest = max(values)
     gaps = len(values - {0.0}) < largest
     share, foreground, white, touching = unevenness()
@@ -214,7 +214,7 @@ def _listed(values: set[float]) -> str:
 
 
 def _cut(values: set[float]) -> str:
-    """The threshold that would settle a soft mask: half of white, or of the largest value."""
+    """Advice with a threshold for a soft mask: half of white, or of the largest value."""
     largest = max(values)
     white = next((top for top in (1.0, *FULL) if top / 2 < largest <= top), largest)
     half = white / 2 if white <= 1 or white != round(white) else float(np.ceil(white / 2))
@@ -256,7 +256,7 @@ def _wanted(kind: str, classes: int) -> str:
 
 
 def _remedies(values: set[float], kind: str, classes: int) -> str:
-    """The settings that would settle it."""
+    """The settings that would resolve the ambiguity."""
     remedies = []
     if 255 in values:
         remedies.append("task.ignore=255 if 255 was not annotated")
@@ -276,7 +276,7 @@ def _remedies(values: set[float], kind: str, classes: int) -> str:
 def to_labels(
     mask: NDArray, classes: int, masks: str = "auto", ignore: int | None = None, threshold: float | None = None
 ) -> NDArray[np.uint8]:
-    """Translate mask values, judged by `mask_values` before, to labels uint8 (H, W); each pixel by itself."""
+    """Translate mask values, already checked by `mask_values`, to labels uint8 (H, W), pixel by pixel."""
     unknown = None if ignore is None else mask == ignore
     background = 1 if ignore == 0 else 0
     if threshold is not None:

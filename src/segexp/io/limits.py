@@ -1,8 +1,8 @@
-"""What a file may make segexp allocate: judged by what its header declares, before anything is decoded.
+"""Limits on the memory that a file may make segexp allocate, checked by its header before anything is decoded.
 
-A few bytes can claim an image of a million by a million pixels. What a header declares is therefore compared with the
-size of the file: no common compression shrinks real images, or even empty ones, by more than `RATIO`. Apart from that
-no single read may take more than `largest()` bytes.
+A few bytes can declare an image of a million by a million pixels. The declared size is therefore compared with the size
+of the file: no common compression shrinks real images, or even empty ones, by more than `RATIO`. In addition, no single
+read may take more than `largest()` bytes.
 """
 
 import os
@@ -13,10 +13,10 @@ from pathlib import Path
 from segexp.errors import InputError
 
 HARMLESS = 128 * 2**20
-"""Bytes that a file of any size may ask for: an empty mask of 8192x8192 pixels shrinks to next to nothing."""
+"""Bytes that a file of any size may declare: an empty mask of 8192x8192 pixels compresses to almost nothing."""
 
 RATIO = 2000
-"""Most that a byte of a file may grow to: deflate, and PNG with it, reaches 1032 at the very best."""
+"""Largest compression ratio that is accepted: deflate, and therefore PNG, reaches 1032 at best."""
 
 LARGEST_GIB = 16.0
 VARIABLE = "SEGEXP_MAX_GIB"
@@ -24,10 +24,10 @@ VARIABLE = "SEGEXP_MAX_GIB"
 
 
 SCANS = 100
-"""Most scans of a progressive JPEG: encoders write about 10, and each is decoded over the whole image."""
+"""Largest number of scans of a progressive JPEG: encoders write about 10, and each is decoded over the whole image."""
 
 PIECES = {"strips": 1 << 15, "tiles": 1 << 15, "pages": 1 << 13}
-"""Most of each of less than `PIECE` values: one costs as much time as 10,000 values or, of pages, 100,000."""
+"""Largest numbers of pieces below `PIECE` values: one takes as long as 10,000 values, a page as long as 100,000."""
 
 PIECE = 1024
 
@@ -49,17 +49,17 @@ def largest() -> int:
 
 
 def check_declared(path: str | Path, shape: Sequence[int], itemsize: int, stored: int | None = None) -> int:
-    """Bytes of an array of `shape` and `itemsize` that `path` asks for.
+    """Check the size of an array of `shape` and `itemsize` that `path` declares; returns its bytes.
 
     Args:
         path: the file, for the message.
-        shape: what the header declares, or the part of it that is about to be read.
+        shape: the declared shape, or that of the part which is about to be read.
         itemsize: bytes a value.
-        stored: bytes in the file that it would be decoded from, times 8 where a bit becomes a byte; None if that
-            does not matter, because the file holds all of them uncompressed and its length was checked.
+        stored: bytes in the file from which it would be decoded, times 8 if a bit becomes a byte; None if the values
+            are stored uncompressed and the length of the file was checked.
 
     Raises:
-        InputError: if that is not to be believed.
+        InputError: if the declared size is implausible or too large.
     """
     size = prod(int(length) for length in shape) * itemsize
     claim = f"{path}: declares {'x'.join(str(length) for length in shape)} values, {_amount(size)}"

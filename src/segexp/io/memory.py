@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""The memory available to this process."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -8,11 +8,11 @@ import psutil
 _CONTAINER = Path("/sys/fs/cgroup")
 _GROUPS = Path("/proc/self/cgroup")
 _FILES = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")
-"""Limit and use of a control group: version 1, version 2."""
+"""Files with limit and usage of a control group: version 1, version 2."""
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be taken now: what the system has left, or less where a limit is nearer.
+    """Bytes of free memory: those of the system, or fewer if a control group has a lower limit.
 
     Limits are those of the control group (container, batch job) that this process is in, and of all groups around it.
     """
@@ -27,7 +27,7 @@ def free_memory() -> int:
 
 
 def _cached(folder: Path) -> int:
-    """Bytes that a group uses for copies of files and gives back when memory is wanted."""
+    """Bytes that a group uses to cache files, which the kernel reclaims when needed."""
     try:
         facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         return int(facts.get("total_inactive_file", facts.get("inactive_file", 0)))

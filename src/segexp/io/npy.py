@@ -1,4 +1,4 @@
-"""`.npy` files, whole or by window, never unpickled and never longer than the file."""
+"""Read `.npy` files, whole or by window, without unpickling and without exceeding the length of the file."""
 
 from pathlib import Path
 from threading import Lock
@@ -14,10 +14,10 @@ _PARSING = Lock()
 
 
 def open_array(path: Path) -> NDArray:
-    """The array of an ``.npy`` file, memory-mapped: only the header is read, and the length compared with it.
+    """The array of an ``.npy`` file, memory-mapped: only the header is read and compared with the file's length.
 
     Raises:
-        InputError: for pickled objects, archives (``.npz``), and whatever is not a NumPy file.
+        InputError: for pickled objects, archives (``.npz``), and other files.
     """
     try:
         with path.open("rb") as file:
@@ -83,7 +83,7 @@ class ArrayReader:
         except OSError as error:
             raise InputError(f"{self.path}: {error.strerror or error}") from None
         if length < self._bytes:  # reading beyond its end would end the process
-            raise InputError(f"{self.path}: cut to {length} of {self._bytes} bytes while it was read")
+            raise InputError(f"{self.path}: was truncated to {length} of {self._bytes} bytes while it was being read")
         cut = self._stack[page, top : top + height, left : left + width]
         check_declared(self.path, cut.shape, cut.dtype.itemsize)
         return cut.astype(self.dtype, copy=True)

@@ -1,11 +1,11 @@
-"""Which files of an output folder segexp wrote, so that it replaces and removes those alone.
+"""Record which files of an output folder segexp wrote, so that it only replaces and removes those.
 
 Each output folder holds a record, ``.segexp.jsonl``: a line of JSON for each file, with its path inside the folder, its
-size and SHA-256, and the command. The line is written before the file takes its name, so that a kill between the two
-leaves no file without a record. A file is segexp's own where its content equals any that the record names for its path:
-a file that was drawn by hand, copied there or edited later is not, and no command replaces it.
+size and SHA-256, and the command. The line is written before the file gets its name, so that a kill between the two
+leaves no file without a record. A file is segexp's own if its content equals one recorded for its path: a file that was
+drawn by hand, copied there or edited later is not, and no command replaces it.
 
-`hold` keeps a second command out of the folder meanwhile.
+`hold` locks the folder against a second command.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ LOCK = ".segexp.lock"
 LARGEST_RECORD = 1 << 28
 """Bytes; a record of a million files takes about 250 MB."""
 SHOWN = 20
-"""Names of files that a message lists."""
+"""Largest number of file names in a message."""
 LONGEST_COMMAND = 500
-"""Letters of a command line that are recorded: a shell writes out thousands of file names."""
+"""Characters of a command line that are recorded: a shell may expand thousands of file names."""
 
 
 def digest(path: Path) -> str:
@@ -42,7 +42,7 @@ def digest(path: Path) -> str:
 
 
 def predictions_in(folder: Path) -> set[str]:
-    """Names of the files that ``segexp predict`` wrote into a folder, perhaps beside the images; empty: no record."""
+    """Names of the files that ``segexp predict`` wrote into a folder, such as that of the images; empty: no record."""
     try:
         entries = OwnedFolder(folder).entries
     except InputError:
@@ -53,7 +53,7 @@ def predictions_in(folder: Path) -> set[str]:
 class OwnedFolder:
     """The record of one output folder.
 
-    Nothing is written before the first `write`, `create` or `note`: looking at a folder leaves it as it is.
+    Nothing is written before the first `write`, `create` or `note`.
 
     Args:
         folder: the output folder; need not exist.
@@ -64,7 +64,7 @@ class OwnedFolder:
             name no file.
 
     Raises:
-        InputError: if what lies in the record's place is not a record of segexp's.
+        InputError: if ``.segexp.jsonl`` is not a record written by segexp.
     """
 
     def __init__(self, folder: Path, command: str | None = None):
@@ -101,21 +101,21 @@ class OwnedFolder:
             self._known.setdefault(name, set()).add(sha256)
 
     def names(self) -> list[str]:
-        """Paths inside the folder, with ``/``, of all files that are there and segexp's own."""
+        """Paths inside the folder, with ``/``, of all existing files that are segexp's own."""
         return [name for name in self._known if self.owns(name)]
 
     def knows(self, name: str) -> bool:
-        """Whether segexp ever wrote a file of this name here, whatever lies there now."""
+        """Whether segexp ever wrote a file of this name here, whatever is there now."""
         return name in self._known
 
     def owns(self, name: str, of: str | None = None) -> bool:
-        """Whether the file is there, was written by segexp, and is unchanged since; with `of`, has this SHA-256."""
+        """Whether the file exists, was written by segexp, and is unchanged since; with `of`, has this SHA-256."""
         path = self.folder / name
         known = self._known.get(name, set()) if of is None else self._known.get(name, set()) & {of}
         return bool(known) and _regular(path) and self._digest(path) in known
 
     def _digest(self, path: Path) -> str:
-        """`digest`, computed again only where the file has changed since: looks before a long command are cheap."""
+        """`digest`, cached as long as the file is unchanged, so that repeated checks are cheap."""
         facts = path.stat()
         stamp = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
         known = self._digests.get(str(path))
@@ -124,7 +124,7 @@ class OwnedFolder:
         return known[1]
 
     def foreign(self, names: Iterable[str]) -> list[str]:
-        """Those of `names` where something lies that is not segexp's own: a file, a folder or a link of that name."""
+        """Those of `names` that exist and are not segexp's own: files, folders or links."""
         return [name for name in names if self._taken(name) and not self.owns(name)]
 
     def _taken(self, name: str) -> bool:
@@ -134,7 +134,7 @@ class OwnedFolder:
         """Make sure that every file of `names` may be written.
 
         Raises:
-            InputError: names all files that are there and not segexp's own, and says what to do.
+            InputError: lists all existing files that are not segexp's own, and says what to do.
         """
         not_ours = self.foreign(dict.fromkeys(names))
         edited = [name for name in not_ours if self.knows(name)]
@@ -179,7 +179,7 @@ class OwnedFolder:
             self._learn(entry)
 
     def _free_path(self, name: str) -> Path:
-        """Where a file is to be written, in a folder that exists; `InputError` if another's file lies there."""
+        """The path of a file to write, with its folder created; `InputError` if a file there is not segexp's own."""
         self.require_free([name])
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ class OwnedFolder:
 
     @contextlib.contextmanager
     def create(self, name: str, **facts: Any) -> Iterator[BinaryIO]:
-        """A file open for writing: it is recorded and takes its name when the block ends without an error.
+        """A file open for writing: it is recorded and gets its name when the block ends without an error.
 
         Raises:
             InputError: if something lies there that is not segexp's own.
@@ -207,7 +207,7 @@ class OwnedFolder:
 
     @contextlib.contextmanager
     def making(self, name: str, **facts: Any) -> Iterator[Path]:
-        """As `create`, for what wants a path with the file's own ending rather than an open file.
+        """As `create`, for writers that need a path with the file's suffix rather than an open file.
 
         Raises:
             InputError: if something lies there that is not segexp's own.
@@ -222,14 +222,14 @@ class OwnedFolder:
             hidden.unlink(missing_ok=True)
 
     def adopt(self, path: Path, name: str, **facts: Any) -> None:
-        """Record a finished file that lies inside the folder under a hidden name, and give it its own."""
+        """Record a finished file inside the folder that has a hidden name, and rename it to its final name."""
         self.adopt_all({name: path}, **facts)
 
     def adopt_all(self, files: Mapping[str, Path], also: Mapping[str, Any] | None = None, **facts: Any) -> None:
-        """Record finished files, by the names they are to have, and give them these.
+        """Record finished files, given by their final names, and rename them.
 
         `also` becomes a line that names no file, as `append` writes it, with the SHA-256 of each file as ``outputs``.
-        It is recorded before the files take their names: where that was stopped half-way, the hashes do not fit.
+        It is recorded before the files are renamed: if that is interrupted, the hashes do not match.
         """
         self.require_free(files)
         entries = [self._entry(name, path, facts) for name, path in files.items()]
@@ -239,7 +239,7 @@ class OwnedFolder:
             os.replace(path, self.folder / name)
 
     def remove(self, name: str) -> bool:
-        """Remove a file that is segexp's own; False, and nothing is touched, where it is not or is not there."""
+        """Remove a file if it is segexp's own; False, with nothing changed, if it is not or does not exist."""
         if not self.owns(name):
             return False
         (self.folder / name).unlink()
@@ -247,7 +247,7 @@ class OwnedFolder:
 
 
 def noting(path: Path) -> Callable[[Path], None] | None:
-    """For `atomic`: records that a file is segexp's, in the folder's record; None if the folder has none."""
+    """A function for `atomic` that notes a file in the folder's record; None if the folder has no record."""
     if not (path.parent / RECORD).is_file():
         return None
     return lambda whole: OwnedFolder(path.parent).note(path.name, whole)
@@ -267,12 +267,12 @@ def _regular(path: Path) -> bool:
 
 @contextlib.contextmanager
 def hold(folder: Path, patience: float = 0.0, log: Callable[[str], None] = print) -> Iterator[None]:
-    """Keep other segexp commands out of a folder that exists; the lock ends with the process, also when it is killed.
+    """Lock an existing folder against other segexp commands; the lock ends with the process, even if it is killed.
 
     Args:
-        folder: its lock is the file ``.segexp.lock`` in it, which stays.
+        folder: its lock is the file ``.segexp.lock`` in it, which is kept.
         patience: seconds to wait for a command that is ending.
-        log: called with one line where there is something to wait for.
+        log: called with one line if there is something to wait for.
 
     Raises:
         InputError: if another command holds the folder.

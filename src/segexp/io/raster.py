@@ -1,7 +1,7 @@
-"""PNG, JPEG, BMP and WebP: decoded whole by OpenCV, after their declared size has been judged.
+"""PNG, JPEG, BMP and WebP: decoded as a whole by OpenCV, after their declared size has been checked.
 
-Pixels come as they are stored. An orientation in the EXIF is told and not applied: Fiji does not apply it either, and a
-mask of another format has none, so that an image turned without its mask would be a fault that nobody sees.
+Pixels are returned as stored. An EXIF orientation is reported but not applied: Fiji does not apply it either, and a
+mask of another format has none, so that rotating an image without its mask would be an error that nobody notices.
 """
 
 import io
@@ -90,7 +90,7 @@ def _decode(data: bytes) -> NDArray | None:
 def _indexed(path: Path, data: bytes, raw: bool) -> NDArray | None:
     """Entries of the palette of an indexed PNG; None if its colours are expected, which OpenCV gives.
 
-    They are expected of images, unless the palette is a lookup table: see `segexp.io.channels.lookup_direction`.
+    Images need the colours, unless the palette is a lookup table: see `segexp.io.channels.lookup_direction`.
     """
     try:
         image = PngImagePlugin.PngImageFile(io.BytesIO(data))

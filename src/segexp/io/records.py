@@ -1,7 +1,7 @@
-"""Small files of facts that segexp reads back: JSON, CSV and YAML that may be damaged, or come from somebody else.
+"""Read back small records of segexp: JSON, CSV and YAML that may be damaged, or come from somebody else.
 
-What cannot be read raises `InputError` with the file's name. Sizes are bounded before anything is read, and what a file
-unfolds to before anything is made of it.
+A file that cannot be read raises `InputError` with its name. Its size is limited before it is read, and the number of
+values that it expands to before they are used.
 """
 
 import csv
@@ -21,7 +21,7 @@ from segexp.io.shape import Shape, misfit
 Row = dict[str, str | int | float]
 """A row of a table, by the names of its columns."""
 LARGEST = {"JSON": 2**28, "YAML": 2**20, "CSV": 2**30}
-"""Bytes: of pictures of a thousand images, of settings a thousand times as long as any, of ten million rows."""
+"""Largest files in bytes: pictures of a thousand images, settings of any realistic length, ten million rows."""
 MOST_PARTS = 10**6  # values that a YAML file may unfold to: a name in it can stand for a whole branch
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> Any:
     """The values of a YAML file.
 
     Raises:
-        InputError: if it is not YAML, or unfolds to very much.
+        InputError: if it is not YAML, or expands to too many values.
     """
     try:
         content = yaml.safe_load(_text(path, "YAML"))
@@ -54,7 +54,7 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: not YAML ({_first_line(error)})") from None
     for number, _ in enumerate(_parts(content)):
         if number > MOST_PARTS:
-            raise InputError(f"{path}: unfolds to more than {MOST_PARTS} values; expected a file of settings")
+            raise InputError(f"{path}: expands to more than {MOST_PARTS} values; expected a file of settings")
     return content
 
 
@@ -82,14 +82,14 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a CSV file with a heading, as text; cells that `safe_cell` changed are as they were.
+    """Columns and rows of a CSV file with a heading, as text; changes by `safe_cell` are undone.
 
     Raises:
-        InputError: if a row has more cells than the heading, or fewer: it was cut.
+        InputError: if a row has more cells than the heading, or fewer because it was cut short.
     """
     text = _text(path, "CSV")
     if "\0" in text:
-        raise InputError(f"{path}: holds NUL bytes, as a file that a crash cut short; expected CSV")
+        raise InputError(f"{path}: holds NUL bytes, as after a crash; expected CSV")
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows = list(reader)
@@ -97,7 +97,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise InputError(f"{path}: not CSV ({_first_line(error)})") from None
     names = reader.fieldnames or []
     if len(set(names)) != len(names):
-        raise InputError(f"{path}: two columns have one name; expected a table that segexp wrote")
+        raise InputError(f"{path}: two columns have the same name; expected a table that segexp wrote")
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise InputError(f"{path}: row {number}: expected {len(names)} cells, as in the heading; was it cut short?")
@@ -106,7 +106,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def safe_cell(value: Any) -> Any:
-    """A cell that a spreadsheet takes for text: text that it would take for a formula gets an apostrophe in front.
+    """Prefix an apostrophe to a cell that a spreadsheet would take for a formula.
 
     Such text begins with ``= + - @``, a tabulator or a carriage return, and is not a number.
     """
@@ -114,12 +114,12 @@ def safe_cell(value: Any) -> Any:
 
 
 def plain_cell(text: str) -> str:
-    """What `safe_cell` was given."""
+    """Undo `safe_cell`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], line_end: str = "\r\n") -> str:
-    """CSV with a heading; every cell goes through `safe_cell`, and one that a row lacks is empty."""
+    """CSV with a heading; `safe_cell` is applied to every cell, and missing cells are empty."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator=line_end)
     writer.writerow([safe_cell(name) for name in columns])
@@ -135,7 +135,7 @@ def number(text: str) -> float:
     """A cell as a number; NaN if it is empty.
 
     Raises:
-        ValueError: for all else.
+        ValueError: for any other text.
     """
     return float(text) if text else math.nan
 

@@ -1,7 +1,7 @@
-"""Bring images to the scale that a model is for: area averages where they shrink, linear interpolation where they grow.
+"""Rescale images to the pixel size of a model: area averages for downscaling, linear interpolation for upscaling.
 
-Both are one sparse matrix a side, so a window of the result is computed from the matching window of the source alone,
-and is equal to the same window of the whole. Class maps take the value of the nearest pixel.
+Both are one sparse matrix for each axis, so a window of the result is computed from the matching window of the source
+alone, and equals the same window of the whole. Class maps take the value of the nearest pixel.
 """
 
 from typing import TYPE_CHECKING
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 SAME = 0.01
-"""Scales that differ by less are left alone: a file's calibration is no better."""
+"""Smaller differences in scale are ignored: a file's calibration is not more accurate."""
 
 LARGEST_FACTOR = 50
-"""Changes of scale beyond this are a wrong unit rather than another microscope."""
+"""Larger changes of scale indicate a wrong unit rather than another microscope."""
 
 Size = tuple[float, float]
 
@@ -53,8 +53,8 @@ def scaled_shape(
 def rescale(pixels: NDArray, shape: tuple[int, int], nearest: bool = False) -> NDArray:
     """(..., H, W) of any real dtype resampled to (..., *shape), in the same dtype.
 
-    `nearest` for labels and masks. Integers are rounded. There and back is not exact: a prediction made at the model's
-    scale is brought to the image's own size by ``rescale(probabilities, (H, W))``.
+    `nearest` for labels and masks. Integers are rounded. Rescaling is not exactly invertible: a prediction at the
+    model's scale is brought back to the image's size by ``rescale(probabilities, (H, W))``.
     """
     if pixels.shape[-2:] == tuple(shape):
         return pixels
@@ -64,7 +64,7 @@ def rescale(pixels: NDArray, shape: tuple[int, int], nearest: bool = False) -> N
 def source_window(
     source: tuple[int, int], shape: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Corner and size of the part of a `source` (H, W) that a window of it at `shape` is made of."""
+    """Corner and size of the part of a `source` (H, W) from which a window of it, rescaled to `shape`, is computed."""
     starts, lengths = [], []
     for axis in range(2):
         factor = source[axis] / shape[axis]
@@ -85,7 +85,7 @@ def rescale_window(
     size: tuple[int, int],
     nearest: bool = False,
 ) -> NDArray:
-    """The window of `size` at `corner` of what `rescale` would make of a whole image.
+    """The window of `size` at `corner` of the whole image after `rescale`.
 
     Args:
         pixels: (..., h, w), the part of the image that `source_window` names.

@@ -1,16 +1,16 @@
-"""The folder of a run: claimed when all else has been found fit, and from then on the run's alone.
+"""The folder of a run: claimed after all checks have passed, and locked by the run from then on.
 
-Until `RunFolder.begin` nothing in the folder is touched, not even to lock it: what a run has to write meanwhile waits
-in memory. `begin` takes the lock, looks again, and writes.
+Until `RunFolder.begin` nothing in the folder is changed, not even to lock it: files to be written wait in memory.
+`begin` takes the lock, checks again, and writes.
 
-Files that are written whole have their line in the record before they take their name (`segexp.io.ownership`). Files
-that grow (``metrics.csv``, ``train.log``, TensorBoard's events) cannot be hashed before they are complete. Their names
-were free when the run began, and the run holds the lock, so the record notes at each epoch how far they had grown: size
-and SHA-256 of that much, as an open line. A file with an open line is the run's where it still begins with these bytes.
-Each has one before it is made: ``train.log`` and ``metrics.csv`` get their first lines as files that are written whole,
-and a random part of an event file's name is recorded before TensorBoard makes it. So a kill at any time leaves no file
-that the record does not know. A run that ends by itself closes them: then they are the run's as long as nothing in them
-is changed.
+Files that are written atomically have their line in the record before they get their name (`segexp.io.ownership`).
+Files that grow (``metrics.csv``, ``train.log``, TensorBoard's events) cannot be hashed before they are complete. Their
+names were free when the run began, and the run holds the lock, so the record notes at each epoch how far they have
+grown: size and SHA-256 up to there, as an open line. A file with an open line belongs to the run if it still begins
+with these bytes. Each has one before it is created: ``train.log`` and ``metrics.csv`` are first written atomically, and
+a random part of an event file's name is recorded before TensorBoard creates it. So a kill at any time leaves no file
+that the record does not know. A run that ends by itself closes the lines: the files then belong to it as long as they
+are unchanged.
 """
 
 import fnmatch
@@ -30,7 +30,7 @@ from segexp.io import atomic, ownership
 from segexp.io.ownership import LOCK, RECORD, OwnedFolder, digest
 
 STATE = "last.pth"
-"""What a run goes on from."""
+"""The files from which a run resumes."""
 MODEL = "best_*_model.pth"
 """Pattern of the best model's name."""
 JOB_FILES = ("job.json", "job.log")
@@ -53,17 +53,17 @@ FILES = (
     *GROWING,
     *JOB_FILES,
 )
-"""Names, and patterns of names, that a run may write right in its folder."""
+"""Names, and patterns of names, of files that a run may write directly in its folder."""
 FOLDERS = {".hydra": ("*.yaml",), "val": ("*.png", "scores.csv", "evaluation.json", "pictures.json")}
-"""Folders that are a run's, with what it may write into them."""
+"""Sub-folders of a run, with what it may write into them."""
 SWEEP_FILES = ("multirun.yaml", "summary.csv", "search.journal", "search.json")
-"""What marks the folder of a sweep."""
+"""Files that mark the folder of a sweep."""
 CURVE_FILES = ("learning_curve.csv", "learning_curve.json", "learning_curve.png")
-"""What a sweep over ``data.images`` also writes."""
+"""Files that a sweep over ``data.images`` writes in addition."""
 
 
 class RunFolder(OwnedFolder):
-    """A run folder and its record; a context manager that closes the record of growing files and gives back the lock.
+    """A run folder and its record; a context manager that closes the record of growing files and releases the lock.
 
     Args:
         folder: the run folder; need not exist.
@@ -114,7 +114,7 @@ class RunFolder(OwnedFolder):
                     self._open[name] = (size, sha256)
 
     def owns(self, name: str, of: str | None = None) -> bool:
-        """Whether the file is segexp's own: unchanged, or one that was growing and begins as it did when noted."""
+        """Whether the file is segexp's own: unchanged, or a growing file that still begins with the recorded bytes."""
         if name in self._open and of is None:
             size, sha256 = self._open[name]
             path = self.folder / name
@@ -124,7 +124,7 @@ class RunFolder(OwnedFolder):
         return super().owns(name, of)
 
     def note_grown(self, closed: bool = False) -> None:
-        """Record how far the growing files have come; with `closed` they grow no further."""
+        """Record the current size of the growing files; with `closed` they are complete."""
         for name in self.present(GROWING, {}):
             path = self.folder / name
             if not path.is_file() or path.is_symlink():
@@ -149,7 +149,7 @@ class RunFolder(OwnedFolder):
             self.note_open(name, known, sums.hexdigest())
 
     def note_open(self, name: str, size: int, sha256: str) -> None:
-        """Record that the file `name` is the run's where its first `size` bytes have this SHA-256."""
+        """Record that the file `name` belongs to the run if its first `size` bytes have this SHA-256."""
         entry = {"path": name, "size": size, "sha256": sha256, "open": True, "time": round(time.time(), 3)}
         torn, self._torn = "\n" if self._torn else "", True  # until all is written: the disk may be full
         with (self.folder / RECORD).open("a", encoding="ascii") as file:
@@ -158,21 +158,21 @@ class RunFolder(OwnedFolder):
         self._open[name] = (size, sha256)
 
     def announce(self, pattern: str) -> None:
-        """Record a pattern of names, with a random part that nobody else chooses, before files of such a name are made.
+        """Record a pattern of names, with a unique random part, before files with such names are created.
 
-        Such a file is the run's from its first byte, until it gets a line of its own.
+        Such a file belongs to the run from its first byte, until it gets a line of its own.
         """
         self.append(path=pattern, announced=True, time=round(time.time(), 3), command=self.command)
         self._announced.append(pattern)
 
     def note_beginning(self, name: str) -> None:
-        """Record a file that others append to, as far as it has come."""
+        """Record a file to which others append, with its current content."""
         if not self.owns(name):
             content = (self.folder / name).read_bytes()
             self.note_open(name, len(content), hashlib.sha256(content).hexdigest())
 
     def note_start(self, name: str, start: bytes) -> None:
-        """Record that a file that is written again and again is the run's where it begins with these bytes."""
+        """Record that a file which is rewritten repeatedly belongs to the run if it begins with these bytes."""
         if name not in self._open or self._open[name][0] != len(start):
             self.require_free([name], "output_dir")
         entry = (len(start), hashlib.sha256(start).hexdigest())
@@ -180,7 +180,7 @@ class RunFolder(OwnedFolder):
             self.note_open(name, *entry)
 
     def replace_growing(self, name: str, text: str) -> None:
-        """Write a growing file anew, whole or not at all."""
+        """Rewrite a growing file atomically."""
         content = text.encode("utf-8", errors="surrogateescape")
 
         def note(_: Path) -> None:
@@ -190,9 +190,9 @@ class RunFolder(OwnedFolder):
         atomic.write_bytes(self.folder / name, content, note)
 
     def present(self, files: Iterable[str] = FILES, folders: Mapping[str, Iterable[str]] | None = None) -> list[str]:
-        """Names of a run that are taken in the folder: by files, folders or links, whoever made them.
+        """Names of a run's files that exist in the folder, as files, folders or links, whoever created them.
 
-        What a kill left half written has a name that is never used again, and takes none.
+        Files that a kill left unfinished have names that are never used again, and do not count.
         """
         try:
             entries = sorted(entry.name for entry in os.scandir(self.folder))
@@ -209,16 +209,16 @@ class RunFolder(OwnedFolder):
         return [name for name in names if not (self.job and name in JOB_FILES)]
 
     def holds_run(self) -> bool:
-        """Whether a run of segexp lies here that was saved at least once."""
+        """Whether the folder holds a run of segexp that was saved at least once."""
         return any(self.owns(name) for name in self.present((STATE, MODEL, "summary.json"), {}))
 
     def unrecorded_run(self) -> bool:
-        """Whether a run lies here that was made before segexp kept records."""
+        """Whether the folder holds a run from before segexp kept records."""
         stored = self.folder / ".hydra" / "overrides.yaml"
         return not self.knows(STATE) and (self.folder / STATE).is_file() and stored.is_file()
 
     def require(self, resume: bool, overwrite: bool = False) -> None:
-        """Make sure that a run may begin here, or go on; looks and changes nothing.
+        """Make sure that a run may start or resume here; changes nothing.
 
         Raises:
             InputError: if a name that a run writes is taken by something that is not segexp's own, or if the
@@ -280,7 +280,7 @@ class RunFolder(OwnedFolder):
         return fnmatch.fnmatchcase(name, MODEL) and _is_plain_file(self.folder / name)
 
     def _keep_changed_models(self) -> list[str]:
-        """Rename best models that are not as segexp wrote them, so that the run replaces none; the new names."""
+        """Rename best models that were changed since segexp wrote them, so that none is replaced; the new names."""
         kept = []
         for name in self.foreign(name for name in self.present((MODEL,), {}) if self._is_model(name)):
             number = 1
@@ -294,7 +294,7 @@ class RunFolder(OwnedFolder):
         return any(self.knows(name) and os.path.lexists(self.folder / name) for name in SWEEP_FILES)
 
     def _killed_at_start(self) -> bool:
-        """Whether all that lies here are the first records of a run that never got as far as a state."""
+        """Whether the folder holds only the first records of a run that never saved a state."""
         first = (".hydra", "run.json", "split.json", "train.log")
         return not self.holds_run() and any(self.owns(name) for name in self.present(first))
 
@@ -326,12 +326,12 @@ class RunFolder(OwnedFolder):
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
-        """A hidden folder inside the run folder; what lies in it when the block ends takes its place in the run folder.
+        """A hidden folder inside the run folder; its files are moved to the run folder when the block ends.
 
-        Files take their names one by one, the last of them ``summary.json``, each after its line in the record.
+        Files are moved one by one, ``summary.json`` last, each after its line in the record.
 
         Raises:
-            InputError: if something lies in a file's place that is not segexp's own.
+            InputError: if an existing file that is not segexp's own would be replaced.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".draft.", dir=self.folder) as name:
@@ -345,7 +345,7 @@ class RunFolder(OwnedFolder):
                 self.adopt(place / name, name)
 
     def peek(self) -> None:
-        """Take the lock now where that changes nothing.
+        """Take the lock now if that changes nothing in the folder.
 
         Raises:
             InputError: if another command holds it.
@@ -354,17 +354,17 @@ class RunFolder(OwnedFolder):
             self.hold()
 
     def hold(self) -> None:
-        """Keep other commands out; a job waits two minutes for one that was told to end and is still saving."""
+        """Lock the folder against other commands; a job waits two minutes for one that is still saving its state."""
         if not self._locked:
             self._stack.enter_context(ownership.hold(self.folder, 120.0 if self.job else 0.0))
             self._locked = True
         OwnedFolder.__init__(self, self.folder, self.command)  # it may have waited for another command to end
 
     def begin(self, resume: bool, overwrite: bool = False) -> str:
-        """Claim the folder and write what waits; returns a line on what was moved aside, or an empty one.
+        """Claim the folder and write the waiting files; returns a line on what was moved aside, or an empty text.
 
         Raises:
-            InputError: as `require`, or if another command holds the folder or changed it meanwhile.
+            InputError: as `require`, or if another command holds the folder or has changed it since.
         """
         before = self._state
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a record that is read back must look like, and in words what of it does not.
+"""The expected shape of a record that is read back, and a message for the part that does not fit it.
 
 A shape is a type, a `Number`, a `Text`, a tuple of shapes of which one fits, a list ``[shape]``, a list of so many
 ``[shape, shape]``, an object ``{"key":
@@ -24,7 +24,7 @@ class Number:
     nan: bool = False
 
     def fits(self, value: Any) -> bool:
-        """Whether it is such a number; NaN is one where `nan` says so."""
+        """Whether it is such a number; NaN is one if `nan`."""
         kinds = int if self.whole else (int, float)
         return (
             isinstance(value, kinds)

@@ -1,8 +1,8 @@
 """TIFF, page by page and window by window: only the strips or tiles that a window touches are read and decoded.
 
-tifffile reads the tags and decodes segments. What the pages mean (channels, slices, times) is told by
-`segexp.io.tiff_metadata` rather than by tifffile's series, which opens files that an OME-XML names and makes room for
-as many planes as it claims. Sizes are checked against the file's before anything is decoded.
+tifffile reads the tags and decodes segments. The meaning of the pages (channels, slices, times) comes from
+`segexp.io.tiff_metadata` rather than from tifffile's series, which opens files that an OME-XML names and allocates as
+many planes as it declares. Sizes are checked against the file's before anything is decoded.
 """
 
 import logging
@@ -30,7 +30,7 @@ _GREY_OR_COLOUR = {WHITE_IS_ZERO, 1, RGB, PALETTE, YCBCR, 4}
 _COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000}
 _JPEG = 7
 SUBIFDS = 64
-"""Most SubIFDs of a page that are looked at: levels of a pyramid."""
+"""Largest number of SubIFDs of a page that are read: levels of a pyramid."""
 _LENGTHS = ("imagelength", "imagewidth", "samplesperpixel", "bitspersample")  # 1 or more, or damaged
 
 
@@ -39,16 +39,16 @@ class TiffReader:
 
     Args:
         path: the file.
-        raw: give values as stored: no palette applied, white-is-zero not turned round. For masks.
+        raw: return values as stored: no palette applied, white-is-zero not inverted. For masks.
 
     Attributes:
-        pages: how many images (slices, times) the file holds, channels not counted.
+        pages: number of images (slices, times) in the file, channels not counted.
         height, width, channels: of each of them.
         colour: whether the channels are red, green, blue (and perhaps alpha).
         dtype: of what `read` returns.
         pixel_size: micrometres (y, x), or None if the file does not say.
         lossy: whether its compression changes values.
-        orientation: how the file asks viewers to turn it, 1 to 8 as EXIF and TIFF count; never applied.
+        orientation: as in EXIF and TIFF, 1 to 8; never applied.
         axis: what the images are, ``Z`` slices or ``T`` times; empty if the file does not say, or says both.
         planes: how many directories hold an image: its channels, unless they lie side by side.
 
@@ -113,7 +113,7 @@ class TiffReader:
         self.orientation = turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
     def _arrange(self) -> tuple[Any, PageTable]:
-        """The page that all others are like, and which page of the file holds which channel of which slice."""
+        """The page that represents all others, and which page of the file holds which channel of which slice."""
         offsets, first = self._directories(), self._page(0)
         check_pieces(self.path, len(offsets), len(offsets) * int(first.size), "pages")
         behind = self._file.filehandle.size - first.dataoffsets[0] if _is_plain(first) else 0
@@ -136,10 +136,10 @@ class TiffReader:
         return larger, PageTable(np.zeros((1, 1), np.int64))
 
     def _alike(self, count: int) -> tuple[Any, list[int]]:
-        """The first page of full resolution, and the numbers of all pages like it; thumbnails and levels are left out.
+        """The first page of full resolution, and the numbers of all pages like it; thumbnails and levels are skipped.
 
-        Left out are pages marked as reduced, and of a file with one page of full resolution the smaller copies of it,
-        each of another size. Raises `InputError` if a page of another size or type is neither.
+        Skipped are pages marked as reduced and, in a file with one page of full resolution, smaller copies of it, each
+        of another size. Raises `InputError` if a page of another size or type is neither.
         """
         facts = []
         for number in range(count):
@@ -164,7 +164,7 @@ class TiffReader:
         return self._page(largest), alike
 
     def _larger_within(self, page: Any) -> Any:
-        """The largest image among the SubIFDs of a page, where that is larger than the page itself; else None."""
+        """The largest image among the SubIFDs of a page if it is larger than the page itself; else None."""
         largest = page
         for number in range(min(len(page.subifds or ()), SUBIFDS)):
             inside = page.pages[number]
@@ -178,7 +178,7 @@ class TiffReader:
         return page is first or (page.shape == first.shape and page.dtype == first.dtype)
 
     def _directories(self) -> list[int]:
-        """Offsets of all image directories; tifffile itself does not notice every chain that bites its tail."""
+        """Offsets of all image directories; tifffile itself does not detect every circular chain."""
         file, tiff = self._file.filehandle, self._file.tiff
         offset, offsets, visited = self._page(0).offset, [], set()
         while offset and offset not in visited and offset < file.size:
@@ -217,7 +217,7 @@ class TiffReader:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
     def _finish(self, pixels: NDArray) -> NDArray:
-        """Stored samples to what they mean: palette applied, white-is-zero turned round."""
+        """Convert stored samples: palette applied, white-is-zero inverted."""
         pixels = pixels[..., : self._samples] if self._palette is None else pixels
         if self._palette is not None:
             if pixels.max(initial=0) >= len(self._palette):

@@ -1,8 +1,8 @@
-"""What the description of a TIFF says: which page is which channel, and how large a pixel is.
+"""Parse the description of a TIFF: which page is which channel, and the pixel size.
 
-ImageJ's lines ``key=value``, OME-XML, tifffile's own JSON, and the resolution tags. All of it is text from a stranger:
-XML that declares a document type is refused, so nothing outside it is ever fetched and nothing in it expands, and no
-number in it decides how much memory is taken.
+ImageJ's lines ``key=value``, OME-XML, tifffile's own JSON, and the resolution tags. None of it is trusted: XML that
+declares a document type is refused, so nothing outside it is fetched and no entity expands, and no number in it
+determines how much memory is allocated.
 """
 
 import json
@@ -35,7 +35,7 @@ MICROMETRES = {
     "in": 25400.0,
 }
 PLAUSIBLE = (1e-5, 1000.0)
-"""Micrometres a pixel that are believed: from a hundredth of a nanometre to a millimetre."""
+"""Plausible micrometres a pixel: from a hundredth of a nanometre to a millimetre."""
 
 PRINTED = 20.0
 """Micrometres from which a resolution is a printer's or a screen's (72 to 1200 dots an inch), not a scale: that of a
@@ -45,7 +45,7 @@ PRINTERS_UNITS = ("inch", "in", "cm")
 
 
 class PageTable(NamedTuple):
-    """Which page of the file holds what.
+    """Which page of the file holds which channel of which image.
 
     Attributes:
         table: (images, channels) page numbers from 0.
@@ -61,16 +61,16 @@ class PageTable(NamedTuple):
 
 
 def planes(page: Any, count: int, room: int, path: Path, following: int = 0) -> PageTable:
-    """Arrange the `count` pages of a file whose first `page` carries the description.
+    """Arrange the `count` pages of a file whose first `page` has the description.
 
     ImageJ writes a single directory for stacks over 4 GiB, and the planes one after the other behind it.
 
     Args:
         page: the first page.
         count: directories in the file.
-        room: planes that find room in the file from the first page's data on.
+        room: number of planes for which the file is long enough, from the first page's data on.
         path: the file, for messages.
-        following: bytes of planes behind the first one, where a single directory stands in front of them.
+        following: bytes of planes after the first one, if a single directory precedes them.
 
     Raises:
         InputError: if such a stack is truncated, or OME-XML declares a document type.

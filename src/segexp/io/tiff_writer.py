@@ -1,9 +1,9 @@
-"""TIFF files written from top to bottom while they are being computed, whole or not at all.
+"""Write TIFF files atomically, from top to bottom while they are being computed.
 
-An image that fits in memory with ease is written in strips with ImageJ's metadata, which ImageJ itself opens; a larger
-one, or a long stack, in tiles, as OME-TIFF (and BigTIFF over 2 GiB), which Fiji opens by Bio-Formats and QuPath and
-napari by window.
-Both are compressed by deflate and keep the pixel size. Compressing happens in a thread beside the network.
+An image that easily fits in memory is written in strips with ImageJ's metadata, which ImageJ itself opens; a larger
+one, or a long stack, in tiles, as OME-TIFF (and BigTIFF over 2 GiB), which Fiji opens through Bio-Formats, and QuPath
+and napari by window. Both are compressed by deflate and keep the pixel size. A thread compresses while the network
+predicts.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from segexp.io.atomic import partial, sync
 
 TILE = 512
 TILED = 1 << 25
-"""Pixels of a page from which an image is written in tiles."""
+"""Number of pixels of a page from which an image is written in tiles."""
 LONG = 1 << 28
-"""Bytes of all pages from which a stack is written in tiles, however small its pages: strips are written at the end."""
+"""Bytes of a stack from which it is written in tiles, however small its pages: strips are written at the end."""
 WAITING = 2
 """Bands that may wait for the compressor."""
 
@@ -37,7 +37,7 @@ class TiffStream:
     With `samples` over 1, a small image becomes a stack of one page a sample, a tiled one holds samples side by side.
 
     Args:
-        path: what the file is to be called; until then it has the hidden name `hidden`, in the same folder.
+        path: final path of the file; until then it has the hidden name `hidden`, in the same folder.
         shape: (pages, H, W).
         samples: values a pixel.
         dtype: uint8, uint16, uint32 or float32.
@@ -152,7 +152,7 @@ class TiffStream:
             raise self._failure
 
     def _tiles(self) -> Iterator[NDArray]:
-        """Rows cut into tiles, from left to right and top to bottom, a page after the other; edge tiles padded."""
+        """Rows cut into tiles, from left to right and top to bottom, page after page; tiles at the edge are padded."""
         _, height, width = self.shape
         tall, wide = self.tile
         kept: list[NDArray] = []
@@ -170,7 +170,7 @@ class TiffStream:
 
 
 def _tile_side(length: int) -> int:
-    """Side of the tiles along a side of the page: TIFF wants multiples of 16."""
+    """Side of the tiles along a side of the page: TIFF requires multiples of 16."""
     return min(TILE, -(-length // 16) * 16)
 
 
@@ -183,7 +183,7 @@ def _cut(rows: NDArray, width: int, tall: int, wide: int) -> Iterator[NDArray]:
 
 @contextlib.contextmanager
 def finishing(streams: list[TiffStream]) -> Iterator[None]:
-    """Finish all streams at the end of the block; abandon all where it fails."""
+    """Finish all streams at the end of the block; abandon all if it fails."""
     try:
         yield
         for stream in streams:
@@ -195,7 +195,7 @@ def finishing(streams: list[TiffStream]) -> Iterator[None]:
 
 
 def write_hidden(path: Path, content: bytes) -> Path:
-    """Write a file whole under a hidden name beside `path`, which is given back."""
+    """Write a complete file under a hidden name beside `path`; returns the hidden path."""
     hidden = partial(path)
     with hidden_files({"": hidden}):
         hidden.write_bytes(content)
@@ -205,7 +205,7 @@ def write_hidden(path: Path, content: bytes) -> Path:
 
 @contextlib.contextmanager
 def hidden_files(files: Mapping[str, Path]) -> Iterator[None]:
-    """Remove the files, given by hidden names, where the block fails."""
+    """Remove the files, given by hidden names, if the block fails."""
     try:
         yield
     except BaseException:
