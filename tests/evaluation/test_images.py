@@ -31,7 +31,7 @@ def test_one_image_by_hand():
 def test_an_answer_that_is_no_number_is_not_scored_as_background():
     sample = make_sample("hot.tif", HOT, np.zeros(HOT.shape[1:], np.uint8), 1)
     predictor = Predictor(Overflows(), "standard", ["x"], finished=True)
-    with pytest.raises(InputError, match=r"hot\.tif: the network answers with NaN"):
+    with pytest.raises(InputError, match=r"hot\.tif: the network returns NaN"):
         evaluate_fully(predictor, [sample], FAMILIES)
 
 

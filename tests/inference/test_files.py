@@ -263,7 +263,7 @@ def test_an_answer_that_is_no_number_is_not_written_as_background(tmp_path):
     tifffile.imwrite(tmp_path / "hot.tif", pixels)
     files = [tmp_path / "hot.tif", tmp_path / "fine.tif"]
     results = run(Predictor(Overflows(), "standard", ["spot"], finished=True), files, tmp_path / "out")
-    assert results[0].error.startswith(f"{tmp_path / 'hot.tif'}: the network answers with NaN")
+    assert results[0].error.startswith(f"{tmp_path / 'hot.tif'}: the network returns NaN")
     assert "--device" not in results[0].error  # it has the range of float32 already
     assert results[1].error is None
     assert written(tmp_path / "out") == ["fine_mask.png", "fine_prob.tif"]
@@ -426,7 +426,7 @@ def test_an_image_that_asks_to_be_turned_is_named(tmp_path, predictor, monkeypat
         run(predictor, [tmp_path / f"{turn}.png"], tmp_path / "o")
         assert read_image(tmp_path / "o" / f"{turn}_mask.png").shape == image[:60].shape
     assert len(said) == 1
-    assert "6.png: asks viewers to turn it (orientation 6)" in said[0]
+    assert "6.png: has an EXIF orientation (6)" in said[0]
 
 
 def test_memory_that_runs_out_in_numpy_fails_one_file_alone(tmp_path, predictor, monkeypatch):

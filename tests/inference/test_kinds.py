@@ -43,7 +43,7 @@ def test_the_kind_of_generated_images_is_found(task, limits, expected):
     images, _ = synthesis.generate(task, 5, 256, 12, **limits)
     choice = kinds.choose([image[None] for image in images])
     assert choice.name == expected
-    assert choice.words().startswith(f"{expected}: {choice.votes[expected]} of 5 images look like it")
+    assert choice.words().startswith(f"{expected}: nearest for {choice.votes[expected]} of 5 images")
     coloured = [np.repeat(image[None], 3, 0) for image in images]  # the same image in three channels
     assert kinds.choose(coloured).name == expected
 

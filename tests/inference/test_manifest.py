@@ -195,7 +195,7 @@ def test_an_image_that_changes_while_it_is_predicted_has_no_result(tmp_path, pre
     path, out = image(tmp_path / "in" / "a.tif"), tmp_path / "o"
     predictor.model.register_forward_hook(lambda *_: image(path, flip=True) and None)
     (said,) = go(predictor, [path], out)
-    assert "changed while it was predicted" in said
+    assert "was changed while it was being predicted" in said
     assert written(out) == []
 
 

@@ -83,7 +83,7 @@ HOT[0, 20, 20] = 60000
 )
 def test_nan_is_an_error_of_a_finished_model_and_not_of_a_training(answer):
     answer(Predictor(Overflows(), "standard", ["spot"]))
-    with pytest.raises(InputError, match="image: the network answers with NaN"):
+    with pytest.raises(InputError, match="image: the network returns NaN"):
         answer(Predictor(Overflows(), "standard", ["spot"], finished=True))
 
 

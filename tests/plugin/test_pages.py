@@ -41,7 +41,7 @@ def run(*arguments, **more):
 def test_an_answer_that_is_no_number_is_not_shown_as_background(predictor):
     predictor.finished = True
     predictor.forward = lambda _, entropies=False: lambda raw: torch.where(raw.float() > 50, torch.nan, 0.0)
-    with pytest.raises(InputError, match="page 1: the network answers with NaN"):
+    with pytest.raises(InputError, match="page 1: the network returns NaN"):
         list(segment(predictor, np.stack([image(), image((3, 4))])))
 
 

@@ -87,7 +87,7 @@ def test_fine_tuned_runs_are_all_scored_on_the_validation_images(tmp_path):
         (["data.root=5", "trainer.seeds=3"], "trainer.seeds=3: expected one setting"),
         (["data.root=3"], "img: 3 training images; expected 4 or more"),
         (["data.root=5", "data.val_fraction=0.6"], "img: 2 training images; expected 4 or more"),
-        (["data.root=5", "task.monitor=hd95"], "expected a score where more is better, such as dice"),
+        (["data.root=5", "task.monitor=hd95"], "expected a score that is better if higher, such as dice"),
     ],
 )
 def test_mistakes(tmp_path, words, message):

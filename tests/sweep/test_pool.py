@@ -102,7 +102,7 @@ def test_the_table_is_written_after_each_job_and_one_that_cannot_be_ends_none(tm
     assert [job.record.status for job in jobs] == [DONE, DONE]
     assert seen == [0, 0]  # once after each job
     assert len(said) == 2
-    assert "warning: summary.csv is not written: " in said[0]
+    assert "warning: summary.csv was not written: " in said[0]
     assert "was changed since segexp wrote it" in said[0]
     assert (sweep / "summary.csv").read_text().endswith("a note of mine\n")
 

@@ -66,7 +66,7 @@ def test_a_table_that_cannot_be_written_is_an_error_at_the_end(tmp_path, capsys)
     assert end.value.code == 1
     out = capsys.readouterr().out
     assert "0.5000" in out
-    assert "error: summary.csv is not written: " in out
+    assert "error: summary.csv was not written: " in out
     assert (tmp_path / "summary.csv").read_text() == "mine"
     assert not (tmp_path / "report.html").exists()
 

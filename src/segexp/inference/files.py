@@ -1,7 +1,7 @@
-"""Predict image files into a folder, one after the other or going on where that was stopped.
+"""Predict image files into a folder, one after the other, resuming a stopped prediction.
 
-Reading, compressing and measuring run in threads beside the network: the next file is opened and the last one finished
-while one is being predicted. A file appears under its name only when it is whole.
+Reading, compressing and measuring run in threads beside the network: the next file is opened and the previous one
+finished while one is being predicted. Files are written atomically.
 """
 
 import os
@@ -27,7 +27,7 @@ from segexp.io.tiff_writer import hidden_files
 from segexp.measurements import Row
 
 MOST_FOLDERS = 1000
-"""Sub-folders that are looked into for images that are not taken."""
+"""Largest number of sub-folders that are searched for images, to report those that are not taken."""
 
 
 class ImageList(NamedTuple):
@@ -45,8 +45,8 @@ class ImageList(NamedTuple):
 def find_images(sources: Iterable[Path], output: OwnedFolder, own_names: bool = True) -> ImageList:
     """Files, the image files of folders sorted by name, and what patterns such as ``in/*.tif`` match.
 
-    Not taken are files that a prediction wrote, as the records of `output` and of the images' folders say, and images
-    in sub-folders of a folder; `ImageList.remarks` counts them.
+    Files that a prediction wrote, according to the records of `output` and of the images' folders, and images in
+    sub-folders are not taken; `ImageList.remarks` counts them.
 
     Raises:
         InputError: if there is no image, or, with `own_names`, if two would write the same result.
@@ -87,7 +87,7 @@ def _matches(pattern: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path, output: OwnedFolder) -> tuple[list[Path], list[str]]:
-    """The image files of a folder, and remarks on those below it; hidden files and predictions there do not count."""
+    """The image files of a folder, and remarks on those in sub-folders; hidden files and predictions are ignored."""
     inside: list[Path] = []
     below: Counter[str] = Counter()
     for number, (place, folders, names) in enumerate(os.walk(folder)):
@@ -113,7 +113,7 @@ def _is_image(name: str) -> bool:
 
 
 def _without_predictions(files: list[Path], output: OwnedFolder) -> tuple[list[Path], list[Path]]:
-    """Images, and files that a prediction wrote into the folder where they lie, beside its images perhaps."""
+    """Images, and files that a prediction wrote into the folders of the images."""
     records = {output.folder.resolve(): {str(e["path"]) for e in output.entries if "path" in e and "image" in e}}
     images: list[Path] = []
     written: list[Path] = []
@@ -146,13 +146,13 @@ def predict_files(
     manifest: Manifest | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Iterator[Result]:
-    """Predict each file into `output`; yield what became of it, in order. One that fails does not stop the rest.
+    """Predict each file into `output`; yield the results, in order. A file that fails does not stop the others.
 
-    No file is replaced that segexp did not write, or that was changed since: `Manifest.require_room` looks before.
-    Written are ``<stem>_mask.png`` (uint8, 0 and 255, or class ids for several classes; ``_mask.tif`` for stacks and
-    for images of `TILED` pixels or more), ``<stem>_prob.tif`` ((H, W), or a page a class) and what else `outputs`
-    names. With a `manifest`, files that it knows as finished are skipped. `progress` hears how many files are
-    predicted, with the share of the one at hand behind the point.
+    No file is replaced that segexp did not write, or that was changed since: `Manifest.require_room` checks it first.
+    The outputs are ``<stem>_mask.png`` (uint8, 0 and 255, or class ids for several classes; ``_mask.tif`` for stacks
+    and for images of `TILED` pixels or more), ``<stem>_prob.tif`` ((H, W), or a page a class) and others that `outputs`
+    names. With a `manifest`, finished files are skipped. `progress` is called with the number of files predicted, whose
+    fraction is the share of the current file.
     """
     outputs = outputs or (Outputs() if manifest is None else manifest.outputs)
     if manifest is None:
@@ -198,7 +198,7 @@ def _start(
     tiling: Tiling | None,
     progress: Progress | None,
 ) -> Finish:
-    """Predict; what cannot be done is what finishing will report."""
+    """Predict; an error is returned, to be reported with the result."""
     try:
         return predict_job(predictor, job.result(), output, outputs, tiling, progress)
     except (InputError, OSError) as error:
@@ -232,9 +232,9 @@ def _after(progress: Callable[[float], None], files: int) -> Progress:
 
 
 def write_tables(manifest: Manifest, results: Sequence[Result]) -> list[Path]:
-    """Join the tables of all images that the output folder holds measurements of, whichever call made them.
+    """Join the measurements of all images in the output folder, from this and earlier predictions.
 
-    Written are ``measurements.csv``, a row an object, and ``images.csv``, a row an image.
+    Writes ``measurements.csv``, a row for each object, and ``images.csv``, a row for each image.
     """
     failed = [result.path for result in results if result.error is not None]
     lines = manifest.measured([result.path for result in results], failed)

@@ -1,4 +1,4 @@
-"""A threshold at which, on average, a wanted share of the foreground is found: conformal risk control.
+"""A threshold at which, on average, a given share of the foreground is found: conformal risk control.
 
 The risk of an image is the share of its foreground that the mask misses, between 0 and 1. It can only grow with the
 threshold, also where small pieces are dropped. With n annotated images of mean risk R(t), the largest threshold t with
@@ -26,7 +26,7 @@ from segexp.metrics.region import without_small
 from segexp.model_facts import LEVELS as COUNT
 
 KEY = "guarantee"
-"""Of a model file."""
+"""Key of the entry in a model file."""
 LEVELS = (1 / (1 + np.exp(-np.arange(-40, COUNT - 40) / 4))).astype(np.float32)
 """Thresholds at which risks are kept, evenly in the logit: 4.5e-5 to 0.85."""
 _TINY = 1e-9  # what 1 - 0.9 lacks of 0.1
@@ -36,8 +36,8 @@ class Counts(NamedTuple):
     """Pixels of one image by class.
 
     Attributes:
-        found: (K, `LEVELS`) true pixels that the mask holds at each threshold.
-        marked: (K, `LEVELS`) all pixels that it holds.
+        found: (K, `LEVELS`) true positive pixels at each threshold.
+        marked: (K, `LEVELS`) predicted pixels at each threshold.
         true: (K,) pixels of the class.
     """
 
@@ -51,8 +51,8 @@ class Choice(NamedTuple):
 
     Attributes:
         threshold: to predict with; never above the model's own.
-        images: the fewest images of a class that it rests on.
-        lines: sentences that say what is promised and what it costs.
+        images: the smallest number of images of a class from which it was computed.
+        lines: sentences on what is guaranteed and what it costs.
     """
 
     threshold: float
@@ -61,7 +61,7 @@ class Choice(NamedTuple):
 
 
 def count(maps: NDArray[np.float32], truth: NDArray[np.uint8], min_size: int = 0) -> Counts:
-    """What masks at all `LEVELS` find and mark, from probabilities (K, H, W) and labels (H, W).
+    """Count true positive and predicted pixels at all `LEVELS`, from probabilities (K, H, W) and labels (H, W).
 
     The masks are those of `Predictor.labels`: the likeliest class, without pieces under `min_size` pixels. Dropping
     these takes a second a megapixel and class.
@@ -94,7 +94,7 @@ def _without_small(level: NDArray[np.uint8], min_size: int) -> NDArray[np.uint8]
 
 
 def table(counts: Sequence[Counts]) -> list[dict[str, Any]]:
-    """What a model file keeps, an entry a class: ``images`` that hold it; their mean share ``missed``; ``precision``.
+    """The entries of a model file, one a class: ``images`` that hold it; their mean share ``missed``; ``precision``.
 
     The last two at each of `LEVELS`; precision is of the pixels of all images together.
     """
@@ -115,7 +115,7 @@ def calibrate(
     tiling: Tiling | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, Any]]:
-    """`table` of a predictor as it is set, ensembles and symmetries included, from annotated images."""
+    """`table` of a predictor with its settings, ensembles and symmetries included, from annotated images."""
     counts = []
     for done, sample in enumerate(samples, 1):
         pixels, truth = sample.load()
@@ -133,7 +133,7 @@ def choose(entries: Sequence[Mapping[str, Any]], classes: Sequence[str], found: 
         entries: of `table`.
         classes: their names.
         found: 0.9 allows an expected risk of 0.1.
-        own: the model's threshold, kept where it is low enough.
+        own: the model's threshold, kept if it is low enough.
 
     Raises:
         InputError: if there are too few images for that share, or no threshold reaches it.

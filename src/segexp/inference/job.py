@@ -1,4 +1,4 @@
-"""The prediction of one file, page by page: read, through the network, to the disk."""
+"""The prediction of one file, page by page: reading, network, writing."""
 
 import contextlib
 import math
@@ -31,18 +31,18 @@ Band = tuple[int, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one file.
+    """The result of one file.
 
     Attributes:
         path: the image.
         error: why there is no result; None if there is.
-        skipped: whether an earlier prediction had made it already.
+        skipped: whether it was already predicted.
         foreground: share of its pixels that are foreground.
         pixels: of all pages.
-        record: what the manifest keeps of it: ``foreground``, ``pixels`` and ``summary``, the rows of its measurements.
-        files: what was written for it, by the names that the files are to have; still hidden.
+        record: the facts for the manifest: ``foreground``, ``pixels`` and ``summary``, the rows of its measurements.
+        files: the files written for it, by their final names; still hidden.
         content: size, time and hash of the image file before it was read.
-        misfit: in words, how the image and its prediction are unlike the training images; empty if they are not.
+        misfit: a sentence on how the image or its prediction is unlike the training images; empty if it is not.
         unscaled: whether its pixel size is not known although the model has one, so that it was predicted as it is.
     """
 
@@ -88,7 +88,7 @@ class Job:
         return open_image(self.path, self.reading.page_of(page), self.reading.channel)
 
     def rows(self, file: ImageFile) -> RowSource:
-        """The image that the network sees, in memory where that is cheap."""
+        """The image that the network sees, in memory if it is small."""
         place = locate(file, self.reading)
         if place.shape[0] * place.shape[1] < TILED:
             return ArrayRows(read_pixels(file, self.reading, place))
@@ -105,7 +105,7 @@ class Job:
 
 
 Finish = Callable[[], Result]
-"""Writes what is left to write of a file, under hidden names."""
+"""Writes the remaining outputs of a file, under hidden names."""
 
 
 def predict_job(
@@ -116,7 +116,7 @@ def predict_job(
     tiling: Tiling | None,
     progress: Progress | None,
 ) -> Finish:
-    """Run the network over all pages of a file; what is left to do is given back, to be done beside the next file."""
+    """Run the network over all pages of a file; returns a function that does the rest, to run beside the next file."""
     kept: list[PredictedImage] = []
     misfits: list[str] = []
     place = locate(job.file, job.reading)  # the settings of the measurements are in pixels that the network sees
@@ -124,8 +124,8 @@ def predict_job(
     outputs = replace(outputs, settings=outputs.settings.scaled(finer))
     with contextlib.closing(job.file):
         if job.file.orientation != 1:
-            turn = f"asks viewers to turn it (orientation {job.file.orientation})"
-            predictor.log(f"{job.path.name}: {turn}; the results lie on its pixels as they are stored")
+            turn = f"has an EXIF orientation ({job.file.orientation})"
+            predictor.log(f"{job.path.name}: {turn}; the results match the pixels as stored, not rotated")
         if outputs.whole:
             require_memory(job.shape, free_memory(), str(job.path))
         sinks = Sinks(output, job.path.stem, outputs, job.shape, len(predictor.classes), job.size, job.file.axis or "T")
@@ -175,7 +175,7 @@ def _without_alpha(file: ImageFile) -> NDArray:
 
 
 def _first_misfit(misfits: list[str]) -> str:
-    """What is said of a file: of a stack the first page that does not fit, and how many more."""
+    """The message about a file: for a stack, that of the first page unlike the training images, and how many more."""
     numbered = [(number, text) for number, text in enumerate(misfits, 1) if text]
     if not numbered or len(misfits) == 1:
         return numbered[0][1] if numbered else ""
@@ -195,10 +195,10 @@ def _label_page(
     sinks: Sinks,
     keep: bool,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Send a page's rows to the sinks; give its labels where they are kept.
+    """Send a page's rows to the sinks; returns its labels if they are kept.
 
     `seen` is the shape (C, H, W) of the image that the network saw, `shape` the file's (H, W). The smallest object is
-    that of the former: it has fewer or more of the file's pixels where the image was brought to another pixel size.
+    given in pixels of the former, and is converted if the image was rescaled.
     """
     min_size = round(predictor.min_size * shape[0] * shape[1] / (seen[1] * seen[2]))
     rescaled = rescaled_bands(bands, seen[1:], shape)

@@ -1,4 +1,4 @@
-"""Which of the models that come with the package images look like: ``segexp predict --model auto``.
+"""Choose the pretrained model whose training images are most similar to given images: ``segexp predict --model auto``.
 
 Each model was trained on generated images of its own kind. A linear discriminant analysis (Fisher, Annals of Eugenics
 7, 1936, with the covariance shrunk towards the identity) tells these kinds apart by 124 numbers of an image: those of
@@ -22,7 +22,7 @@ from segexp.io.images import Channel, Page, open_image
 from segexp.pretrained import NAMES, located
 
 MOST = 16
-"""Images that are looked at, evenly spread."""
+"""Largest number of images that are examined, evenly spread."""
 SHRINKAGE = 0.1
 _FARTHEST = 8.0  # standard deviations that one number can count
 _QUANTILE = 0.98
@@ -30,13 +30,13 @@ _QUANTILE = 0.98
 
 @dataclass(frozen=True)
 class Choice:
-    """What images look like.
+    """The model chosen for some images.
 
     Attributes:
-        name: the model whose kind fits best, of all images together.
-        votes: model -> images of which it is the nearest.
-        fits: images that lie within the distance of 98 % of the generated images of their nearest kind.
-        images: how many were looked at.
+        name: the model whose kind fits all images together best.
+        votes: model -> number of images to which it is the nearest.
+        fits: number of images within the distance of 98 % of the generated images of their nearest kind.
+        images: number of images examined.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Choice:
     def words(self) -> str:
         """Such as ``vesicle_giant: 14 of 16 images look like it (vesicle 2)``."""
         others = ", ".join(f"{name} {count}" for name, count in self.votes.items() if count and name != self.name)
-        return f"{self.name}: {self.votes[self.name]} of {self.images} images look like it" + (
+        return f"{self.name}: nearest for {self.votes[self.name]} of {self.images} images" + (
             f" ({others})" if others else ""
         )
 
 
 def describe(pixels: NDArray) -> NDArray[np.float64]:
-    """The numbers (124,) of pixels (C, H, W) of any real dtype; of several channels the mean is taken."""
+    """The features (124,) of pixels (C, H, W) of any real dtype; channels are averaged."""
     plane = scale(np.mean(pixels, axis=0, dtype=np.float32))
     turned = plane.max() - plane
     both = [structures(side, task) for side in (plane, turned) for task in SCALES]
@@ -61,7 +61,7 @@ def describe(pixels: NDArray) -> NDArray[np.float64]:
 
 
 def learned(numbers: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """What ``kinds.npz`` holds, from the numbers (N, 124) of images of each kind."""
+    """The content of ``kinds.npz``, from features (N, 124) of images of each kind."""
     together = np.concatenate(list(numbers.values()))
     mean, spread = together.mean(0), together.std(0) + 1e-9
     centres = np.stack([((own - mean) / spread).mean(0) for own in numbers.values()])
@@ -75,7 +75,7 @@ def learned(numbers: Mapping[str, NDArray]) -> dict[str, NDArray]:
 
 
 def distances(facts: Mapping[str, Any], numbers: NDArray) -> NDArray[np.float64]:
-    """Squared Mahalanobis distances (N, kinds) of images' numbers (N, 124) from the middle of each kind."""
+    """Squared Mahalanobis distances (N, kinds) of images' features (N, 124) from the mean of each kind."""
     standard = np.clip((numbers - facts["mean"]) / facts["spread"], -_FARTHEST, _FARTHEST)
     away = standard[:, None] - facts["centres"][None]
     return np.einsum("nki,ij,nkj->nk", away, facts["precision"], away)
@@ -111,7 +111,7 @@ def choose_for_files(files: Sequence[Path], page: Page = "first", channel: Chann
 
     Args:
         files: the images.
-        page, channel: what of a file is looked at, as `segexp.io.images.open_image` takes them.
+        page, channel: the part of a file that is read, as in `segexp.io.images.open_image`.
 
     Raises:
         InputError: as `choose`.
@@ -120,7 +120,7 @@ def choose_for_files(files: Sequence[Path], page: Page = "first", channel: Chann
 
 
 def _readable(files: Iterable[Path], page: Page, channel: Channel) -> Iterator[NDArray]:
-    """The middle (C, H, W) of each file, where all its values are finite."""
+    """The middle (C, H, W) of each readable file, unless values there are not finite."""
     for path in files:
         try:
             with closing(open_image(path, page, channel)) as image:

@@ -1,8 +1,8 @@
-"""Which image each file of an output folder was predicted from, and with what settings: a part of the folder's record.
+"""The images and settings from which the files of an output folder were predicted: a part of the folder's record.
 
 `segexp.io.ownership` records every file that is written. A prediction adds a line for each image: its absolute path,
-size, time and SHA-256, the settings, and the hashes of the files made from it. An image is finished where a line says
-so, the image has the same content, and the files lie there with the recorded hashes: names alone are never believed.
+size, time and SHA-256, the settings, and the hashes of the files made from it. An image is finished if a line says so,
+the image has the same content, and the files exist with the recorded hashes: names alone are never trusted.
 """
 
 import math
@@ -23,14 +23,14 @@ TABLES = ("measurements.csv", "images.csv")
 
 
 class Manifest:
-    """What is known of the predictions in one output folder.
+    """The record of the predictions in one output folder.
 
     Args:
         folder: the output folder's record.
-        settings: all that decides a result besides the image, as plain values: hashes of the models, threshold, how
-            files are read.
+        settings: everything besides the image that determines a result, as plain values: hashes of the models,
+            threshold, how files are read.
         outputs: what is written for each image.
-        forget: take no image as finished.
+        forget: treat no image as finished.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Manifest:
                 self._lines.setdefault(Path(entry["image"]).stem, []).append(entry)
 
     def finished(self, image: Path) -> dict[str, Any] | None:
-        """The line of an image whose files all lie there, made from the same content with the same settings."""
+        """The line of an image whose files all exist and were made from the same content with the same settings."""
         if self.forget:
             return None
         for line in reversed(self._lines.get(image.stem, [])):
@@ -61,7 +61,7 @@ class Manifest:
         return bool(line["outputs"]) and all(self.folder.owns(*output) for output in line["outputs"].items())
 
     def _same(self, line: dict[str, Any], image: Path) -> bool:
-        """Whether a line is of an image of this content, whatever the folder that it lay in."""
+        """Whether a line belongs to an image of this content, in whichever folder it was."""
         return line["input"]["sha256"] == self._content(image)
 
     def _content(self, image: Path) -> str:
@@ -78,8 +78,8 @@ class Manifest:
         """Make sure before anything is predicted that every file may be written.
 
         Raises:
-            InputError: names the files that are there and not segexp's own, or the image that they were made from where
-                that is another one of the same name, or measurements that do not fit into one table with these.
+            InputError: names existing files that are not segexp's own, or another image of the same name from which
+                they were made, or measurements that cannot be joined in one table with these.
         """
         todo = [image for image in images if self.finished(image) is None]
         self._require_same_images(todo)
@@ -101,7 +101,7 @@ class Manifest:
         return overlays
 
     def _require_same_images(self, images: Iterable[Path]) -> None:
-        """Refuse to replace what was made from another image of the same name."""
+        """`InputError` if files to be replaced were made from another image of the same name."""
         taken = []
         for image in images:
             for line in self._lines.get(image.stem, []):
@@ -142,9 +142,9 @@ class Manifest:
                 )
 
     def measured(self, images: Sequence[Path], failed: Iterable[Path] = ()) -> list[dict[str, Any]]:
-        """The lines of all images of the folder that are measured with the present settings, in the order of names.
+        """The lines of all images of the folder that were measured with the current settings, in the order of names.
 
-        Those of `images` that are `failed` are left out, whatever was measured of them earlier.
+        Images in `failed` are left out, even if they were measured earlier.
         """
         left_out = {image.stem for image in failed}
         newest = {image.stem: self._newest(image.stem) for image in images if image.stem not in left_out}
@@ -158,19 +158,19 @@ class Manifest:
         return whole[-1] if whole else None
 
     def add(self, image: Path, content: dict[str, Any], files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
-        """Record the finished files of an image and give them their names.
+        """Record the finished files of an image and rename them to their final names.
 
         Args:
             image: the image.
             content: its `content_of` before it was read.
-            files: the files under their hidden names, by the names they are to have.
+            files: the files under their hidden names, by their final names.
             facts: plain values to keep.
 
         Raises:
-            InputError: if the image has changed since, or something lies there that is not segexp's own.
+            InputError: if the image has changed since, or an existing file is not segexp's own.
         """
         if _stamp(image) != [content["size"], content["mtime_ns"]]:
-            raise InputError(f"{image}: changed while it was predicted; predict it again")
+            raise InputError(f"{image}: was changed while it was being predicted; predict it again")
         line = {"image": str(image.absolute()), "input": content, "settings": self._line_settings, **facts}
         earlier = {name for known in self._lines.get(image.stem, []) for name in known["outputs"]}
         self.folder.adopt_all(files, line, image=line["image"])
@@ -179,12 +179,12 @@ class Manifest:
             self.folder.remove(name)  # a mask with another ending, or a page that the stack no longer has
 
     def _replaced(self, stem: str) -> set[str]:
-        """Names that the present outputs stand for."""
+        """Names of files that the current outputs replace."""
         pages = self._numbered_overlays({stem}) if "overlay" in self.outputs.save else []
         return {*names_of(stem, self.outputs.save), *pages}
 
     def outdated(self, images: Iterable[Path]) -> list[str]:
-        """Names of files beside the present results of images that are of earlier ones with other settings."""
+        """Names of files of the images that remain from earlier predictions with other settings."""
         outdated_files = []
         for image in images:
             lines = self._lines.get(image.stem, [])
@@ -211,9 +211,9 @@ def open_manifest(
     forget: bool = False,
     guarantee: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest of a prediction; with `forget`, one that knows no image as finished.
+    """The manifest of a prediction; with `forget`, no image counts as finished.
 
-    `guarantee` is what the threshold promises, where it promises anything: ``found``, ``images`` and ``calibrated_on``.
+    `guarantee`: of the threshold, if there is one: ``found``, ``images`` and ``calibrated_on``.
     """
     how = asdict(outputs)
     settings = {
@@ -231,7 +231,7 @@ def open_manifest(
 
 
 def to_json(value: Any) -> Any:
-    """Values as JSON gives them back: tuples are lists."""
+    """Values as they are read back from JSON: tuples become lists."""
     if isinstance(value, dict):
         return {str(key): to_json(item) for key, item in value.items()}
     return [to_json(item) for item in value] if isinstance(value, list | tuple) else value
@@ -242,7 +242,7 @@ def _pair(line: Mapping[str, Any], name: str) -> tuple[str, str]:
 
 
 def _sound(entry: Mapping[str, Any]) -> bool:
-    """Whether a line of the record is one of an image, with all that is used of it."""
+    """Whether a line of the record belongs to an image and has all entries that are used."""
     facts, outputs, rows = (entry.get(key) for key in ("input", "outputs", "summary"))
     return (
         isinstance(entry.get("image"), str)

@@ -1,10 +1,10 @@
-"""Whether an image looks like those that a model was trained on, and whether the answer does.
+"""Check whether an image resembles the training images of a model, and whether its prediction does.
 
-A model file keeps, of its training and validation images, the range of 32 numbers (`segexp.calibration.features`: the
-histogram, the power spectrum and the noise of the image between its black level and its own standard deviation, and the
-sign of its contrast), and the range of the share of foreground. Brightness and gain do not count. How far an image lies
-outside of the ranges, in standard deviations and averaged over the numbers, is compared with what 95 % of the training
-images reach against all others. ``benchmarks/misfit.py`` measures how many foreign images that finds.
+A model file holds the ranges of 32 features of its training and validation images (`segexp.calibration.features`: the
+histogram, power spectrum and noise of the image, relative to its black level and standard deviation, and the sign of
+its contrast), and the range of the share of foreground. Brightness and gain do not matter. The distance of an image
+from the ranges, in standard deviations and averaged over the features, is compared with the distance that 95 % of the
+training images have from all others. ``benchmarks/misfit.py`` measures how many foreign images that detects.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ from segexp.inference.sliding_window import RowSource
 from segexp.model_facts import FEATURES
 
 KEY = "appearance"
-"""Of a model file."""
+"""Key of the entry in a model file."""
 WINDOW = 512
-"""Side of the square in the middle of an image that is looked at, px: 24 ms of a processor."""
+"""Side of the square in the middle of an image that is examined, px: it takes 24 ms."""
 SMALLEST = 32
 """Images of a shorter side are not judged."""
 FEWEST = 5
-"""Images from which ranges are taken; fewer say nothing of the next one."""
+"""Smallest number of images from which ranges are computed."""
 MOST = 64
-"""Images of each part of a data set that are looked at, evenly spread."""
+"""Largest number of images of each split that are examined, evenly spread."""
 COUNT = len(LEVELS) + 1 + BANDS + BINS + 1
 assert COUNT == FEATURES, "model files of both counts would have to be read"
 GROUPS = {
@@ -44,7 +44,7 @@ _ODDS = 1.5  # factor by which the odds of foreground may leave the range
 
 
 def describe(image: RowSource) -> NDArray[np.float64] | None:
-    """The numbers (32,) of the middle of an image, at the scale that the network sees; None for a tiny image."""
+    """The features (32,) of the middle of an image, at the scale that the network sees; None for a tiny image."""
     _, height, width = image.shape
     if min(height, width) < SMALLEST:
         return None
@@ -54,7 +54,7 @@ def describe(image: RowSource) -> NDArray[np.float64] | None:
 
 
 def describe_pixels(pixels: NDArray) -> NDArray[np.float64]:
-    """The numbers (32,) of pixels (C, H, W) of any real dtype; of several channels the mean is taken."""
+    """The features (32,) of pixels (C, H, W) of any real dtype; channels are averaged."""
     planes = [scale(plane.astype(np.float32)) for plane in pixels]
     plane = planes[0] if len(planes) == 1 else scale(np.mean(planes, axis=0, dtype=np.float32))
     levels = histogram(plane)
@@ -64,7 +64,7 @@ def describe_pixels(pixels: NDArray) -> NDArray[np.float64]:
 
 
 def ranges_of(features: Sequence[NDArray], shares: Sequence[float]) -> dict[str, Any] | None:
-    """What a model file keeps, from the numbers of its images and their shares of foreground; None: too few images."""
+    """The entry of a model file, from features of its images and their shares of foreground; None: too few images."""
     if len(features) < FEWEST:
         return None
     numbers = np.stack(features)
@@ -84,10 +84,10 @@ def ranges_of(features: Sequence[NDArray], shares: Sequence[float]) -> dict[str,
 
 
 def misfit(facts: Mapping[str, Any], image: RowSource, share: float) -> str:
-    """In words how an image and its prediction differ from those of the training; empty if they do not.
+    """A sentence on how an image or its prediction differs from the training images; empty if it does not.
 
     Args:
-        facts: of the model file; where they hold no ranges nothing is said.
+        facts: of the model file; without ranges in them the result is empty.
         image: as the network sees it.
         share: of foreground in the prediction, 0 to 1.
     """
@@ -103,14 +103,14 @@ def misfit(facts: Mapping[str, Any], image: RowSource, share: float) -> str:
 
 
 def look_reasons(ranges: Mapping[str, Any], features: NDArray[np.float64]) -> list[str]:
-    """What of an image is farthest outside of the ranges, at most two things; empty if it is within the limit."""
+    """The properties of an image that are farthest outside of the ranges, at most two; empty if within the limit."""
     low, high, spread = (np.asarray(ranges[key]) for key in ("low", "high", "spread"))
     outside = _outside(features, low, high, spread)
     if outside.mean() <= ranges["limit"]:
         return []
     above = np.where(features > high, outside, -outside)
     words = {
-        "histogram": "other distribution of brightness",
+        "histogram": "different distribution of brightness",
         "spectrum": "finer texture" if above[GROUPS["spectrum"]][BANDS // 2 :].sum() > 0 else "coarser texture",
         "noise": "more noise" if above[GROUPS["noise"]].sum() > 0 else "less noise",
         "polarity": "inverted contrast",
@@ -125,7 +125,7 @@ def look_reasons(ranges: Mapping[str, Any], features: NDArray[np.float64]) -> li
 
 
 def share_reasons(ranges: Mapping[str, Any], share: float) -> list[str]:
-    """Whether the share of foreground is outside of its range, by more than half its odds."""
+    """A reason if the share of foreground is outside of its range by more than half its odds."""
     low, high = ranges["foreground"]
     if low / _ODDS <= _odds(share, low) and _odds(share, high) <= _ODDS * high:
         return []
@@ -133,7 +133,7 @@ def share_reasons(ranges: Mapping[str, Any], share: float) -> list[str]:
 
 
 def spread_evenly(count: int, most: int = MOST) -> list[int]:
-    """Places of at most `most` of `count` things."""
+    """Evenly spread indices of at most `most` of `count` items."""
     return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())] if count else []
 
 

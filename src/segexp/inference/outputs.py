@@ -1,4 +1,4 @@
-"""What is written for an image beside its mask and probabilities: objects, a picture, tables, outlines."""
+"""The outputs for an image besides its mask and probabilities: objects, a picture, tables, outlines."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ from segexp.measurements import Measurement, Row, Settings, columns, measure, wr
 from segexp.viz.overlay import encode_png, overlay
 
 SAVE = ("mask", "prob", "labels", "overlay", "measurements", "rois", "geojson")
-"""What can be saved."""
+"""Names of all outputs."""
 OBJECTS = ("labels", "measurements", "rois", "geojson")
-"""Those of which single objects have to be told apart."""
+"""Outputs that need the separate objects."""
 PROB_DTYPES = {"uint8": 255, "uint16": 65535, "float32": 1}
 """Types of probability files, and the value that stands for 1."""
 BYTES_A_PIXEL = 100
-"""Memory that telling objects apart, measuring and writing them all takes at most; 82 were seen, of dense filaments."""
+"""Most bytes a pixel that separating, measuring and writing objects takes; 82 were measured, for dense filaments."""
 LARGEST_PICTURE = 2048
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is to be written.
+    """Which outputs are written, and how.
 
     Attributes:
         save: names out of `SAVE`.
@@ -57,7 +57,7 @@ class Outputs:
 
 
 def names_of(stem: str, save: Iterable[str]) -> list[str]:
-    """Names of all files that may be written for an image; a stack has its overlays' pages numbered besides."""
+    """Names of all files that may be written for an image; a stack also has numbered overlays of its pages."""
     names = {
         "mask": [f"{stem}_mask.png", f"{stem}_mask.tif"],
         "prob": [f"{stem}_prob.tif"],
@@ -71,7 +71,7 @@ def names_of(stem: str, save: Iterable[str]) -> list[str]:
 
 
 def stored(probabilities: NDArray[np.float32], dtype: str) -> NDArray:
-    """Probabilities as the file holds them: 0 to 255, 0 to 65535, or 0 to 1."""
+    """Probabilities as stored in the file: 0 to 255, 0 to 65535, or 0 to 1."""
     if dtype == "float32":
         return probabilities
     return np.rint(probabilities * PROB_DTYPES[dtype]).astype(dtype)
@@ -101,10 +101,10 @@ def write_objects(
     pixel_size: Size | None,
     stack: Stack,
 ) -> tuple[dict[str, Path], list[Row]]:
-    """Write what `outputs` asks for beside mask and probabilities; give the files and the summaries.
+    """Write the outputs besides mask and probabilities; returns the files and the summaries.
 
-    `pages` holds one entry, or one for each page of a stack. The files are whole and have hidden names; they are given
-    by the names they are to have.
+    `pages` holds one entry, or one for each page of a stack. The files are complete and have hidden names; they are
+    returned by their final names.
     """
     written: dict[str, bytes] = {}
     stem = path.stem
@@ -136,14 +136,14 @@ def write_objects(
 
 
 def csv_bytes(rows: Sequence[Row], columns: Iterable[str] = ()) -> bytes:
-    """`write_rows` as UTF-8; bytes of a file name that are none are spelt out."""
+    """`write_rows` as UTF-8; invalid bytes of a file name are escaped."""
     return write_rows(rows, columns).encode(errors="backslashreplace")
 
 
 def tables(image: str, pages: list[dict[str, Measurement]]) -> tuple[list[Row], list[Row]]:
     """Rows of all objects and of all summaries of an image's pages, with image, page and class in front.
 
-    Objects are numbered through the classes of a page, as in its labels.
+    Objects are numbered consecutively over the classes of a page, as in its labels.
     """
     rows: list[Row] = []
     summaries: list[Row] = []
@@ -161,7 +161,7 @@ def tables(image: str, pages: list[dict[str, Measurement]]) -> tuple[list[Row], 
 
 
 def picture(page: PredictedImage, classes: int) -> bytes:
-    """PNG of the image beside itself with outlines of the classes; every n-th pixel where it is over 2048 wide."""
+    """PNG of the image, and beside it the same with outlines of the classes; every n-th pixel if over 2048 wide."""
     step = -(-max(page.labels.shape) // LARGEST_PICTURE)
     pixels = page.pixels[::step, ::step]
     planes = (
@@ -173,12 +173,12 @@ def picture(page: PredictedImage, classes: int) -> bytes:
 
 
 def require_memory(shape: tuple[int, int, int], free: int, name: str) -> None:
-    """Refuse what would need more memory than is `free`: the objects of an image have to be found in one piece.
+    """Make sure that `free` memory suffices to separate the objects of an image, which is done on the whole image.
 
     `shape` is (pages, H, W).
 
     Raises:
-        InputError: if it would not suffice.
+        InputError: if it does not suffice.
     """
     need = shape[1] * shape[2] * (BYTES_A_PIXEL + 8 * (shape[0] - 1))
     if need > free:
@@ -235,7 +235,7 @@ def _write_labels(path: Path, pages: list[NDArray[np.int32]], pixel_size: Size |
 
 
 def _joined(page: dict[str, Measurement]) -> NDArray[np.int32]:
-    """Labels of all classes of a page in one map, numbered through."""
+    """Object labels of all classes of a page in one map, numbered consecutively."""
     first, *others = _numbered(page)
     labels = first[1].labels
     for _, measurement, before in others:

@@ -1,4 +1,4 @@
-"""Labels of an image too large to be looked at whole, band by band."""
+"""Labels of an image too large for memory, band by band."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,11 +13,10 @@ Probabilities = NDArray[np.float32]
 def labelled_bands(
     bands: Iterable[tuple[int, Probabilities]], height: int, threshold: float, min_size: int
 ) -> Iterator[tuple[Probabilities, NDArray[np.uint8]]]:
-    """Probabilities (K, rows, W) from top to bottom to the same with labels (rows, W), as `Predictor.labels` gives.
+    """Add labels (rows, W), as from `Predictor.labels`, to bands of probabilities (K, rows, W) from top to bottom.
 
-    A piece of fewer than `min_size` pixels is less than `min_size` rows high. So it lies within the rows that are
-    looked at together if these reach as far beyond those that are decided on both sides, and what reaches further is no
-    small piece.
+    A piece of fewer than `min_size` pixels is less than `min_size` rows high. The rows that are labelled together
+    therefore extend the rows to be decided by as many on both sides: a piece that reaches further is not small.
     """
     around = max(min_size - 1, 0) if min_size > 1 else 0
     pending: Probabilities | None = None

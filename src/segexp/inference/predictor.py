@@ -1,4 +1,4 @@
-"""A finished model, or several, that take an image as it comes from a file and return probabilities."""
+"""Predict with a trained model, or an ensemble: from an image as it is read from a file to probabilities."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -36,12 +36,12 @@ class Predictor:
         threshold: probability from which a pixel is foreground.
         min_size: 8-connected pieces of a class with fewer pixels are dropped from the labels.
         temperature: logits are divided by it, which calibrates the probabilities.
-        facts: what else the model file holds (task, metrics, versions).
+        facts: the other entries of the model file (task, metrics, versions).
         others: further members of an ensemble; probabilities are the mean over all.
-        tta: whether each tile is predicted in all eight flips and turns, and their mean taken.
-        finished: whether the model's weights change no more, so that its batch norms can be folded for prediction. NaN
-            in its answer is an error then; a training that gives NaN goes on.
-        log: is given lines that a user should read, such as a halved batch.
+        tta: whether the predictions of each tile in all eight flips and rotations are averaged.
+        finished: whether the weights are final, so that batch norms can be folded for prediction. NaN in a prediction
+            is an error then; during training it is not.
+        log: called with lines for the user, such as a halved batch.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Predictor:
         self.log: Callable[[str], None] = print
 
     def _network(self) -> Network:
-        """The model; a finished one with its batch norms folded, which is done again where its weights were changed."""
+        """The model; a finished one with its batch norms folded, which is repeated if its weights were changed."""
         if not self.finished or not isinstance(self.model, UNet):
             return self.model
         tensors = self.model.state_dict(keep_vars=True).values()
@@ -81,8 +81,8 @@ class Predictor:
     def forward(self, *images: RowSource, entropies: bool = False) -> Forward:
         """Raw tiles of an image to probabilities, normalised with the statistics of the whole image.
 
-        Of several images, tiles come and go stacked along their channels, (B, images * C, h, w), and are one batch.
-        With `entropies` the probabilities are followed by as many channels of their entropy in bits.
+        Tiles of several images are stacked along their channels, (B, images * C, h, w), in input and output, and form
+        one batch. With `entropies` the probabilities are followed by as many channels of their entropy in bits.
         """
         statistics = [row_statistics(image, self.normalization) for image in images]
         model = self._network()
@@ -111,11 +111,10 @@ class Predictor:
     def tiling(self, tile: int | None = None, overlap: int | None = None, batch: int | None = None) -> Tiling:
         """How images are cut for these networks.
 
-        Tiles share 12 of the network's coarsest pixels, twice what a U-Net sees; the more channels the network has at
-        full resolution, the smaller they are, so that a tile takes a few hundred MB. Of a smaller `tile` neighbours
-        share at most a third. One coarsest pixel of
-        reflection around the image takes a quarter to a half off the error in its outermost 16 px (LOG.md, 2026-11-25);
-        wider ones take off no more.
+        Tiles overlap by 12 of the network's coarsest pixels, twice the receptive field of a U-Net; the more channels
+        the network has at full resolution, the smaller the tiles, so that one takes a few hundred MB. With a smaller
+        `tile`, neighbours overlap by at most a third. One coarsest pixel of reflection around the image reduces the
+        error in its outermost 16 px by a quarter to a half (LOG.md, 2026-11-25); a wider reflection gains no more.
         """
         predictors = [self, *self.others]
         multiple = max(predictor.model.multiple for predictor in predictors)
@@ -139,7 +138,7 @@ class Predictor:
         """Probabilities of an image of any size from top to bottom: first row and (K, rows, W) float32.
 
         Raises:
-            InputError: if a finished model answers with NaN; it calls the image `name`.
+            InputError: if a finished model returns NaN; the message names the image `name`.
         """
         yield from self._bands([image], image, tiling, progress, name=name)
 
@@ -151,12 +150,12 @@ class Predictor:
         progress: Progress | None = None,
         name: str = "image",
     ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
-        """How far the answers for each pixel differ between the symmetries (`tta`) and the members of an ensemble.
+        """How much the predictions for each pixel differ between the symmetries (`tta`) and the members of an ensemble.
 
-        From top to bottom: first row, mean probabilities (K, rows, W), and the mutual information of answer and member
-        in bits, (rows, W), summed over classes: the entropy of the mean less the mean entropy (BALD, Houlsby et al.
-        2011, arXiv:1112.5745). It is 0 where all agree, be they sure or not. `part` of the image is answered for,
-        normalised as the whole.
+        From top to bottom: first row, mean probabilities (K, rows, W), and the mutual information of prediction and
+        member in bits, (rows, W), summed over classes: the entropy of the mean minus the mean entropy (BALD, Houlsby et
+        al. 2011, arXiv:1112.5745). It is 0 where all agree, whether they are certain or not. Only `part` of the image
+        is predicted, normalised as the whole.
 
         Raises:
             InputError: if the network of a finished model answers with NaN.
@@ -194,7 +193,7 @@ class Predictor:
         for first, band in predict_bands(mean, stacked, channels, tiling, self.device, self.log, progress):
             if self.finished and np.isnan(band).any():  # a mask would be made of it as if it were background
                 helps = what_helps_against_nan(self.precision, self.device)
-                raise InputError(f"{name}: the network answers with NaN: {helps}")
+                raise InputError(f"{name}: the network returns NaN: {helps}")
             yield first, band
 
     def probabilities(
@@ -207,7 +206,7 @@ class Predictor:
     ) -> NDArray[np.float32]:
         """Raw pixels (C, H, W) of any real dtype to probabilities (K, H, W), float32 in [0, 1].
 
-        The image is normalised as a whole before it is cut into tiles. The model is put in evaluation mode and left so.
+        The image is normalised as a whole before it is cut into tiles. The model is left in evaluation mode.
 
         Raises:
             InputError: if a finished model answers with NaN; it calls the image `name`.
@@ -219,7 +218,7 @@ class Predictor:
     def together(self, versions: Sequence[NDArray]) -> list[NDArray[np.float32]]:
         """`probabilities` of several images (C, H, W), by the same tiles.
 
-        Neighbours of one shape share a batch: as many as there are tiles in one.
+        Successive images of the same shape share a batch, as many as there are tiles in one.
 
         Raises:
             InputError: if the network of a finished model answers with NaN.
@@ -240,12 +239,12 @@ class Predictor:
         """Probability of foreground for each pixel of an image.
 
         Args:
-            image: (H, W) or (H, W, channels) of any real dtype, in whatever units the camera gives. Three or four
-                channels of uint8 are taken for red, green, blue and alpha. Of other channels the one that the model
-                was trained on (``data.channel``) is taken, or give that channel alone. The image is not rescaled:
-                pixels must be as large as ``model.facts["pixel_size"]`` says (micrometres; absent: any size).
-            progress: called with the pixels done and all pixels after each row of tiles; what it raises ends the
-                prediction.
+            image: (H, W) or (H, W, channels) of any real dtype, in the units of the camera. Three or four channels of
+                uint8 are taken for red, green, blue and alpha. Of other channels the one that the model was trained on
+                (``data.channel``) is used; or pass that channel alone. The image is not rescaled: its pixel size must
+                be ``model.facts["pixel_size"]`` (micrometres; absent: any size).
+            progress: called with the pixels done and all pixels after each row of tiles; an exception that it raises
+                ends the prediction.
 
         Returns:
             float32 in [0, 1]: (H, W) for a model of one class, (K, H, W) for K classes. ``predict(image) >
@@ -272,7 +271,7 @@ class Predictor:
 
 
 def channels_of_array(array: NDArray, reading: Reading) -> NDArray:
-    """The channels (C, H, W) of an array (H, W) or (H, W, channels) that a model takes; it says nothing of colours.
+    """The channels (C, H, W) that a model takes from an array (H, W) or (H, W, channels) without colour information.
 
     Raises:
         InputError: if several channels are neither 8-bit colours nor what the model takes.
@@ -292,7 +291,7 @@ def channels_of_array(array: NDArray, reading: Reading) -> NDArray:
 
 
 def what_helps_against_nan(precision: str, device: torch.device) -> str:
-    """Why a network of finite weights answers with NaN, and what helps; bf16 has the range of float32."""
+    """Why a network with finite weights returns NaN, and what helps; bf16 has the range of float32."""
     if precision != "fp16":
         return "its numbers overflow, as with pixels far brighter than all others of the image"
     option = "" if device.type == "cpu" else "--device cpu has a wider range; "
@@ -322,9 +321,9 @@ def load_model(
     tta: bool = False,
     allow_targets: Sequence[str] = (),
 ) -> Predictor:
-    """Open a ``best_<task>_model.pth`` for prediction, or several as an ensemble; or a shipped model by its name.
+    """Open a ``best_<task>_model.pth`` for prediction, or several as an ensemble; or a pretrained model by its name.
 
-    An ensemble answers with the mean probability; its threshold is the mean, its `min_size` the largest of theirs.
+    An ensemble returns the mean probability; its threshold is the mean, its `min_size` the largest of its members'.
     `allow_targets` are classes and packages that a file of another package's network may name, such as
     ``monai.networks.nets``: they are imported, so name only what you trust.
 
@@ -354,7 +353,7 @@ def load_model(
 
 
 def _agreed(predictor: Predictor) -> dict[str, Any]:
-    """What the models of an ensemble must have in common: they answer for the same, at the same scale."""
+    """The properties that the models of an ensemble must share: classes, inputs and scale."""
     return {
         "classes": predictor.classes,
         "in_channels": predictor.model.settings["in_channels"],

@@ -1,4 +1,4 @@
-"""Images as the tiles read them, by whole rows: arrays in memory, and files of any size."""
+"""Read images by whole rows, for tiling: arrays in memory, and files of any size."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +12,7 @@ from segexp.io.images import ImageFile
 from segexp.io.resample import rescale_window, source_window
 
 BAND = 1 << 22
-"""Values read at once where an image is only passed over."""
+"""Values read at once where an image is only scanned."""
 
 
 class ArrayRows:
@@ -28,7 +28,7 @@ class ArrayRows:
 
 
 class FileRows:
-    """An open file, at the scale of `place`, read as it is asked for."""
+    """An open file, at the scale of `place`, read on demand."""
 
     def __init__(self, file: ImageFile, reading: Reading, place: Place):
         self.file, self.reading, self.place = file, reading, place
@@ -49,12 +49,12 @@ class FileRows:
 
 
 def pixels_of(pixels: NDArray) -> NDArray:
-    """The same values in one of the dtypes that every device takes: uint8, uint16 or float32."""
+    """The same values in a dtype that every device supports: uint8, uint16 or float32."""
     return pixels if pixels.dtype in (np.uint8, np.uint16, np.float32) else pixels.astype(np.float32)
 
 
 def checked(pixels: NDArray, name: str = "image") -> NDArray:
-    """The same pixels (C, H, W).
+    """Check pixels (C, H, W) and return them.
 
     Raises:
         InputError: if float32 cannot hold them, as with NaN or values of 10^38.
@@ -80,7 +80,7 @@ def band_edges(shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
 def rescaled_bands(
     bands: Iterable[tuple[int, NDArray[np.float32]]], available: tuple[int, int], requested: tuple[int, int]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Bands (K, rows, W) of an image of `held` (H, W), brought to `expected` (H, W) on their way."""
+    """Bands (K, rows, W) of an image of `held` (H, W), rescaled to `expected` (H, W)."""
     if available == requested:
         yield from bands
         return

@@ -1,14 +1,14 @@
-"""Images of any size through a network by overlapping tiles, blended in bands of rows.
+"""Predict images of any size by overlapping tiles, blended in bands of rows.
 
-What keeps the tiles from showing: every tile starts at a multiple of the network's coarsest pixel, because pooling
-answers differently when the image moves by less than that; tiles overlap by twice what the network sees, and the outer
-part of each tile, where the network misses some of its surroundings, is left to its neighbour; and beyond the image's
-border stands its reflection. Where the network sees farther, a wide ramp between two tiles hides their cut. (The
-Gaussian weight of nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z, lets each tile's outer part have its
-say and needs a third more overlap; LOG.md, 2026-11-28.)
+Three measures avoid seams between tiles. Every tile starts at a multiple of the network's coarsest pixel, because
+pooling gives other results if the image moves by less than that. Tiles overlap by twice the network's receptive field,
+and the outer part of each tile, where the network lacks some of the surroundings, is taken from its neighbour. The
+image is extended by reflection at its border. For larger receptive fields, a wide ramp between two tiles hides the
+seam. (The Gaussian weight of nnU-Net, Isensee et al. 2021, doi:10.1038/s41592-020-01008-z, also uses each tile's outer
+part and needs a third more overlap; LOG.md, 2026-11-28.)
 
-What keeps memory bounded: only one row of tiles is held, and rows that no later tile touches leave as soon as they are
-done.
+Memory is bounded: only one row of tiles is kept, and rows that no later tile overlaps are yielded as soon as they are
+complete.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,7 @@ from segexp.device import out_of_memory
 Forward = Callable[[Tensor], Tensor]
 """Raw pixels (B, C, h, w) of any dtype to probabilities (B, K, h, w) float32 on the same device."""
 Progress = Callable[[int, int], None]
-"""Told how many pixels of how many are done."""
+"""Called with the number of pixels done and the number of all pixels."""
 
 
 class RowSource(Protocol):
@@ -47,12 +47,12 @@ class Tiling:
     """How an image is cut.
 
     Attributes:
-        tile: largest side of a tile, px; an image that fits goes through whole.
+        tile: largest side of a tile, px; a smaller image is predicted as a whole.
         overlap: least overlap of neighbours, px.
         blend: width of the ramp from one tile to the next in the middle of their overlap, px.
-        multiple: side of the network's coarsest pixel, px; all else is rounded up to it.
+        multiple: side of the network's coarsest pixel, px; all other lengths are rounded up to it.
         margin: least width of the reflection around the image, px.
-        batch: tiles at once.
+        batch: tiles in a batch.
     """
 
     tile: int = 1024
@@ -79,7 +79,7 @@ class Axis:
         return self.starts[-1] + self.tile
 
     def total(self) -> NDArray[np.float32]:
-        """Sum of the tiles' weights at each place of the extended axis, float32 (extended,)."""
+        """Sum of the tiles' weights at each position of the extended axis, float32 (extended,)."""
         total = np.zeros(self.extended, np.float32)
         for start in self.starts:
             total[start : start + self.tile] += self.weight
@@ -109,9 +109,9 @@ def lay_tiles(length: int, tiling: Tiling) -> Axis:
 
 
 def ramp(length: int, overlap: int, blend: int) -> NDArray[np.float32]:
-    """Weight (length,) of a tile's places: 1 inside, 1e-4 outside, a ramp of `blend` px in the middle of the overlap.
+    """Weights (length,) of a tile: 1 inside, 1e-4 outside, a ramp of `blend` px in the middle of the overlap.
 
-    The outermost places count where no other tile has them: at the image's border.
+    The outermost positions matter where no other tile covers them: at the image's border.
     """
     blend = max(1, min(blend, overlap))
     place = np.arange(length) + 0.5
@@ -120,7 +120,7 @@ def ramp(length: int, overlap: int, blend: int) -> NDArray[np.float32]:
 
 
 def reflected(first: int, last: int, length: int) -> NDArray[np.intp]:
-    """Indices into an axis of `length` for places `first` to `last` - 1 of its endless reflection."""
+    """Indices into an axis of `length` for positions `first` to `last` - 1 of its periodic reflection."""
     if length == 1:
         return np.zeros(last - first, np.intp)
     period = 2 * (length - 1)
@@ -139,8 +139,8 @@ def predict_bands(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Probabilities of an image from top to bottom, as pairs of first row and (K, rows, W) float32 in [0, 1].
 
-    Memory holds one row of tiles; the next one is read in a thread meanwhile. Where the device runs out of memory the
-    batch is halved, which `say` is told; `progress` hears the pixels done.
+    One row of tiles is in memory while a thread reads the next one. If the device runs out of memory, the batch is
+    halved and `say` is called with a line about it; `progress` is called with the pixels done.
     """
     device = device or torch.device("cpu")
     _, height, width = image.shape
@@ -223,7 +223,7 @@ def _add_row(
 
 
 def assemble(bands: Iterable[tuple[int, NDArray[np.float32]]], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Put bands together to (K, H, W)."""
+    """Join bands to (K, H, W)."""
     whole = np.empty(shape, np.float32)
     for first, rows in bands:
         whole[:, first : first + rows.shape[1]] = rows

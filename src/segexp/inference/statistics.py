@@ -1,4 +1,4 @@
-"""The whole image's statistics in one pass over its rows, for images that are not held in memory."""
+"""Statistics of a whole image in one pass over its rows, for images that are not in memory."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from segexp.inference.sliding_window import RowSource
 
 
 def row_statistics(image: RowSource, normalization: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What `image_statistics` gives for the same pixels: offset and scale of each channel, float32 (C,)."""
+    """`image_statistics` of the same pixels: offset and scale of each channel, float32 (C,)."""
     if isinstance(image, ArrayRows) and image.pixels[0].size <= PERCENTILE_PIXELS:
         return image_statistics(image.pixels, normalization)
     return band_statistics((band for _, band in pass_over(image)), image.shape[1:], normalization)

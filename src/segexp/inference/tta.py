@@ -1,4 +1,4 @@
-"""Test-time augmentation by the eight symmetries of the square: no direction of an image is special."""
+"""Test-time augmentation by the eight symmetries of the square."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def symmetric(images: Tensor, turns: int, flip: bool) -> Tensor:
-    """Images (B, C, H, W) turned by `turns` quarters, then flipped left to right where `flip`."""
+    """Images (B, C, H, W) rotated by `turns` quarter turns, then flipped left to right if `flip`."""
     turned = torch.rot90(images, turns, (2, 3))
     return turned.flip(3) if flip else turned
 
 
 def undone(images: Tensor, turns: int, flip: bool) -> Tensor:
-    """What `symmetric` did, taken back."""
+    """Undo `symmetric`."""
     return torch.rot90(images.flip(3) if flip else images, -turns, (2, 3))
 
 
 def average_symmetries(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The mean of `forward` over all eight turns and flips of its input, each turned back: eight times the cost.
+    """The mean of `forward` over all eight rotations and flips of its input, each undone: eight times the cost.
 
     `forward` maps (B, C, H, W) to (B, K, H, W).
     """

@@ -1,4 +1,4 @@
-"""Where the rows of one file's mask and probabilities go."""
+"""Write the rows of one file's mask and probabilities."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Sinks:
             self._prob.add(values[0] if self.classes == 1 else np.moveaxis(values, 0, 2))
 
     def finish(self) -> dict[str, Path]:
-        """Write all; gives the whole files under their hidden names, by the names they are to have."""
+        """Finish writing; returns the complete files under their hidden names, by their final names."""
         with finishing(self._streams):
             pass
         files = {stream.path.name: stream.hidden for stream in self._streams}
@@ -73,6 +73,6 @@ class Sinks:
             return files | {self._mask_path.name: write_hidden(self._mask_path, encode_png(np.concatenate(self._png)))}
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Stop, and remove all unfinished files."""
         for stream in self._streams:
             stream.abandon()

@@ -1,15 +1,15 @@
-"""Multiruns that finish: every job in its own process and folder, gone on with after a kill, summed up in one table.
+"""Sweeps: every job in its own process and folder, resumed after a kill, summarised in one table.
 
-`ledger` knows which job lies in which folder and how far it came; `pool` runs jobs beside each other and `live` shows
-them; `table` and `summary` make ``summary.csv`` and the closing table. The Hydra launcher itself is in
+`job_store` records which job is in which folder and its state; `pool` runs jobs in parallel and `progress` shows them;
+`table` and `summary` write ``summary.csv`` and the closing table. The Hydra launcher itself is in
 `hydra_plugins.segexp_pool`.
 """
 
 FAILURE = "failed.txt"
-"""File in a job's folder that holds what went wrong in it."""
+"""File in a job's folder with the error that ended it."""
 
 PRUNED = "pruned.txt"
-"""File in the folder of a job that a search gave up, saying when and why."""
+"""File in the folder of a job that a search pruned, saying when and why."""
 
 LOG = "job.log"
-"""File in a job's folder that holds all that its process printed."""
+"""File in a job's folder with everything that its process printed."""

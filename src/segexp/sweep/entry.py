@@ -1,4 +1,4 @@
-"""How a job enters its sweep: the folder it belongs in, and whether it is passed by, gone on with or begun."""
+"""How a job enters its sweep: its folder, and whether it is skipped, resumed or started."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from segexp.sweep.search.command import is_search
 
 
 class Entry(NamedTuple):
-    """A job's record; whether it is run now, and goes on from ``last.pth`` then; a word on what is not taken over."""
+    """A job's record; whether it is run now, and resumes from ``last.pth``; a remark on an unused earlier result."""
 
     record: Record
     runs: bool
@@ -31,13 +31,13 @@ class Entry(NamedTuple):
 
 
 def enter(cfg: DictConfig, hydra: Any, sweep: Path, target: Path, taken: Container[Path] = ()) -> Entry:
-    """Find a job's place in its sweep.
+    """Find a job's folder in its sweep.
 
     Args:
         cfg: its composed configuration.
         hydra: Hydra's own settings of the job.
         sweep: folder of the sweep.
-        expected: the job's folder as Hydra would have it; a sweep that goes on may have begun the job in another one.
+        expected: the job's folder according to Hydra; a resumed sweep may have started the job in another one.
         taken: folders of other jobs.
     """
     identity, keep, folder, words = identify(cfg), bool(cfg.sweep.resume), target, ""
@@ -67,7 +67,7 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, target: Path, taken: Contain
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a job that is done has its model and its summary, as they were written."""
+    """Whether a finished job still has its model and its summary, unchanged."""
     files = RunFolder(folder)
     models = sorted(folder.glob("best_*_model.pth"))
     try:
@@ -85,7 +85,7 @@ def restarted(hydra: Any) -> bool:
 
 
 def settle(record: Record, score: float) -> None:
-    """Note that a job is done, and whether its score is one of which less is better."""
+    """Record that a job is done, and whether lower values of its score are better."""
     summary = json.loads((record.folder / "summary.json").read_text(encoding="utf-8"))
     files = RunFolder(record.folder)
     for name in (FAILURE, PRUNED, PROGRESS):

@@ -1,8 +1,8 @@
 """The folder of a sweep: which jobs in it are its own, and how it is claimed.
 
 The folder's record (`segexp.io.ownership`) has a line for the sweep when it begins, and one for each folder that it
-makes for a job. No other folder is looked into: a ``job.json`` elsewhere belongs to another sweep or another program.
-Sweeps of before these records are known by their ``multirun.yaml``, with a folder a job right in it.
+creates for a job. Other folders are ignored: a ``job.json`` elsewhere belongs to another sweep or another program.
+Sweeps from before these records are recognised by their ``multirun.yaml``, with the folders of jobs beside it.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from segexp.io.ownership import LOCK, RECORD, OwnedFolder
 from segexp.io.run_folder import CURVE_FILES, JOB_FILES, STATE, SWEEP_FILES, RunFolder
 
 NAMES = (*SWEEP_FILES, *CURVE_FILES, "report.html")
-"""What a sweep writes right in its folder."""
+"""Files that a sweep writes directly in its folder."""
 
 
 def _lines(sweep: Path) -> Iterator[dict]:
@@ -44,7 +44,7 @@ def _append(sweep: Path, facts: dict[str, Any]) -> None:
 
 
 def jobs(sweep: Path) -> list[Path]:
-    """Folders of the jobs that the sweep made, in that order."""
+    """Folders that the sweep created for its jobs, in order of creation."""
     names: dict[str, None] = {}
     begun = False
     for entry in _lines(sweep):
@@ -59,7 +59,7 @@ def jobs(sweep: Path) -> list[Path]:
 
 
 def is_job(sweep: Path, folder: Path) -> bool:
-    """Whether the sweep made this folder for a job."""
+    """Whether the sweep created this folder for a job."""
     return _name(sweep, folder) in {_name(sweep, job) for job in jobs(sweep)}
 
 
@@ -68,19 +68,19 @@ def _name(sweep: Path, folder: Path) -> str:
 
 
 def add_job(sweep: Path, folder: Path) -> None:
-    """Record that the sweep makes this folder for a job."""
+    """Record that the sweep creates this folder for a job."""
     sweep.mkdir(parents=True, exist_ok=True)
     if not (_begun(sweep) and is_job(sweep, folder)):
         _append(sweep, {"job": _name(sweep, folder)})
 
 
 def begin_sweep(sweep: Path, resume: bool, again: bool, overwrite: bool, stack: ExitStack) -> str:
-    """Claim a sweep's folder and keep other commands out until `stack` closes; a line on what was moved aside.
+    """Claim a sweep's folder and lock it until `stack` closes; returns a line on what was moved aside.
 
     Args:
         sweep: the folder; need not exist.
-        goes_on: whether an earlier sweep there is to go on; one that is there is expected.
-        again: whether an earlier sweep there goes on if there is one: searches, and what a cluster starts again.
+        goes_on: whether an earlier sweep there is to be resumed; there must be one.
+        again: whether an earlier sweep there, if any, is resumed: for searches, and jobs that a cluster restarts.
         overwrite: whether an earlier sweep there is moved aside.
 
     Raises:
@@ -107,7 +107,7 @@ def begin_sweep(sweep: Path, resume: bool, again: bool, overwrite: bool, stack: 
 
 
 def holds_sweep(sweep: Path) -> bool:
-    """Whether a sweep of segexp was begun here and still lies here."""
+    """Whether the folder holds a sweep of segexp."""
     folder = OwnedFolder(sweep)
     there = any(folder.knows(name) and os.path.lexists(sweep / name) for name in SWEEP_FILES)
     return there or any((job / "job.json").exists() for job in (jobs(sweep) if _begun(sweep) else ()))
@@ -118,7 +118,7 @@ def _begun(sweep: Path) -> bool:
 
 
 def unrecorded(sweep: Path) -> bool:
-    """Whether a sweep lies here that was made before segexp kept records."""
+    """Whether the folder holds a sweep from before segexp kept records."""
     if _begun(sweep) or not (sweep / "multirun.yaml").is_file() or OwnedFolder(sweep).knows("multirun.yaml"):
         return False
     return any(_is_jobs(path) for path in sweep.glob("*/job.json"))  # other programs leave a multirun.yaml, too
@@ -134,7 +134,7 @@ def _is_jobs(path: Path) -> bool:
 
 
 def require(sweep: Path, resume: bool, again: bool, overwrite: bool) -> None:
-    """Make sure that a sweep may begin here, or go on; looks and changes nothing.
+    """Make sure that a sweep may start or resume here; changes nothing.
 
     Raises:
         InputError: if a name that a sweep or its jobs write is taken by something that is not segexp's own, or if
@@ -188,7 +188,7 @@ def _aside(sweep: Path) -> Path:
 
 
 def adopt(sweep: Path) -> None:
-    """Record the sweep of before these records that goes on, and its jobs."""
+    """Record a resumed sweep from before these records, and its jobs."""
     if _begun(sweep):
         return
     known = jobs(sweep)
@@ -229,7 +229,7 @@ def set_aside(sweep: Path) -> Path:
 
 
 def _drop(folder: Path) -> None:
-    """Remove a folder in which nothing but segexp's record and lock is left."""
+    """Remove a folder that holds nothing but segexp's record and lock."""
     if folder.is_dir() and not folder.is_symlink() and {path.name for path in folder.iterdir()} <= {RECORD, LOCK}:
         for name in (RECORD, LOCK):
             (folder / name).unlink(missing_ok=True)

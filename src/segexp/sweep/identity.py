@@ -1,4 +1,4 @@
-"""What a job's result follows from, as fingerprints: see `segexp.sweep.job_store.Identity`."""
+"""Fingerprints of everything that determines a job's result: see `segexp.sweep.job_store.Identity`."""
 
 import hashlib
 
@@ -18,7 +18,7 @@ from segexp.sweep.weights import start_file
 def identify(cfg: DictConfig) -> Identity:
     """Fingerprints of a composed configuration; its ``hydra`` section, if any, is left out.
 
-    Settings that cannot be read have no data yet: the job itself says what is wrong with them.
+    Settings that cannot be read have no data fingerprint: the job itself reports the error.
     """
     kept = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_SETTINGS])
     try:

@@ -1,7 +1,7 @@
-"""Which job of a sweep lies in which folder, and how far it came: ``job.json`` in each job's folder.
+"""The folder and state of each job of a sweep: ``job.json`` in each job's folder.
 
-A job is known by its settings, its data and the code, not by its number: numbers shift when an axis is added. A sweep
-that goes on asks here for the folder in which a job was begun. Any launcher will do, since the jobs themselves ask too.
+A job is identified by its settings, its data and the code, not by its number: numbers shift when an axis is added. A
+resumed sweep looks up the folder in which a job was started. Any launcher works, since the jobs themselves do the same.
 """
 
 import contextlib
@@ -36,32 +36,32 @@ GIVEN_UP = "pruned"
 
 @dataclass(frozen=True)
 class Identity:
-    """What a job's result follows from, as three fingerprints: settings, files of the data set, code."""
+    """Three fingerprints that determine a job's result: settings, files of the data set, code."""
 
     settings: str
     data: str
     code: str
 
     def differs(self, other: "Identity") -> str:
-        """In words, what of `other` is another: "code", "data and code"; empty if it is the same job."""
+        """The parts in which `other` differs: "code", "data and code"; empty if it is the same job."""
         return " and ".join(name for name, value in asdict(self).items() if value != getattr(other, name))
 
 
 @dataclass
 class Record:
-    """A job as its folder tells of it.
+    """The record of a job in its folder.
 
     Attributes:
         folder: its run folder.
-        number: the number that the folder has, or the job had.
+        number: the number of the folder, or of the job.
         overrides: as typed, those of all jobs included.
-        identity: what its result follows from.
+        identity: the fingerprints that determine its result.
         status: one of the words above.
         score: the monitored score of a job that is done.
-        better: ``higher`` or ``lower``: which of these scores are good.
-        seconds: training time over all its sittings.
+        better: ``higher`` or ``lower``: which of these scores are better.
+        seconds: training time over all its sessions.
         message: why it failed.
-        sittings: how often it was begun or gone on with.
+        sittings: number of sessions, in which it was started or resumed.
         changed: when this was written, seconds since 1970.
     """
 
@@ -78,7 +78,7 @@ class Record:
     better: str = "higher"
 
     def save(self, **changes: Any) -> None:
-        """Set `changes` and write ``job.json``, whole or not at all.
+        """Set `changes` and write ``job.json`` atomically.
 
         Raises:
             InputError: if it is not segexp's own.
@@ -98,7 +98,7 @@ class Record:
 
 
 def read_job(folder: Path) -> Record | None:
-    """What ``job.json`` says; None if there is none, or none that this version wrote."""
+    """The content of ``job.json``; None if there is none, or none that this version wrote."""
     path = folder / FILE
     try:
         if path.stat().st_size == 0:  # the folder was given to a job that has not begun
@@ -130,12 +130,12 @@ SHAPE = {
 
 
 def less_is_better(records: Iterable[Record]) -> bool:
-    """Whether the jobs of a sweep are judged by a score of which less is better."""
+    """Whether lower values of the score are better by which the jobs of a sweep are judged."""
     return any(record.better == "lower" for record in records)
 
 
 def read_jobs(sweep: Path) -> list[Record]:
-    """The jobs of a sweep, by number; of several with the same settings (of older data or code) the latest alone."""
+    """The jobs of a sweep, by number; of several with the same settings (and older data or code) only the latest."""
     records, damaged = _read_all(sweep)
     for path in damaged:
         _warn_of(path)
@@ -150,12 +150,12 @@ def read_jobs(sweep: Path) -> list[Record]:
 
 
 def damaged_records(sweep: Path) -> list[Path]:
-    """The records of jobs that hold something and cannot be read."""
+    """The records of jobs that exist but cannot be read."""
     return _read_all(sweep)[1]
 
 
 def _read_all(sweep: Path) -> tuple[list[Record], list[Path]]:
-    """The records of a sweep's jobs, and those that hold something and cannot be read."""
+    """The records of a sweep's jobs, and those that exist but cannot be read."""
     found = {folder / FILE: read_job(folder) for folder in jobs(sweep)}
     lacking = [path for path, record in found.items() if record is None]
     damaged = [path for path in lacking if path.is_file() and path.stat().st_size]
@@ -164,7 +164,7 @@ def _read_all(sweep: Path) -> tuple[list[Record], list[Path]]:
 
 @functools.cache
 def _warn_of(path: Path) -> None:
-    """Say once that a job's record cannot be used."""
+    """Warn once that a job's record cannot be used."""
     words = f"warning: {path}: damaged, or of another version of segexp; its job is left out"
     print(printable(words), file=sys.stderr, flush=True)
 
@@ -172,8 +172,8 @@ def _warn_of(path: Path) -> None:
 def data_fingerprint(folders: Mapping[str, Path] | None) -> str:
     """SHA-256 over name, size and time of change of every file under the folders of a data set.
 
-    The rule of ``make``: it reads no pixel, so that a thousand jobs are told apart in no time. Generated images have
-    none, since they follow from settings and code.
+    As in ``make``: no pixels are read, so that a thousand jobs are identified at once. Generated images have none,
+    since settings and code determine them.
     """
     digest = hashlib.sha256()
     for name, folder in sorted((folders or {}).items()):
@@ -186,11 +186,11 @@ def data_fingerprint(folders: Mapping[str, Path] | None) -> str:
 
 
 def claim(target: Path, sweep: Path, identity: Identity, taken: Container[Path] = ()) -> tuple[Path, str]:
-    """The folder for a job of a sweep that goes on, and a word on an earlier result that it does not take over.
+    """The folder for a job of a resumed sweep, and a remark on an earlier result that it does not use.
 
-    The folder in which the same job was begun, or waits without a saved state (then it may have waited with other data
-    or code), else `target`, else (where that holds another job) the next free number,
-    or name. `taken` are folders given to other jobs. The folder is there when this returns, and no other claim gets it.
+    The folder in which the same job was started, or waits without a saved state (then data and code may differ), else
+    `target`, else (if that holds another job) the next free number, or name. `taken` are folders of other jobs. The
+    folder exists when this returns, and is not given to any other job.
     """
     known = [record for folder in jobs(sweep) if (record := read_job(folder)) is not None]
     known.sort(key=lambda record: record.folder != target)
@@ -209,7 +209,7 @@ def claim(target: Path, sweep: Path, identity: Identity, taken: Container[Path] 
 
 
 def _reserve(folder: Path) -> bool:
-    """Whether the folder was empty; then it is no longer, so that of two processes one gets it."""
+    """Whether the folder was empty; if so, it is marked as taken, so that only one of two processes gets it."""
     if folder.exists() and any(folder.iterdir()):
         return False
     folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +239,7 @@ class ProgressWriter:
         self.job = uuid4().hex
 
     def __call__(self, state: TrainState, progress: float) -> None:
-        """Take note of where training stands."""
+        """Record the progress of training."""
         now = time.monotonic()
         if now - self._last < 1 and state.epoch == self._epoch:
             return
@@ -259,7 +259,7 @@ class ProgressWriter:
 
 
 def read_progress(folder: Path) -> dict[str, Any]:
-    """What `ProgressWriter` wrote last; empty before."""
+    """What `ProgressWriter` wrote last; empty if nothing yet."""
     try:
         content = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

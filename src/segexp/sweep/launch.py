@@ -1,4 +1,4 @@
-"""From the composed settings of a sweep's jobs to their records: which are run, where, and what is shown meanwhile."""
+"""Launch the jobs of a sweep from their composed settings: which are run, where, and how progress is shown."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from segexp.training.stop import StopRequest
 
 
 def check_settings(jobs: object, threads: object, gpus: object = None) -> None:
-    """Exit with what was expected where the launcher's settings are not counts, or its GPUs no list of names."""
+    """Exit with a message if the launcher's settings are not counts, or its GPUs are not a list of names."""
     for name, value, expected in (("jobs", jobs, "1 or more"), ("threads", threads, "1 or more, or null")):
         fine = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not fine and not (name == "threads" and value is None):
@@ -31,14 +31,14 @@ def check_settings(jobs: object, threads: object, gpus: object = None) -> None:
 
 
 def _is_gpu(name: object) -> bool:
-    """Whether this can name one GPU: its number, or a text such as ``GPU-8f2c``."""
+    """Whether a value can name one GPU: its number, or a text such as ``GPU-8f2c``."""
     if isinstance(name, str):
         return bool(name.strip()) and "," not in name
     return isinstance(name, int) and not isinstance(name, bool) and name >= 0
 
 
 def environments(jobs: int, threads: int | None, gpus: Sequence[str | int] | None) -> list[dict[str, str]]:
-    """Environment variables of each place; a single job keeps all GPUs."""
+    """Environment variables for each worker process; a single job keeps all GPUs."""
     names = visible_gpus() if gpus is None else [str(name) for name in gpus]
     return places(jobs, threads, names if jobs > 1 or gpus is not None else [])
 
@@ -58,10 +58,10 @@ def run_jobs(
     command: Sequence[str],
     environments: Sequence[dict[str, str]],
 ) -> list[Record]:
-    """Run those jobs that are not done; their records, in the order of `configs`.
+    """Run the jobs that are not done; returns the records of all, in the order of `configs`.
 
-    Each configuration's ``hydra.sweep.subdir`` becomes the folder that the job has. A signal ends the process with 128
-    + its number, after the jobs have saved their state and the table is printed.
+    Each configuration's ``hydra.sweep.subdir`` is set to the job's actual folder. A signal ends the process with 128 +
+    its number, after the jobs have saved their state and the table is printed.
     """
     console = Console(highlight=False)
     records: list[Record] = []

@@ -30,7 +30,7 @@ from segexp.sweep.job_store import DONE, Record
 
 IMAGES = "data.images"
 FEWEST = 4
-"""Training images that a curve needs."""
+"""Smallest number of training images for a curve."""
 VAL_FRACTION = 0.2
 
 
@@ -39,7 +39,7 @@ class OtherSweep(InputError):
 
 
 class Plan(NamedTuple):
-    """The overrides of the sweep, numbers of images, how many there are, and what was chosen for the user, in words."""
+    """The overrides of the sweep, its numbers of images, the number of all images, and remarks on chosen defaults."""
 
     overrides: list[str]
     sizes: list[int]
@@ -55,12 +55,12 @@ def sweep_command(
     Args:
         arguments: overrides of a run, as typed.
         parts: shares of the images; each is at least one image.
-        repeats: seeds, from the one typed on, each with its own draws; the validation images are the same for all.
+        repeats: number of seeds, counted from the typed one, each with its own draws; all share the validation images.
         config_dir: a folder of further options.
 
     Raises:
-        InputError: if the settings are a sweep already or have no images of one's own, if there are too few
-            images, or if the budget would differ by the number of images.
+        InputError: if the settings are a sweep already or name no images of the user's, if there are too few images,
+            or if the budget would depend on the number of images.
     """
     words = as_typed(arguments)
     _require_single_values(words)
@@ -69,7 +69,7 @@ def sweep_command(
     if folders is None:
         raise InputError("a learning curve needs annotated images of your own; expected data.root=DIR")
     if find(cfg.task.monitor).lower:
-        raise InputError(f"task.monitor={cfg.task.monitor}: expected a score where more is better, such as dice")
+        raise InputError(f"task.monitor={cfg.task.monitor}: expected a score that is better if higher, such as dice")
     index = pair_folders(folders, reading_of(cfg.data, cfg.task).page)
     cfg, added, notes = _comparable(cfg, words, "val" in index, config_dir)
     seed = cfg.seed
@@ -116,7 +116,7 @@ def _comparable(
         config_dir: a folder of further options.
 
     Returns:
-        the settings, the overrides to add, and what was chosen for the user, in words.
+        the settings, the overrides to add, and remarks on chosen defaults.
     """
     typed, added, notes = settings_of(words), list[str](), list[str]()
     if not has_val and not cfg.data.splits:
@@ -136,7 +136,7 @@ def _comparable(
     if cfg.trainer.keep_given and cfg.trainer.cross_fit:
         if "trainer.cross_fit" in typed:
             raise InputError(
-                f"trainer.cross_fit={cfg.trainer.cross_fit}: runs with few images would be scored otherwise than the "
+                f"trainer.cross_fit={cfg.trainer.cross_fit}: runs with few images would be scored differently from the "
                 "others; expected trainer.cross_fit=0"
             )
         added.append("trainer.cross_fit=0")
@@ -167,15 +167,15 @@ def runs_of(records: Sequence[Record]) -> list[Run]:
 
 
 def _count(job: Record, settings: dict[str, str]) -> int:
-    """Training images of a job; where it took all, as many as its ``run.json`` says."""
+    """Number of training images of a job; if it took all, as in its ``run.json``."""
     typed = settings.get(IMAGES, "")
     return int(typed) if typed.isdigit() else int(json.loads((job.folder / "run.json").read_text())["data"]["train"])
 
 
 def write_curve(sweep: Path, records: Sequence[Record]) -> list[str]:
-    """Fit a curve to the jobs of a sweep over ``data.images`` and write `CURVE_FILES`; what it says in words.
+    """Fit a curve to the jobs of a sweep over ``data.images`` and write `CURVE_FILES`; returns its description.
 
-    Empty, and nothing is written, where the sweep is none over ``data.images``.
+    For any other sweep, nothing is written and the description is empty.
 
     Raises:
         OtherSweep: if the jobs differ in more than images and repeats.
@@ -191,7 +191,7 @@ def write_curve(sweep: Path, records: Sequence[Record]) -> list[str]:
     folder = next(each.folder for each in records if each.status == DONE)
     label = find(monitor_of(folder)).label
     if any(each.better == "lower" for each in records):
-        raise InputError(f"less {label} is better; expected a score where more is better")
+        raise InputError(f"lower {label} is better; expected a score that is better if higher")
     curve = fit(runs)
     words = describe(curve, label)
     content = record(curve, label) | {"words": words}

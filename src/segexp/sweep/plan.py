@@ -1,6 +1,7 @@
-"""How long a sweep will take and how much disk, before it starts: a few steps of each kind of job, and arithmetic.
+"""Estimate time and disk space of a sweep before it starts, from a few steps of each kind of job.
 
-Jobs that differ only in what costs no time (rate, seed, fold, ...) or in their budget are of one kind, measured once.
+Jobs that differ only in settings without a cost (rate, seed, fold, ...) or in their budget are of one kind, which is
+measured once.
 Example: ``segexp sweep-plan task=vesicle trainer.lr=1e-3,3e-4 trainer.batch_size=2,4 hydra.launcher.jobs=2``
 """
 
@@ -49,12 +50,12 @@ FREE = ("seed", "data.fold", "task.foreground", "trainer.lr", "trainer.weight_de
 """Settings that change neither the time of a step nor the size of a file."""
 
 BUDGET = ("trainer.steps", "trainer.epochs", "trainer.max_time", "trainer.patience", "trainer.validate_every")
-"""Settings that change how often something is done, not what it takes."""
+"""Settings that change how often something is done, not how long it takes."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one job takes, measured.
+    """The measured cost of one job.
 
     Attributes:
         start: seconds before the first step.
@@ -75,7 +76,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Kind:
-    """Jobs that cost the same: the overrides that set them apart, how many there are, what each takes."""
+    """Jobs of the same cost: the overrides that distinguish them from others, their number, and the cost of each."""
 
     overrides: tuple[str, ...]
     jobs: float
@@ -102,10 +103,10 @@ def job_seconds(cost: Cost, steps: int | None, limit: float | None, validate_eve
     """How long a job takes from start to end.
 
     Args:
-        cost: what its parts take.
+        cost: of its parts.
         steps: its steps; None: until `limit`.
-        limit: largest number of seconds, as ``trainer.max_time``, that training keeps to with all that belongs to it.
-        validate_every: epochs between validations; None: as many as a tenth of the time allows, the last included.
+        limit: time limit in seconds for everything from start to end, as ``trainer.max_time``.
+        validate_every: epochs between validations; None: as often as a tenth of the time allows, the last included.
     """
     if steps is None:
         assert limit is not None
@@ -121,7 +122,7 @@ def job_seconds(cost: Cost, steps: int | None, limit: float | None, validate_eve
 
 
 def wall_seconds(jobs: Sequence[float], at_once: int) -> float:
-    """When the last of `jobs` (seconds each) has ended; each starts as soon as one of `at_once` places is free."""
+    """When the last of `jobs` (seconds each) ends, with `at_once` jobs running at a time."""
     free = [0.0] * min(at_once, max(len(jobs), 1))
     for seconds in jobs:
         heapq.heappush(free, heapq.heappop(free) + seconds)
@@ -131,7 +132,7 @@ def wall_seconds(jobs: Sequence[float], at_once: int) -> float:
 def plan_sweep(
     arguments: list[str], steps: int = 4, at_once: int | None = None, config_dir: str | None = None
 ) -> SweepPlan:
-    """Measure each kind of job that `arguments` (a sweep's command line) ask for, and add up.
+    """Measure each kind of job of a sweep, given by its command line `arguments`, and add up.
 
     Args:
         arguments: Hydra overrides, ``-m`` or not.
@@ -191,7 +192,7 @@ def plan_sweep(
 
 
 def parser() -> OverridesParser:
-    """Reads overrides; within `sources` it knows the options that a ``glob`` stands for."""
+    """A parser of overrides; within `sources` it knows the options that a ``glob`` matches."""
     hydra = GlobalHydra.instance()
     return OverridesParser.create(hydra.config_loader() if hydra.is_initialized() else None)
 
@@ -204,8 +205,8 @@ def is_hydras(override: Override) -> bool:
 def job_overrides(overrides: list[Override], hydra: DictConfig) -> tuple[list[list[str]], int]:
     """The overrides of each job, and the number of jobs.
 
-    Of a search, whose jobs nobody knows yet, those at all options and both ends of ranges, each standing for as many
-    jobs as any other.
+    The jobs of a search are not known in advance: combinations of all options and both ends of ranges represent them,
+    with equal weights.
     """
     if not hydra.sweeper._target_.endswith("SearchSweeper"):
         batch = BasicSweeper.split_arguments(overrides, None)[0]
@@ -252,7 +253,7 @@ def _seconds(cfg: RunConfig, cost: Cost) -> float:
 
 
 def import_seconds() -> float:
-    """How long a process of its own takes before it has read its settings."""
+    """How long a new process takes until it has read its settings."""
     tick = time.monotonic()
     subprocess.run([sys.executable, "-c", "import segexp.train"], check=True)
     return time.monotonic() - tick
@@ -275,7 +276,7 @@ class _Clock:
 
 
 def _finish_seconds(cfg: RunConfig, run: TrainingRun, whole: list[Sample]) -> float:
-    """What comes after training, for `whole`: the page's charts once, scores and pictures image by image."""
+    """Time after training, for `whole`: the page's charts once, scores and pictures for each image."""
     seconds_of = []
     for count in (1, 1, 3):  # the first also imports what is imported late
         run.val_samples = whole[:count]
@@ -289,9 +290,9 @@ def _finish_seconds(cfg: RunConfig, run: TrainingRun, whole: list[Sample]) -> fl
 
 
 def measure(cfg: RunConfig, steps: int, overrides: Sequence[str] = (), images: int = 2) -> Cost:
-    """Train `steps` + 1 steps in a temporary folder, validate and finish on a few images; what that says of a job.
+    """Train `steps` + 1 steps in a temporary folder, validate and finish on a few images; returns the cost of a job.
 
-    The time for pictures and scores of all validation images follows from that for `images` of them, by their pixels.
+    The time for pictures and scores of all validation images is extrapolated from `images` of them, by their pixels.
     """
     with tempfile.TemporaryDirectory() as place, open(os.devnull, "w") as nowhere:
         folder = Path(place)

@@ -1,6 +1,6 @@
-"""Jobs beside each other on one machine: each a process of its own, started when a place is free.
+"""Run jobs in parallel on one machine, each in its own process, started when another one ends.
 
-A job gets what it needs through its standard input, which stays open: when the pool dies, even by ``kill -9``, the jobs
+A job receives its input through its standard input, which stays open: if the pool dies, even by ``kill -9``, the jobs
 see it close, save their state and end. A signal to the pool is passed on to the jobs, which save and end; a second one
 ends everything at once.
 """
@@ -30,7 +30,7 @@ _POLL = 0.1
 
 @dataclass
 class Work:
-    """A job to run: its record (with its folder), what its process reads from its input, whether it goes on."""
+    """A job to run: its record (with its folder), the input of its process, and whether it is resumed."""
 
     record: Record
     payload: bytes
@@ -38,7 +38,7 @@ class Work:
 
 
 class Watcher(Protocol):
-    """What is called as the jobs go on: see `segexp.sweep.progress.SweepProgress`."""
+    """Callbacks for the progress of the jobs: see `segexp.sweep.progress.SweepProgress`."""
 
     def started(self, record: Record) -> None:
         """A job's process was started."""
@@ -59,11 +59,11 @@ class _Busy:
 
 
 def places(jobs: int, threads: int | None, gpus: Sequence[str]) -> list[dict[str, str]]:
-    """Environment variables of each of `jobs` places: its share of the cores, and of the GPUs one (shared if too few).
+    """Environment variables of each of `jobs` processes: its share of the cores, and one GPU (shared if too few).
 
     Args:
         jobs: how many run at once.
-        threads: of each; None: OMP_NUM_THREADS where it is set, else the cores of this process shared out.
+        threads: of each; None: OMP_NUM_THREADS if it is set, else an equal share of this process's cores.
         gpus: names for CUDA_VISIBLE_DEVICES; empty if there is none.
     """
     if threads is None:
@@ -81,9 +81,9 @@ def run_pool(
     stop: StopRequest,
     settled: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run all works, as many at once as there are environments; returns early where `stop` is set, with all ended.
+    """Run all jobs, as many at once as there are environments; returns early if `stop` is set, after all have ended.
 
-    The records of the works say in the end what became of them. `settled` is called after each.
+    The records hold the results of the jobs in the end. `settled` is called after each job.
     """
     waiting, signal_received = deque(works), 0
     busy: list[_Busy] = []
@@ -112,7 +112,7 @@ def run_pool(
 
 
 def _start(work: Work, command: Sequence[str], environment: Mapping[str, str], place: int) -> _Busy:
-    """A process in a session of its own: Ctrl-C in the terminal reaches the pool alone, which passes it on."""
+    """Start a process in its own session: Ctrl-C in the terminal only reaches the pool, which passes it on."""
     record = work.record
     if not work.resumes:
         RunFolder(record.folder).remove(LOG)
@@ -138,7 +138,7 @@ def _start(work: Work, command: Sequence[str], environment: Mapping[str, str], p
 
 
 def _settle(one: _Busy, stopping: bool) -> None:
-    """Take over what the job wrote about itself, or what its process's end tells where it could not."""
+    """Read what the job recorded about itself, or derive it from how its process ended."""
     one.log.close()
     assert one.process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
@@ -160,7 +160,7 @@ def _settle(one: _Busy, stopping: bool) -> None:
 
 
 def _save(record: Record, **changes: Any) -> None:
-    """As `Record.save`; one that cannot be written costs no other job, and the pool knows what it says."""
+    """As `Record.save`; if the record cannot be written, the pool still knows it and the other jobs continue."""
     with contextlib.suppress(InputError, OSError):
         record.save(**changes)
 

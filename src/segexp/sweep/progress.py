@@ -1,4 +1,4 @@
-"""How a sweep looks while it runs: a line a job, renewed in place on a terminal, and plain lines elsewhere."""
+"""Show the progress of a sweep: a line for each job, updated in place on a terminal, and plain lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class SweepProgress:
     """Shows jobs; a context manager, and the watcher of `segexp.sweep.pool.run_pool`.
 
     Args:
-        records: all jobs, those that are not run again among them.
+        records: all jobs, including those that are not run again.
         again: the jobs that are run now.
         jobs: how many run at once.
     """
@@ -63,14 +63,14 @@ class SweepProgress:
             self._display.stop()
 
     def started(self, record: Record) -> None:
-        """Note when."""
+        """Note the time at which a job started."""
         self._began[id(record)] = time.monotonic()
         self._printed[id(record)] = (time.monotonic(), -1)
         if self._display is None:
             self._print(record, "starts")
 
     def ended(self, record: Record) -> None:
-        """Say how; of a failed job the last lines of its log, too."""
+        """Print the result of a job; for a failed job also the last lines of its log."""
         self._left.discard(id(record))
         if record.status == DONE:
             self._took.append(time.monotonic() - self._began[id(record)])
@@ -82,7 +82,7 @@ class SweepProgress:
             self.console.print(f"    ({record.folder / LOG})", markup=False, soft_wrap=True)
 
     def refresh(self) -> None:
-        """Where there is no terminal, say now and then how far the running jobs are."""
+        """Without a terminal, print the progress of the running jobs from time to time."""
         if self._display is not None:
             return
         now = time.monotonic()
@@ -99,7 +99,7 @@ class SweepProgress:
                 )
 
     def render(self) -> RenderableType:
-        """The table of all jobs, as much of it as fits the terminal, and a line on the whole."""
+        """The table of all jobs, as far as it fits the terminal, and a summary line."""
         table = Table(box=None, header_style="bold", expand=False)
         for name in ("job", "state", "epochs", "score", "time", "settings"):
             table.add_column(name, justify="right" if name in ("job", "epochs", "score", "time") else "left")
@@ -118,7 +118,7 @@ class SweepProgress:
         return Group(table, *more, Text(self.sentence()))
 
     def sentence(self) -> str:
-        """How many are in which state, and the time left, guessed from the jobs that are done."""
+        """The number of jobs in each state, and the time left, estimated from the finished jobs."""
         counts = [(status, sum(record.status == status for record in self.records)) for status in _ORDER]
         text = ", ".join(f"{count} {status}" for status, count in counts if count)
         if self._took and self._left:

@@ -1,4 +1,4 @@
-"""A finished sweep as its readers see it: its jobs by setting, and the models of the best one.
+"""Read a finished sweep: its jobs by setting, and the models of the best setting.
 
 Neither Hydra nor the data are needed. Used by ``segexp compare SWEEP`` and ``segexp predict --model SWEEP``.
 """
@@ -34,7 +34,7 @@ def settings(sweep: Path) -> list[tuple[Group, list[Record]]]:
 
 
 def best_setting(sweep: Path) -> tuple[Group, list[Record], int]:
-    """The setting of a sweep with the best mean, its finished jobs, and of how many settings it is the best.
+    """The setting of a sweep with the best mean, its finished jobs, and the number of settings.
 
     Raises:
         InputError: if no job of the sweep is finished.

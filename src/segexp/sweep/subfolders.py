@@ -1,4 +1,4 @@
-"""The folders that ``hydra.sweep.subdir`` gives to the jobs of a sweep, known before the first of them begins."""
+"""The folders of a sweep's jobs according to ``hydra.sweep.subdir``, computed before the first job starts."""
 
 import os
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from segexp.errors import InputError
 from segexp.sweep.search.command import is_search
 
 NUMBERED = ("hydra.job.num", "hydra.job.id")
-"""What makes a name differ from job to job by itself."""
+"""Interpolations that differ between any two jobs."""
 
 LONGEST = 255
-"""Bytes of a file's name, on every file system in use."""
+"""Largest length of a file's name in bytes, on all common file systems."""
 DIRNAME = "override_dirname"
-"""What names a folder by the job's overrides, but for some that are left out."""
+"""Interpolation that names a folder by the job's overrides, except those that are left out."""
 
 
 def compose_job(loader: ConfigLoader, sweep: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
@@ -31,7 +31,7 @@ def compose_job(loader: ConfigLoader, sweep: DictConfig, overrides: Sequence[str
     Args:
         loader: Hydra's.
         sweep: the configuration of the sweep.
-        overrides: of this job, its share of what is swept among them.
+        overrides: of this job, including its values of the swept settings.
         number: of the job, from 0.
     """
     config = loader.load_sweep_config(sweep, list(overrides))
@@ -55,10 +55,10 @@ def _literal(text: str) -> str:
 
 
 def require_own_folders(config: DictConfig) -> None:
-    """Make sure that no two jobs of a sweep that begins share a folder, and that each can be made; nothing is written.
+    """Make sure that no two jobs of a new sweep share a folder, and that each can be created; nothing is written.
 
-    One that is resumed finds another name for the second job by itself. Of jobs that differ by themselves only the one
-    with the longest name is composed. What Hydra refuses to compose is left to it.
+    A resumed sweep chooses another name for the second job itself. If the names of jobs always differ, only the job
+    with the longest name is composed. Jobs that Hydra refuses to compose are left for it to report.
 
     Args:
         config: of the sweep; Hydra is running.
@@ -97,7 +97,7 @@ def require_own_folders(config: DictConfig) -> None:
 
 
 def _longest(jobs: Sequence[Sequence[str]], config: DictConfig) -> int:
-    """The number of the job whose overrides, but for those that its folder's name leaves out, are longest."""
+    """The number of the job whose overrides, except those left out of its folder's name, are longest."""
     left_out = set(config.hydra.job.config.override_dirname.exclude_keys)
 
     def size(number: int) -> int:

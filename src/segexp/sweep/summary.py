@@ -27,13 +27,13 @@ from segexp.sweep.subfolders import require_own_folders
 from segexp.sweep.table import FILE, closing_line, print_jobs, update_summary, write_summary
 
 locks = ExitStack()
-"""Keeps other commands out of the folder of the sweep that runs; closed by `segexp.train.main`."""
+"""The lock on the folder of the running sweep; closed by `segexp.train.main`."""
 new_folders: list[Path] = []
-"""The run folder, and parents of it, that Hydra makes before a single run is asked whether it can begin."""
+"""The run folder, and parents of it, that Hydra creates before a single run has been checked."""
 
 
 def remove_new_folders() -> None:
-    """Remove what Hydra made for a run that was refused; folders that hold anything stay."""
+    """Remove the folders that Hydra created for a refused run; folders that are not empty stay."""
     for folder in new_folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
@@ -41,13 +41,13 @@ def remove_new_folders() -> None:
 
 
 class SweepSummary(Callback):
-    """Sums up the jobs of a multirun from what they left in their folders, whichever launcher ran them.
+    """Summarises the jobs of a sweep from the files in their folders, for any launcher.
 
-    The exit code is 1 where a job failed. For a single run it notes which folders were there before.
+    The exit code is 1 if a job failed. For a single run it notes which folders existed before.
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the run's folder, or end with a line that says why it cannot be."""
+        """Create the run's folder, or end with a message why that is not possible."""
         check_logging(config)
         name = place(config.hydra.run)
         folder = Path(name).absolute()
@@ -93,12 +93,12 @@ class SweepSummary(Callback):
         note_text(sweep, "multirun.yaml", text)  # the sweeper writes it
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Write the table anew, so that a killed sweep leaves what it has."""
+        """Update the table, so that it is there even if the sweep is killed."""
         if config.hydra.mode == RunMode.MULTIRUN and join().first:
             update_summary(Path(str(config.hydra.sweep.dir)), lambda line: print(line, flush=True))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Print the jobs, best first, and end with exit code 1 where one is not done."""
+        """Print the jobs, best first, and end with exit code 1 if any is not done."""
         ranks, complete, sweep = join(), False, Path(str(config.hydra.sweep.dir))
         if ranks.first:
             try:
@@ -110,7 +110,7 @@ class SweepSummary(Callback):
 
 
 def resumed_by_file(folder: str | None, typed: Sequence[str]) -> list[str]:
-    """What is wrong where a file of settings, and not the command line, sets ``sweep.resume``: one line, or none."""
+    """An error if a file of settings, and not the command line, sets ``sweep.resume``; else an empty list."""
     if not folder or any(word.startswith("sweep.resume=") for word in typed):
         return []
     return [
@@ -120,7 +120,7 @@ def resumed_by_file(folder: str | None, typed: Sequence[str]) -> list[str]:
 
 
 def check_logging(config: DictConfig) -> None:
-    """End with a line where ``hydra/job_logging`` would write ``train.log``, the run's own record."""
+    """End with a message if ``hydra/job_logging`` would write ``train.log``, the run's own record."""
     handlers = OmegaConf.select(config, "hydra.job_logging.handlers") or OmegaConf.create({})
     plain = OmegaConf.to_container(handlers, resolve=False)
     assert isinstance(plain, dict)
@@ -134,7 +134,7 @@ def check_logging(config: DictConfig) -> None:
 
 
 def place(settings: DictConfig) -> str:
-    """The folder that ``hydra.run`` or ``hydra.sweep`` names; ends with a line where it refers to what is not there."""
+    """The folder that ``hydra.run`` or ``hydra.sweep`` names; ends with a message if it cannot be resolved."""
     try:
         return str(settings.dir)
     except OmegaConfBaseException as error:  # Hydra would make it a warning, and fail later
@@ -142,7 +142,7 @@ def place(settings: DictConfig) -> str:
 
 
 def make_folder(folder: str) -> None:
-    """Make a folder for results; one that cannot be made ends the process with one line, which Hydra's own does not."""
+    """Create a folder for results, or end the process with a message, unlike Hydra, which shows a traceback."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -155,8 +155,8 @@ def conclude(sweep: Path) -> bool:
     """Write ``summary.csv``, the sweep's page and its learning curve, print the jobs.
 
     Returns:
-        whether all jobs are done and their records can be read, the table is written, and the curve is drawn where
-        images and repeats alone vary.
+        whether all jobs are done, their records can be read, the table is written, and, if only images and repeats
+        vary, the curve is drawn.
     """
     console, fault = Console(highlight=False), ""
     try:
@@ -167,7 +167,7 @@ def conclude(sweep: Path) -> bool:
     if not records and not fault:
         return not damaged
     print_jobs(records, console)
-    words = f"error: {FILE} is not written: {printable(fault)}" if fault else f"{sweep / FILE}"
+    words = f"error: {FILE} was not written: {printable(fault)}" if fault else f"{sweep / FILE}"
     console.print(words, markup=False, soft_wrap=True)
     # here: SciPy and Matplotlib take a second, and each job imports this module
     from segexp.sweep.learning_curve import OtherSweep, write_curve
@@ -183,7 +183,8 @@ def conclude(sweep: Path) -> bool:
         if not fault:  # the page shows what that table says
             console.print(str(write_report(sweep)), markup=False, soft_wrap=True)
     except Exception as error:  # the jobs are done, whatever becomes of their page
-        console.print(f"warning: no report.html ({type(error).__name__}: {error})", markup=False, soft_wrap=True)
+        message = f"warning: report.html was not written ({type(error).__name__}: {error})"
+        console.print(message, markup=False, soft_wrap=True)
     for path in damaged:
         words = f"error: {path} cannot be read, so its job counts as not done; move it away, then resume the sweep"
         console.print(printable(words), markup=False, soft_wrap=True)

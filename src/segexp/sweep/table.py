@@ -20,10 +20,10 @@ FILE = "summary.csv"
 
 
 def write_summary(sweep: Path) -> list[Record]:
-    """Write ``summary.csv`` from what the jobs' folders tell, and return that.
+    """Write ``summary.csv`` from the records in the jobs' folders, and return the records.
 
-    Columns: job, status, score, better (where less is), seconds, the overrides one a column, fold and seed last of
-    them, folder, message.
+    Columns: job, status, score, better (if lower is), seconds, a column for each override, with fold and seed last,
+    folder, message.
 
     Raises:
         InputError: if a file of that name is not segexp's own, or was changed by hand.
@@ -41,11 +41,11 @@ def write_summary(sweep: Path) -> list[Record]:
 
 
 def update_summary(sweep: Path, log: Callable[[str], None]) -> None:
-    """As `write_summary`, while jobs run: a table that cannot be written ends none of them, `log` hears of it."""
+    """As `write_summary`, while jobs run: if the table cannot be written, `log` gets a warning and jobs continue."""
     try:
         write_summary(sweep)
     except (InputError, OSError) as error:
-        log(f"warning: {FILE} is not written: {printable(str(error))}")
+        log(f"warning: {FILE} was not written: {printable(str(error))}")
 
 
 def _row(record: Record, sweep: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _row(record: Record, sweep: Path) -> dict[str, Any]:
 
 
 def print_jobs(records: Sequence[Record], console: Console) -> None:
-    """The jobs, best first, and settings with several folds or seeds taken together."""
+    """Print the jobs, best first, and the means of settings with several folds or seeds."""
     values = [settings_of(record.overrides) for record in records]
     names = varied(values)
     table = Table(box=None, header_style="bold")
@@ -84,7 +84,7 @@ def print_jobs(records: Sequence[Record], console: Console) -> None:
 
 
 def group_lines(records: Sequence[Record]) -> list[str]:
-    """A line for each setting, best first, with mean, spread and interval; none where nothing was repeated."""
+    """A line for each setting, best first, with mean, spread and interval; empty if nothing was repeated."""
     done = [record for record in records if record.status == DONE and record.score is not None]
     scores = [_rank(record.score) for record in done]
     groups = group([settings_of(record.overrides) for record in done], scores, less_is_better(records))
@@ -99,7 +99,7 @@ def group_lines(records: Sequence[Record]) -> list[str]:
 
 
 def closing_line(records: Sequence[Record]) -> str:
-    """What is not done, in words; empty if all is."""
+    """A sentence on failed and unfinished jobs; empty if there are none."""
     failed = sum(record.status == FAILED for record in records)
     others = sum(record.status not in (DONE, FAILED, GIVEN_UP) for record in records)
     parts = [f"{failed} of {len(records)} jobs failed"] if failed else []

@@ -11,7 +11,7 @@ from segexp.sweep.selection import find_model
 
 
 def start_file(cfg: RunConfig, log: Callable[[str], None] = print) -> Path | None:
-    """The model file that ``model.weights`` names: a file, a run's, a sweep's best, a ready model's; None: none.
+    """The model file that ``model.weights`` names: a file, or that of a run, a sweep or a ready model; None: not set.
 
     Raises:
         InputError: if it names nothing that can be read.

@@ -1,1 +1,1 @@
-"""Search instead of a grid: which settings to try next, and which jobs to give up early. Needs the extra ``search``."""
+"""Search instead of a grid: which settings to try next, and which jobs to prune. Needs the extra ``search``."""

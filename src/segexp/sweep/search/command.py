@@ -1,4 +1,4 @@
-"""From Hydra's settings to a search, and from a job's settings to its verdict."""
+"""Start a search from Hydra's settings, and the pruning decisions of a job from its settings."""
 
 import importlib.util
 import json
@@ -36,11 +36,11 @@ def run_search(
     """Search as ``hydra.sweeper`` says over the ranges in `arguments`; writes ``search.json`` into the sweep's folder.
 
     Args:
-        arguments: the command line's overrides but for Hydra's own.
+        arguments: the command line's overrides except Hydra's own.
         config: the whole configuration of the sweep.
-        loader: knows the options that a ``glob`` may stand for.
+        loader: knows the options that a ``glob`` matches.
         launcher: runs the jobs.
-        check: raises where the overrides of jobs do not compose.
+        check: raises if the overrides of jobs do not compose.
 
     Raises:
         InputError: if there is nothing to search, if it would choose among repeats, if a setting of the search
@@ -101,14 +101,14 @@ def _require_searchable(space: Collection[str], settings: DictConfig, at_once: A
 
 
 def less_is_better(config: DictConfig) -> bool:
-    """Whether the score that these settings monitor is one of which less is better."""
+    """Whether lower values of the monitored score are better."""
     names = [str(name) for name in OmegaConf.select(config, "task.scores") or ()]
     own_scores(names, tuple(OmegaConf.select(config, "allow_targets") or ()))
     return find(str(OmegaConf.select(config, "task.monitor"))).lower
 
 
 def _write_result(study: Any, folder: Path) -> None:
-    """``search.json``: how many jobs ended how, and the best of them; the best is printed, too."""
+    """Write ``search.json``: the number of jobs in each state, and the best job, which is also printed."""
     from segexp.sweep.search.space import to_overrides
     from segexp.sweep.search.sweeper import best_trial
 

@@ -1,4 +1,4 @@
-"""The side of a job in a search: it reports each validation and asks whether to stop (a pruning decision)."""
+"""Pruning as seen by a job of a search: it reports each validation and asks whether to stop."""
 
 import math
 from collections.abc import Callable
@@ -10,15 +10,14 @@ from optuna.samplers import RandomSampler
 from segexp.sweep.search.study import open_study
 
 MARKS = 20
-"""Places at which jobs are compared: every 100 / MARKS percent of their budget."""
+"""Number of points at which jobs are compared: every 100 / MARKS percent of their budget."""
 
 
 def open_pruning(storage: str, pruner: BasePruner, number: int) -> Callable[[float, float], bool] | None:
     """``should_prune(progress, score)`` for trial `number` of the study; None if no such trial runs.
 
-    `progress` is the share of the job's own budget that lies behind, whether that is time, steps or epochs; `score` the
-    best so far. Jobs are seldom validated at the same point, so each mark gets the score of the first validation
-    at or after it.
+    `progress` is the share of the job's budget that is used, be it time, steps or epochs; `score` the best so far. Jobs
+    are rarely validated at the same point, so each mark gets the score of the first validation at or after it.
     """
     study = open_study(storage, RandomSampler(), pruner)
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number == number]

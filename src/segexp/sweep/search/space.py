@@ -1,4 +1,4 @@
-"""What a search may choose from, written as Hydra's sweep overrides: ``interval()``, ``choice()``, ``range()``."""
+"""The search space, written as Hydra's sweep overrides: ``interval()``, ``choice()``, ``range()``."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from segexp.errors import InputError
 
 
 def split_space(overrides: Iterable[Override]) -> tuple[dict[str, str], dict[str, BaseDistribution]]:
-    """What stays as it is, and what is searched: key -> value as typed, key -> distribution. The last of a key counts.
+    """The fixed settings and the search space: key -> value as typed, key -> distribution. The last of a key counts.
 
     ``interval(1e-4,1e-2)`` is uniform, ``tag(log, interval(1e-4,1e-2))`` uniform in its logarithm,
     ``int(interval(2,16))`` whole; ``range(16,64,16)`` takes steps; ``choice(a,b)``, ``a,b`` and ``glob(*)`` are options
@@ -76,6 +76,6 @@ def _range(sweep: RangeSweep, key: str) -> BaseDistribution:
 
 
 def to_overrides(chosen: Mapping[str, Any], fixed: Mapping[str, str]) -> list[str]:
-    """The command line of one job: what stays, and what was chosen, numbers with six digits."""
+    """The overrides of one job: the fixed settings, and the chosen ones, numbers with six digits."""
     words = {key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in chosen.items()}
     return [f"{key}={value}" for key, value in {**fixed, **words}.items()]

@@ -1,4 +1,4 @@
-"""An Optuna study in a file: the same for the process that asks and for the jobs that report to it.
+"""An Optuna study in a file, shared by the process that asks and the jobs that report to it.
 
 The file is a journal: lines that several processes and machines may append to, also on a network drive.
 """
@@ -21,9 +21,9 @@ PRUNERS = ("none", "median", "halving", "hyperband")
 
 
 def open_study(storage: str, sampler: BaseSampler, pruner: BasePruner, lower: bool = False) -> optuna.Study:
-    """The study that `storage` (a file, or an address such as ``sqlite:///search.db``) holds; a new one where none is.
+    """The study in `storage` (a file, or an address such as ``sqlite:///search.db``); a new one if there is none.
 
-    The score is the monitored one of the task; `lower`: a new study minimises it, one that is there keeps its
+    The objective is the monitored score of the task; `lower`: a new study minimises it, an existing one keeps its
     direction.
 
     Raises:
@@ -50,7 +50,7 @@ def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
         name: ``tpe``: a tree-structured Parzen estimator (Bergstra et al. 2011), settings together rather than one by
             one; ``random``.
         seed: of the choices; the same again with jobs one after the other.
-        startup: random jobs before the first guess.
+        startup: number of random jobs before the sampler starts.
 
     Raises:
         InputError: if there is no such sampler.

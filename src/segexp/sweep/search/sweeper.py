@@ -1,7 +1,7 @@
-"""Ask for settings, run them through the launcher, tell the scores; again until there are enough jobs.
+"""Ask the study for settings, run them through the launcher, tell it the scores; repeat until there are enough jobs.
 
-A job's number is its trial's, and its folder is called after it. Everything is in the study, so a search that was ended
-goes on with the same command: finished jobs count, those that were interrupted come first, in their own folders.
+A job has the number of its trial, and its folder is named after it. Everything is in the study, so a stopped search is
+resumed by the same command: finished jobs count, interrupted ones are run first, in their own folders.
 """
 
 import math
@@ -19,13 +19,13 @@ from segexp.errors import InputError
 from segexp.sweep.search.space import to_overrides
 
 Launch = Callable[[list[list[str]], int], Sequence[Any]]
-"""Overrides of several jobs and the number of the first to what they returned, as Hydra's launchers do it."""
+"""Maps the overrides of several jobs and the number of the first to their results, as Hydra's launchers do."""
 
 ATTRIBUTES = {"ranges": "space", "settings": "settings"}
-"""Names of the study's attributes that hold what it was begun with."""
+"""Names of the study's attributes that hold its ranges and settings."""
 
 GIVE_UP = 3
-"""Jobs that fail at the start of a search, one and all, after which it ends."""
+"""Number of jobs at the start of a search after which it ends if all of them have failed."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Plan:
     Attributes:
         fixed: settings of every job, key -> value as typed.
         space: what is searched.
-        jobs: how many in all, those of earlier sittings included.
-        at_once: how many are asked for, and handed to the launcher, together.
+        jobs: total number of jobs, those of earlier sessions included.
+        at_once: number of jobs that are asked for, and passed to the launcher, together.
     """
 
     fixed: dict[str, str]
@@ -46,13 +46,13 @@ class Plan:
 
 
 def search(study: optuna.Study, plan: Plan, launch: Launch, check: Callable[[list[list[str]]], None]) -> list[Any]:
-    """Run the jobs that the study still lacks; returns what they returned. `check_same` comes before it.
+    """Run the jobs that the study still lacks; returns their results. Call `check_same` first.
 
     Args:
         study: the study, with its sampler.
         plan: what to try.
         launch: runs jobs.
-        check: raises where the overrides of jobs do not compose.
+        check: raises if the overrides of jobs do not compose.
     """
     returned: list[Any] = []
     for batch in _interrupted(study, plan):
@@ -68,7 +68,7 @@ def search(study: optuna.Study, plan: Plan, launch: Launch, check: Callable[[lis
         returned += results
         ended = study.get_trials(deepcopy=False)
         if len(ended) >= GIVE_UP and all(trial.state == TrialState.FAIL for trial in ended):
-            print(f"the first {len(ended)} jobs all failed: the search ends here", flush=True)
+            print(f"the first {len(ended)} jobs all failed, so the search ends here", flush=True)
             break
     return returned
 
@@ -81,9 +81,10 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
 
 
 def check_same(study: optuna.Study, plan: Plan) -> None:
-    """Make sure that earlier scores in the study are of the same ranges and settings, which a new study keeps note of.
+    """Make sure that earlier scores in the study belong to the same ranges and settings, which a new study records.
 
-    Where a search runs may differ: ``hydra.*``, ``output_dir`` and ``sweep.*``. A study of before this note gets it.
+    Settings on where a search runs may differ: ``hydra.*``, ``output_dir`` and ``sweep.*``. A study without this record
+    gets it.
 
     Raises:
         InputError: names the ranges or the settings that differ.
