@@ -90,7 +90,7 @@ def test_experiments_are_stacked_and_the_last_one_wins(shown):
 
 @pytest.mark.parametrize("words", [["task=vesicle"], ["-m", "task=vesicle", "trainer.lr=1,2"]])
 def test_resolve_alone_is_one_message(words):
-    with pytest.raises(SystemExit, match=r"--resolve: .* needs --cfg job"):
+    with pytest.raises(SystemExit, match=r"--resolve: only works together with --cfg job"):
         main([*words, "--resolve"])
 
 

@@ -84,7 +84,10 @@ def test_the_order_of_the_runs_and_a_second_fit_change_nothing():
 @pytest.mark.parametrize(
     ("score", "words"),
     [
-        (curve(0.8, 0.0, 1.0), "these are enough: with 40 images twice as many images gain less than 0.005"),
+        (
+            curve(0.8, 0.0, 1.0),
+            "the present images are enough: with 40 images, twice as many images gain less than 0.005",
+        ),
         (curve(1.0, 0.9, 0.3), "more images help: with 160, twice as many still gain 0.005 or more"),
         (curve(0.9, 0.4, 0.7), "little is gained: twice as many images gain less than 0.005"),
     ],
@@ -100,7 +103,7 @@ def test_what_it_says(score, words):
 
 def test_runs_that_cannot_say_say_so():
     lines = describe(fit(runs_of(curve(0.8, 0.3, 0.5), [1, 2, 4], 0.06)), "Dice")
-    assert "these runs cannot say from how many images on" in lines[-1]
+    assert "these runs cannot tell from how many images on" in lines[-1]
 
 
 def test_the_record_has_the_runs_and_the_forecasts():

@@ -213,7 +213,7 @@ def test_frozen_parts_stay_as_they_are_running_statistics_too():
 def test_patterns_that_fit_nothing_list_the_parts():
     with pytest.raises(InputError, match=r"encoder\* fits no part of the network; its parts are stem, stem\.0"):
         freeze(UNet(widths=(4, 8)), ["encoder*"])
-    with pytest.raises(InputError, match="nothing is left to train"):
+    with pytest.raises(InputError, match="freezes the whole network"):
         freeze(UNet(widths=(4, 8)), ["*"])
     network = UNet(widths=(4, 8))
     freeze(network, ["stem"])
@@ -265,7 +265,7 @@ def test_a_run_starts_from_a_model_says_so_and_goes_on_without_the_file(tmp_path
     assert "the run started from" in said
     assert "tensors as they are" not in said
     assert checkpoint.load(tmp_path / "run" / "last.pth")["start"] == content["start"]
-    with pytest.raises(InputError, match="what it starts from cannot change"):
+    with pytest.raises(InputError, match="and this cannot change"):
         run(settings(*SMALL, "model.weights=vesicle"), tmp_path / "run", resume=True)
 
 

@@ -332,8 +332,8 @@ def test_a_finished_run_takes_no_further_step():
 @pytest.mark.parametrize(
     ("budget", "patience", "setting"),
     [
-        (Budget(epochs=8), None, "2 epochs are trained; a larger trainer.epochs"),
-        (Budget(seconds=10), None, "9 seconds are used; a larger trainer.max_time"),
+        (Budget(epochs=8), None, "2 epochs are trained; continue with a larger trainer.epochs"),
+        (Budget(seconds=10), None, "9 seconds are used; continue with a larger trainer.max_time"),
         (Budget(steps=100), 3, "3 validations brought no improvement; continue with a larger trainer.patience"),
     ],
 )

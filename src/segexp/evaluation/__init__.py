@@ -1,7 +1,7 @@
-"""Scores of a model on annotated images: image by image, their means with intervals, and what follows from them.
+"""Scores of a model on annotated images: for each image, means with intervals, operating points and comparisons.
 
 scores: the rows of one image · images: a model on many images · io: ``evaluation.json`` and ``scores.csv`` ·
-operating_point: threshold, temperature and smallest object · perturbation, robustness: curves of changed images ·
+operating_point: threshold, temperature and smallest object · corruptions, robustness: curves of changed images ·
 comparison: two runs on the same images · run: ``segexp evaluate`` · tables: scores in the terminal.
 """
 

@@ -1,7 +1,7 @@
-"""Jobs of a sweep that differ only in their seed or their fold, taken together: mean, spread, interval.
+"""Pool the jobs of a sweep that differ only in their seed or fold: mean, spread, interval.
 
-Where a setting ran on several folds, the fold is the unit: its score is the mean over its seeds, and spread and
-interval are over folds. Else the seed is the unit.
+If a setting ran on several folds, the fold is the unit: its score is the mean over its seeds, and spread and interval
+are over folds. Otherwise the seed is the unit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ class Group:
 
     Attributes:
         settings: what varies in the sweep, without fold and seed, as typed.
-        members: places of its jobs in the list that was grouped.
-        scores: one a unit.
-        units: what they are, in words: "5 folds x 2 seeds".
+        members: indices of its jobs in the list that was grouped.
+        scores: one for each unit.
+        units: a description, such as "5 folds x 2 seeds".
     """
 
     settings: dict[str, str]
@@ -48,12 +48,12 @@ class Group:
 
     @property
     def name(self) -> str:
-        """``trainer.lr=0.001 trainer.batch_size=2``; "all jobs" where nothing else varies."""
+        """``trainer.lr=0.001 trainer.batch_size=2``; "all jobs" if nothing else varies."""
         return " ".join(f"{key}={value}" for key, value in self.settings.items()) or "all jobs"
 
 
 def varied(values: Sequence[Mapping[str, str]]) -> list[str]:
-    """Settings that have more than one value over the jobs, one that some jobs do not name among them."""
+    """Settings with more than one value over the jobs, including those that only some jobs name."""
     names = dict.fromkeys(name for job in values for name in job)
     return [name for name in names if len({job.get(name) for job in values}) > 1]
 
@@ -80,7 +80,7 @@ def repeated(groups: Sequence[Group]) -> bool:
 
 
 def best_group(groups: Sequence[Group], lower: bool = False) -> Group:
-    """The best mean among the settings with the most jobs: one that lost a fold has another mean for that alone."""
+    """The best mean among the settings with the most jobs: a missing fold alone would change the mean."""
     most = max(len(each.indices) for each in groups)
     whole = [each for each in groups if len(each.indices) == most]
     return (min if lower else max)(whole, key=lambda each: each.mean)

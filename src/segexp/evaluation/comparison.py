@@ -1,10 +1,10 @@
-"""Whether one run is better than another: the same images, paired, and the luck of the seed where it was measured.
+"""Whether one run is better than another: paired by image, and with the variation over seeds if it was measured.
 
-Images pair where name and truth are the same. Runs that differ in nothing but their seed and their fold are one
-candidate: the folds of a seed together validate every image once, and the score of an image is its mean over seeds.
-The difference of two candidates is "better" or "worse" where the paired permutation test over images gives p < 0.05,
-the 95 % interval of the difference excludes 0 and, where both were repeated with several seeds, the difference is more
-than twice its standard error over seeds. All else is "within noise".
+Images are paired if name and truth are the same. Runs that differ only in their seed and fold are one candidate: the
+folds of a seed together validate every image once, and the score of an image is its mean over seeds. The difference of
+two candidates is "better" or "worse" if the paired permutation test over images gives p < 0.05, the 95 % interval of
+the difference excludes 0 and, if both were repeated with several seeds, the difference is more than twice its standard
+error over seeds. Any other difference is "within noise".
 """
 
 import json
@@ -52,7 +52,7 @@ class EvaluatedRun:
 
 @dataclass
 class Candidate:
-    """Runs that differ only in their seed and fold; `title` in place of their folders where they have a name."""
+    """Runs that differ only in their seed and fold; `title` replaces their folders if they have a name."""
 
     runs: list[EvaluatedRun] = field(default_factory=list)
     title: str = ""
@@ -64,7 +64,7 @@ class Candidate:
 
     @property
     def repeats(self) -> list[list[EvaluatedRun]]:
-        """The runs by seed, the folds of one seed together; without folds a run stands alone."""
+        """The runs by seed, the folds of one seed together; without folds each run is separate."""
         by_repeat: dict[Any, list[EvaluatedRun]] = {}
         for index, run in enumerate(self.runs):
             by_repeat.setdefault(f"run {index}" if run.fold is None else run.seed, []).append(run)
@@ -108,7 +108,7 @@ def _values(runs: Sequence[EvaluatedRun], score: str) -> dict[tuple[str, str], f
 
 
 def read_run(folder: str | Path) -> EvaluatedRun:
-    """A run folder, or what ``segexp evaluate`` wrote.
+    """Read a run folder, or the output of ``segexp evaluate``.
 
     Raises:
         InputError: if there are no scores in it.
@@ -133,10 +133,10 @@ def read_run(folder: str | Path) -> EvaluatedRun:
 
 
 def candidates(runs: Sequence[EvaluatedRun]) -> list[Candidate]:
-    """Runs grouped by settings, in the order of the first of each; a run of unknown settings stands alone.
+    """Runs grouped by settings, in the order of the first of each; a run with unknown settings is separate.
 
-    A run that repeats seed and fold of another with its settings is no repeat but the first of a new candidate: it was
-    trained on other data, or by other code.
+    A run with the same settings, seed and fold as another one starts a new candidate: it was trained on other data, or
+    by other code.
     """
     found: list[tuple[str, Candidate]] = []
     for index, run in enumerate(runs):
@@ -154,10 +154,10 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
     """`other` minus `baseline`, score by score.
 
     Returns:
-        `baseline` and `other`, their folders; `monitor`; `images`, how many pair; `unpaired`, a line for each reason
-        why others do not; `notes`; `scores` {score: {baseline, other, difference, interval, p, verdict, seed_error}},
-        the first two being means over the paired images, seed_error the standard error of the difference over seeds or
-        None.
+        `baseline` and `other`, their folders; `monitor`; `images`, the number of pairs; `unpaired`, a line for each
+        reason why other images are left out; `notes`; `scores` {score: {baseline, other, difference, interval, p,
+        verdict, seed_error}}, of which the first two are means over the paired images and seed_error is the standard
+        error of the difference over seeds or None.
 
     Raises:
         InputError: if the two have no image in common.
@@ -224,7 +224,7 @@ def _seed_error(baseline: Candidate, other: Candidate, score: str) -> float | No
 
 
 def _pair(baseline: Candidate, other: Candidate) -> tuple[list[str], list[str]]:
-    """Names of the images that all seeds have with the same truth, and why others are left out."""
+    """Names of the images that all seeds have with the same truth, and reasons why others are left out."""
     repeats = [*baseline.repeats, *other.repeats]
     truths = [{name: text for run in runs for name, text in run.truths.items()} for runs in repeats]
     unpaired = []

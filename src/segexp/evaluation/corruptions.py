@@ -1,8 +1,8 @@
-"""Ways in which an image may differ from those a model was trained on, each with one parameter and the values to try.
+"""Corruptions of images, each with one parameter and the values to try.
 
-A change takes raw pixels (C, H, W) float32, its parameter and a random generator, and returns pixels (C, H, W) float32,
-of the same size but for ``downscale``. Where a change needs to know how bright an image is, it looks at the image's own
-black and white: its smallest value and its 99.9th percentile. Everything is deterministic for a generator.
+A corruption takes raw pixels (C, H, W) float32, its parameter and a random generator, and returns pixels (C, H, W)
+float32, of the same size except for ``downscale``. Corruptions relative to the brightness of an image use its own black
+and white: its smallest value and its 99.9th percentile. Everything is deterministic for a generator.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Perturbation(NamedTuple):
     """One way to change an image.
 
     Attributes:
-        words: its name for people.
+        words: its name for display.
         unit: of the parameter.
         values: the parameter's values, in order.
         neutral: the value that changes nothing, or next to nothing.
@@ -36,13 +36,13 @@ class Perturbation(NamedTuple):
 
 
 def black_and_white(pixels: Pixels) -> tuple[float, float]:
-    """Smallest value and 99.9th percentile of an image; one apart where it is constant."""
+    """Smallest value and 99.9th percentile of an image; they differ by 1 if it is constant."""
     black, white = float(pixels.min()), float(np.percentile(pixels, 99.9))
     return black, white if white > black else black + 1.0
 
 
 def intensity(pixels: Pixels, factor: float, rng: np.random.Generator) -> Pixels:
-    """Multiply; no camera in between, so nothing saturates."""
+    """Multiply, without saturation."""
     return pixels * np.float32(factor)
 
 
@@ -53,13 +53,13 @@ def offset(pixels: Pixels, share: float, rng: np.random.Generator) -> Pixels:
 
 
 def gamma(pixels: Pixels, exponent: float, rng: np.random.Generator) -> Pixels:
-    """Raise to a power, black and white staying where they are."""
+    """Raise to a power; black and white stay unchanged."""
     black, white = black_and_white(pixels)
     return ((pixels - black) / (white - black)) ** np.float32(exponent) * np.float32(white - black) + np.float32(black)
 
 
 def photons(pixels: Pixels, count: float, rng: np.random.Generator) -> Pixels:
-    """Shot noise of a camera that counts so many photons where the image is white and none where it is black."""
+    """Shot noise of a camera that counts `count` photons where the image is white and none where it is black."""
     black, white = black_and_white(pixels)
     counted = rng.poisson((pixels - black) * (count / (white - black)))
     return counted.astype(np.float32) * np.float32((white - black) / count) + np.float32(black)

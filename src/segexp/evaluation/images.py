@@ -1,4 +1,4 @@
-"""A model on many annotated images: in short during training, in full when a run ends and for ``segexp evaluate``."""
+"""Score a model on many annotated images: briefly during training, in full after it and by `segexp evaluate`."""
 
 import hashlib
 import math
@@ -17,12 +17,12 @@ from segexp.metrics.overlap import Counts, overlap_scores
 from segexp.metrics.registry import SCORES, to_compute
 
 OnImage = Callable[[int, Sample, NDArray], None]
-"""Is shown the number of an image, the sample and its predicted labels (H, W)."""
+"""Called with the number of an image, the sample and its predicted labels (H, W)."""
 
 
 @dataclass
 class Evaluation:
-    """All that was found out about a model on some images.
+    """The results of a model on some images.
 
     Attributes:
         unit: of lengths: ``px``, or ``µm`` where the size of every image's pixels is known.
@@ -49,7 +49,7 @@ def evaluate(
     on_image: OnImage | None = None,
     sides: Sequence[float] | None = None,
 ) -> list[Row]:
-    """Rows of overlap scores and of what the monitored score needs: all that validation during training asks for.
+    """Rows of overlap scores and of the monitored score's inputs: all that validation during training needs.
 
     `scoring` names the monitored score (None: one of overlap) and its tolerance; `sides` are the pixels' in µm for each
     sample, None: lengths in pixels.
@@ -88,8 +88,8 @@ def evaluate_fully(
     Args:
         tolerance: of centrelines and outlines.
         pixel_size: µm, in place of what the files say. Lengths are in µm where it is known of all images.
-        probabilities: gives the probabilities of image number i with these pixels, where they are known already.
-        split: depth at which predicted objects are cut where the truth tells touching ones apart; see `Scoring`.
+        probabilities: returns known probabilities of image number i with these pixels.
+        split: depth at which predicted objects are split if the truth separates touching ones; see `Scoring`.
     """
     sides = pixel_sides(samples, pixel_size, tolerance)
     result = Evaluation(unit="px" if sides is None else "µm", tolerance=tolerance)
@@ -128,17 +128,16 @@ def evaluate_fully(
 
 
 def objects_of(sample: Sample, labels: NDArray, split: float) -> tuple[NDArray, NDArray] | None:
-    """Ids of predicted and true objects (H, W) where the truth tells touching ones apart; None if it does not."""
+    """Ids of predicted and true objects (H, W) if the truth separates touching objects; else None."""
     ids = sample.instances()
     return None if ids is None else (split_touching(labels == 1, split), ids)
 
 
 def without_absent_classes(rows: Sequence[Row]) -> list[Row]:
-    """The rows, NaN in place of the scores of a class that no image of all the rows holds a pixel of.
+    """The rows, with NaN for the scores of a class of which no image in the rows holds a pixel.
 
-    Such a class cannot be found or missed there; only what looks at every pixel (`Score.without_truth`) is kept. A
-    class that is absent from one image and present in another keeps its scores: 1 where nothing was predicted either,
-    else 0.
+    Such a class cannot be found or missed there; only scores over all pixels (`Score.without_truth`) are kept. A class
+    that is absent from one image and present in another keeps its scores: 1 if nothing was predicted either, else 0.
     """
     present = {row["class"] for row in rows if row["tp"] or row["fn"]}
     blank = {name: math.nan for name, score in SCORES.items() if not score.without_truth}
@@ -151,9 +150,8 @@ def without_absent_classes(rows: Sequence[Row]) -> list[Row]:
 def summarize(rows: Sequence[Row]) -> dict[str, float]:
     """Mean of each score over images and classes, and `dice_pooled`, from the pixels of all images together.
 
-    The mean weighs every image alike, however much it holds; the pooled score weighs every pixel alike. A score that no
-    image has is left out, and a class that no image holds is left out of all but those that look
-    at every pixel.
+    The mean weights images equally; the pooled score weights pixels equally. A score that no image has is left out, and
+    a class that no image holds is left out of all scores except those over all pixels.
     """
     rows, means = without_absent_classes(rows), {}
     for name in SCORES:

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind for people and programs: ``evaluation.json`` and ``scores.csv``.
+"""The output files of an evaluation: ``evaluation.json`` and ``scores.csv``.
 
 In a run folder they are ``val/evaluation.json`` and ``val/scores.csv``; ``segexp evaluate --output D`` writes the same
 as ``D/scores.json`` and ``D/scores.csv``.
@@ -120,7 +120,7 @@ def record_text(record: dict[str, Any]) -> str:
 
 
 def write_scores(rows: Sequence[Row], record: dict[str, Any], table: Path, details: Path) -> None:
-    """Write ``scores.csv`` and ``evaluation.json`` (or ``scores.json``), each whole or not at all."""
+    """Write ``scores.csv`` and ``evaluation.json`` (or ``scores.json``), each atomically."""
     atomic.write_text(table, scores_text(rows))
     atomic.write_text(details, record_text(record))
 
@@ -206,7 +206,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def _uneven(record: dict[str, Any]) -> str:
-    """Which lists that belong together differ in length."""
+    """The first lists that belong together but differ in length, in words."""
     point = record.get("operating_point") or {}
     if point.get("curve") and "criterion" not in point:
         return "operating_point.criterion is missing"

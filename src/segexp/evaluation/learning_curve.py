@@ -1,14 +1,14 @@
-"""A learning curve: the score of a model by the number of training images, and what more images would give.
+"""A learning curve: the score of a model by the number of training images, and the expected gain from more images.
 
 The curve is the inverse power law ``score(n) = a - b n**-c`` with b >= 0 and c > 0, the usual one of the field:
 Figueroa et al., "Predicting sample size required for classification performance" (2012), doi:10.1186/1472-6947-12-8;
 Hestness et al., "Deep learning scaling is predictable, empirically" (2017), arXiv:1712.00409.
 
-A dozen runs do not determine it, so no single best curve is taken: `fit` weights all curves of a grid by how well they
-explain the runs, and answers with what these weights say. Two kinds of chance are told apart. A run's own (initial
-weights, order of crops) is the same at every size. That of the draw of images is largest for small parts and none where
-all images are taken. Draws are nested, so runs of one repeat share images, and all runs share the same annotated set; a
-larger set would be new in part, which an interval for it allows for.
+A dozen runs do not determine it, so no single best curve is chosen: `fit` weights all curves of a grid by how well they
+explain the runs, and predictions average over these weights. The model has two sources of variation. That of a single
+run (initial weights, order of crops) is the same at every size. That of the draw of images is largest for small parts
+and zero if all images are taken. Draws are nested, so runs of one repeat share images, and all runs share the same
+annotated set; a larger set would be partly new, which intervals for it take into account.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from scipy.stats import truncnorm
 from segexp.errors import InputError
 
 FEWEST_SIZES = 3
-"""Different numbers of images that a curve needs."""
+"""Smallest number of different numbers of images for a curve."""
 LITTLE = 0.005
-"""A gain in the score that is called little."""
+"""Gain in the score below which more images are said to gain little."""
 FARTHEST = 4
-"""How many times the images there are a forecast reaches."""
+"""Range of the forecast, as a multiple of the present number of images."""
 _LEVELS = (0.05, 0.5, 0.95)
 _DRAWS = 4000
 
@@ -71,7 +71,7 @@ class LearningCurve:
 
     @property
     def sizes(self) -> list[int]:
-        """Numbers of images that were tried, ascending; the last is how many there are now."""
+        """Numbers of images that were tried, ascending; the last one is the number of all images."""
         return sorted({run.images for run in self.runs})
 
     def scores(self, images: int) -> list[float]:
@@ -79,7 +79,7 @@ class LearningCurve:
         return [run.score for run in self.runs if run.images == images]
 
     def expect(self, images: float) -> Expected:
-        """The score of one run on so many images: those there are, a part of them, or them and others of their kind."""
+        """The score of one run on a number of images: some or all of the present ones, or these and similar ones."""
         smallest, most = self.sizes[0], self.sizes[-1]
         middle = self.asymptote - self.gap * (images / smallest) ** -self.exponent
         unlike = np.abs((images / smallest) ** -self.decay - (most / smallest) ** -self.decay)
@@ -89,7 +89,7 @@ class LearningCurve:
         return Expected(float(np.median(middle)), float(low), float(high))
 
     def enough(self) -> Expected:
-        """From how many images on twice as many gain less than `LITTLE`, at least the smallest size; 90 % interval."""
+        """Number of images from which doubling gains less than `LITTLE`, at least the smallest size; 90 % interval."""
         gain = self.gap * (1 - 2.0**-self.exponent)
         with np.errstate(over="ignore", divide="ignore"):
             images = self.sizes[0] * (gain / LITTLE) ** (1 / self.exponent)
@@ -182,7 +182,7 @@ def _log_between(low: Floats, high: Floats) -> Floats:
 
 
 def describe(curve: LearningCurve, score: str) -> list[str]:
-    """What a curve says in words, `score` being the label of what was measured."""
+    """Describe a curve in sentences; `score` is the label of the measured score."""
     most, repeats = curve.sizes[-1], len(curve.scores(curve.sizes[-1]))
     now = sum(curve.scores(most)) / repeats
     ahead = [f"{most * times} images {interval(curve.expect(most * times))}" for times in (2, FARTHEST)]
@@ -196,15 +196,15 @@ def describe(curve: LearningCurve, score: str) -> list[str]:
     from_to = f"{round(enough.low)} to {end}"
     little = f"twice as many images gain less than {LITTLE:g}"
     if enough.high <= most:
-        lines.append(f"these are enough: with {most} images {little}")
+        lines.append(f"the present images are enough: with {most} images, {little}")
     elif enough.low > FARTHEST * most:
         lines.append(f"more images help: with {FARTHEST * most}, twice as many still gain {LITTLE:g} or more")
     elif enough.high > 2 * FARTHEST * most:
         lines.append(
-            f"these runs cannot say from how many images on {little} ({from_to}); more repeats (--repeats) narrow it"
+            f"these runs cannot tell from how many images on {little} ({from_to}); more repeats (--repeats) help"
         )
     elif enough.score <= most:
-        lines.append(f"these are probably enough: {little} from {round(enough.score)} on ({from_to})")
+        lines.append(f"the present images are probably enough: {little} from {round(enough.score)} on ({from_to})")
     else:
         lines.append(f"past {round(enough.score)} images ({from_to}) little is gained: {little}")
     return lines

@@ -1,11 +1,11 @@
-"""How a finished model is used: threshold, smallest object and temperature, chosen on the validation images.
+"""The operating point of a model: threshold, smallest object and temperature, chosen on the validation images.
 
 The temperature comes first (it changes probabilities, not their order), then the threshold, then the smallest object.
-Each is kept at its neutral value (1, 0.5, 0) where the images are too few to choose by. The threshold is the one
-nearest to 0.5 whose mean score lies within one standard error (of the paired difference over images) of the best: the
-very best of a flat curve is chance, and costs new images more than it gives them (LOG.md, 2026-11-25). Every image (or
-group of images) is also scored at the threshold that the others choose. That cross-fitted score is free of the optimism
-of choosing and scoring on the same images; `optimism` says how large it is.
+Each keeps its neutral value (1, 0.5, 0) if there are too few images. The threshold is the one nearest to 0.5 whose mean
+score lies within one standard error (of the paired difference over images) of the best: the maximum of a flat curve is
+chance, and costs new images more than it gains (LOG.md, 2026-11-25). Every image (or group of images) is also scored at
+the threshold that is best for the others. This cross-fitted score is free of the optimism of choosing and scoring on
+the same images, which `optimism` estimates.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ from segexp.metrics.registry import find
 FEWEST_IMAGES = 3
 FEWEST_OBJECTS = 20
 FEWEST_PIXELS = 1000
-"""Validation images, true objects and true pixels below which nothing is chosen by them."""
+"""Least numbers of validation images, true objects and true pixels for choosing anything."""
 KEPT_BYTES = 1 << 30
 """Probability maps are kept in memory up to this size; beyond it images are predicted a second time."""
 
@@ -44,11 +44,11 @@ SIZES = np.array([0, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256])
 
 @dataclass
 class OperatingPoint:
-    """What was chosen and how well it does.
+    """An operating point, and how it was chosen.
 
     Attributes:
         threshold, min_size, temperature: as the model file holds them.
-        details: what ``evaluation.json`` says beside them.
+        details: further entries of ``evaluation.json``.
         maps: probabilities of each image at the temperature, or None if they were not kept.
     """
 
@@ -69,9 +69,9 @@ class OperatingPoint:
 
 
 def choose_operating_point(predictor: Predictor, samples: Sequence[Sample], scoring: Scoring) -> OperatingPoint:
-    """Predict the images once and choose what `scoring` leaves open; `predictor` is set to the result.
+    """Predict the images once and choose the values that `scoring` leaves open; `predictor` is set to the result.
 
-    An image that nobody annotated takes no part in the choice and counts in no score; its map is kept all the same.
+    Images without annotation are ignored, but their maps are kept.
 
     Details of the result: `chosen_on` (``validation`` or ``settings``); `notes`, a line for each value that was kept
     and why; `criterion`, the score that the threshold maximises; `curve` {threshold, score} of it; `score_at_half`,
@@ -159,7 +159,7 @@ def _threshold(
 
 
 def cross_fitted(values: NDArray, groups: Sequence[str], grid: NDArray) -> float:
-    """Mean score of images, each at the threshold that the other groups' images choose.
+    """Mean score of images, each at the threshold that is best for the other groups' images.
 
     Args:
         values: (images, thresholds).
@@ -216,7 +216,7 @@ def _values_alone(maps: NDArray, truth: NDArray, grid: NDArray, criterion: str, 
 def _min_size(
     samples: Sequence[Sample], maps: Callable[[int], NDArray], scoring: Scoring, threshold: float, notes: list[str]
 ) -> int:
-    """The size below which predicted objects do more harm than good to the F1 of all objects at IoU 0.5."""
+    """The object size below which dropping predicted objects increases the F1 of all objects at IoU 0.5."""
     if scoring.min_size is not None:
         return scoring.min_size
     hits, predicted_objects, true_objects, true_areas = [], [], [], []
@@ -245,7 +245,7 @@ def _min_size(
     others = [counts[:, np.arange(len(samples)) != index] for index in range(len(samples))]
     crossed = np.stack([counts[:, i, _best_size(fold, allowed)] for i, fold in enumerate(others)], axis=1)
     if best and _f1(crossed.sum(axis=1)) <= _f1(counts[:, :, 0].sum(axis=1)):
-        notes.append("smallest object 0: a size chosen on the other images does not help")
+        notes.append("smallest object 0: a size chosen on the other images does not improve the score")
         best = 0
     return int(SIZES[best])
 

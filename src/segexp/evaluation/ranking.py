@@ -1,4 +1,4 @@
-"""Many settings against the best of them: which differences are real, with the number of comparisons reckoned in."""
+"""Compare many settings with the best of them, corrected for the number of comparisons."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from segexp.metrics.registry import find
 def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Compare every candidate's monitored score with that of the best, image by image.
 
-    The best has the best mean over its images among those with the most of them. Its lead is a little flattered by
-    being the best of many; the p of the others are corrected for their number (Holm 1979), and a verdict needs the
-    corrected p below 0.05 beside what `compare` asks for.
+    The best has the best mean among the candidates with the most images. Its lead is slightly optimistic, since it is
+    the best of many; the p values of the others are corrected for their number (Holm 1979), and a verdict requires a
+    corrected p below 0.05 in addition to the conditions of `compare`.
 
     Returns:
         `monitor`; `best`, its place; `rows`, a dict a candidate in the order of their means: `name`, `runs`, `images`,
@@ -53,7 +53,7 @@ def rank(candidates: Sequence[Candidate]) -> dict[str, Any]:
 
 
 def _monitored(comparison: dict[str, Any], monitor: str) -> dict[str, Any]:
-    """The monitored score of a comparison; nothing is known of it where no image of both has it."""
+    """The monitored score of a comparison; all None if no image of both has it."""
     unknown = {"difference": float("nan"), "interval": None, "p": 1.0, "verdict": NOISE}
     scores: dict[str, Any] = comparison["scores"].get(monitor, unknown)
     return scores

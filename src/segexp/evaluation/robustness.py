@@ -1,4 +1,4 @@
-"""How far a model's score holds when the images change: a curve a perturbation.
+"""Robustness of a model's score to changes of the images: a curve for each perturbation.
 
 Each image is changed in every way and by every value of `segexp.evaluation.corruptions`, predicted by the same tiles
 as ``segexp predict``, and scored against the unchanged truth. ``evaluation.json`` holds, under ``robustness`` and the
@@ -80,7 +80,7 @@ def robustness_curves(
 
 
 def curve(perturbation: Perturbation, values: NDArray[np.float64], lower: bool = False) -> dict[str, Any]:
-    """One entry of the result, from scores (images, values); images that have none of the score do not count.
+    """One entry of the result, from scores (images, values); images without the score are ignored.
 
     Raises:
         InputError: if no image has the monitored score at every change.
@@ -115,7 +115,7 @@ def holding_range(score: NDArray[np.float64], within: float = WITHIN) -> tuple[i
 
 
 def generator(image: str, perturbation: str, index: int) -> np.random.Generator:
-    """Random numbers that follow from these alone."""
+    """A random generator that is seeded by the arguments."""
     return np.random.default_rng((zlib.crc32(image.encode()), zlib.crc32(perturbation.encode()), index))
 
 

@@ -1,4 +1,4 @@
-"""From a model file and a folder of annotated images to ``scores.csv`` and ``scores.json``: ``segexp evaluate``."""
+"""Score a model file on a folder of annotated images: ``segexp evaluate``."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ from segexp.metrics.registry import ALONE, FAMILIES, monitors
 from segexp.viz.thumbnails import MOST, Picture, budget, make_picture, pictures_text
 
 FILES = ("scores.csv", "scores.json", "pictures.json", "report.html")
-"""What an evaluation writes into its folder."""
+"""Files that an evaluation writes into its folder."""
 
 
 def evaluate_folder(
@@ -50,14 +50,14 @@ def evaluate_folder(
         families: of `segexp.metrics.registry.FAMILIES`; None: those that the model file names.
         tolerance: of outlines and centrelines; None: the model file's.
         pixel_size: µm, in place of what the image files say.
-        images: score so many, spread evenly over the names; None: all.
+        images: number of images to score, spread evenly over the names; None: all.
         robustness: compute the curves of `segexp.evaluation.robustness` too.
         progress: show a progress bar.
         group: regular expression whose first parenthesis finds the group in a file's name; None: no groups.
-        samples: what `chosen_samples` gave, where that was called before.
+        samples: the result of `chosen_samples`, if it was called before.
 
     Raises:
-        InputError: if an image or a setting is unfit, or a file of that name was not written by segexp. Nothing is
+        InputError: if an image or a setting cannot be used, or an existing file was not written by segexp. Nothing is
             written then.
     """
     chosen = chosen_families(predictor, families)
@@ -149,7 +149,7 @@ def _score(
 
 
 def _monitor(facts: dict[str, Any]) -> str:
-    """The score that the model was chosen by; Dice where nothing here computes that."""
+    """The score that the model was chosen by; Dice if that is not computed here."""
     name = facts.get("monitor", "dice")
     return name if name in monitors() else "dice"
 
@@ -161,7 +161,7 @@ def chosen_families(predictor: Predictor, families: Sequence[str] | None) -> tup
     own = [name for name in unknown if "." in name]
     if own and families is None:  # named by the model file, and not allowed by whoever opens it
         print(
-            f"{', '.join(own)}: scores of somebody's own module are left out; if you trust it, type --allow-targets "
+            f"{', '.join(own)}: user-defined scores are left out; if you trust their modules, type --allow-targets "
             f"{' --allow-targets '.join(dict.fromkeys(name.rpartition('.')[0] for name in own))}"
         )
         return tuple(name for name in chosen if name not in own)
@@ -171,7 +171,7 @@ def chosen_families(predictor: Predictor, families: Sequence[str] | None) -> tup
 
 
 def find_samples(predictor: Predictor, data: Path, pixel_size: float | None = None) -> list[Sample]:
-    """The annotated images of ``data/val``, or of ``data`` itself, facts only: pixels are read when they are used.
+    """The annotated images of ``data/val``, or of ``data`` itself, without pixels, which are read on demand.
 
     Args:
         predictor: how files are read follows from it.

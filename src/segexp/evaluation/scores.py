@@ -1,4 +1,4 @@
-"""The rows of one image: one a class, with the scores of `segexp.metrics.registry`."""
+"""The rows of one image: one for each class, with the scores of `segexp.metrics.registry`."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -19,7 +19,7 @@ from segexp.metrics.topology import topology_scores
 
 
 class ClassScores(NamedTuple):
-    """All that is known of one class in one image.
+    """The results of one class in one image.
 
     Attributes:
         row: its row of ``scores.csv``.
@@ -95,7 +95,7 @@ def score_image(
     """Score one image, class by class; each row begins with image, class and group.
 
     Probabilities (K, H, W), predicted and true labels (H, W); `IGNORE` in the truth counts nowhere. `objects` are those
-    of the first class. Every score of an image that nobody annotated is NaN, so that it takes no part in any mean.
+    of the first class. Every score of an image without annotation is NaN, so that it counts in no mean.
     """
     known = truth != IGNORE
     some = None if known.all() else known

@@ -1,4 +1,4 @@
-"""What an evaluation computes, what it may choose, and in which unit it measures."""
+"""Which scores an evaluation computes, what it may choose, and its unit of length."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from segexp.errors import InputError
 
 
 class Tolerance(NamedTuple):
-    """How far outlines and centrelines may be off: so many pixels, or so many micrometres."""
+    """Tolerance of outlines and centrelines: a number of pixels, or of micrometres."""
 
     value: float
     unit: str = "px"
@@ -32,12 +32,12 @@ class Scoring:
 
     Attributes:
         families: of `segexp.metrics.registry.FAMILIES`.
-        monitor: the score that matters most: the threshold is chosen by it.
+        monitor: the score by which the threshold is chosen.
         tolerance: of centrelines and outlines.
         threshold: probability from which a pixel is foreground; None: chosen on the images.
         min_size: pixels below which a predicted object is dropped; None: chosen on the images.
-        split: where truth tells touching objects apart, predicted ones are cut as `segexp predict` cuts them, at this
-            depth in pixels (`segexp.measurements.vesicles.split_touching`).
+        split: if the truth separates touching objects, predicted ones are split as by `segexp predict`, at this depth
+            in pixels (`segexp.measurements.vesicles.split_touching`).
     """
 
     families: tuple[str, ...] = ("probability",)

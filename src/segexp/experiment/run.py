@@ -365,7 +365,7 @@ def begin_from(
             before = stored.get("weights") if isinstance(stored, dict) else None
             raise InputError(
                 f"model.weights={typed}: the run that is resumed started from {before or 'random weights'}, "
-                "which cannot change; give another output_dir to start a new run"
+                "and this cannot change; give another output_dir to start a new run"
             )
         log(f"weights: from {folder / 'last.pth'}; the run started from {stored.get('file')}")
         return with_settings(cfg, stored["settings"]), Started(stored)

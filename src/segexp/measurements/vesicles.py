@@ -1,4 +1,4 @@
-"""Vesicles: touching ones told apart, then size, shape, brightness and place of each, and the image's distribution."""
+"""Vesicles: touching ones are separated; then size, shape, brightness and position of each, and their distribution."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +16,11 @@ from segexp.measurements.table import Row
 
 
 def split_touching(mask: NDArray, depth: float) -> NDArray[np.int32]:
-    """Number the objects of a mask (H, W) from 1, cut at their necks; int32 (H, W), 0 is background.
+    """Number the objects of a mask (H, W) from 1, split at their necks; int32 (H, W), 0 is background.
 
-    Each peak of the distance to the background that stands more than `depth` px above the saddle to a higher one
-    becomes an object (h-maxima; Vincent 1993, doi:10.1109/83.217222), and the watershed of the distance draws the cut.
-    A `depth` of 0 cuts nothing: touching objects are one. The image's border is not background.
+    Each maximum of the distance to the background that is more than `depth` px above the saddle to a higher one becomes
+    an object (h-maxima; Vincent 1993, doi:10.1109/83.217222), and the watershed of the distance is the boundary. With a
+    `depth` of 0, touching objects are not split. The image's border is not background.
     """
     mask = np.asarray(mask, bool)
     labels = ndimage.label(mask, np.ones((3, 3)))[0].astype(np.int32)

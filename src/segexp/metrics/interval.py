@@ -1,6 +1,6 @@
-"""How sure a mean over images is, and whether two of them differ by more than chance.
+"""Confidence intervals of means over images, and a test of the difference of two means.
 
-The image is the unit that is drawn: pixels, objects and classes of one image are not independent of each other.
+The image is the sampling unit: pixels, objects and classes of one image are not independent of each other.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FEWEST = 3
-"""Images below which no interval is given: it would show the images that happened to be there."""
+"""Smallest number of images for an interval: fewer say too little about others."""
 
 
 class Difference(NamedTuple):

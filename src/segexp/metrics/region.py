@@ -1,4 +1,4 @@
-"""The part of two masks that a score has to look at, and the connected pieces in it.
+"""The bounding box of masks that a score needs, and connected pieces.
 
 Foreground is 8-connected everywhere in segexp (a thin diagonal line is one piece) and background therefore 4-connected.
 """

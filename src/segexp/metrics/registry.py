@@ -1,4 +1,4 @@
-"""Every score once: its column, what computes it, its name for people, which end is better, where it is shown.
+"""The registry of all scores: column, function, label, direction, and where each is shown.
 
 Tables, pages, settings and comparisons read `SCORES`. To add a score that segexp computes, add an entry here and let
 the function of its family return its column (`segexp.evaluation.scores.score_class`). A score of your own needs no
@@ -17,9 +17,9 @@ from segexp.errors import InputError
 from segexp.metrics.skeleton import cldice
 
 FAMILIES = ("probability", "filament", "surface", "object")
-"""What can be asked for beside the overlap, which is always computed; `task.scores` holds some of these."""
+"""Families of scores besides the overlap, which is always computed; `task.scores` lists some of these."""
 OWN = "own"
-"""Family of the scores of a lab's own."""
+"""Family of user-defined scores."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Score:
 
     Attributes:
         name: its column in ``scores.csv``.
-        label: its name for people.
+        label: its name for display.
         better: ``higher`` or ``lower``; empty for a fact that is neither, such as a count of objects.
         meaning: one line for a biologist.
         function: gives it alone, from boolean masks (H, W), predicted and true, in which pixels that nobody annotated
             are False; NaN: undefined here. None: the function of its family gives it together with others.
         family: what computes it: ``overlap``, one of `FAMILIES`, or `OWN`.
         unit: empty for a share or a count, ``length`` for pixels (or µm where the pixel size is known).
-        monitor: whether the best model, patience, sweeps and pruning may go by it.
-        without_truth: whether a class has it although no image holds a pixel of it: it looks at every pixel.
-        chooses_threshold: whether ``task.threshold=auto`` may go by it.
-        shown: where it stands beside the tables that hold all: ``validation`` (columns of ``metrics.csv``), ``curve``
+        monitor: whether the best model, patience, sweeps and pruning may use it.
+        without_truth: whether it is defined for a class of which no image holds a pixel, since it uses all pixels.
+        chooses_threshold: whether ``task.threshold=auto`` may use it.
+        shown: where it appears besides the complete tables: ``validation`` (columns of ``metrics.csv``), ``curve``
             (of the run's page), ``summary`` (closing table, HParams), ``key`` (top of the page).
 
     Raises:
@@ -196,7 +196,7 @@ _ENTRIES = (
         family="surface",
         unit="length",
     ),
-    Score("hd95", "HD95", "lower", "95 % of the outlines lie closer than this", family="surface", unit="length"),
+    Score("hd95", "HD95", "lower", "95 % of the outlines are closer than this", family="surface", unit="length"),
     Score(
         "object_f1",
         "object F1",
@@ -213,13 +213,13 @@ _ENTRIES = (
         family="object",
     ),
     Score("object_recall", "object recall", "higher", "share of the true objects that were found", family="object"),
-    Score("object_f1_75", "object F1 at IoU 0.75", "higher", "the same where IoU must be 0.75", family="object"),
+    Score("object_f1_75", "object F1 at IoU 0.75", "higher", "the same, with an IoU of 0.75 or more", family="object"),
     Score("object_ap", "object AP, IoU 0.5 to 0.9", "higher", "the same averaged over IoU 0.5 to 0.9", family="object"),
     Score(
         "panoptic_quality",
         "panoptic quality",
         "higher",
-        "objects found, weighed by how well they fit",
+        "objects found, weighted by their overlap",
         family="object",
     ),
     Score("count_error", "count error", "lower", "objects too many or too few", family="object", shown=("key",)),
@@ -246,26 +246,26 @@ _ENTRIES = (
 )
 
 SCORES: dict[str, Score] = {score.name: score for score in _ENTRIES}
-"""Scores that are computed, by their columns; `add` puts a lab's own among them."""
+"""Scores that are computed, by their columns; `add` adds user-defined ones."""
 ALONE: dict[str, Score] = {"cldice": SCORES["cldice"], "centreline": SCORES["cldice"]}
 """Scores with a function of their own, by what ``task.scores`` or a model file calls them (earlier versions:
 ``centreline``)."""
 _KNOWN: dict[str, Score] = {}
-"""Scores that are not computed here but stand in a record that was read."""
+"""Scores that are not computed here but occur in a record that was read."""
 
 
 def shown(place: str) -> tuple[str, ...]:
-    """Names of the scores that stand in a place; see `Score.shown`."""
+    """Names of the scores that are shown in a place; see `Score.shown`."""
     return tuple(name for name, score in SCORES.items() if place in score.shown)
 
 
 def monitors() -> list[str]:
-    """Names of the scores that ``task.monitor`` may be."""
+    """Names of the scores that ``task.monitor`` accepts."""
     return [name for name, score in SCORES.items() if score.monitor and score.better]
 
 
 def find(name: str) -> Score:
-    """The entry of a score; a name that nothing is known of is shown as it is, higher taken for better."""
+    """The entry of a score; an unknown one gets its name as label, and higher values count as better."""
     return SCORES.get(name) or _KNOWN.get(name) or Score(name, name.replace("_", " "), "higher", family="")
 
 
@@ -280,7 +280,7 @@ def is_better(name: str, first: float, second: float) -> bool:
 
 
 def to_compute(name: str) -> tuple[str, ...]:
-    """What has to be computed, beside the overlap, for a score: itself where it can be had alone, else its family."""
+    """What has to be computed, besides the overlap, for a score: itself if it has a function, else its family."""
     score = SCORES[name]
     if score.family == "overlap":
         return ()
@@ -289,7 +289,7 @@ def to_compute(name: str) -> tuple[str, ...]:
 
 
 def add(key: str, score: Score) -> None:
-    """Have a lab's own score computed wherever `key`, such as ``mylab.scores.tip_error``, is asked for.
+    """Register a user-defined score, to be computed wherever `key`, such as ``mylab.scores.tip_error``, is named.
 
     Raises:
         ValueError: if name, label or function is missing, or another score has the name.
@@ -311,7 +311,7 @@ def learn(entries: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def number_of(score: Score, predicted: NDArray, true: NDArray) -> float:
-    """What the function of a score gives for two boolean masks (H, W).
+    """The result of a score's function for two boolean masks (H, W).
 
     Raises:
         InputError: if it fails, or gives no finite number nor NaN.

@@ -51,7 +51,7 @@ def cldice(prediction: NDArray, truth: NDArray) -> float:
 
 
 def centreline_dice(prediction: Mask, truth: Mask, predicted_line: Mask, true_line: Mask) -> float:
-    """`cldice` for skeletons that are at hand already."""
+    """`cldice` for skeletons that were computed before."""
     return _harmonic(_share(predicted_line, truth, true_line), _share(true_line, prediction, predicted_line))
 
 
@@ -81,7 +81,7 @@ def skeleton_scores(
         known: False where nobody annotated: no centreline pixel there counts.
         tolerance: how far a centreline may lie from the other and still be right, in the unit of `spacing`.
         spacing: a pixel's side: 1 for pixels, or in µm.
-        lines: the skeletons of both, where they are at hand already.
+        lines: the skeletons of both, if they were computed before.
 
     Returns:
         `cldice`; `skeleton_precision`, the share of the predicted centreline within `tolerance` of the true one;

@@ -1,4 +1,4 @@
-"""Distances between two outlines, for when it matters by how much a border is off.
+"""Distances between two outlines, which measure the error of a border.
 
 The outline of a mask is its pixels that have a side neighbour outside it (the image's edge is outside), as MONAI and
 the original implementation of the surface Dice take it. Outlines that only face pixels nobody annotated do not count.

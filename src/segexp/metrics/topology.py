@@ -1,4 +1,4 @@
-"""Breaks, merges and holes: whether a network hangs together as it should, whatever its width.
+"""Breaks, merges and holes: whether a network is connected correctly, whatever its width.
 
 Foreground is 8-connected, background 4-connected. Where nobody annotated both masks are cut alike.
 """

@@ -82,7 +82,7 @@ class Chart(NamedTuple):
 
 
 def number(value: float | str | None) -> str:
-    """A value as a reader wants it: four significant digits, nothing where there is none, text as it is."""
+    """Format a value: four significant digits; empty for None; text unchanged."""
     if value is None or value == "":
         return ""
     if isinstance(value, str):
@@ -171,7 +171,7 @@ def histogram(
 
 
 def drawing(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = SIZE) -> Markup:
-    """What `draw` puts on an empty pair of axes, as an SVG element with `label` for those who cannot see it."""
+    """Draw a chart with `draw` on empty axes; returns an SVG element with `label` for screen readers."""
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # only measured with Matplotlib's font, shown with the browser's
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)

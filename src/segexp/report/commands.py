@@ -1,4 +1,4 @@
-"""What to type next: predict with the model, train it again, measure its robustness."""
+"""Suggested next commands: predict with the model, train it again, measure its robustness."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from segexp.report.records import ROBUSTNESS, Records
 
 
 def commands(records: Records, measure: bool = True) -> list[tuple[str, str]]:
-    """What each does, and the command; `measure`: how to measure the robustness, too."""
+    """Descriptions and commands; `measure`: include the one for robustness."""
     model, folder = shlex.quote(str(records.summary.get("model", "MODEL"))), str(records.folder)
     place = records.facts.get("cwd")
     where = f"; typed in {place}" if place else ""
@@ -30,7 +30,7 @@ def commands(records: Records, measure: bool = True) -> list[tuple[str, str]]:
 
 
 def command(facts: dict[str, Any], flags: Sequence[str] = ()) -> str:
-    """What to type to run it again, into a new folder; of a sweep, this job alone.
+    """The command that repeats a run in a new folder; for a sweep, this job alone.
 
     Args:
         facts: of ``run.json``.

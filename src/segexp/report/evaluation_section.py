@@ -1,4 +1,4 @@
-"""What ``val/evaluation.json`` adds to the page: scores with intervals, calibration, sizes, threshold, robustness."""
+"""The section of the page on ``val/evaluation.json``: scores, intervals, calibration, sizes, threshold, robustness."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def score_groups(record: Record, best: Mapping[str, float]) -> list[dict[str, An
 
 
 def key_rows(groups: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """The few scores that are shown at once; all of them stand in `groups`."""
+    """The key scores at the top of the page; `groups` holds all scores."""
     return [row for group in groups for row in group["rows"] if row["name"] in shown("key")]
 
 
@@ -54,7 +54,7 @@ def parts_table(record: Record, kind: str) -> dict[str, Any] | None:
 
 
 def operating_point(record: Record) -> list[str]:
-    """How the model is used, in sentences."""
+    """Sentences on the operating point of the model."""
     point = record.get("operating_point")
     if not point:
         return []

@@ -22,7 +22,7 @@ SHAPE = {
     "curve": [{"images": _IMAGES, "score": _SCORE, "low": _SCORE, "high": _SCORE}],
     "words": [str],
 }
-"""Of ``learning_curve.json``; see `segexp.io.shape`."""
+"""Shape of ``learning_curve.json``; see `segexp.io.shape`."""
 
 
 def read_curve(folder: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""How the page calls scores and families; the scores themselves stand in `segexp.metrics.registry`."""
+"""Labels of scores and families on the page; the scores themselves are in `segexp.metrics.registry`."""
 
 from segexp.metrics.registry import find
 
@@ -17,11 +17,11 @@ COUNTS = ("tp", "fp", "fn", "tn")
 
 
 def label(name: str, unit: str = "") -> str:
-    """Its name for people, with the unit where it is a length."""
+    """The label of a score, with the unit if it is a length."""
     entry = find(name)
     return f"{entry.label} ({unit})" if entry.unit == "length" and unit else entry.label
 
 
 def lower(name: str) -> bool:
-    """Whether less is better."""
+    """Whether lower values of a score are better."""
     return find(name).lower

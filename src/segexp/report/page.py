@@ -1,4 +1,4 @@
-"""Fills a template: style sheet and script go inside, every value is escaped, and the page may load and run no more."""
+"""Fill a template: style sheet and script are inlined, every value is escaped, and the page may load nothing else."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Reads the records of a run folder; what is missing is empty, what is damaged is an `InputError` naming the file."""
+"""Read the records of a run folder; missing files are empty, damaged ones raise an `InputError` with the name."""
 
 import re
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class Records(NamedTuple):
 
 
 def read_records(folder: Path) -> Records:
-    """All that a finished run left in its folder.
+    """Read all records of a finished run.
 
     Robustness is measured afterwards: it is also taken from an evaluation in the run's folder `ROBUSTNESS`.
     """
@@ -103,7 +103,7 @@ def source_flags(stored_settings: Path) -> list[str]:
 
 
 def read_evaluation(folder: Path) -> Records:
-    """What ``segexp evaluate`` left in its output folder."""
+    """Read the output of ``segexp evaluate``."""
     pictures = folder / "pictures.json"
     evaluation = read_json(folder / "scores.json", EVALUATION)
     pictures_read = read_pictures(pictures) if pictures.is_file() else []
