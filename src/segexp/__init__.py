@@ -1,4 +1,4 @@
-"""U-Nets for filaments and vesicles: train, look, predict.
+"""U-Nets for filaments and vesicles: train, evaluate, predict.
 
 The names below are the public ones for notebooks. They are imported when first used, so that predicting with a finished
 model loads neither Hydra nor Kornia.

@@ -193,7 +193,7 @@ def test_errors_say_what_came():
             Augmentation([operation])
     spline = K.RandomThinPlateSpline()
     for operation in (spline, K.ImageSequential(K.RandomGamma(), spline)):
-        with pytest.raises(ValueError, match=r"RandomThinPlateSpline\(.*does not move masks"):
+        with pytest.raises(ValueError, match=r"RandomThinPlateSpline\(.*does not transform masks"):
             Augmentation([operation])
 
 

@@ -1,1 +1,1 @@
-"""The Hydra launcher ``pool``: jobs of a sweep beside each other on one machine, each in a process of its own."""
+"""The Hydra launcher ``pool``: runs the jobs of a sweep in parallel on one machine, each in its own process."""

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 class PoolLauncher(Launcher):
-    """Runs the jobs of a sweep in processes of their own.
+    """Runs each job of a sweep in its own process.
 
     Args:
         jobs: how many at once.
@@ -32,11 +32,11 @@ class PoolLauncher(Launcher):
         self.context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take note of what Hydra has composed; the jobs themselves run `segexp.train.job`."""
+        """Keep the configuration that Hydra has composed; the jobs themselves run `segexp.train.job`."""
         self.config, self.context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs; exits with 128 + its number where a signal came, after all have saved their state."""
+        """Run the jobs; exits with 128 + its number after a signal, when all have saved their state."""
         from segexp.sweep.launch import check_settings, environments, run_jobs
         from segexp.sweep.subfolders import compose_job
 
@@ -57,13 +57,13 @@ class PoolLauncher(Launcher):
         return [_returned(config, record) for config, record in zip(configs, records, strict=True)]
 
     def _payload(self, config: DictConfig) -> bytes:
-        """What `worker` reads."""
+        """The input of `worker`."""
         content = pickle.dumps({"config": config, "argv": sys.argv, "name": config.hydra.job.name})
         return len(content).to_bytes(8, "big") + content
 
 
 def _returned(config: DictConfig, record: Any) -> JobReturn:
-    """What a sweeper is told of a job: its score, NaN if it has none."""
+    """The result of a job for a sweeper: its score, NaN if it has none."""
     from segexp.config.overrides import stored_overrides
 
     task = OmegaConf.create({key: value for key, value in OmegaConf.to_container(config).items() if key != "hydra"})  # type: ignore[union-attr]

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Run the job; what became of it stands in its folder."""
+    """Run the job; its result is written to its folder."""
     size = int.from_bytes(_read(8), "big")
     content = pickle.loads(_read(size))  # noqa: S301 from the pool, over a pipe that nobody else holds
     threading.Thread(target=_follow, daemon=True).start()
@@ -31,7 +31,7 @@ def _read(size: int) -> bytes:
 
 
 def _follow() -> None:
-    """When the pool is gone, be it killed, ask this process to save its state and end."""
+    """If the pool ends, for example because it was killed, make this process save its state and end."""
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

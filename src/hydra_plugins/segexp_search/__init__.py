@@ -22,7 +22,7 @@ class SearchSweeper(Sweeper):
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives, and get its launcher."""
+        """Keep Hydra's configuration, and instantiate its launcher."""
         from hydra.core.plugins import Plugins
 
         self.hydra_context, self.config = hydra_context, config
@@ -31,7 +31,7 @@ class SearchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Search; returns what the jobs returned."""
+        """Search; returns the results of the jobs."""
         from segexp.errors import InputError
         from segexp.sweep.search.command import run_search
 

@@ -1,4 +1,4 @@
-"""The masks in Cellpose's ``_seg.npy``, a pickled dictionary, without running anything that a pickle may name.
+"""Read the masks in Cellpose's ``_seg.npy``, a pickled dictionary, without running any code that the pickle names.
 
 A pickle is a program: it names functions and calls them. Here the only names it may use are those by which NumPy stores
 arrays and numbers and pathlib stores paths, and what they stand for are the inert classes below: they keep what they
@@ -21,7 +21,7 @@ _PATHS = ("pathlib", "pathlib._local")  # of the image, where a script gave it s
 
 
 class _Kind:
-    """A dtype as a pickle describes it: its letters, then its byte order among the rest of its state."""
+    """A dtype as described by a pickle: its letters, then its byte order among the rest of its state."""
 
     def __init__(self, letters: object = "", *rest: object):
         self.letters, self.order = str(letters), "|"

@@ -1,4 +1,4 @@
-"""Turn a folder of annotation into masks, ``.npy`` files named as their images. All is read before any is written."""
+"""Convert a folder of annotations into masks, ``.npy`` files named as their images; all are read before writing."""
 
 import os
 import re
@@ -26,7 +26,7 @@ _MOST_IDS = np.iinfo(np.uint32).max
 
 @dataclass(frozen=True)
 class Conversion:
-    """How annotation becomes masks.
+    """How annotations are converted to masks.
 
     Attributes:
         classes: labels of the classes 1, 2, ...; empty: every object has an id of its own.
@@ -41,7 +41,7 @@ class Conversion:
 
 @dataclass
 class _Job:
-    """A mask to be made: its name, the file it comes from, and how."""
+    """A mask to be written: its name, the file it comes from, and the function that makes it."""
 
     name: str
     source: Path
@@ -49,7 +49,7 @@ class _Job:
 
 
 def convert(source: Path, images: Path | None, output: Path, how: Conversion, log: Callable[[str], None]) -> int:
-    """Write ``OUTPUT/<name of the image>.npy`` for each annotated image, whole or not at all; the number of masks.
+    """Write ``OUTPUT/<name of the image>.npy`` for each annotated image, atomically; returns the number of masks.
 
     Ids are uint16, or uint32 beyond 65535; class ids uint8. Raises `InputError` before anything is written where a
     file cannot be read, belongs to no image, or another mask is there already.
@@ -89,7 +89,7 @@ def convert(source: Path, images: Path | None, output: Path, how: Conversion, lo
 
 
 def _holds(path: Path, mask: NDArray) -> bool:
-    """Whether an ``.npy`` holds just this mask, as after a conversion that was interrupted."""
+    """Whether an ``.npy`` holds exactly this mask, as after a conversion that was interrupted."""
     try:
         there = open_array(path)
     except (InputError, OSError):
@@ -98,7 +98,7 @@ def _holds(path: Path, mask: NDArray) -> bool:
 
 
 def _find(source: Path) -> tuple[dict[Path, str], list[Path]]:
-    """Files of annotation with their kinds; where there are none, pictures and arrays."""
+    """Annotation files with their kinds; if there are none, pictures and arrays."""
     if not source.exists():
         raise InputError(f"--input {source}: no such file or folder")
     files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name[0] != "." and p.is_file())
@@ -169,7 +169,7 @@ def _drawn_jobs(
 
 
 def _name_of(path: Path, image: str, images: dict[str, Path]) -> str | None:
-    """The name of the mask: that of the image which the file names, or whose name its own begins with."""
+    """The name of the mask: that of the image that the file names, or with whose name the file's name begins."""
     stem = re.sub(r"[_-](seg|RoiSet|rois?)$", "", path.stem, flags=re.IGNORECASE)
     if not images:
         return Path(image).stem if image else stem
@@ -226,7 +226,7 @@ def _drawing_maker(path: Path, drawing: Drawing, image: Path | None, how: Conver
 
 
 def _where(outline: Outline) -> str:
-    """Where an object lies, for a message."""
+    """The position of an object, for a message."""
     points = [*(ring for rings in outline.polygons for ring in rings), *outline.lines]
     if not points:
         return f"({outline.label})"
@@ -235,7 +235,7 @@ def _where(outline: Outline) -> str:
 
 
 def _smallest(ids: NDArray) -> NDArray:
-    """Ids as uint16, or uint32 where they do not fit; numbered anew beyond that."""
+    """Ids as uint16, or uint32 if they do not fit; renumbered beyond that."""
     if ids.size and int(ids.max()) > _MOST_IDS:
         ids = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
     return ids.astype(np.uint16 if not ids.size or ids.max() < 2**16 else np.uint32)

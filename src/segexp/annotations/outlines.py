@@ -1,4 +1,4 @@
-"""Outlines from ImageJ, QuPath, LabelMe and COCO as one kind of object, and the mask that they make.
+"""Read outlines of ImageJ, QuPath, LabelMe and COCO as one kind of object, and draw masks of them.
 
 Coordinates are x, y with (0, 0) at the top left corner of the first pixel, as all four programs count; a pixel belongs
 to an area when its centre does.
@@ -330,5 +330,5 @@ def _rle(shape: dict[str, Any]) -> NDArray:
 
 
 def labels_of(drawings: Iterable[Drawing]) -> list[str]:
-    """The labels in drawings, sorted."""
+    """The distinct labels in drawings, sorted."""
     return sorted({outline.label for drawing in drawings for outline in drawing.outlines})

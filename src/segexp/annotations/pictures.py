@@ -1,4 +1,4 @@
-"""Masks as pictures in colour, drawn in a transparent layer, or one-hot: turned into class ids, alike for all files."""
+"""Convert masks in colour, in a transparent layer, or one-hot to class ids, consistently for all files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +12,7 @@ from segexp.io.images import ImageFile, open_image
 from segexp.io.npy import open_array
 
 COLOURS = 64
-"""More colours than this are those of a photograph or of JPEG."""
+"""Largest number of colours of a mask: more indicate a photograph or JPEG."""
 
 CLASSES = 254
 """Most classes of a mask in uint8, in which 255 may stand for pixels that nobody annotated."""
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
     opaque: NDArray[np.bool_]
 
     def is_colour(self, colour: Colour) -> NDArray[np.bool_]:
-        """Where it has a colour, (H, W)."""
+        """Where the opaque pixels have this colour, (H, W)."""
         return self.opaque & (self.shades == np.array(colour)).all(axis=2)
 
     def colours(self) -> set[Colour]:

@@ -1,4 +1,4 @@
-"""What every operation here shares: where random numbers come from, and which samples are processed.
+"""The base of all operations here: where random numbers come from, and which samples are processed.
 
 Random numbers are drawn on the CPU, in float32, wherever the images are; the few drawn values per sample follow the
 images with copies that do not wait. A draw is therefore the same on every device, and the CPU knows it without asking
@@ -44,7 +44,7 @@ def per_sample(values: Tensor, images: Tensor) -> Tensor:
 
 
 def cast(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """float32 to ``dtype``; what float16 cannot hold becomes its largest value, not infinity."""
+    """float32 to ``dtype``; values too large for float16 become its largest value, not infinity."""
     if dtype == torch.float16:
         largest = torch.finfo(torch.float16).max
         values = values.clamp(-largest, largest)

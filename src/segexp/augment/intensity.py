@@ -256,7 +256,7 @@ class RandomIllumination(IntensityOperation):
         super().__init__(p)
         self.strength = checked_range("strength", strength, 0, 1)
         if points < 4:
-            raise ValueError(f"points={points}: a cubic spline wants at least 4")
+            raise ValueError(f"points={points}: a cubic spline needs at least 4")
         self.points = int(points)
 
     def generate_parameters(self, batch_shape: tuple[int, ...]) -> Params:

@@ -29,7 +29,7 @@ from segexp.augment.warp import RandomWarp
 
 KORNIA = (_AugmentationBase, ImageSequentialBase)  # what Kornia can draw parameters for
 SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
-"""PyTorch moves no integers without a sign that are wider than a byte: they travel as those of the same bits."""
+"""PyTorch cannot index unsigned integers wider than a byte: they are viewed as signed ones of the same bits."""
 Params = list[Any]  # one entry per operation: its drawn tensors by name, or Kornia's ParamItems for a stock operation
 
 
@@ -60,12 +60,12 @@ class Augmentation(nn.Module):
                     continue
                 if not (isinstance(part, IntensityAugmentationBase2D) or _carries_masks(operation)):
                     raise ValueError(
-                        f"{type(operation).__name__} would move the images and not their masks: name {part} itself, or "
+                        f"{type(operation).__name__} would move the images but not their masks: name {part} itself, or "
                         "put it into kornia.augmentation.ImageSequential"
                     )
                 if _leaves_masks(part):
                     raise ValueError(
-                        f"{part}: Kornia does not move masks with it; expected an operation that does, such as "
+                        f"{part}: Kornia does not transform masks with it; expected an operation that does, such as "
                         "segexp.augment.RandomWarp or kornia.augmentation.RandomElasticTransform"
                     )
         self.operations = nn.ModuleList(_adopt(operation) for operation in operations)
@@ -145,12 +145,12 @@ def _carries_masks(operation: nn.Module) -> bool:
 
 
 def _leaves_masks(operation: _AugmentationBase) -> bool:
-    """Whether an operation has nothing to say about masks, as Kornia's thin plate spline and fisheye."""
+    """Whether an operation does not support masks, as Kornia's thin plate spline and fisheye."""
     return type(operation).apply_transform_mask is _AugmentationBase.apply_transform_mask
 
 
 def _adopt(operation: nn.Module) -> nn.Module:
-    """A stock Kornia operation gets the container that knows how to move masks with it."""
+    """Wrap a stock Kornia operation in the container that transforms masks with it."""
     if isinstance(operation, RandomWarp | IntensityOperation | AugmentationSequential):
         return operation
     if isinstance(operation, KORNIA):

@@ -145,7 +145,7 @@ class RandomWarp(AugmentationBase2D):
         return params
 
     def warp(self, images: Tensor, masks: Tensor, params: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and masks (B, K, H, W) through one map, made once; dtypes and shapes are kept."""
+        """Warp images (B, C, H, W) and masks (B, K, H, W) with one sampling map; dtypes and shapes are kept."""
         warped, moved = self._warp([(images, False), (masks, True)], params)
         return warped, moved
 

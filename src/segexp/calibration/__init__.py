@@ -1,1 +1,1 @@
-"""Fit what the generator varies to images of a microscope, none of them annotated: `segexp calibrate`."""
+"""Fit the parameters of the image generator to images of a microscope without annotation: `segexp calibrate`."""

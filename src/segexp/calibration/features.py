@@ -1,4 +1,4 @@
-"""What an image looks like, in numbers that a generator can be fitted to, and how far two sets of images are apart.
+"""Features of images to which the generator is fitted, and the distance of two sets of images.
 
 Four groups count alike: the histogram, the power spectrum, the noise against the mean, and the blobs or ridges. All are
 of the image between its black level (first percentile) and its own standard deviation, as the network will see it, so
@@ -19,7 +19,7 @@ BANDS = 12
 BINS = 8
 """Groups of pixels of like local mean, each an eighth of the image."""
 SCALES = {"vesicle": (1.0, 1.7, 2.8, 4.7, 8.0), "cytoskeleton": (1.0, 1.6, 2.5, 4.0)}
-"""Gaussian sigma at which blobs and ridges are looked for, px."""
+"""Gaussian sigmas at which blobs and ridges are detected, px."""
 PEAKS = (75, 95, 99, 99.8)
 """Percentiles of the response to blobs or ridges."""
 STRIDE = 3
@@ -30,7 +30,7 @@ GROUPS = ("histogram", "spectrum", "noise", "structures")
 
 
 def describe(image: ArrayLike, task: str) -> NDArray[np.float64]:
-    """The numbers of one image (H, W) of any dtype, 32 px a side or more: (F,), in the order of `GROUPS`."""
+    """The features of one image (H, W) of any dtype, 32 px a side or more: (F,), in the order of `GROUPS`."""
     scaled = scale(np.asarray(image, np.float32))
     return np.concatenate([histogram(scaled), spectrum(scaled), noise(scaled), structures(scaled, task)])
 
@@ -42,7 +42,7 @@ def scale(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def groups_of(task: str) -> dict[str, slice]:
-    """Where each group lies in what `look` returns."""
+    """The slice of each group in the result of `describe`."""
     lengths = (len(LEVELS) + 1, BANDS, BINS, len(SCALES[task]) * (len(PEAKS) + 1) + (task == "cytoskeleton"))
     ends = np.cumsum(lengths)
     return {name: slice(int(end - n), int(end)) for name, n, end in zip(GROUPS, lengths, ends, strict=True)}
@@ -113,7 +113,7 @@ def _straightness(scaled: NDArray) -> float:
 
 
 def distance(ours: NDArray, theirs: NDArray, scale: NDArray, task: str) -> dict[str, float]:
-    """How far two sets of images are apart, (N, F) and (M, F), by group, and ``all``: the mean over the groups.
+    """Distance of two sets of images, (N, F) and (M, F), by group, and ``all``: the mean over the groups.
 
     Of each number the area between its two distributions (Wasserstein's distance), in units of `scale` (F,).
     """

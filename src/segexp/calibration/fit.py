@@ -1,4 +1,4 @@
-"""From images without annotation to ranges of the generator: a random search, then an evolution strategy.
+"""Fit the ranges of the generator to images without annotation: a random search, then an evolution strategy.
 
 1. Single images are drawn from every style, as it is and with the widest ranges that any style allows; then as many
    again from around those that look most like the user's (`look`): rejection sampling, as in approximate Bayesian
@@ -28,12 +28,12 @@ from segexp.calibration.regression import regress
 from segexp.synthesis.ranges import Range
 
 NEAR = 0.025
-"""Share of the drawn images that count as near to one of the user's; at least `LEAST`."""
+"""Share of the generated images that count as near to one of the user's; at least `LEAST`."""
 LEAST = 8
 TOLD = 0.25
-"""Share of a row's variance that must be explained by looks."""
+"""Share of a parameter's variance that the features must explain."""
 MOVED = 12
-"""Rows that CMA-ES moves, at most."""
+"""Largest number of parameters that CMA-ES fits."""
 KEPT = (0.1, 0.9)
 """Of the parameters of near images, the middle part that becomes a range."""
 SCENES = 12
@@ -42,12 +42,12 @@ UNSEEN = 1_000_000
 """Numbers of the scenes that results are judged by."""
 
 Progress = Callable[[float, str], None]
-"""Told the share that is done, and what is being done."""
+"""Called with the share that is done, and the current step."""
 
 
 @dataclass
 class Calibration:
-    """What came of it.
+    """The result of a calibration.
 
     Attributes:
         ranges: for `segexp.synthesis.generate`, ``style`` included.
@@ -129,7 +129,7 @@ class _Drawn:
 
 
 class _Workshop:
-    """Draws images and looks at them, on as many threads as torch may use."""
+    """Generates images and computes their features, on as many threads as torch may use."""
 
     def __init__(self, task: str, size: int, seed: int):
         self.task, self.size, self.seed = task, size, seed

@@ -1,4 +1,4 @@
-"""Parts of a user's images to calibrate on, and the picture that shows them beside generated ones."""
+"""Parts of the user's images for the calibration, and a picture of them beside generated ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ def find(sources: Sequence[Path]) -> list[Path]:
 
 
 def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
-    """Squares out of the files' first pages, turned grey: up to `most`, as many of each file, evenly over each image.
+    """Squares from the files' first pages, converted to grey: up to `most`, equally many from each file, evenly spread.
 
     They are `size` px a side, or as large as the smallest image.
 

@@ -10,7 +10,7 @@ WIDTHS = (1.0, 3.0)
 
 
 def regress(inputs: NDArray, outputs: NDArray, asked: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Read outputs off inputs like those that are known.
+    """Predict outputs from inputs similar to known ones.
 
     Args:
         inputs: (N, F).

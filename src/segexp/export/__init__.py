@@ -1,4 +1,4 @@
-"""Models for other programs: ONNX, TorchScript, torch.export and bioimage.io packages, each compared with `Predictor`.
+"""Export models for other programs: ONNX, TorchScript, torch.export and bioimage.io, each compared with `Predictor`.
 
 `graph` holds what is exported, `formats` writes it, `quantize` makes it smaller, `bioimageio` packs it.
 """

@@ -1,4 +1,4 @@
-"""The network's source as one file that needs PyTorch and nothing of segexp: the ``unet.py`` of a bioimage.io package.
+"""The network's source as one file that needs only PyTorch: the ``unet.py`` of a bioimage.io package.
 
 The file is put together from the modules the class is made of, each behind those it imports, with the imports among
 them removed; a subclass of the network at its end adds what `segexp.export.packaged` does.
@@ -82,7 +82,7 @@ def _closure(module: ModuleType, visited: list[ModuleType]) -> list[ModuleType]:
 
 
 def _home(module: ModuleType, name: str) -> ModuleType:
-    """Where a name is defined: a package may only pass it on."""
+    """The module in which a name is defined: a package may only re-export it."""
     value = getattr(module, name)
     return sys.modules[getattr(value, "__module__", module.__name__)]
 

@@ -37,7 +37,7 @@ from segexp.viz.overlay import overlay, write_png
 
 
 class Sizes(NamedTuple):
-    """In pixels: smallest side, step, the border of a tile that is not to be trusted, and the side of the sample."""
+    """In pixels: smallest side, step, the unreliable border of a tile, and the side of the sample."""
 
     smallest: int
     step: int
@@ -97,7 +97,7 @@ def package(
 
 
 def _check_license(license: str) -> None:
-    """Before anything is written: the specification would refuse it at the end."""
+    """Check the licence before anything is written: the specification would only refuse it at the end."""
     from bioimageio.spec._internal.license_id import LicenseIdLiteral  # the list has no public name
 
     known = get_args(LicenseIdLiteral)
@@ -175,7 +175,7 @@ def _axes(predictor: Predictor) -> tuple[list[dict[str, Any]], list[dict[str, An
 
 
 def _tensors(predictor: Predictor) -> dict[str, Any]:
-    """What goes in and comes out, with the test tensors."""
+    """Descriptions of the input and output tensors, with the test tensors."""
     inputs, outputs = _axes(predictor)
     image = {
         "id": "image",

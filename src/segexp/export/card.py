@@ -1,4 +1,4 @@
-"""What people read about an exported model: README, description, citations, tags and training data."""
+"""The documentation of an exported model: README, description, citations, tags and training data."""
 
 import re
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Citation(NamedTuple):
 
 
 class Card(NamedTuple):
-    """What the user says of a model.
+    """The user's statements about a model.
 
     Attributes:
         name: 5 to 64 letters, digits, spaces, ``_+-()``.
@@ -101,14 +101,14 @@ def description(predictor: Predictor) -> str:
 
 
 def tags(predictor: Predictor) -> list[str]:
-    """What the collection sorts by."""
+    """Tags by which the collection is searched."""
     own = [re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in predictor.classes]
     kinds = ["2d", "pytorch", "unet", "semantic-segmentation", "fiji", "deepimagej", "ilastik"]
     return list(dict.fromkeys([*kinds, "other", "cells", "segexp", *own]))
 
 
 def training_data(predictor: Predictor) -> str:
-    """How many images of which origin; never a folder's name, which may tell more than its owner wants told."""
+    """The number of images and their origin; never a folder's name, which might be confidential."""
     data = predictor.facts.get("data") or {}
     if not data:
         return "The model file does not say what it was trained on."

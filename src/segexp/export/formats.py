@@ -42,7 +42,7 @@ def need(module: str, extra: str) -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' remarks: deprecations inside PyTorch, torchvision absent, TorchScript's farewell."""
+    """Suppress warnings of the exporters: deprecations inside PyTorch, missing torchvision, deprecated TorchScript."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -146,7 +146,7 @@ def _run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> RunModel:
 
 
 def prepared(pixels: NDArray, normalization: str) -> NDArray[np.float32]:
-    """What a graph without statistics takes: (C, H, W) less its offset, divided by its scale."""
+    """The input of a graph without normalisation: (C, H, W) minus its offset, divided by its scale."""
     offset, scale = image_statistics(pixels, normalization)
     return ((pixels - offset[:, None, None]) / scale[:, None, None]).astype(np.float32)
 
@@ -178,7 +178,7 @@ def compare(run: RunModel, graph: Graph, predictor: Predictor) -> list[tuple[tup
 
 
 def describe(predictor: Predictor, graph: Graph) -> dict[str, str]:
-    """What a program needs besides the graph, as text: the metadata of ONNX, the ``segexp.json`` of the others."""
+    """What a program needs to know besides the graph, as text: the metadata of ONNX, ``segexp.json`` of the others."""
     where = {
         "raw": "inside, from the whole input",
         "normalized": "outside; the input is (image - offset) / scale",

@@ -42,7 +42,7 @@ def normalize(images: Tensor, normalization: str) -> Tensor:
 
 
 class Graph(nn.Module):
-    """What is exported.
+    """The exported module.
 
     Args:
         predictor: the model; its network is copied.

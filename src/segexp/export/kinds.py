@@ -1,4 +1,4 @@
-"""Makes ``kinds.npz``, by which ``segexp predict --model auto`` tells images apart (`segexp.inference.kinds`).
+"""Compute ``kinds.npz``, with which ``segexp predict --model auto`` classifies images (`segexp.inference.kinds`).
 
 python -m segexp.export.kinds src/segexp/pretrained/kinds.npz
 """
@@ -21,11 +21,11 @@ DRAWN: dict[str, tuple[str, dict[str, Any]]] = {
     "vesicle_giant": ("vesicle", {"style": ["giant"]}),
     "cytoskeleton": ("cytoskeleton", {}),
 }
-"""Model -> the task and the styles that stand for it; all where none is named."""
+"""Model -> the task and the styles that represent it; no styles: all."""
 
 
 def write(target: Path, images: int = 300, size: int = 384, seed: int = 20_261_127) -> None:
-    """Describe generated images of each kind and write what tells them apart; takes some five minutes of a core."""
+    """Compute features of generated images of each kind and write ``kinds.npz``; takes about five minutes."""
     numbers = {}
     for name in NAMES:
         task, styles = DRAWN[name]

@@ -1,4 +1,4 @@
-"""What stands around the network in a bioimage.io package, in PyTorch alone: this source itself goes into packages."""
+"""The code around the network in a bioimage.io package, in PyTorch alone: this source is copied into packages."""
 
 from collections.abc import Callable
 

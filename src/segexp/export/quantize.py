@@ -1,4 +1,4 @@
-"""8-bit integers instead of floats inside an ONNX file, and what that costs in Dice.
+"""Quantise an ONNX file to 8-bit integers, and measure the loss in Dice.
 
 ``dynamic`` stores the weights as integers and finds the range of the activations anew for every image; ``static``
 fixes the ranges on a few calibration images beforehand. Convolutions gain little or nothing from ``dynamic``: it makes
@@ -125,7 +125,7 @@ def _with_metadata(quantized: Path, original: Path, mode: str) -> bytes:
 
 
 def _interleaved(runs: list[RunModel], image: NDArray[np.float32], rounds: int = 5) -> list[float]:
-    """Shortest time of each in seconds; in turn, so that a busy machine slows both."""
+    """Shortest time of each in seconds; they are run in turn, so that a busy machine slows both."""
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for run, taken in zip(runs, times, strict=True):

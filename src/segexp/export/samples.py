@@ -1,4 +1,4 @@
-"""Images that an exported model is compared and shown on: the user's annotated ones, or generated ones."""
+"""Images on which an exported model is compared and shown: the user's annotated ones, or generated ones."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From a run to a file that the package ships: weights in half precision, and of the facts those that matter to others.
+"""Turn a run into a model file for the package: weights in half precision, and the facts that matter to others.
 
     python -m segexp.export.ship runs/cytoskeleton/... src/segexp/pretrained/cytoskeleton.pth
 
@@ -38,7 +38,7 @@ def ship(run: Path, target: Path) -> None:
 
 
 def add_ranges(target: Path, images: int = 2 * MOST, size: int = 384, seed: int = 20_261_127) -> None:
-    """Write what generated images of the model's task look like, and what it finds in them, into its file."""
+    """Add the appearance of generated images of the model's task, and its predictions for them, to the file."""
     content = checkpoint.load(target)
     predictor = load_model(target, "cpu", "fp32")
     style = content["data"]["generated"].get("style")

@@ -13,5 +13,5 @@ __all__ = ["MODELS", "External", "Network", "UNet", "trusted"]
 
 
 def trusted(model: Network) -> tuple[str, ...]:
-    """What a program that holds this network already may allow, to open the network's file again."""
+    """The names that a program which already uses this network may allow when it opens the network's file again."""
     return (model.settings["network"],) if isinstance(model, External) else ()

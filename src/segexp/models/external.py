@@ -41,7 +41,7 @@ def installed_names() -> tuple[str, ...]:
 
 
 def is_allowed(name: str, allowed: Sequence[str]) -> bool:
-    """Whether a class is one of `allowed`, or lies in one of these packages."""
+    """Whether a class is one of `allowed`, or belongs to one of these packages."""
     prefixes = [prefix.strip().rstrip(".") for prefix in allowed]
     return any(prefix and (name == prefix or name.startswith(f"{prefix}.")) for prefix in prefixes)
 
@@ -126,7 +126,7 @@ def _refuse_connections(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Refuse connections of this thread. An audit hook stays for good, so there is one, which does nothing outside."""
+    """Refuse network connections of this thread. Audit hooks stay for good, so there is one, inactive otherwise."""
     if not getattr(_refuse_connections, "added", False):
         sys.addaudithook(_refuse_connections)
         _refuse_connections.added = True  # type: ignore[attr-defined]

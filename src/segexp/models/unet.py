@@ -74,7 +74,7 @@ class ConvBlock(nn.Sequential):
 
 
 class Refinement(nn.Module):
-    """From shrunk features back to full resolution: enlarged, joined with what the image shows there, convolved."""
+    """Upsample shrunk features to full resolution, concatenate them with features of the image there, and convolve."""
 
     def __init__(self, in_channels: int, width: int, detail: int, kernel_size: int, norm: str, shrink: int):
         super().__init__()
@@ -88,7 +88,7 @@ class Refinement(nn.Module):
 
 
 LARGEST = {"in_channels": 64, "classes": 254, "widths": 4096, "kernel_size": 31, "shrink": 8, "detail": 1024}
-"""Of each setting; a network of these would outgrow any machine."""
+"""Upper limit of each setting, beyond the memory of any machine."""
 DEPTHS = range(2, 9)
 
 
@@ -192,7 +192,7 @@ class UNet(nn.Module):
 
 
 def fold_batch_norms(network: UNet) -> UNet:
-    """A copy for prediction whose convolutions do what the batch norms behind them did, with their running statistics.
+    """A copy for prediction with the batch norms (and their running statistics) folded into the convolutions before them.
 
     It saves a pass over each feature map. Logits change by rounding alone.
     """
@@ -206,7 +206,7 @@ def fold_batch_norms(network: UNet) -> UNet:
 
 
 def set_prior(bias: Tensor, foreground: Sequence[float]) -> None:
-    """Start a head's bias (K,) at the share of foreground of each class: rare classes need not begin by unlearning.
+    """Set a head's bias (K,) to the share of foreground of each class, so that rare classes start at their frequency.
 
     The bias trick of focal loss (Lin et al. 2017, arXiv:1708.02002, section 4.1). `foreground` holds a share in (0, 1)
     a class.

@@ -1,4 +1,4 @@
-"""Predict and measure what a viewer holds, one image or a stack page by page, in steps that can be stopped."""
+"""Predict and measure a layer of a viewer, one image or a stack page by page, in steps that can be stopped."""
 
 import math
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from segexp.measurements import Row, Settings, measure
 
 @dataclass
 class Segmentation:
-    """What was found in a layer.
+    """The result of segmenting a layer.
 
     Attributes:
         labels: int32, the layer's shape without colours: 0, or the ``label`` of a row of `rows`. Numbers go on from
@@ -41,7 +41,7 @@ class Segmentation:
 def segment(
     predictor: Predictor, data: Any, colour: bool = False, pixel_size: float | None = None
 ) -> Iterator[float | Segmentation]:
-    """Yields the share that is done, in [0, 1], after each row of tiles, and what was found at the end.
+    """Yields the share that is done, in [0, 1], after each row of tiles, and the `Segmentation` at the end.
 
     Args:
         predictor: the model.

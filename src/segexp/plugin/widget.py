@@ -211,7 +211,7 @@ def pixel_size(layer: Image) -> float | None:
 
 
 def placement(layer: Image) -> dict[str, Any]:
-    """Where a layer lies, for what is drawn over it; napari takes further axes in front as not moved."""
+    """Scale and translation of a layer, for layers drawn over it; napari leaves additional leading axes unmoved."""
     parts = {name: getattr(layer, name) for name in ("scale", "rotate", "shear", "translate", "units")}
     return parts | {"affine": layer.affine.affine_matrix}
 

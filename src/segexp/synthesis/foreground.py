@@ -1,4 +1,4 @@
-"""What a mask holds: which width objects get, and what stands where objects are out of focus or too faint to be seen.
+"""The content of masks: the width of objects, and the value of objects that are out of focus or too faint to be seen.
 
 Widths at a share of an object's peak come from its own blurred profile, worked out rather than read off the image: a
 neighbour, the background or noise does not move them.
