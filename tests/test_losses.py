@@ -27,7 +27,6 @@ from segexp.losses import (
 )
 
 SURE = 40.0
-LOSSES = [binary_cross_entropy, soft_dice_loss, soft_cldice_loss, skeleton_recall_loss, tversky_loss, focal_loss]
 
 
 def logits_of(mask):

@@ -1,7 +1,6 @@
 """The check before training: the same as `segexp check`, cached while the files do not change."""
 
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 
 from segexp.check.cache import cache_folder, fingerprint, recall, remember
 from segexp.check.dataset import CheckSettings, check_files
@@ -18,8 +17,6 @@ def check_folders(
     settings: CheckSettings,
     val_names: Collection[str] = (),
     log: Callable[[str], None] = lambda line: None,
-    workers: int | None = None,
-    memory: Path | None = None,
     index: Mapping[str, Pairing] | None = None,
     on_read: OnRead | None = None,
 ) -> list[str]:
@@ -30,8 +27,6 @@ def check_folders(
         settings: how the training reads the files.
         val_names: stems of the images in ``train`` that are used for validation.
         log: called with a line on how files were paired, on ignored files, and before files are read.
-        workers: threads; default: one for each core.
-        memory: folder of cached results; default: the user's cache.
         index: pairings of the folders that are known already.
         on_read: called with each pair of files as it is read, see `segexp.check.scan.scan`; not called if a cached
             result is used.
@@ -39,7 +34,7 @@ def check_folders(
     Raises:
         InputError: with one line for each faulty file.
     """
-    memory = memory or cache_folder()
+    memory = cache_folder()
     data_files = find_sources(splits, settings.reading, val_names, index)
     for note in data_files.notes:
         log(note)
@@ -53,7 +48,7 @@ def check_folders(
         if known is not None:
             return known
     log(f"checking {len(data_files.sources)} images and their masks (again only when a file changes)")
-    report, _ = check_files("data", data_files, settings, workers, None, on_read)
+    report, _ = check_files("data", data_files, settings, on_read=on_read)
     if not report.ok:
         count = len(report.faults)
         listed = [f"  {fault.file}: {fault.message}" for fault in report.faults]

@@ -36,16 +36,15 @@ def folder_to_write(path: Path, flag: str = "--output") -> Path:
 
 
 @contextmanager
-def locked_folder(path: Path, prepare: Callable[[OwnedFolder], Ready], flag: str = "--output") -> Iterator[Ready]:
+def locked_folder(path: Path, prepare: Callable[[OwnedFolder], Ready]) -> Iterator[Ready]:
     """Create an output folder and lock it against other segexp commands; yields what `prepare` returned.
 
     Args:
         path: the folder.
         prepare: called with the folder's record; raises `InputError` unless all output may be written. It is called
             before the folder is created, so that a refused command changes nothing.
-        flag: the option's name, for messages.
     """
-    folder_to_write(path, flag)
+    folder_to_write(path)
     with ExitStack() as stack:
         locked = (path / LOCK).is_file()
         if locked:  # taking this lock changes nothing

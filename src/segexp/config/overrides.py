@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,17 @@ MODE = "hydra.mode=MULTIRUN"
 """Spellings of the flag ``-m`` that Hydra accepts."""
 
 
-def command_line(arguments: Sequence[str], log: Callable[[str], None] = print) -> list[str]:
+def command_line(arguments: Sequence[str]) -> list[str]:
     """Rewrite the arguments of ``segexp train`` as Hydra expects them: flags in front, each one word, then overrides.
 
-    Args:
-        arguments: the words as typed.
-        log: called with a line for each setting that a resumed run takes over in another form than it was typed.
+    A line is printed for each setting that a resumed run takes over in another form than it was typed.
     """
     words = flags_first(arguments)
     if MODE in words:  # the flag in other words; where a file says so, `segexp.config.ahead` finds it
         words = multirun([word for word in words if word != MODE])
     words = flags_first(with_folds(with_seeds(words)))
     sweep = "--multirun" in words or any(word.startswith("sweep.resume=") for word in words)
-    return flags_first(with_sweep(with_resume(as_typed(words, sweep), log)))
+    return flags_first(with_sweep(with_resume(as_typed(words, sweep))))
 
 
 def stored_overrides(hydra: Any) -> list[str]:
@@ -54,10 +52,10 @@ def stored_overrides(hydra: Any) -> list[str]:
     return list(words)
 
 
-def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> list[str]:
+def with_resume(arguments: list[str]) -> list[str]:
     """Replace ``resume=D`` by the settings that the run in D was started with, followed by those given now.
 
-    Relative paths among the stored settings are resolved from the folder where the run was started; each is logged.
+    Relative paths among the stored settings are resolved from the folder where the run was started; each is printed.
 
     Raises:
         InputError: if D is not a run that can be resumed, or its stored overrides are not what a run was started with.
@@ -80,13 +78,11 @@ def with_resume(arguments: list[str], log: Callable[[str], None] = print) -> lis
     others = [a for a in arguments if a not in given and not is_flag(a) and not a.startswith(_PLACES)]
     _require_sources(folder, arguments)
     place = str(folder.absolute())
-    placed = _from_where_it_started(folder, overrides, {word.partition("=")[0] for word in others}, log)
+    placed = _from_where_it_started(folder, overrides, {word.partition("=")[0] for word in others})
     return [*flags, *placed, f"resume={quote(place)}", f"output_dir={quote(place)}", *others]
 
 
-def _from_where_it_started(
-    folder: Path, overrides: list[str], replaced: set[str], log: Callable[[str], None]
-) -> list[str]:
+def _from_where_it_started(folder: Path, overrides: list[str], replaced: set[str]) -> list[str]:
     """Stored overrides with relative input paths made absolute, if the run was started in another folder."""
     try:
         start = read_json(folder / "run.json")["cwd"]
@@ -105,7 +101,7 @@ def _from_where_it_started(
             placed.append(item)
             continue
         if key not in replaced:
-            log(f"{key}: {there}, as where the run was started")
+            print(f"{key}: {there}, as where the run was started")
         placed.append(f"{key}={quote(there)}")
     return placed
 

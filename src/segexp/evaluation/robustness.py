@@ -103,9 +103,9 @@ def curve(perturbation: Perturbation, values: NDArray[np.float64], lower: bool =
     }
 
 
-def holding_range(score: NDArray[np.float64], within: float = WITHIN) -> tuple[int, int]:
-    """First and last index of the unbroken stretch around the best score that stays `within` it."""
-    good = score >= score.max() - within - 1e-12
+def holding_range(score: NDArray[np.float64]) -> tuple[int, int]:
+    """First and last index of the unbroken stretch around the best score that stays within `WITHIN` of it."""
+    good = score >= score.max() - WITHIN - 1e-12
     low = high = int(score.argmax())
     while low > 0 and good[low - 1]:
         low -= 1

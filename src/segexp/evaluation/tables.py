@@ -12,9 +12,9 @@ from segexp.evaluation.comparison import Candidate
 from segexp.metrics.registry import find
 
 
-def print_scores(record: dict[str, Any], console: Console | None = None) -> None:
+def print_scores(record: dict[str, Any]) -> None:
     """Mean, 95 % interval and pooled value of each score of an ``evaluation.json``."""
-    console = console or Console(highlight=False)
+    console = Console(highlight=False)
     table = Table(box=None, header_style="bold")
     table.add_column("score")
     for name in ("mean", "95 % interval", "pooled"):
@@ -31,9 +31,9 @@ def print_scores(record: dict[str, Any], console: Console | None = None) -> None
     )
 
 
-def print_robustness(curves: dict[str, Any], monitor: str, console: Console | None = None) -> None:
+def print_robustness(curves: dict[str, Any], monitor: str) -> None:
     """A row a perturbation: what was tried, the score's curve, the range it holds over, and its mean."""
-    console = console or Console(highlight=False)
+    console = Console(highlight=False)
     worst = max if find(monitor).lower else min
     table = Table(box=None, header_style="bold")
     for name in ("change", "tried", "holds (within 0.02)", "worst", "mean " + monitor):
@@ -50,11 +50,11 @@ def print_robustness(curves: dict[str, Any], monitor: str, console: Console | No
     console.print(table)
 
 
-def print_seeds(candidate: Candidate, console: Console | None = None) -> None:
+def print_seeds(candidate: Candidate) -> None:
     """Mean and standard deviation over the seeds of one candidate's monitored score and Dice; nothing for one run."""
     if len(candidate.repeats) < 2:
         return
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     seeds = ", ".join(str(runs[0].seed) for runs in candidate.repeats)
     monitor = candidate.monitor
     cells = [
@@ -95,9 +95,9 @@ def print_ranking(result: dict[str, Any], console: Console | None = None) -> Non
             console.print(f"{text}: {printable('; '.join(names))}", markup=False)
 
 
-def print_comparison(result: dict[str, Any], console: Console | None = None) -> None:
+def print_comparison(result: dict[str, Any]) -> None:
     """The answer in words, what did not pair, and a row a score."""
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     monitored = result["scores"][result["monitor"]]
     console.print(
         f"{printable(', '.join(result['other']))} against {printable(', '.join(result['baseline']))} "

@@ -124,10 +124,10 @@ def _with_metadata(quantized: Path, original: Path, mode: str) -> bytes:
     return model.SerializeToString()
 
 
-def _interleaved(runs: list[RunModel], image: NDArray[np.float32], rounds: int = 5) -> list[float]:
+def _interleaved(runs: list[RunModel], image: NDArray[np.float32]) -> list[float]:
     """Shortest time of each in seconds; they are run in turn, so that a busy machine slows both."""
     times: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds):
+    for _ in range(5):
         for run, taken in zip(runs, times, strict=True):
             start = time.perf_counter()
             run(image)

@@ -88,6 +88,6 @@ def write_bytes(path: Path, content: bytes | memoryview, before: Callable[[Path]
         file.write(content)
 
 
-def write_text(path: Path, text: str, before: Callable[[Path], None] | None = None) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; lone surrogates, of names that are not UTF-8, are written as their bytes."""
-    write_bytes(path, text.encode("utf-8", errors="surrogateescape"), before)
+    write_bytes(path, text.encode("utf-8", errors="surrogateescape"))

@@ -266,13 +266,12 @@ def _regular(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def hold(folder: Path, patience: float = 0.0, log: Callable[[str], None] = print) -> Iterator[None]:
+def hold(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Lock an existing folder against other segexp commands; the lock ends with the process, even if it is killed.
 
     Args:
         folder: its lock is the file ``.segexp.lock`` in it, which is kept.
-        patience: seconds to wait for a command that is ending.
-        log: called with one line if there is something to wait for.
+        patience: seconds to wait for a command that is ending; a line is printed if there is something to wait for.
 
     Raises:
         InputError: if another command holds the folder.
@@ -288,7 +287,7 @@ def hold(folder: Path, patience: float = 0.0, log: Callable[[str], None] = print
             lock.acquire(timeout=0)
         except filelock.Timeout:
             if patience:
-                log(f"waiting for another segexp command to leave {folder}")
+                print(f"waiting for another segexp command to leave {folder}")
             lock.acquire(timeout=patience)
     except filelock.Timeout:
         raise InputError(

@@ -192,7 +192,7 @@ class UNet(nn.Module):
 
 
 def fold_batch_norms(network: UNet) -> UNet:
-    """A copy for prediction with the batch norms (and their running statistics) folded into the convolutions before them.
+    """A copy for prediction with the batch norms (and running statistics) folded into the convolutions before them.
 
     It saves a pass over each feature map. Logits change by rounding alone.
     """
