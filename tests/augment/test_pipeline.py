@@ -189,7 +189,7 @@ def test_errors_say_what_came():
         Augmentation([K.RandomMixUpV2()])
     flip = K.RandomHorizontalFlip()
     for operation in (torch.nn.Sequential(flip), K.PatchSequential(flip, patchwise_apply=False)):
-        with pytest.raises(ValueError, match=r"Sequential would move the images and not their masks.*RandomHorizontal"):
+        with pytest.raises(ValueError, match=r"Sequential would move the images but not their masks.*RandomHorizontal"):
             Augmentation([operation])
     spline = K.RandomThinPlateSpline()
     for operation in (spline, K.ImageSequential(K.RandomGamma(), spline)):

@@ -333,7 +333,7 @@ def test_names_that_differ_by_one_rule_are_paired_and_the_rule_is_said(tmp_path)
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        ("{}_1stHO {}_2ndHO", ["2 rules", "0.tif with 0_1stHO.npy or 0_2ndHO.npy"]),
+        ("{}_1stHO {}_2ndHO", ["2 naming rules", "0.tif with 0_1stHO.npy or 0_2ndHO.npy"]),
         ("field{}7", ["no mask matches an image", "0.tif, 1.tif, ...", "field07.npy, field17.npy, ..."]),
     ],
 )
@@ -368,7 +368,7 @@ def test_two_candidates_for_one_mask_are_refused(tmp_path):
     cv2.imwrite(str(mask / "1.png"), np.zeros((20, 30), np.uint8))
     pairs, faults, _ = find_pairs(img, mask)
     assert pairs == []
-    assert "two files may be the mask of 1.tif: 1.png and, by name, 1_mask.npy" in faults[0]
+    assert "two files may be the mask of 1.tif: 1.png and, by its name, 1_mask.npy" in faults[0]
     assert "one folder" in find_pairs(img, img).faults[0]
 
 

@@ -54,7 +54,7 @@ def test_every_table_is_written_so(tmp_path):
         (b"a,b\n1,2\n\0\0\0", "NUL bytes"),
         (b"a,b\n1,2\n3", "row 3: expected 2 cells"),
         (b"a,b\n1,2,3\n", "row 2: expected 2 cells"),
-        (b"a,a\n1,2\n", "one name"),
+        (b"a,a\n1,2\n", "the same name"),
         (b"a\n\xff\n", "UTF-8"),
         (b'a\n"x\n', "not CSV"),
     ],

@@ -189,5 +189,5 @@ def test_from_the_command_to_the_page(tmp_path, monkeypatch, capsys):
     assert {*drawn[0]} < {*drawn[1]} < {*drawn[2]}
     (sweep / "learning_curve.csv").unlink()
     assert cli(monkeypatch, *words) in (0, None)
-    assert capsys.readouterr().out.count("done already") == 3
+    assert capsys.readouterr().out.count("already done") == 3
     assert (sweep / "learning_curve.csv").is_file()
