@@ -3,7 +3,7 @@
 A file is written under a temporary name, flushed to the disk and renamed over the old one, so that a crash leaves
 either the old file or the new one. Reading compares every checksum first (`segexp.io.archive`) and then uses
 ``torch.load(weights_only=True)``; the network is rebuilt from the name of one of `segexp.models.MODELS` and its keyword
-arguments. A network of another package is a name like any other value, imported only where the caller allows it.
+arguments. A network of another package is a name like any other value, imported only if the caller allows it.
 """
 
 import io

@@ -108,7 +108,7 @@ class _SelfTest:
         self.precision = choose_precision("auto", device)[0]
 
     def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """Names and functions, in order; a function raises where its step does not work."""
+        """Names and functions, in order; a function raises if its step fails."""
         return [
             ("generate an image", self.generate),
             ("read it", self.read),

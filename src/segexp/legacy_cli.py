@@ -48,7 +48,7 @@ def parser(task: str, required: bool = True) -> argparse.ArgumentParser:
     )
     add(
         "--device",
-        "Device to train on: cuda, cuda:0, cpu (default: cuda, and cpu where there is no CUDA).",
+        "Device to train on: cuda, cuda:0, cpu (default: cuda, and cpu if there is no CUDA).",
         default=argparse.SUPPRESS,
     )
     add(

@@ -185,7 +185,7 @@ def focal_loss(
 
 
 class _Loss(nn.Module):
-    """Base of the loss terms; `SegmentationLoss` sets `add_up` where several processes share a batch."""
+    """Base of the loss terms; `SegmentationLoss` sets `add_up` if several processes share a batch."""
 
     add_up: AddUp = staticmethod(alone)
 

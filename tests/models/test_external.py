@@ -97,7 +97,7 @@ def test_what_a_file_names_is_not_imported_before_it_is_allowed(tmp_path, monkey
     model = External(1, 1, f"{HERE}.Plain", 4, allowed=[HERE])
     for name in ("evil_network.Plain", "os.system", "torch.hub.load"):
         model.settings["network"] = name
-        with pytest.raises(InputError, match="only where you allow it"):
+        with pytest.raises(InputError, match="only if you allow it"):
             load_model(write(tmp_path / "m.pth", model))
     model.settings = model.settings | {"network": "evil_network.Plain", "allowed": ["evil_network"]}
     with pytest.raises(InputError, match="not a file's to say"):
@@ -120,11 +120,11 @@ def test_a_prefix_ends_at_a_dot(allowed, answer):
 
 
 def test_an_installed_entry_point_allows_its_class(monkeypatch):
-    with pytest.raises(InputError, match="only where you allow"):
+    with pytest.raises(InputError, match="only if you allow"):
         network_class(f"{HERE}.Plain", ())
     monkeypatch.setattr("segexp.models.external.installed_names", lambda: (f"{HERE}.Plain",))
     assert network_class(f"{HERE}.Plain", ()) is Plain
-    with pytest.raises(InputError, match="only where you allow"):
+    with pytest.raises(InputError, match="only if you allow"):
         network_class(f"{HERE}.Small", ())
 
 
@@ -164,7 +164,7 @@ def test_arguments_are_checked_before_anything_is_built(arguments, message):
 def test_settings_may_not_allow_themselves():
     with pytest.raises(InputError, match=r"model\.allowed"):
         check_node(node() | {"allowed": [HERE]}, "model")
-    with pytest.raises(InputError, match="only where you allow"):
+    with pytest.raises(InputError, match="only if you allow"):
         build(node(), in_channels=1, classes=1)
 
 

@@ -46,7 +46,7 @@ class Outline:
 
 @dataclass
 class Drawing:
-    """What is drawn on one image: its objects, bottom first; the image's name and shape where the file says them.
+    """What is drawn on one image: its objects, bottom first; the image's name and shape if the file states them.
 
     `slice` is the position, z and t of the slice that ImageJ's ROIs belong to; None if they belong to none.
     """

@@ -262,7 +262,7 @@ class _Evolution:
         return _ranges(self.rows, fixed, self.style)
 
     def run(self, generations: int, seconds: float, seed: int, progress: Callable[[float], None]) -> list[float]:
-        """Best distance of each generation; none where there is nothing to move or no time."""
+        """Best distance of each generation; empty if there is nothing to fit or no time."""
         started, history = time.monotonic(), []
         bounds = np.array([[-2.5, 2.5]] * len(self.moved) + [[-2.0, 0.7]])
         search = CMA(mean=self.mean, sigma=0.4, bounds=bounds, seed=seed % 2**32)

@@ -65,7 +65,7 @@ class MaskFacts:
         objects: number of connected regions of foreground.
         areas: int32, pixels of each object, of up to 512 of them.
         middle: size in pixels of the object that contains the middle foreground pixel; specks hardly influence it.
-        width: mean thickness of the foreground in pixels; 0 where there is none.
+        width: mean thickness of the foreground in pixels; 0 if there is none.
         digest: hash of the labels.
     """
 

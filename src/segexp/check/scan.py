@@ -44,7 +44,7 @@ class Folders:
 
 @dataclass(frozen=True)
 class Source:
-    """The files of one image and its mask, and which page of each where they are stacks."""
+    """The files of one image and its mask, and which page of each if they are stacks."""
 
     split: str
     image: Path

@@ -72,7 +72,7 @@ def dataset(directory: str | None, overrides: list[str], config_dir: str | None 
 
 @functools.cache
 def run_settings(overrides: tuple[str, ...], config_dir: str | None) -> RunConfig:
-    """The settings of a run with these overrides; ``task=vesicle`` where they name none."""
+    """The settings of a run with these overrides; ``task=vesicle`` if they name none."""
     task = () if any(word.startswith(("task=", "experiment=")) for word in overrides) else ("task=vesicle",)
     return compose_config([*task, *overrides], config_dir)
 

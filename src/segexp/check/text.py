@@ -32,7 +32,7 @@ def print_report(report: CheckReport, console: Console, more: str = "--json list
     Args:
         report: what to print.
         console: where; its width shapes the table.
-        more: what to print where a list of files is cut short.
+        more: what to print if a list of files is cut short.
     """
 
     def write(text: str = "", style: str | None = None) -> None:

@@ -9,7 +9,7 @@ import typer
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, to paste into a bug report.")] = False,
 ) -> None:
-    """Show versions, device, memory and disk, and try each step from image to mask; exit code 1 where one fails.
+    """Show versions, device, memory and disk, and try each step from image to mask; exit code 1 if one fails.
 
     Example: segexp doctor --json > doctor.json
     """

@@ -74,7 +74,7 @@ def evaluate(
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 1 where an image is unlike the training images.")
+        bool, typer.Option("--strict", help="End with exit code 1 if an image is unlike the training images.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     allow_targets: AllowTargets = None,

@@ -88,7 +88,7 @@ def check_folder(directory: Path, task: str) -> None:
 
 
 def write(directory: Path, files: dict[str, str]) -> None:
-    """Write the files; where one cannot be written, those written before it are removed again.
+    """Write the files; if one cannot be written, those written before it are removed again.
 
     Raises:
         InputError: if a file of such a name has appeared in the meantime.

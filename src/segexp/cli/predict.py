@@ -83,7 +83,7 @@ def predict(
     batch: Annotated[int | None, typer.Option(min=1, help="Tiles in a batch; default: 1, or 8 on a GPU.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier predictions.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 1 where an image is unlike the training images.")
+        bool, typer.Option("--strict", help="End with exit code 1 if an image is unlike the training images.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     allow_targets: AllowTargets = None,

@@ -149,7 +149,7 @@ def _is_swept_group(word: str) -> bool:
 
 
 def _differences(part: str, whole: DictConfig, job: DictConfig) -> list[str]:
-    """Overrides that give the command the job's launcher or sweeper, `part`; none where they are the same."""
+    """Overrides that give the command the job's launcher or sweeper, `part`; empty if they are the same."""
     group = f"hydra/{part}"
     chosen = [str(config.hydra.runtime.choices.get(group)) for config in (whole, job)]
     if chosen[0] != chosen[1]:

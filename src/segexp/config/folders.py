@@ -176,7 +176,7 @@ class DataConfig(Checked):
     def folders(self) -> dict[str, Path] | None:
         """The four folders by name, ``~`` expanded; None if none is given and images are generated.
 
-        Only the first two where their images are split; ``img`` and ``mask`` right under `root` count as those.
+        Only the first two if their images are split; ``img`` and ``mask`` right under `root` count as those.
 
         Raises:
             InputError: if a validation folder exists and a setting divides the training images as well.

@@ -35,7 +35,7 @@ Samples = tuple[list[Sample], list[Sample]]
 
 
 def pair_folders(folders: Mapping[str, Path], page: object) -> dict[str, Pairing]:
-    """The files of a data set: a pairing for ``train`` and, where such folders are given, ``val``.
+    """The files of a data set: a pairing for ``train`` and, if such folders are given, ``val``.
 
     The folders are listed once; choosing a split, checking and reading all start from this index. ``val`` is missing if
     its image folder does not exist and that of ``train`` does.

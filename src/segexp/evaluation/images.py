@@ -25,7 +25,7 @@ class Evaluation:
     """The results of a model on some images.
 
     Attributes:
-        unit: of lengths: ``px``, or ``µm`` where the size of every image's pixels is known.
+        unit: of lengths: ``px``, or ``µm`` if the size of every image's pixels is known.
         tolerance: of centrelines and outlines.
         rows: one an image and class: image, class, group, every score, tp, fp, fn, tn.
         images: one an image: name, group, height, width, pixel size (µm or None), and fingerprints of its truth and of
@@ -87,7 +87,7 @@ def evaluate_fully(
 
     Args:
         tolerance: of centrelines and outlines.
-        pixel_size: µm, in place of what the files say. Lengths are in µm where it is known of all images.
+        pixel_size: µm, in place of what the files say. Lengths are in µm if it is known of all images.
         probabilities: returns known probabilities of image number i with these pixels.
         split: depth at which predicted objects are split if the truth separates touching ones; see `Scoring`.
     """
@@ -185,7 +185,7 @@ def pooled_scores(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 
 def _digest(array: NDArray) -> str:
-    """Sixteen hexadecimal digits that differ where shape, dtype or any value does."""
+    """Sixteen hexadecimal digits that differ if shape, dtype or any value does."""
     digest = hashlib.blake2b(f"{array.shape} {array.dtype}".encode(), digest_size=8)
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -14,7 +14,7 @@ precision without foreground, a centre error without a matched object).
     created         ISO time
     classes         names
     monitor         the score that the best model was chosen by
-    unit            "px", or "µm" where the size of every image's pixels is known: of every length in the file
+    unit            "px", or "µm" if the size of every image's pixels is known: of every length in the file
     tolerance       {value, unit}: of centrelines and outlines
     images          [{name, group, height, width, pixel_size (µm or null), truth, pixels}] in the order of scores.csv;
                     the last two are fingerprints
@@ -22,7 +22,7 @@ precision without foreground, a centre error without a matched object).
                     better: "higher", "lower", or "" for a fact such as a count; unit: "", "px" or "µm";
                     mean over images (classes averaged within each), interval [low, high] of that mean at 95 % or null
                     for fewer than 3 images; images: how many have the score; pooled: from all pixels or objects
-                    together, or null where that is not defined; classes and groups: {name: {mean, interval, images,
+                    together, or null if that is not defined; classes and groups: {name: {mean, interval, images,
                     pooled}}
     operating_point {threshold, min_size, temperature, chosen_on, ...}: see `segexp.evaluation.operating_point`
     calibration     {class: {predicted: [...], observed: [...], count: [...]}}: the reliability diagram's bins that hold

@@ -130,7 +130,7 @@ def _score(
     side: float,
     split: float,
 ) -> float:
-    """The monitored score of one image, mean over the classes `present` in any image (all, where none is).
+    """The monitored score of one image, mean over the classes `present` in any image (all, if none is).
 
     Smaller maps are brought to the truth's size.
     """

@@ -112,7 +112,7 @@ def _score(
     robustness: bool,
     progress: bool,
 ) -> tuple[Evaluation, dict[str, Any] | None, list[Picture]]:
-    """Scores, robustness curves where they are asked for, and pictures of the first images, under a progress bar."""
+    """Scores, robustness curves if they are asked for, and pictures of the first images, under a progress bar."""
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
     with Progress(*columns, disable=not progress) as bar:
         track = bar.add_task("scoring", total=len(samples))
@@ -197,7 +197,7 @@ def find_samples(predictor: Predictor, data: Path, pixel_size: float | None = No
 
 
 def spread(samples: list[Sample], count: int | None) -> list[Sample]:
-    """`count` of the samples, evenly spread in their order; all where there are no more."""
+    """`count` of the samples, evenly spread in their order; all if there are no more."""
     if count is None or count >= len(samples):
         return samples
     return [samples[index] for index in np.linspace(0, len(samples) - 1, count).round().astype(int)]

@@ -111,7 +111,7 @@ def score_image(
 
 
 def cross_entropy(probability: NDArray, true: NDArray, known: NDArray | None = None) -> float:
-    """Mean binary cross-entropy in nats, the validation loss; 0 where no pixel is known."""
+    """Mean binary cross-entropy in nats, the validation loss; 0 if no pixel is known."""
     likelihood = np.abs(probability - ~true)
     if known is not None:
         likelihood = likelihood[known]

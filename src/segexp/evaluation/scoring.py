@@ -19,7 +19,7 @@ class Tolerance(NamedTuple):
     unit: str = "px"
 
     def of(self, spacing: float) -> float:
-        """In the unit of `spacing`, a pixel's side: 1 where that is not known."""
+        """In the unit of `spacing`, a pixel's side: 1 if that is not known."""
         return self.value * spacing if self.unit == "px" else self.value
 
 
@@ -55,7 +55,7 @@ def present_classes(samples: Sequence[Sample]) -> list[int]:
 
 
 def monitor_for(samples: Sequence[Sample], requested: str) -> str:
-    """The score to judge by: the `expected` one, or specificity where no image holds any foreground to be found."""
+    """The score to judge by: the `expected` one, or specificity if no image holds any foreground to be found."""
     return requested if present_classes(samples) else "specificity"
 
 

@@ -66,7 +66,7 @@ def read_data(
         workers: ``trainer.num_workers``.
         log: called with each line for the user.
         stored_split: a ``split.json`` that divides one folder in place of the settings.
-        keep_split: called with the text of ``split.json`` where one folder is divided.
+        keep_split: called with the text of ``split.json`` if one folder is divided.
         check: if given, the files are checked first as by `segexp check`, unless nothing has changed since an earlier
             check; it returns the command that prints all warnings.
         few: with fewer images than this a data set needs no ``val/``; there are no validation images then.

@@ -95,7 +95,7 @@ class Aside:
         """Nothing."""
 
     def epoch(self, state: TrainState, progress: float, loss: float, rate: float, scores: Scores | None) -> None:
-        """One line where the epoch was validated."""
+        """One line if the epoch was validated."""
         if self.epochs and scores is not None:
             score = scores.get(self.monitor, math.nan)
             self.info(f"epoch {state.epoch:<4} loss {loss:.4f}  {self.monitor} {score:.4f}")

@@ -63,7 +63,7 @@ def build_network(
 def build_started_model(
     cfg: RunConfig, foreground: Sequence[float], start: Started | None, log: Log
 ) -> tuple[Network, int]:
-    """The network, with the weights that it starts from where there are some, and how many weights are frozen."""
+    """The network, with the weights that it starts from, if any, and how many weights are frozen."""
     model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground, cfg.allow_targets)
     if start is not None and start.model is not None:
         log(start.model.title())

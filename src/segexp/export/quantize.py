@@ -43,7 +43,7 @@ def quantize(path: Path, mode: str, graph: Graph, predictor: Predictor, data: Pa
     """Replace the ONNX file by its int8 version; yields lines on Dice before and after, and on time.
 
     Raises:
-        InputError: where onnxruntime is missing, or an image is smaller than what the file takes.
+        InputError: if onnxruntime is missing, or an image is smaller than what the file takes.
     """
     need("onnxruntime", "export")
     samples = annotated(predictor, data)

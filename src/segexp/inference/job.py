@@ -59,7 +59,7 @@ class Result:
 
 
 class Job:
-    """A file opened for prediction, and its pixels where they are few.
+    """A file opened for prediction, and its pixels if they are few.
 
     Attributes:
         content: size, time and hash of the file before it was read.

@@ -263,7 +263,7 @@ class Predictor:
         return probabilities[0] if len(self.classes) == 1 else probabilities
 
     def labels(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Probabilities (K, H, W) to labels (H, W): 0, or the likeliest class where it reaches the threshold.
+        """Probabilities (K, H, W) to labels (H, W): 0, or the most likely class if it reaches the threshold.
 
         Pieces smaller than `min_size` become background.
         """
@@ -299,7 +299,7 @@ def what_helps_against_nan(precision: str, device: torch.device) -> str:
 
 
 def label_classes(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
-    """Probabilities (K, H, W) to labels (H, W) uint8: 0, or 1 + the likeliest class where it reaches `threshold`."""
+    """Probabilities (K, H, W) to labels (H, W) uint8: 0, or 1 + the most likely class if it reaches `threshold`."""
     if len(probabilities) == 1:
         return (probabilities[0] >= threshold).astype(np.uint8)
     best = probabilities.argmax(axis=0)

@@ -423,7 +423,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def start_digest(path: Path, size: int) -> str:
-    """SHA-256 of a file's first `size` bytes, of all where it is shorter."""
+    """SHA-256 of a file's first `size` bytes, of all if it is shorter."""
     if path.stat().st_size <= size:
         return digest(path)
     sums = hashlib.sha256()

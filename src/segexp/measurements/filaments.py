@@ -188,7 +188,7 @@ def curvature(chain: NDArray[np.float64], closed: bool = False) -> float:
     """Mean over the arc of the absolute curvature of a chain of pixels (N, 2), in 1/px.
 
     From parabolas fitted to stretches of `CURVATURE_WINDOW` pixels (Savitzky and Golay 1964,
-    doi:10.1021/ac60214a047), or to the whole chain where it is shorter; to a quarter of a ring at most, since no
+    doi:10.1021/ac60214a047), or to the whole chain if it is shorter; to a quarter of a ring at most, since no
     parabola follows more of it. NaN under 7 pixels, which tell nothing about it.
     """
     from scipy.signal import savgol_filter  # here, since it takes half a second to import
@@ -223,7 +223,7 @@ def _length(path: NDArray) -> float:
 
 
 def _beyond(place: NDArray, radius: float, shape: tuple[int, ...]) -> float:
-    """How far the mask goes on past a free end; nothing where that end lies on the image's border."""
+    """How far the mask goes on past a free end; nothing if that end lies on the image's border."""
     room = min(place[0], place[1], shape[0] - 1 - place[0], shape[1] - 1 - place[1])
     return min(float(radius) - 0.25, float(room) + 0.5)
 

@@ -1,4 +1,4 @@
-"""Tables whose columns name their unit: pixels always, micrometres beside them where the pixel size is known."""
+"""Tables whose columns name their unit: pixels always, micrometres beside them if the pixel size is known."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

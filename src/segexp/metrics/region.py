@@ -16,7 +16,7 @@ ROUNDING = 1e-6
 
 
 def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
-    """Rows and columns that hold every true pixel of (H, W), `margin` wider where there is room; empty for none."""
+    """Rows and columns that hold every true pixel of (H, W), `margin` wider if there is room; empty for none."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return slice(0, 0), slice(0, 0)

@@ -34,7 +34,7 @@ class Score:
         function: gives it alone, from boolean masks (H, W), predicted and true, in which pixels that nobody annotated
             are False; NaN: undefined here. None: the function of its family gives it together with others.
         family: what computes it: ``overlap``, one of `FAMILIES`, or `OWN`.
-        unit: empty for a share or a count, ``length`` for pixels (or µm where the pixel size is known).
+        unit: empty for a share or a count, ``length`` for pixels (or µm if the pixel size is known).
         monitor: whether the best model, patience, sweeps and pruning may use it.
         without_truth: whether it is defined for a class of which no image holds a pixel, since it uses all pixels.
         chooses_threshold: whether ``task.threshold=auto`` may use it.

@@ -87,7 +87,7 @@ def skeleton_scores(
         `cldice`; `skeleton_precision`, the share of the predicted centreline within `tolerance` of the true one;
         `skeleton_recall`, the share of the true one within `tolerance` of the predicted one; `skeleton_f1`, their
         harmonic mean; `length_truth` and `length_prediction`; `length_error`, their difference as a share of the true
-        length (absolute; 1 where there is no true line but a predicted one).
+        length (absolute; 1 if there is no true line but a predicted one).
     """
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
     if known is not None:
@@ -126,7 +126,7 @@ def _diagonal_steps(line: Mask) -> list[tuple[Window, Window, Mask]]:
 
 
 def _share(line: Mask, inside: Mask, other_line: Mask) -> float:
-    """Share of a line's pixels inside a mask; for no line 1 where the other is none either, else 0."""
+    """Share of a line's pixels inside a mask; for no line 1 if the other is empty too, else 0."""
     total = np.count_nonzero(line)
     return float(np.count_nonzero(line & inside)) / total if total else float(not other_line.any())
 

@@ -47,7 +47,7 @@ def is_allowed(name: str, allowed: Sequence[str]) -> bool:
 
 
 def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[{}]") -> type[nn.Module]:
-    """The class called `name`; `how` is what to type where it is not allowed. Only then is its package imported.
+    """The class called `name`; `how` is what to type if it is not allowed. Only then is its package imported.
 
     Raises:
         InputError: if the name is none, is not allowed, cannot be imported, or is not a module.
@@ -57,7 +57,7 @@ def network_class(name: Any, allowed: Sequence[str], how: str = "allow_targets=[
     module_name, _, class_name = name.rpartition(".")
     if not is_allowed(name, [*allowed, *installed_names()]):
         raise InputError(
-            f"the network is {name}, a class of another package, which is imported only where you allow it; if you "
+            f"the network is {name}, a class of another package, which is imported only if you allow it; if you "
             f"trust that package, type {how.format(module_name)}"
         )
     try:
@@ -154,7 +154,7 @@ class External(nn.Module):
         channels_as: what the class calls the number of image channels.
         classes_as: what the class calls the number of output channels.
         allowed: classes and packages that may be imported; given by the program, never by settings or a model file.
-        how: what to type where the class is not allowed.
+        how: what to type if the class is not allowed.
 
     Images (B, in_channels, H, W) of any H and W to logits (B, classes, H, W). A bias for each class is added behind the
     network (`prior`), which starts at the data's share of foreground.

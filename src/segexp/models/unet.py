@@ -42,7 +42,7 @@ def normalization_layer(norm: str, channels: int) -> nn.Module:
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     """Extend (B, C, H, W) at the bottom and right to sizes that `multiple` divides.
 
-    By reflection where the image is larger than the missing part, else by repeating its last row and column.
+    By reflection if the image is larger than the missing part, else by repeating its last row and column.
     """
     height, width = images.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
@@ -130,7 +130,7 @@ class UNet(nn.Module):
         kernel_size: odd side of the square convolutions, in pixels.
         norm: ``batch``, ``group`` or ``none``.
         shrink: even factor by which the first convolution shrinks the image, before the finest of the `widths`; 1: not.
-        detail: channels at full resolution where the image is shrunk.
+        detail: channels at full resolution if the image is shrunk.
 
     The forward pass takes images (B, in_channels, H, W) of any H and W and returns logits (B, classes, H, W).
     ``settings`` holds the arguments as plain values: with the weights they are all a checkpoint needs.

@@ -25,10 +25,10 @@ class Segmentation:
     Attributes:
         labels: int32, the layer's shape without colours: 0, or the ``label`` of a row of `rows`. Numbers go on from
             page to page and from class to class.
-        probabilities: float32 in [0, 1], a class in front where there are several: ([K,] ..., H, W).
+        probabilities: float32 in [0, 1], a class in front if there are several: ([K,] ..., H, W).
         rows: one an object, with its ``label``, ``page`` (of a stack) and ``class`` (of several).
         misfits: in words, how pages and what was found in them are unlike the training images.
-        remark: in words, why the layer was not brought to the model's pixel size; empty where it was, or has no need.
+        remark: in words, why the layer was not brought to the model's pixel size; empty if it was, or has no need.
     """
 
     labels: NDArray[np.int32]

@@ -95,7 +95,7 @@ def number(value: float | str | None) -> str:
 
 
 def decimal(value: float) -> str:
-    """A score: three decimals, four digits where it is 10 or more."""
+    """A score: three decimals, four digits if it is 10 or more."""
     return f"{value:.3f}" if abs(value) < 10 else number(value)
 
 

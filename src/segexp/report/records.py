@@ -86,7 +86,7 @@ def read_records(folder: Path) -> Records:
 def source_flags(stored_settings: Path) -> list[str]:
     """``--config-dir=LAB/conf`` and the like, with which a run was started, from its ``.hydra/hydra.yaml``.
 
-    Empty where there is none, or none that can be read: the rest of the page does not need it.
+    Empty if there is none, or none that can be read: the rest of the page does not need it.
     """
     try:
         stored = records.read_yaml(stored_settings)["hydra"]

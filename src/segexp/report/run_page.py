@@ -78,7 +78,7 @@ def shared(records: Records) -> dict[str, Any]:
 
 
 def _monitor(records: Records) -> str:
-    """The score that images are sorted by at first: the one the best model was chosen by, where rows have it."""
+    """The score that images are sorted by at first: the one the best model was chosen by, if rows have it."""
     available = score_names(records.scores)
     monitor = records.evaluation.get("monitor") or records.facts.get("monitor", "dice")
     return monitor if monitor in available else next(iter(available), "dice")
@@ -97,7 +97,7 @@ def sortable(gallery: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def curves(rows: Sequence[Row], monitor: str = "dice") -> list[Chart]:
-    """Loss, scores and learning rate over the time of the run; the monitored score where the usual ones lack it."""
+    """Loss, scores and learning rate over the time of the run; the monitored score if the usual ones lack it."""
     if len(rows) < 2:
         return []
     last = float(rows[-1]["seconds"])

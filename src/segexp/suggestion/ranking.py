@@ -18,9 +18,9 @@ class Suggestion(NamedTuple):
 
     Attributes:
         candidate: its index.
-        score: disagreement times distance; disagreement alone where nothing is annotated or chosen yet.
+        score: disagreement times distance; disagreement alone if nothing is annotated or chosen yet.
         distance: to the nearest image that was annotated or chosen then, in standard deviations; NaN if none was.
-        nearest: which: of the annotated its number, of the chosen their number behind those; -1 where none was.
+        nearest: which: of the annotated its number, of the chosen their number behind those; -1 if none was.
         farther: share of the candidates that were nearer.
     """
 

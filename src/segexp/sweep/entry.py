@@ -99,6 +99,6 @@ def direction(folder: Path) -> str:
 
 
 def monitor_of(folder: Path) -> str:
-    """The name of the score that a run is judged by; ``dice`` where it has no record of that."""
+    """The name of the score that a run is judged by; ``dice`` if it has no record of that."""
     path = folder / "val" / "evaluation.json"
     return str(read_evaluation(path).get("monitor", "dice")) if path.is_file() else "dice"

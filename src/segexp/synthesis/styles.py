@@ -2,7 +2,7 @@
 
 The default shares serve models that are trained on generated images alone and meet fluorescence micrographs: the two
 looks that are dark on bright (`reflection`, `electron`) are rare, and asked for by name where they are needed. A look
-of share 0 is drawn only where it is asked for by name.
+of share 0 is drawn only if it is asked for by name.
 """
 
 from segexp.synthesis.ranges import Style

@@ -86,7 +86,7 @@ class Run(Protocol):
         """Scores of the current model; raises `Stopped` if the run is asked to stop."""
 
     def save(self, improved: bool) -> None:
-        """Keep the state, and the model where it is the best so far."""
+        """Keep the state, and the model if it is the best so far."""
 
     def restore(self) -> None:
         """Put learner and state back to what was saved last."""
@@ -441,7 +441,7 @@ class _Loop:
             raise Pruned(self.state.epoch, progress, monitor, score)
 
     def save(self, improved: bool = False) -> None:
-        """Keep the state, and the model where it is the best so far."""
+        """Keep the state, and the model if it is the best so far."""
         tick = time.monotonic()
         self.run.save(improved)
         self.last_saved = time.monotonic()

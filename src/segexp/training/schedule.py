@@ -289,7 +289,7 @@ class Schedule:
     sizes: tuple[tuple[float, int], ...] = ()
 
     def size(self, progress: float) -> int | None:
-        """The side of the crops where `progress` of the run is over; None: the usual one."""
+        """The side of the crops when `progress` of the run is over; None: the usual one."""
         return next((size for end, size in self.sizes if progress < end), None)
 
     def improves(self, scores: Mapping[str, float], best: Mapping[str, float]) -> bool:

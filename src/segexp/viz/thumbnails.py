@@ -74,8 +74,8 @@ def make_picture(
 ) -> Picture:
     """Pixels (C, H, W) of any real dtype, contrast-stretched, with outlines of the label maps (H, W).
 
-    `limit` is the size expected in characters. Outlines take up to half of it, getting coarser where they must; the
-    picture has the rest, and is stored smaller than it is shown where that is not enough.
+    `limit` is the size expected in characters. Outlines take up to half of it, getting coarser if they must; the
+    picture has the rest, and is stored smaller than it is shown if that is not enough.
     """
     scale = min(1.0, SIDE / max(truth.shape))
     height, width = (max(1, round(length * scale)) for length in truth.shape)
