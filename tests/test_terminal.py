@@ -1,13 +1,17 @@
 """Standard output that is closed, full, of another encoding or no longer read: real processes."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 from segexp.errors import InputError, printable
+from segexp.terminal import print_table
 
 WORK = "from segexp.terminal import streams\nimport sys\nwith streams():\n    "
 
@@ -65,3 +69,40 @@ def test_a_closed_output_is_no_file_that_is_opened_next(tmp_path, closed):
     result = subprocess.run(command, shell=True, env=os.environ | {"WORK": WORK + work}, capture_output=True)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def printed_table(width, terminal=True, message="done"):
+    table = Table(box=None)
+    for name in ("score", "baseline value", "difference"):
+        table.add_column(name, justify="left" if name == "score" else "right")
+    table.add_column("", overflow="fold")
+    table.add_row("surface Dice", "0.1234567", "-0.0001234", message)
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+    print_table(console, table)
+    return console.file.getvalue()
+
+
+def test_a_table_that_fits_is_a_table():
+    head, row = printed_table(80).splitlines()
+    assert head.split() == ["score", "baseline", "value", "difference"]
+    assert row.split() == ["surface", "Dice", "0.1234567", "-0.0001234", "done"]
+
+
+def test_a_terminal_too_narrow_for_a_table_gets_whole_cells_in_paragraphs():
+    lines = printed_table(40).splitlines()
+    assert all(len(line) <= 40 for line in lines)
+    text = " ".join(" ".join(lines).split())
+    assert text == "surface Dice baseline value 0.1234567, difference -0.0001234, done"
+
+
+def test_only_the_folded_column_of_a_table_is_wrapped():
+    lines = printed_table(80, message="failed: " + "no " * 30).splitlines()
+    assert len(lines) > 2
+    assert lines[1].split()[:4] == ["surface", "Dice", "0.1234567", "-0.0001234"]
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_a_file_has_no_width_that_cuts_a_table():
+    head, row = printed_table(20, terminal=False).splitlines()
+    assert "difference" in head
+    assert row.split()[-2:] == ["-0.0001234", "done"]

@@ -1,4 +1,4 @@
-"""Standard output and error that may be closed, full, of another encoding, or a pipe whose reader has ended."""
+"""Standard output and error as they are: closed, full, narrow, of another encoding, or read by nobody any more."""
 
 import errno
 import io
@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segexp.errors import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 
 class _Sink(io.RawIOBase):
@@ -97,3 +101,42 @@ def _lost() -> OSError | None:
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.lost if isinstance(raw, _Sink) else None
+
+
+def print_table(console: "Console", table: "Table") -> None:
+    """Print a table with every cell whole, also where the terminal is too narrow for it.
+
+    There each row is a paragraph: the first cell, then the others, each behind its column's header. A file or pipe has
+    no width and gets the table.
+
+    Args:
+        console: where; its width decides.
+        table: headers and cells are texts. A column with ``overflow="fold"`` may be narrow, the others are not wrapped.
+    """
+    from rich.padding import Padding
+    from rich.segment import Segment, Segments
+    from rich.text import Text
+
+    columns = [[Text.from_markup(str(cell)) for cell in column.cells] for column in table.columns]
+    rows = list(zip(*columns, strict=True))
+    needed = 0
+    for index, column in enumerate(table.columns):
+        widths = [len(str(column.header)), *(row[index].cell_len for row in rows)]
+        column.no_wrap = column.overflow != "fold"
+        needed += 2 + (max(widths) if column.no_wrap else min(max(widths), _FOLDED))
+    if needed <= console.width:
+        console.print(table)
+        return
+    if not console.is_terminal:
+        for line in console.render_lines(table, console.options.update(width=needed), pad=False):
+            console.print(Segments([*line, Segment.line()]), soft_wrap=True)
+        return
+    first, *others = table.columns
+    for row in rows:
+        console.print(row[0] if first.justify == "left" else Text(f"{first.header} ").append_text(row[0]), style="bold")
+        named = [(f"{column.header} ".lstrip(), cell) for column, cell in zip(others, row[1:], strict=True)]
+        text = Text(", ").join(Text(name).append_text(cell) for name, cell in named if cell.plain)
+        console.print(Padding(text, (0, 0, 0, 2)))
+
+
+_FOLDED = 20  # columns that a folded cell needs at least

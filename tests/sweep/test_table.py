@@ -63,6 +63,16 @@ def test_the_table_is_best_first_and_groups_over_folds(tmp_path):
     assert group_lines(records[:1]) == []
 
 
+def test_a_narrow_terminal_shows_the_settings_of_each_job(tmp_path):
+    job(tmp_path, 0, "trainer.lr=1", "loss.a_term_with_a_long_name.weight=2", "seed=0", score=0.5)
+    job(tmp_path, 1, "trainer.lr=2", "loss.a_term_with_a_long_name.weight=3", "seed=0", score=0.4)
+    out = io.StringIO()
+    print_jobs(write_summary(tmp_path), Console(file=out, width=60, force_terminal=True, color_system=None))
+    text = " ".join(out.getvalue().split())
+    assert "job 0 score 0.5000, seconds 1.5, trainer.lr 1, loss.a_term_with_a_long_name.weight 2, status done" in text
+    assert "…" not in text
+
+
 def test_what_is_not_done_is_said_with_the_command(tmp_path, capsys):
     assert not conclude(sweep_of(tmp_path))
     out = capsys.readouterr().out

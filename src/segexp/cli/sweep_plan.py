@@ -35,13 +35,14 @@ def print_plan(plan: "SweepPlan") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from segexp.terminal import print_table
     from segexp.training.loggers.run_log import clock
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, header_style="bold")
     for name in ("jobs", "a step", "a validation", "a job", "its disk"):
         table.add_column(name, justify="right")
-    table.add_column("with")
+    table.add_column("with", overflow="fold")
     for kind in plan.kinds:
         cost = kind.cost
         table.add_row(
@@ -52,7 +53,7 @@ def print_plan(plan: "SweepPlan") -> None:
             f"{cost.disk / 1e6:.1f} MB",
             " ".join(kind.overrides),
         )
-    console.print(table)
+    print_table(console, table)
     console.print(
         f"{plan.jobs:.0f} jobs, {plan.at_once} at a time: about {clock(plan.seconds)} (h:mm:ss), "
         f"{plan.disk / 1e6:.0f} MB in all",

@@ -10,6 +10,7 @@ from rich.table import Table
 from segexp.errors import printable
 from segexp.evaluation.comparison import Candidate
 from segexp.metrics.registry import find
+from segexp.terminal import print_table
 
 
 def print_scores(record: dict[str, Any]) -> None:
@@ -22,7 +23,7 @@ def print_scores(record: dict[str, Any]) -> None:
     for entry in record["scores"].values():
         words = f"{entry['words']} ({entry['unit']})" if entry["unit"] else entry["words"]
         table.add_row(words, number(entry["mean"]), interval(entry["interval"]), number(entry["pooled"]))
-    console.print(table)
+    print_table(console, table)
     point = record["operating_point"]
     console.print(
         f"{len(record['images'])} images; threshold {point['threshold']:.3g}, smallest object {point['min_size']} px, "
@@ -47,7 +48,7 @@ def print_robustness(curves: dict[str, Any], monitor: str) -> None:
             number(worst(entry["score"])),
             number(entry["number"]),
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def print_seeds(candidate: Candidate) -> None:
@@ -71,7 +72,7 @@ def print_ranking(result: dict[str, Any], console: Console | None = None) -> Non
     sizes = {(row["runs"], row["images"]) for row in rows}
     table = Table(box=None, header_style="bold")
     for name in (words, "difference", "95 % interval", "p (Holm)", ""):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     table.add_column("setting", overflow="fold")
     for row in rows:
         mean = number(row["mean"]) + ("" if row["spread"] is None else f" ± {row['spread']:.4f}")
@@ -80,7 +81,7 @@ def print_ranking(result: dict[str, Any], console: Console | None = None) -> Non
             cells = [f"{row['difference']:+.4f}", interval(row["interval"], "+.4f"), f"{row['p_corrected']:.2g}"]
         size = f" ({row['runs']} runs, {row['images']} images)" if len(sizes) > 1 else ""
         table.add_row(mean, *cells, row.get("verdict", "best"), escape(printable(row["name"]) + size))
-    console.print(table)
+    print_table(console, table)
     repeated = any(row["spread"] is not None for row in rows)
     line = "mean over images" + (" ± standard deviation over seeds" if repeated else "")
     if len(sizes) == 1:
@@ -122,7 +123,7 @@ def print_comparison(result: dict[str, Any]) -> None:
             f"{entry['p']:.2g}",
             entry["verdict"],
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def number(value: float | None) -> str:

@@ -26,6 +26,7 @@ from segexp.inference.row_reader import ArrayRows
 from segexp.io.atomic import write_text
 from segexp.metrics.registry import shown
 from segexp.models import trusted
+from segexp.terminal import print_table
 from segexp.training.loggers.run_log import RunLog, clock
 from segexp.training.state import TrainState
 from segexp.viz.overlay import Picture, overlay, write_png
@@ -217,7 +218,7 @@ def print_summary(
     for name in ("best epoch", *names):
         table.add_column(name, justify="right")
     table.add_row(str(best["epoch"]), *(f"{best[name]:.4f}" for name in names))
-    console.print(table)
+    print_table(console, table)
     console.print(f"{state.epoch} epochs in {clock(state.elapsed)}; pictures in {model.parent / 'val'}", markup=False)
     console.print(f"model: {model}", markup=False)
 

@@ -15,6 +15,7 @@ from segexp.evaluation.aggregate import REPEATS, group, repeated, varied
 from segexp.io.ownership import OwnedFolder
 from segexp.io.records import csv_text
 from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Record, less_is_better, read_jobs
+from segexp.terminal import print_table
 
 FILE = "summary.csv"
 
@@ -68,7 +69,8 @@ def print_jobs(records: Sequence[Record], console: Console) -> None:
     names = varied(values)
     table = Table(box=None, header_style="bold")
     for name in ("job", "score", "seconds", *names, "status"):
-        table.add_column(name, justify="left" if name == "status" else "right", overflow="fold")
+        last = name == "status"
+        table.add_column(name, justify="left" if last else "right", overflow="fold" if last else "ellipsis")
     sign = -1 if less_is_better(records) else 1
     order = sorted(range(len(records)), key=lambda index: -_rank(records[index].score, sign))
     for index in order:
@@ -78,7 +80,7 @@ def print_jobs(records: Sequence[Record], console: Console) -> None:
         status = record.status + (f": {record.message}" if record.message else "")
         cells = [str(record.number), score, seconds, *(values[index].get(name, "") for name in names), status]
         table.add_row(*(escape(printable(cell)) for cell in cells))
-    console.print(table)
+    print_table(console, table)
     for line in group_lines(records):
         console.print(printable(line), markup=False, soft_wrap=True)
 
