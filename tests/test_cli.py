@@ -1,6 +1,7 @@
 """`segexp` and its subcommands, run in this process; the installed command is tested in test_wheel."""
 
 import json
+import re
 import sys
 
 import cv2
@@ -47,6 +48,32 @@ def test_predict_writes_masks_and_probabilities_at_full_size(tmp_path, monkeypat
     assert probabilities.dtype == np.float32
     np.testing.assert_array_equal(mask, np.where(probabilities >= 0.5, 255, 0))
     assert "2 of 2 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("group", [[], ["export"]], ids=["segexp", "export"])
+def test_the_list_of_commands_says_a_whole_sentence_of_each(monkeypatch, capsys, group, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run(monkeypatch, *group, "--help") == 0
+    text = capsys.readouterr().out
+    for line in text.partition("Commands:\n")[2].partition("\n\n")[0].splitlines():
+        assert re.fullmatch(r"  [a-z0-9-]+ +[A-Z].*[a-zX]\.", line), line
+    assert all(len(line) <= columns for line in text.splitlines())
+    assert group or cli.EXAMPLE in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "example"),
+    [
+        (["predict", "--model", "m.pth"], "Missing option '--input'. Example: segexp predict --model"),
+        (["masks"], "Missing option '--input'. Example: segexp masks --input DATA/train/mask --images DATA/train/img"),
+        (["calibrate"], "Missing argument 'task'. Example: segexp calibrate vesicle --images unlabelled"),
+        (["export", "onnx"], "Missing option '--model'. Example: segexp export onnx --model"),
+    ],
+)
+def test_where_an_option_is_missing_an_example_shows_what_to_type(monkeypatch, capsys, arguments, example):
+    assert run(monkeypatch, *arguments) == 2
+    assert example in " ".join(capsys.readouterr().err.split())
 
 
 def test_predict_goes_on_after_a_broken_file(tmp_path, monkeypatch, capsys):

@@ -12,6 +12,7 @@ import typer
 from segexp import __version__
 from segexp.cli.calibrate import calibrate
 from segexp.cli.check import check
+from segexp.cli.command import Command
 from segexp.cli.compare import compare
 from segexp.cli.doctor import doctor
 from segexp.cli.evaluate import evaluate
@@ -34,8 +35,11 @@ NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+EXAMPLE = "Example: segexp predict --model vesicle --input IMAGES --output MASKS --save mask,overlay"
+
 app = typer.Typer(
     help="U-Nets for filaments and vesicles in microscopy.",
+    epilog=f"{EXAMPLE}\n\nsegexp COMMAND --help explains a command.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -59,6 +63,7 @@ def _segexp(
 
 @app.command(
     context_settings={**HYDRA, "help_option_names": []},
+    short_help="Train a model, or many in a sweep.",
     help=(
         "Train a model with Hydra overrides: segexp train task=vesicle data.root=DIR (segexp train --help "
         "lists all settings)."
@@ -68,22 +73,27 @@ def train(context: typer.Context) -> None:
     """Listed for the help; `main` hands everything after ``train`` to Hydra."""
 
 
-app.command(context_settings=HYDRA)(check)
-app.command(context_settings=HYDRA)(preview)
-app.command()(init)
-app.command()(masks)
-app.command()(models)
-app.command()(predict)
-app.command()(evaluate)
-app.command()(suggest)
-app.command()(report)
-app.command()(compare)
-app.command(context_settings=HYDRA, name="sweep-plan")(sweep_plan)
-app.command(context_settings=HYDRA, name="learning-curve")(learning_curve)
-app.command()(synthesize)
-app.command()(calibrate)
+for _function, _short in (
+    (check, "Look through a data set before training."),
+    (preview, "Show what training will see."),
+    (init, "Start a project of your own."),
+    (masks, "Turn outlines and pictures into masks."),
+    (models, "List the models that come with segexp."),
+    (predict, "Segment images with a model."),
+    (evaluate, "Score a model on annotated images."),
+    (suggest, "Rank images by what to annotate next."),
+    (report, "Write report.html into run folders."),
+    (compare, "Compare runs on the same images."),
+    (sweep_plan, "Estimate time and disk of a sweep."),
+    (learning_curve, "Find out how many images are enough."),
+    (synthesize, "Write generated images with masks."),
+    (calibrate, "Fit generated images to yours."),
+    (doctor, "Show versions and test this computer."),
+):
+    _overrides = HYDRA if _function in (check, preview, sweep_plan, learning_curve) else None
+    _name = _function.__name__.replace("_", "-")
+    app.command(_name, cls=Command, context_settings=_overrides, short_help=_short)(_function)
 app.add_typer(export, name="export")
-app.command()(doctor)
 
 
 def main() -> None:

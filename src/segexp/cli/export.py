@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from segexp.cli.command import Command
 from segexp.cli.output_paths import file_to_write
 from segexp.cli.reading import AllowTargets
 from segexp.errors import InputError
@@ -26,7 +27,7 @@ Normalization = Annotated[
 ]
 
 
-@export.command()
+@export.command(cls=Command, short_help="Write ONNX.")
 def onnx(
     model: Model,
     output: Annotated[Path, typer.Option(help="The .onnx file to write.", show_default=False)],
@@ -61,7 +62,7 @@ def onnx(
                 print(line)
 
 
-@export.command()
+@export.command(cls=Command, short_help="Write TorchScript.")
 def torchscript(
     model: Model,
     output: Annotated[Path, typer.Option(help="The .pt file to write.", show_default=False)],
@@ -80,7 +81,7 @@ def torchscript(
         _write(hidden, predictor, graph, formats.write_torchscript, formats.run_torchscript)
 
 
-@export.command()
+@export.command(cls=Command, short_help="Write a torch.export archive.")
 def pt2(
     model: Model,
     output: Annotated[Path, typer.Option(help="The .pt2 file to write.", show_default=False)],
@@ -99,7 +100,7 @@ def pt2(
         _write(hidden, predictor, graph, formats.write_pt2, formats.run_pt2)
 
 
-@export.command()
+@export.command(cls=Command, short_help="Write a bioimage.io package.")
 def bioimageio(
     model: Model,
     output: Annotated[Path, typer.Option(help="The .zip file to write.", show_default=False)],
