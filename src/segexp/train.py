@@ -254,8 +254,10 @@ def log_sources(settings: HydraConf, ranks: Ranks) -> None:
 
 
 def resume_command(folder: Path) -> str:
-    """The shell command that resumes a run."""
-    return shlex.join(["python", "train.py", f"resume={folder}"])
+    """What to type to go on with a run, as a shell takes it: ``python train.py`` where a script was typed."""
+    script = Path(sys.argv[0])
+    scripted = script.suffix == ".py" and script.resolve() != Path(__file__).resolve()  # this file: under torchrun
+    return shlex.join([*(["python", "train.py"] if scripted else ["segexp", "train"]), f"resume={folder}"])
 
 
 def is_resumed(settings: HydraConf, folder: Path) -> bool:

@@ -133,7 +133,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, name):
     ended = process.ended(120)
     rest = ended.stdout + ended.stderr
     assert ended.returncode == 128 + getattr(signal, name), rest
-    assert f"stopped by {name}; the state is saved. Resume with: python train.py resume=" in rest
+    assert f"stopped by {name}; the state is saved. Resume with: segexp train resume=" in rest
     assert "Traceback" not in rest
     state = checkpoint.load(tmp_path / "part" / "last.pth")["state"]
     assert state["epoch"] < 40

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from segexp.config.compose import DamagedOption, lab_folders, sources
+from segexp.config.compose import DamagedOption, UnknownWord, lab_folders, sources
 from segexp.config.overrides import multirun, one_job, with_seeds
 from segexp.config.typed import GROUPS, flags_first, is_flag, parsed
 from segexp.errors import InputError
@@ -35,7 +35,7 @@ def with_counts(arguments: Sequence[str]) -> tuple[list[str], str]:
 
     Raises:
         InputError: if the jobs of a sweep ask for different numbers, a file that the sweep chooses sets a launcher or
-            a sweeper, or a file is not YAML.
+            a sweeper, a file is not YAML, or a setting or option does not exist.
     """
     configs = glimpses(arguments)
     devices = _same("trainer.devices", configs)
@@ -70,7 +70,7 @@ def glimpses(arguments: Sequence[str]) -> dict[str, DictConfig]:
         try:
             with sources(folders[0] if folders else None):
                 found[label] = compose(name, words, return_hydra_config=True)
-        except DamagedOption:  # Hydra answers with a traceback
+        except (DamagedOption, UnknownWord):  # Hydra answers with a traceback, or says nothing of what was meant
             raise
         except (InputError, OmegaConfBaseException):
             continue

@@ -1,6 +1,8 @@
 """Compose settings outside of a run, for commands that inspect what a run would do."""
 
+import difflib
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +15,11 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from segexp.config import RunConfig, conf_dir, read
-from segexp.config.typed import parsed, quote
+from segexp.config.typed import GROUPS, parsed, quote
 from segexp.errors import InputError
 from segexp.io.records import read_yaml
 
@@ -88,12 +91,65 @@ def _damaged(error: YAMLError) -> DamagedOption:
     return DamagedOption(f"{file}{where}: not YAML ({what}); expected lines such as name: nucleus")
 
 
+class UnknownWord(InputError):
+    """A setting or an option that does not exist, or no task; the message says what to type in its place."""
+
+
+def _unknown_word(message: str) -> UnknownWord | None:
+    """Hydra's message about a word of the command line in segexp's words; None for any other. Hydra is initialised."""
+    if message.startswith("You must specify 'task'"):
+        tasks = " or ".join(f"task={name}" for name in _options("task"))
+        return UnknownWord(f"task: missing; expected {tasks}, such as: segexp train task=vesicle data.root=DATA")
+    found = re.search(r"Could not find '(\w+)/([^']+)'", message)
+    if found and found[1] in GROUPS:
+        group, name = found.groups()
+        options = _options(group)
+        near = difflib.get_close_matches(name, options, n=1)
+        hint = f"did you mean {group}={near[0]}? Expected" if near else "expected"
+        return UnknownWord(f"{group}={name}: no such option; {hint} one of {', '.join(options)}")
+    found = re.match(r"Could not override '([\w.]+)'", message)
+    if found is None:
+        return None
+    key = found[1]
+    section, _, rest = key.partition(".")
+    if rest and section in OPEN:
+        return UnknownWord(
+            f"{key}: the chosen {section} has no such setting; segexp train --help lists those of the usual one, and "
+            f"+{key}=VALUE adds one that its class takes"
+        )
+    keys = [name for name in _keys(compose("config", ["task=vesicle", "output_dir=none"])) if not name.startswith(OPEN)]
+    leaf = [name for name in keys if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = leaf if len(leaf) == 1 else difflib.get_close_matches(key, [*keys, *sorted(GROUPS)], n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return UnknownWord(f"{key}: no such setting{hint} segexp train --help lists all")
+
+
+OPEN = ("model", "augment", "loss", "optimizer", "scheduler", "logger", "callbacks")
+"""Sections whose settings are the arguments of a class that the chosen option names."""
+
+
+def _options(group: str) -> list[str]:
+    """The options of a group that can be chosen; ``base`` is what tasks are made from."""
+    return [name for name in GlobalHydra.instance().config_loader().get_group_options(group) if name != "base"]
+
+
+def _keys(config: DictConfig, before: str = "") -> list[str]:
+    """Every setting, with dots."""
+    names = []
+    for name in map(str, config):
+        key = f"{before}{name}"
+        child = None if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name) else config[name]
+        names += _keys(child, f"{key}.") if isinstance(child, DictConfig) else [key]
+    return names
+
+
 @contextmanager
 def sources(config_dir: str | None = None) -> Iterator[None]:
     """Let ``hydra.compose`` find ``conf/`` within the block and, first, `config_dir`, as ``--config-dir`` does.
 
     Raises:
         DamagedOption: if a file that Hydra reads is not YAML.
+        UnknownWord: if a setting or option does not exist, or no task is given.
         InputError: if Hydra refuses anything else.
     """
     if config_dir is not None:
@@ -106,7 +162,13 @@ def sources(config_dir: str | None = None) -> Iterator[None]:
                 path.prepend(provider="command-line", path=first, anchor=SearchPathQuery(provider="schema"))
                 GlobalHydra.instance().clear()
                 Hydra.create_main_hydra2(task_name="segexp", config_search_path=path)
-            yield
+            try:
+                yield
+            except HydraException as error:
+                explained = _unknown_word(str(error))
+                if explained is not None:
+                    raise explained from None
+                raise
     except HydraException as error:
         raise InputError(*str(error).splitlines()) from None
     except YAMLError as error:

@@ -170,7 +170,7 @@ def require(sweep: Path, resume: bool, again: bool, overwrite: bool) -> None:
     if holds_sweep(sweep) and not overwrite:
         raise InputError(
             f"{place}: already contains a sweep. Nothing was changed. Resume it: sweep.resume={sweep}; choose another "
-            "output_dir; or add overwrite=true to this command: that first moves the existing files to "
+            "output_dir; or add overwrite=true to this command: that moves the existing files to "
             f"{_aside(sweep).name}/ "
             "first, and deletes nothing"
         )
