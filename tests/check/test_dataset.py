@@ -235,6 +235,16 @@ def test_colour_and_grey_saved_as_colour(data):
     assert "colour" not in kinds(run(data, channels=3))
 
 
+def test_images_and_masks_in_one_folder_are_a_fault_that_says_where_each_belongs(data, tmp_path):
+    flat = tmp_path / "flat"
+    shutil.copytree(data / "train" / "img", flat)
+    for path in list(flat.iterdir()):
+        cv2.imwrite(str(flat / f"{path.stem}_mask.png"), np.eye(64, dtype=np.uint8) * 255)
+    (fault,) = run(flat).faults
+    assert "images and masks lie in one folder, such as cell_0" in fault.message
+    assert f"move the masks into {flat / 'mask'} and the images into {flat / 'img'}" in fault.message
+
+
 def test_layouts(data, tmp_path):
     assert set(run(data / "train").splits) == {"images"}
     assert run(data / "train").splits["images"].masks == 6
@@ -245,6 +255,12 @@ def test_layouts(data, tmp_path):
         find_folders(data / "other")
     with pytest.raises(InputError, match="no such folder"):
         find_folders(tmp_path / "absent")
+    for name, other in (("img", "Images"), ("mask", "labels")):
+        shutil.copytree(data / "train" / name, data / "other" / other)
+    with pytest.raises(
+        InputError, match=r"found .*Images and .*labels: rename them img and mask, or type data.train_i"
+    ):
+        find_folders(data / "other")
     with pytest.raises(InputError, match="a file"):
         find_folders(data / "train" / "img" / "cell_0.tif")
 

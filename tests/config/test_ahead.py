@@ -105,11 +105,22 @@ def test_jobs_that_disagree_are_refused(lab, words, named):
 
 
 def test_what_does_not_compose_is_left_to_hydra(lab):
-    for words in (["task=absent"], ["task=vesicle", "trainer.nothing=3"], ["task=vesicle", "trainer.seeds=${absent}"]):
-        assert counted(*words)[0] == words
+    words = ["task=vesicle", "trainer.seeds=${absent}"]
+    assert counted(*words)[0] == words
+    words = ["task=vesicle", "hydra/launcher=absent"]
+    assert counted(*words)[0] == words
+
+
+@pytest.mark.parametrize(
+    "words", [["task=absent"], ["task=vesicle", "trainer.nothing=3"], ["-m", "task=vesicle,absent"]]
+)
+def test_a_word_that_does_not_exist_is_refused_before_anything_starts(words):
+    with pytest.raises(InputError, match=r"(task=absent|trainer.nothing): no such (option|setting)"):
+        counted(*words)
 
 
 def test_a_group_swept_by_glob_stands_at_its_default(lab):
     words, devices = counted(lab, "-m", "experiment=wide", "loss=glob(*)")
     assert (words[-1], devices) == ("loss=glob(*)", "4")
     assert counted(lab, "-m", "task=glob(*)", "trainer.seeds=2")[0][-1] == "seed=0,1"
+    assert counted(lab, "-m", "experiment=glob(p*)")[0][-1] == "experiment=glob(p*)"

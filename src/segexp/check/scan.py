@@ -21,7 +21,7 @@ from segexp.check.image_stats import ImageFacts, MaskFacts, grown, image_facts, 
 from segexp.check.names import name_faults
 from segexp.check.report import Fault
 from segexp.data.dataset import Pairing, find_pairs
-from segexp.data.foreign import describe_vendor_files, vendor_files
+from segexp.data.foreign import describe_layout, describe_vendor_files, vendor_files
 from segexp.data.normalization import check_finite, check_float32
 from segexp.data.reading import Pair, Reading, ReadOnce, locate, open_mask
 from segexp.data.sources import NO_VALIDATION
@@ -117,9 +117,11 @@ def find_folders(root: Path) -> dict[str, Folders]:
         return {"images": Folders(root / "img", root / "mask")}
     if any(_is_image(path) for path in root.iterdir()):
         return {"images": Folders(root, None)}
+    there = describe_layout(root)
+    found = f"{there}; " if there else ""
     raise InputError(
-        f"{root}: no data set; expected {root / 'train' / 'img'}, {root / 'train' / 'mask'} and the same under "
-        f"{root / 'val'}, or img and mask in one folder, or images ({', '.join(IMAGE_SUFFIXES)})"
+        f"{root}: no data set; {found}expected {root / 'train' / 'img'}, {root / 'train' / 'mask'} and the same "
+        f"under {root / 'val'}, or img and mask in one folder, or images ({', '.join(IMAGE_SUFFIXES)})"
     )
 
 
@@ -149,6 +151,9 @@ def find_sources(
         sources += listed
         faults += broken
         notes += remarks
+        mixed = describe_layout(folders.images) if folders.masks is None else ""
+        if mixed:
+            faults.append(Fault("folder", str(folders.images), mixed))
         if name == "images" and folders.masks is not None and listed:
             notes.append(f"{folders.images}: no validation images; train with data.val_fraction=0.2 or data.fold=1/5")
     if val_names:

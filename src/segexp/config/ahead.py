@@ -70,7 +70,11 @@ def glimpses(arguments: Sequence[str]) -> dict[str, DictConfig]:
         try:
             with sources(folders[0] if folders else None):
                 found[label] = compose(name, words, return_hydra_config=True)
-        except (DamagedOption, UnknownWord):  # Hydra answers with a traceback, or says nothing of what was meant
+        except DamagedOption:  # Hydra answers with a traceback
+            raise
+        except UnknownWord:  # Hydra does not say what was meant
+            if len(first) < sum(not is_flag(word) for word in arguments):  # a glob is left out, which may set the task
+                continue
             raise
         except (InputError, OmegaConfBaseException):
             continue

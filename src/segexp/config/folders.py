@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from segexp.config.checked import Checked, require, require_positive
+from segexp.data.foreign import describe_layout
 from segexp.data.splits import compile_group, parse_fold
 from segexp.errors import InputError
 from segexp.io.images import PAGES
@@ -179,13 +180,21 @@ class DataConfig(Checked):
         Only the first two if their images are split; ``img`` and ``mask`` right under `root` count as those.
 
         Raises:
-            InputError: if a validation folder exists and a setting divides the training images as well.
+            InputError: if a validation folder exists and a setting divides the training images as well, or `root`
+                does not exist or has its images and masks in other folders.
         """
         if self.root is None and self.train_img_dir is None:
             return None
         root = existing(self.root or ".")
         flat = not (root / "train").exists() and all((root / kind).is_dir() for kind in ("img", "mask"))
         tails = ("img", "mask", "val/img", "val/mask") if flat else ("train/img", "train/mask", "val/img", "val/mask")
+        alone = self.root is not None and all(getattr(self, name) is None for name in FOLDERS)
+        if alone and not root.is_dir():
+            raise InputError(
+                f"data.root={root}: no such folder; expected one that holds train/img, train/mask, val/img and val/mask"
+            )
+        if alone and not flat and not (root / "train" / "img").is_dir() and (there := describe_layout(root)):
+            raise InputError(f"data.root={root}: no data set; {there}")
         given = {
             name: existing(value) if (value := getattr(self, name)) is not None else root / tail
             for name, tail in zip(FOLDERS, tails, strict=True)

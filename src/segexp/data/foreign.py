@@ -5,13 +5,17 @@ kind. `annotation_kind` recognises annotations of other programs, which a comman
 """
 
 import json
+import re
 import shlex
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from segexp.data.naming import IMAGE_WORDS, MASK_WORDS, find_rules
 from segexp.errors import InputError
+from segexp.io.images import IMAGE_SUFFIXES
+from segexp.io.ownership import predictions_in
 
 VENDOR_SUFFIXES = {
     ".czi": "Zeiss",
@@ -166,3 +170,52 @@ def _holds_objects(path: Path) -> bool:
     """Whether an ``.npy`` holds pickled Python objects, by its header; nothing is unpickled."""
     with path.open("rb") as file:
         return file.read(6) == b"\x93NUMPY" and b"'descr': '|O'" in file.read(250)
+
+
+def describe_layout(root: Path) -> str:
+    """Where the images and masks of a folder lie that is no data set, with what to type; empty where neither is found.
+
+    Folders with other names (``images`` and ``masks``, in `root` or in its ``train`` and ``val``), or images and masks
+    together in `root`, told apart by their names (``cell_1.tif``, ``cell_1_mask.png``).
+    """
+    parts = {"train": root, "val": root / "val"}
+    if (root / "train").is_dir():
+        parts["train"] = root / "train"
+    found = {part: (_named(folder, IMAGE_WORDS), _named(folder, MASK_WORDS)) for part, folder in parts.items()}
+    if None not in found["train"]:
+        kept = ["train"] if None in found["val"] else ["train", "val"]
+        named = [
+            f"data.{part}_{kind}_dir={shlex.quote(str(folder))}"
+            for part in kept
+            for kind, folder in zip(("img", "mask"), found[part], strict=True)
+        ]
+        split = [] if len(kept) == 2 else ["data.val_fraction=0.2"]
+        images, masks = found["train"]
+        return f"found {images} and {masks}: rename them img and mask, or type {' '.join(named + split)}"
+    names = {path.stem: path.name for path in _files(root)}
+    those = {stem for stem in names if _says_mask(stem)}
+    rules = find_rules(names.keys() - those, those) if those and len(those) < len(names) else []
+    if len(rules) != 1:
+        return ""
+    image, mask = next(iter(rules[0][1].items()))
+    return (
+        f"images and masks lie in one folder, such as {names[image]} and {names[mask]}: move the masks into "
+        f"{root / 'mask'} and the images into {root / 'img'}, and add data.val_fraction=0.2"
+    )
+
+
+def _named(folder: Path, words: re.Pattern[str]) -> Path | None:
+    """The one folder in `folder` that is called by one of `words`."""
+    folders = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    named = [path for path in folders if words.fullmatch(path.name.lower())]
+    return named[0] if len(named) == 1 else None
+
+
+def _says_mask(stem: str) -> bool:
+    return any(MASK_WORDS.fullmatch(word) for word in re.split(r"[^a-z]+", stem.lower()))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Images and masks in a folder, without what segexp predict wrote there."""
+    written = predictions_in(folder)
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name not in written)

@@ -114,6 +114,8 @@ def read_run(folder: str | Path) -> EvaluatedRun:
         InputError: if there are no scores in it.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected a run's, or what segexp evaluate wrote")
     for table, details in (("val/scores.csv", "val/evaluation.json"), ("scores.csv", "scores.json")):
         if (folder / table).is_file() and (folder / details).is_file():
             break
