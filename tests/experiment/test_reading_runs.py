@@ -226,7 +226,7 @@ def test_stacks_channels_and_objects(tmp_path):
 
 def test_a_training_checks_its_data_once_and_tells_the_command_that_tells_all(tmp_path, monkeypatch, capsys):
     counted, keep = [], preflight.check_files
-    monkeypatch.setattr(preflight, "check_files", lambda *given: counted.append(1) or keep(*given))
+    monkeypatch.setattr(preflight, "check_files", lambda *given, **more: counted.append(1) or keep(*given, **more))
     data = write(tmp_path / "my data", 9, change=lambda mask, n: mask * (n != 4))
     write(data, 10, change=lambda mask, n: mask * (n != 4))  # the tenth, s3_z0, is a new field
     (data / "img" / "s9_z9.tif").write_bytes((data / "img" / "s0_z0.tif").read_bytes())

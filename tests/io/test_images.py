@@ -211,7 +211,7 @@ def test_to_channels_gives_the_channels_asked_for(channels, source):
 
 
 def test_five_channels_are_refused():
-    with pytest.raises(InputError, match=r"\(4, 5, 5\)"):
+    with pytest.raises(InputError, match="image: 5 channels, but"):
         to_channels(np.ones((4, 5, 5)), 1)
 
 
@@ -228,7 +228,7 @@ def test_the_example_of_the_page_on_data_runs(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(("channels", "held"), [(1, 2), (1, 3), (1, 5), (3, 2), (2, 3), (5, 1)])
 def test_channels_that_are_no_colours_are_never_mixed(channels, held):
-    with pytest.raises(InputError, match=rf"a\.tif: {held} channels? .*data\.channels={held} keeps"):
+    with pytest.raises(InputError, match=rf"a\.tif: {held} channels?, .*data\.channels={held} keeps"):
         to_channels(np.ones((4, 5, held), np.uint16), channels, "a.tif", colour=False)
     kept = to_channels(np.arange(20 * held, dtype=np.uint16).reshape(4, 5, held), held, "a.tif", colour=False)
     np.testing.assert_array_equal(kept, np.moveaxis(np.arange(20 * held).reshape(4, 5, held), 2, 0))

@@ -19,7 +19,7 @@ def test_channels_first_or_last_are_refused_or_chosen(tmp_path, first, held):
     np.testing.assert_array_equal(read_image(tmp_path / "a.npy"), array)
     assert read_image_as(tmp_path / "a.npy", Reading(channel=2))[0].tolist() == array[None, ..., 1].tolist()
     if first or held == 2:  # three or four that come last are colours
-        with pytest.raises(InputError, match=rf"a\.npy: {held} channels .*data\.channel=1 to data\.channel={held}"):
+        with pytest.raises(InputError, match=rf"a\.npy: {held} channels, .*data\.channel=1 to data\.channel={held}"):
             read_image_as(tmp_path / "a.npy", Reading())
 
 
