@@ -272,14 +272,14 @@ def test_a_small_tile_is_not_larger_than_it_was_asked_to_be(predictor):
     assert predictor.tiling(usual.tile) == usual
 
 
-def test_predicting_loads_neither_hydra_nor_kornia(tmp_path):
+def test_predicting_loads_neither_hydra_nor_kornia_nor_scikit_image(tmp_path):
     import subprocess
 
     write_model(tmp_path / "m.pth")
     code = (
-        "import sys, numpy, segexp\n"
+        "import sys, numpy, segexp, segexp.inference.files\n"
         f"segexp.load_model({str(tmp_path / 'm.pth')!r}, 'cpu').predict(numpy.zeros((16, 16)))\n"
-        "print([name for name in ('hydra', 'omegaconf', 'kornia') if name in sys.modules])"
+        "print([name for name in ('hydra', 'omegaconf', 'kornia', 'skimage') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.errors import InputError
-from segexp.measurements.filaments import measure_filaments, summarize_filaments, trace
 from segexp.measurements.table import Row, with_micrometres
-from segexp.measurements.vesicles import measure_vesicles, split_touching, summarize_vesicles
 
 KINDS = ("objects", "filaments")
 
@@ -93,12 +91,17 @@ def measure(
         )
     if pixel_size is not None and not 0 < pixel_size < np.inf:
         raise InputError(f"pixel size {pixel_size}: expected micrometres, more than 0")
+    # imported here because scikit-image takes a third of a second, which a prediction without measurements need not wait
     if settings.kind == "objects":
+        from segexp.measurements.vesicles import measure_vesicles, split_touching, summarize_vesicles
+
         labels = split_touching(mask, settings.split)
         rows = measure_vesicles(labels, grey, settings.gap, settings.ring)
         summary = summarize_vesicles(rows, mask.shape)
         lines = None
     else:
+        from segexp.measurements.filaments import measure_filaments, summarize_filaments, trace
+
         network = trace(mask, settings.spur)
         labels = network.labels
         rows = measure_filaments(network, grey, settings.gap, settings.ring)

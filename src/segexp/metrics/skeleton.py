@@ -9,7 +9,6 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
 
 from segexp.metrics.region import ROUNDING, Mask, bounding_box
 
@@ -19,6 +18,8 @@ def skeleton(mask: NDArray, known: NDArray | None = None) -> Mask:
 
     The mask is thinned whole and cut afterwards, so that the border of what is known bends no line.
     """
+    from skimage.morphology import skeletonize  # here, since it takes a sixth of a second to import
+
     mask = np.asarray(mask, bool)
     result = np.zeros(mask.shape, bool)
     box = bounding_box(mask)
