@@ -166,6 +166,15 @@ def test_empty_and_inverted_masks(data):
     assert mentioned(found["inverted-mask"].files[0]).endswith("cell_7.npy (100 % foreground)")
 
 
+def test_inverted_masks_suggest_no_task(data):
+    assert [s.override for s in run(data).suggestions if s.override.startswith("task=")] == ["task=vesicle"]
+    for path in data.glob("*/mask/*.npy"):
+        np.save(path, np.load(path) == 0)
+    found = run(data)
+    assert not [s.override for s in found.suggestions if s.override.startswith("task=")]
+    assert kinds(found)["inverted-mask"].advice.endswith("invert them (in Fiji: Edit > Invert)")
+
+
 def test_a_split_whose_masks_are_all_empty_is_a_fault(data):
     for path in (data / "train" / "mask").iterdir():
         np.save(path, np.zeros((96, 96), bool))

@@ -124,6 +124,7 @@ def test_predict_warns_counts_and_is_strict(tmp_path, monkeypatch, capsys, range
     assert "warning: inverted.tif: unlike the training images: inverted contrast" in text
     assert "same.tif: unlike" not in text
     assert "1 of 2 images is unlike the training images: inverted.tif" in text
+    assert "segexp models lists others" in text
     _, rows = read_table(tmp_path / "out" / "images.csv")
     table = {row["image"]: row["misfit"] for row in rows}
     assert table["same.tif"] == ""

@@ -99,7 +99,9 @@ def suggest(splits: dict[str, SplitSummary], crop: int) -> list[Suggestion]:
     if main is None or main.diameter is None or main.width is None or main.length is None:
         return suggestions
     width, length = main.width.median, main.length.median
-    if length > LONG:
+    if sum(main.class_shares) > DOMINANT:
+        pass  # masks that look inverted say nothing about the objects
+    elif length > LONG:
         reason = f"the objects are long and thin: {width:.2g} pixels wide, {length:.0f} times as long"
         suggestions.append(Suggestion("task=cytoskeleton", reason))
     elif length < COMPACT:
@@ -190,7 +192,7 @@ def _masks(entries: Sequence[Entry], splits: dict[str, SplitSummary], classes: S
     ]
     if full:
         message = f"{_count(len(full), 'mask')} with more than {_percent(DOMINANT)} foreground"
-        advice = "check whether foreground and background are swapped"
+        advice = "check whether foreground and background are swapped; if so, invert them (in Fiji: Edit > Invert)"
         findings.append(Finding("inverted-mask", message, advice, tuple(full)))
     for name, split in splits.items():
         for label, share in enumerate(split.class_shares, 1):

@@ -174,5 +174,8 @@ def say_misfits(facts: Mapping[str, Any], names: Sequence[str], images: int, str
     if names:
         one = len(names) == 1
         print(f"{len(names)} of {images} images {'is' if one else 'are'} unlike the training images: {_listed(names)}")
+        print(
+            "segexp predict --save overlay shows their masks; segexp models lists others; docs/finetune.md adapts one"
+        )
     elif strict and not facts.get(KEY):
         print("--strict: the model file does not say what its training images looked like, so no image was compared")

@@ -91,7 +91,7 @@ def measure(
         )
     if pixel_size is not None and not 0 < pixel_size < np.inf:
         raise InputError(f"pixel size {pixel_size}: expected micrometres, more than 0")
-    # imported here because scikit-image takes a third of a second, which a prediction without measurements need not wait
+    # imported here, since scikit-image takes a third of a second to import and predicting masks does not need it
     if settings.kind == "objects":
         from segexp.measurements.vesicles import measure_vesicles, split_touching, summarize_vesicles
 
