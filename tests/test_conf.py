@@ -188,6 +188,9 @@ def test_home_is_expanded_unless_such_a_folder_exists(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     data = config("task=vesicle", "data.root='~/cells'").data
+    with pytest.raises(InputError, match=f"data.root={tmp_path}/cells: no such folder"):
+        data.folders()
+    (tmp_path / "cells").mkdir()
     assert data.folders()["train_img_dir"] == tmp_path / "cells" / "train" / "img"
     (tmp_path / "~").mkdir()
     (tmp_path / "~" / "cells").mkdir()
