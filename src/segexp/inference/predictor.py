@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.special
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -160,10 +159,12 @@ class Predictor:
         Raises:
             InputError: if the network of a finished model answers with NaN.
         """
+        from scipy.special import entr  # here, since it takes a seventh of a second to import
+
         count = len(self.classes)
         for first, band in self._bands([image], part or image, tiling, progress, True, name):
             mean = band[:count]
-            entropy = (scipy.special.entr(mean) + scipy.special.entr(1 - mean)) / math.log(2)
+            entropy = (entr(mean) + entr(1 - mean)) / math.log(2)
             yield first, mean, np.clip(entropy - band[count:], 0, None).sum(axis=0)
 
     def _bands(

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from segexp.metrics.overlap import Counts
 
@@ -80,7 +79,9 @@ def temper(probabilities: NDArray, temperature: float) -> NDArray[np.float32]:
     """Probabilities with their logits divided by `temperature`: above 1 they move towards 0.5. Order is kept."""
     if temperature == 1:
         return np.asarray(probabilities, np.float32)
-    return special.expit(_logits(probabilities) / np.float32(temperature))
+    from scipy.special import expit  # here and below, since it takes a seventh of a second to import
+
+    return expit(_logits(probabilities) / np.float32(temperature))
 
 
 def logit_histogram(probabilities: NDArray, truth: NDArray, known: NDArray | None = None) -> NDArray[np.int64]:
@@ -110,5 +111,7 @@ _REACH = 16.0  # float32 holds no probability below 1 by less than that of a log
 
 
 def _logits(probabilities: NDArray) -> NDArray[np.float32]:
-    logits = special.logit(np.asarray(probabilities, np.float32))
+    from scipy.special import logit
+
+    logits = logit(np.asarray(probabilities, np.float32))
     return np.clip(logits, -_REACH, _REACH, out=logits)

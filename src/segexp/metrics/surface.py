@@ -13,7 +13,6 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from segexp.metrics.region import ROUNDING, Mask, bounding_box
 
@@ -85,4 +84,6 @@ def _distance_to(line: Mask, sides: tuple[float, float]) -> NDArray:
     if sides[0] == sides[1]:  # exact, and four times as fast as SciPy
         pixels = cv2.distanceTransform((~line).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         return pixels.astype(np.float64) * sides[0]
-    return ndimage.distance_transform_edt(~line, sampling=sides)
+    from scipy.ndimage import distance_transform_edt  # here, since it takes a while to import
+
+    return distance_transform_edt(~line, sampling=sides)
