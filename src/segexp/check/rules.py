@@ -99,12 +99,11 @@ def suggest(splits: dict[str, SplitSummary], crop: int) -> list[Suggestion]:
     if main is None or main.diameter is None or main.width is None or main.length is None:
         return suggestions
     width, length = main.width.median, main.length.median
-    if sum(main.class_shares) > DOMINANT:
-        pass  # masks that look inverted say nothing about the objects
-    elif length > LONG:
+    inverted = sum(main.class_shares) > DOMINANT  # such masks say nothing about the objects
+    if not inverted and length > LONG:
         reason = f"the objects are long and thin: {width:.2g} pixels wide, {length:.0f} times as long"
         suggestions.append(Suggestion("task=cytoskeleton", reason))
-    elif length < COMPACT:
+    elif not inverted and length < COMPACT:
         reason = f"the objects are compact: {width:.2g} pixels wide, {length:.2g} times as long"
         suggestions.append(Suggestion("task=vesicle", reason))
     share = sum(main.class_shares)
