@@ -98,6 +98,22 @@ def test_an_unreadable_image_is_named_and_the_others_are_ranked(house, monkeypat
     assert len(table(house)) == 2
 
 
+def test_the_pixel_size_is_that_of_the_files_or_the_one_that_is_typed(house, monkeypatch, capsys):
+    write_model(house / "m.pth", pixel_size=0.2)
+    for path in (house / "in" / "small.tif", house / "in" / "large.tif"):
+        tifffile.imwrite(path, tifffile.imread(path))  # states none
+    assert run(monkeypatch, *suggest(house)) == 0
+    warning = "2 of 3 images do not state their pixel size (large.tif, small.tif)"
+    assert warning in capsys.readouterr().out
+    assert "0:70,0:67" in {row["region"] for row in table(house)}
+    assert read_pixel_size(next((house / "out" / "crops").iterdir())) is None
+    assert run(monkeypatch, *suggest(house, "--pixel-size", "0.1", "--annotated", house / "done")) == 0
+    assert "pixel size" not in capsys.readouterr().out
+    assert "0:70,0:100" in {row["region"] for row in table(house)}, "the model sees 35 x 100 pixels, in two regions"
+    assert read_pixel_size(next((house / "out" / "crops").iterdir())) == pytest.approx((0.1, 0.1))
+    assert "--pixel-size 0: expected micrometres" in str(run(monkeypatch, *suggest(house, "--pixel-size", "0")))
+
+
 def test_two_models_that_are_one_agree(house, monkeypatch, capsys):
     assert run(monkeypatch, *suggest(house, "--model", house / "m.pth")) == 0
     rows = table(house)

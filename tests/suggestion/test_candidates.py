@@ -65,18 +65,17 @@ def test_a_part_is_normalised_as_the_whole(predictor):
     assert gap < 1e-3 < np.abs(alone - mean[:, :, :48])[:, 20:70, 4:20].max()
 
 
-def test_an_image_of_unknown_scale_is_named_where_the_model_has_a_scale(predictor, tmp_path):
-    said = []
-    predictor.log = said.append
+def test_an_image_of_unknown_scale_is_marked_where_the_model_has_a_scale(predictor, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", pixels(1, (64, 64)))
     tifffile.imwrite(tmp_path / "b.tif", pixels(1, (64, 64)), resolution=(1e5, 1e5), resolutionunit="CENTIMETER")
-    scan(predictor, tmp_path / "a.tif")
-    assert not said
+
+    def unscaled(name, pixel_size=None):
+        return [each.unscaled for each in scan(predictor, tmp_path / name, pixel_size=pixel_size)]
+
+    assert unscaled("a.tif") == [False]
     predictor.facts["pixel_size"] = 0.1
-    for name in ("a.tif", "b.tif"):
-        scan(predictor, tmp_path / name)
-    assert len(said) == 1
-    assert said[0].startswith("warning: a.tif: does not state its pixel size")
+    assert unscaled("a.tif") == [True]
+    assert unscaled("b.tif") == unscaled("a.tif", 0.1) == [False]
 
 
 def test_edges_divide_a_side_evenly():

@@ -11,6 +11,7 @@ from segexp.cli.reading import (
     AllowTargets,
     ChannelOption,
     PageOption,
+    PixelSizeOption,
     open_predictor,
     options_in_messages,
     read_as,
@@ -61,7 +62,7 @@ def evaluate(
         str | None,
         typer.Option(help="Tolerance of outlines and centrelines: pixels, such as 2, or 0.2um; default: the model's."),
     ] = None,
-    pixel_size: Annotated[float | None, typer.Option(help="Pixel size in µm; overrides what the files state.")] = None,
+    pixel_size: PixelSizeOption = None,
     channel: ChannelOption = None,
     page: PageOption = None,
     group: Annotated[
@@ -90,8 +91,6 @@ def evaluate(
     from segexp.io.ownership import OwnedFolder
     from segexp.report import write_report
 
-    if pixel_size is not None and not 0 < pixel_size < float("inf"):
-        raise InputError(f"--pixel-size {pixel_size}: expected more than 0 µm")
     model = _single_model(model)
     predictor = open_predictor(model, device, allow_targets)
     if threshold is not None:

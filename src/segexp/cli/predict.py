@@ -10,6 +10,7 @@ from segexp.cli.reading import (
     AllowTargets,
     ChannelOption,
     PageOption,
+    PixelSizeOption,
     model_files,
     open_predictor,
     read_as,
@@ -71,9 +72,7 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over 8 flips and rotations; takes 8 times as long.")
     ] = False,
-    pixel_size: Annotated[
-        float | None, typer.Option(help="Pixel size in µm; overrides what the files state.", show_default=False)
-    ] = None,
+    pixel_size: PixelSizeOption = None,
     channel: ChannelOption = None,
     page: PageOption = None,
     tile: Annotated[
@@ -102,8 +101,6 @@ def predict(
 
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"--threshold {threshold}: expected more than 0 and less than 1")
-    if pixel_size is not None and not 0 < pixel_size < float("inf"):
-        raise InputError(f"--pixel-size {pixel_size}: expected micrometres, more than 0")
     model = model_files(chosen_models(model, input, more or [], output, channel, page))
     predictor = open_predictor(model, device, allow_targets, tta=tta)
     predictor.threshold = predictor.threshold if threshold is None else threshold

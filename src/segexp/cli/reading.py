@@ -1,7 +1,8 @@
-"""What predict and evaluate have in common: how models are found and opened, and ``--channel`` and ``--page``.
+"""What predict, evaluate and suggest share: how models are found and opened; the options on how files are read.
 
-The options take the same values as the settings ``data.channel`` and ``data.page``. Error messages of the readers name
-settings; `in_options` makes them name the options of the command instead.
+``--channel`` and ``--page`` take the same values as the settings ``data.channel`` and ``data.page``; ``--pixel-size``
+stands for what the files state. Error messages of the readers name settings; `in_options` makes them name the options
+of the command instead.
 """
 
 import re
@@ -38,6 +39,18 @@ PageOption = Annotated[
         help="Page of stacks: a number from 1, first, max, mean, channels or each; default: as in training.",
         show_default=False,
     ),
+]
+
+
+def _pixel_size(size: float | None) -> float | None:
+    from segexp.data.reading import require_pixel_size
+
+    return require_pixel_size(size)
+
+
+PixelSizeOption = Annotated[
+    float | None,
+    typer.Option(callback=_pixel_size, help="Pixel size in µm; overrides what the files state.", show_default=False),
 ]
 
 OPTIONS = {"channel": "--channel", "page": "--page", "pixel_size": "--pixel-size", "group": "--group"}

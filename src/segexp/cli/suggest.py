@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segexp.cli.output_paths import locked_folder
-from segexp.cli.reading import AllowTargets, ChannelOption, PageOption, in_options, model_files, read_as
+from segexp.cli.reading import (
+    AllowTargets,
+    ChannelOption,
+    PageOption,
+    PixelSizeOption,
+    in_options,
+    model_files,
+    open_predictor,
+    options_in_messages,
+    read_as,
+    say_unscaled,
+)
 from segexp.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -33,6 +44,7 @@ def suggest(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of suggestions.")] = 10,
     region: Annotated[int, typer.Option(min=64, help="Side of a region of a large image, in pixels.")] = 512,
+    pixel_size: PixelSizeOption = None,
     channel: ChannelOption = None,
     page: PageOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
@@ -48,14 +60,13 @@ def suggest(
     import numpy as np
 
     from segexp.inference.files import find_images
-    from segexp.inference.predictor import load_model
     from segexp.io.ownership import OwnedFolder, digest
     from segexp.suggestion.candidates import describe_annotated
     from segexp.suggestion.ranking import rank
     from segexp.suggestion.results import PAGE, TABLE, require_room, write
 
     model = model_files(model)
-    predictor = load_model(model, device, tta=len(model) == 1, allow_targets=allow_targets or ())
+    predictor = open_predictor(model, device, allow_targets, tta=len(model) == 1)
     read_as(predictor, channel, page)
 
     def prepare(folder: OwnedFolder) -> tuple["ImageList", OwnedFolder]:
@@ -67,22 +78,28 @@ def suggest(
             print(remark)
         known, names = np.empty((0, 0)), list[str]()
         if annotated is not None:
-            known, names = describe_annotated(predictor, annotated)
-        candidates, faults = _scan_all(predictor, images.files, region)
+            with options_in_messages():
+                known, names = describe_annotated(predictor, annotated, pixel_size)
+        candidates, faults = _scan_all(predictor, images.files, region, pixel_size)
         if not candidates:
             raise InputError("no image could be ranked, so there is nothing to suggest")
         features = np.stack([each.features for each in candidates])
         known = known.reshape(-1, features.shape[1])
         chosen = rank(np.array([each.disagreement for each in candidates]), features, known, count)
-        rows = write(folder, predictor, candidates, chosen, names, models=[digest(path) for path in model])
+        models = [digest(path) for path in model]
+        rows = write(folder, predictor, candidates, chosen, names, pixel_size, models=models)
     _print_ranking(rows, len(candidates), count)
     print(output / TABLE)
     print(output / PAGE)
+    unscaled = dict.fromkeys(each.path for each in candidates if each.unscaled)
+    say_unscaled(predictor.facts, [path.name for path in unscaled], len(images.files))
     if faults:
         raise typer.Exit(1)
 
 
-def _scan_all(predictor: "Predictor", files: list[Path], region: int) -> tuple[list["Candidate"], int]:
+def _scan_all(
+    predictor: "Predictor", files: list[Path], region: int, pixel_size: float | None
+) -> tuple[list["Candidate"], int]:
     """The candidates of all files, and how many files could not be read; each of these is printed as an error."""
     from segexp.cli.progress import PredictionProgress
     from segexp.suggestion.candidates import scan
@@ -93,7 +110,8 @@ def _scan_all(predictor: "Predictor", files: list[Path], region: int) -> tuple[l
         predictor.log = bar.log
         for number, path in enumerate(files):
             try:
-                candidates += scan(predictor, path, region, lambda share, n=number: bar.progress(n + share))  # type: ignore[misc]
+                progress = lambda share, n=number: bar.progress(n + share)  # noqa: E731
+                candidates += scan(predictor, path, region, progress, pixel_size)
             except (InputError, OSError) as error:
                 faults += 1
                 print(f"error: {in_options(str(error))}", file=sys.stderr, flush=True)

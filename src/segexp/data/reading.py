@@ -87,6 +87,17 @@ class Reading:
         return to_labels(mask, self.classes, self.masks, self.ignore, self.mask_threshold)
 
 
+def require_pixel_size(size: float | None) -> float | None:
+    """`size` of ``--pixel-size``, micrometres a pixel of the files; None: what they say themselves.
+
+    Raises:
+        InputError: if it is not more than 0, or not finite.
+    """
+    if size is not None and not 0 < size < math.inf:
+        raise InputError(f"--pixel-size {size:g}: expected micrometres, more than 0, such as 0.1")
+    return size
+
+
 def reading_of_model(facts: Mapping[str, Any], channels: int, classes: int) -> Reading:
     """How files for a model are read: as its training files were, as far as the model file says.
 

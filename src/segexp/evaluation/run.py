@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segexp.data.dataset import Sample, read_folder
-from segexp.data.reading import reading_of_model
+from segexp.data.reading import reading_of_model, require_pixel_size
 from segexp.data.sources import set_groups
 from segexp.errors import InputError
 from segexp.evaluation.images import Evaluation, evaluate_fully
@@ -61,8 +61,7 @@ def evaluate_folder(
             written then.
     """
     chosen = chosen_families(predictor, families)
-    if pixel_size is not None and not 0 < pixel_size < float("inf"):
-        raise InputError(f"--pixel-size {pixel_size}: expected more than 0 µm")
+    require_pixel_size(pixel_size)
     folder = OwnedFolder(output)
     folder.require_free(FILES)
     samples = chosen_samples(predictor, data, images, group, pixel_size) if samples is None else samples

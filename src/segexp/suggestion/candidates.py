@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ class Candidate:
         disagreement: mean over its pixels, bits; see `Predictor.disagreement`.
         foreground: share of its pixels.
         features: the numbers (32,) of `segexp.inference.misfit.describe`.
+        unscaled: whether its pixel size is not known although the model has one, so that it is seen as it is.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Candidate:
     disagreement: float
     foreground: float
     features: NDArray[np.float64]
+    unscaled: bool = False
 
     @property
     def region_text(self) -> str:
@@ -75,16 +77,21 @@ def scan(
     path: Path,
     region: int = REGION,
     progress: Callable[[float], None] = lambda share: None,
+    pixel_size: float | None = None,
 ) -> list[Candidate]:
-    """The candidates of a file: each page of a stack is an image; `progress` hears the share done.
+    """The candidates of a file: each page of a stack is an image.
+
+    Args:
+        predictor: the model.
+        path: the file.
+        region: side of a region of a large image, px as the network sees them.
+        progress: hears the share done, 0 to 1.
+        pixel_size: micrometres, in place of what the file says.
 
     Raises:
         InputError: if it cannot be read, or is too small to be described.
     """
-    job = Job(path, predictor, Outputs())
-    if job.unscaled:
-        size = f"the model's {job.reading.pixel_size:g} µm a pixel"
-        predictor.log(f"warning: {path.name}: does not state its pixel size and is not brought to {size}")
+    job = Job(path, predictor, Outputs(pixel_size=pixel_size))
     found: list[Candidate] = []
     pages = job.shape[0]
     with contextlib.closing(job.file):
@@ -96,7 +103,7 @@ def scan(
                     progress((number + done / total) / pages)
 
                 found += _regions(predictor, rows, path, number + 1 if pages > 1 else None, shown, region, report)
-    return found
+    return [replace(each, unscaled=job.unscaled) for each in found]
 
 
 def _regions(
@@ -133,8 +140,12 @@ def _regions(
     return found
 
 
-def describe_annotated(predictor: Predictor, data: Path) -> tuple[NDArray[np.float64], list[str]]:
+def describe_annotated(
+    predictor: Predictor, data: Path, pixel_size: float | None = None
+) -> tuple[NDArray[np.float64], list[str]]:
     """Numbers (N, 32) and names of the images of a data set's train/ and val/, or of a folder with img/.
+
+    `pixel_size` is in micrometres, in place of what the files say.
 
     Raises:
         InputError: if there are none, or one cannot be read.
@@ -145,7 +156,7 @@ def describe_annotated(predictor: Predictor, data: Path) -> tuple[NDArray[np.flo
         raise InputError(f"--annotated {data}: holds no images; expected a data set, or a folder with img/ and mask/")
     numbers, names = [], []
     for path in files:
-        job = Job(path, predictor, Outputs())
+        job = Job(path, predictor, Outputs(pixel_size=pixel_size))
         with contextlib.closing(job.file):
             for page in range(job.shape[0]):
                 with job.page(page) as (_, rows):

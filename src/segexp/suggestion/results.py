@@ -46,6 +46,7 @@ def write(
     candidates: Sequence[Candidate],
     chosen: Sequence[Suggestion],
     annotated: Sequence[str],
+    pixel_size: float | None = None,
     **facts: Any,
 ) -> list[Row]:
     """Write everything, and remove crops of an earlier call; returns the rows of the table.
@@ -55,6 +56,7 @@ def write(
         predictor: the model, for the pictures of the chosen ones.
         candidates, chosen: of `scan` and `rank`.
         annotated: names of the annotated images.
+        pixel_size: micrometres, in place of what the files say.
         facts: kept in the folder's record.
     """
     median = float(np.median([each.disagreement for each in candidates]))
@@ -76,10 +78,10 @@ def write(
                 "why": why(candidate, suggestion, median, names),
             }
         )
-        with _opened(predictor, candidate) as (file, image, pixel_size):
+        with _opened(predictor, candidate, pixel_size) as (file, image, size):
             if candidate.region is not None:
                 crops.append(f"{CROPS}/{number:02}_{candidate.path.stem}.tif")
-                folder.write(crops[-1], tiff_bytes(file.read(*candidate.region), pixel_size), **facts)
+                folder.write(crops[-1], tiff_bytes(file.read(*candidate.region), size), **facts)
             shown.append(_pictures(predictor, image, candidate))
     folder.write(TABLE, csv_bytes(rows), **facts)
     folder.write(PAGE, _page(rows, shown, len(candidates), len(annotated)), **facts)
@@ -101,8 +103,8 @@ def why(candidate: Candidate, suggestion: Suggestion, median: float, names: Sequ
 
 
 @contextlib.contextmanager
-def _opened(predictor: Predictor, candidate: Candidate) -> Any:
-    job = Job(candidate.path, predictor, Outputs())
+def _opened(predictor: Predictor, candidate: Candidate, pixel_size: float | None) -> Any:
+    job = Job(candidate.path, predictor, Outputs(pixel_size=pixel_size))
     with contextlib.closing(job.file), job.page((candidate.page or 1) - 1) as (file, image):
         yield file, image, job.size
 
