@@ -56,7 +56,7 @@ def test_styles_sharpness_and_masks_can_be_chosen(tmp_path, monkeypatch, capsys)
     [
         (("--style", "oil"), "cells, field"),
         (("--psf", 520, 2, 65), "aperture 2.0"),
-        (("--mask-width", 3), "for vesicles give a share"),
+        (("--mask-width", 3), "for vesicles set a share"),
         (("--mask-share", 1.5), "0.05 to 0.95"),
     ],
 )

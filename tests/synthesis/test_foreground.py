@@ -117,7 +117,7 @@ def test_faint_objects_have_the_value_asked_for(task):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"width": 2.0, "share": 0.5}, "not both"),
+        ({"width": 2.0, "share": 0.5}, "expected one of them"),
         ({"width": 0.1}, r"0\.5 to 50 px; got 0\.1"),
         ({"share": 1.0}, r"0\.05 to 0\.95.*1\.0"),
         ({"faint": 256}, "faint.*256"),

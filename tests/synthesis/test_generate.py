@@ -257,8 +257,8 @@ def test_the_page_lists_every_row_and_style():
     tables = {
         "Vesicles:": vesicles.VESICLES, "Filaments:": filaments.FILAMENTS, "Cells, both tasks:": cells.CELLS,
         "Optics and camera, both tasks:": optics.OPTICS,
-        "What counts as seen, and distractors, vesicles:": truth.SEEN | vesicles.CROWD | untraced.BESIDE_VESICLES,
-        "What counts as seen, and distractors, filaments:": untraced.BESIDE_FILAMENTS,
+        "Visibility and distractors, vesicles:": truth.SEEN | vesicles.CROWD | untraced.BESIDE_VESICLES,
+        "Visibility and distractors, filaments:": untraced.BESIDE_FILAMENTS,
     }  # fmt: skip
     spacings = {"linear": "value", "log": "logarithm", "integer": "whole numbers", "chance": "yes or no"}
     for head, table in tables.items():

@@ -1,9 +1,9 @@
-"""Generated micrographs with exact truth: vesicles and filaments as a fluorescence microscope shows them.
+"""Generated micrographs with exact masks: vesicles and filaments as a fluorescence microscope shows them.
 
     images, masks = segexp.synthesis.generate("vesicle", count=10, size=512, seed=0)
 
-`generate` gives pixels; `generate_scenes` also instance labels, centres, radii, centrelines; `tables` says what can
-be varied; `render` gives tensors on a device.
+`generate` returns images and masks; `generate_scenes` adds instance labels, centres, radii and centrelines; `tables`
+returns the parameters that can be varied; `render` returns tensors on a device.
 """
 
 from segexp.synthesis.foreground import Foreground

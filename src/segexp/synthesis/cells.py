@@ -1,7 +1,7 @@
-"""Cells: outlines that hold the objects, filled with haze, darker at the nucleus.
+"""Cells: their outlines contain the objects and are filled with haze, which is darker at the nucleus.
 
-An outline is a table of radii around a centre, smooth or polygonal. On the coarse grid the distance to the outline
-is kept rather than the filled shape: interpolated to full size it still gives an edge as sharp as asked for.
+An outline is a table of radii around a centre, smooth or polygonal. The coarse grid stores the distance to the outline,
+not the filled shape: interpolated to full size, the distance still gives an edge as sharp as `cell_edge` says.
 """
 
 from collections.abc import Mapping
@@ -14,31 +14,31 @@ from torch import Tensor
 from segexp.synthesis.optics import COARSE
 from segexp.synthesis.ranges import Range
 
-ANGLES = 512  # radii in an outline's table: one each 2.5 px around a cell of radius 200 px
+ANGLES = 512  # radii in an outline's table: one every 2.5 px around a cell of radius 200 px
 
 CELLS: dict[str, Range] = {
     "cells": Range(1.0, 6.0, "cells/512x512 px", "expected number of cells", "log"),
     "cell_radius": Range(50.0, 160.0, "px", "mean radius of a cell", "log"),
     "cell_elongation": Range(1.0, 2.5, "ratio", "long axis over short axis", "log"),
-    "cell_roughness": Range(0.03, 0.25, "share of radius", "how far outlines leave the ellipse"),
+    "cell_roughness": Range(0.03, 0.25, "share of radius", "deviation of outlines from an ellipse"),
     "cell_polygons": Range(0.0, 0.5, "share", "share of cells with straight edges"),
     "cell_edge": Range(2.0, 8.0, "px", "width over which a cell's haze fades", "log"),
     "cell_contrast": Range(1.0, 10.0, "ratio", "brightest over dimmest cell", "log"),
     "haze": Range(0.01, 0.3, "brightness", "haze inside cells", "log"),
     "texture": Range(0.0, 0.5, "share", "variation of the haze within a cell"),
-    "nucleus": Range(0.0, 0.8, "share", "haze missing in the nucleus"),
+    "nucleus": Range(0.0, 0.8, "share", "reduction of the haze in the nucleus"),
 }
 
 
 @dataclass
 class Cells:
-    """Arrays of length C; `outline` is (C, ANGLES) radii in px from the angle -pi on."""
+    """The cells of one image: arrays of length C. `outline` is (C, ANGLES): radii in px, starting at the angle -pi."""
 
     y: np.ndarray
     x: np.ndarray
     outline: np.ndarray
     angle: np.ndarray  # of the long axis, radians
-    gain: np.ndarray  # brightness of this cell and its objects against the brightest cell
+    gain: np.ndarray  # brightness of this cell and its objects relative to the brightest cell
     haze: np.ndarray
     nucleus: np.ndarray  # (C, 3): y, x, radius in px
 
@@ -46,19 +46,19 @@ class Cells:
         return len(self.y)
 
     def level(self, y: np.ndarray, x: np.ndarray, cell: np.ndarray) -> np.ndarray:
-        """Give how far points lie inside their own cell's outline, along the radius, in px (negative outside)."""
+        """Return how far each point lies inside its cell's outline, along the radius, in px (negative outside)."""
         dy, dx = y - self.y[cell], x - self.x[cell]
         position = (np.arctan2(dy, dx) / (2 * np.pi) + 0.5) * ANGLES
         return self.outline[cell, position.astype(np.int64) % ANGLES] - np.hypot(dy, dx)
 
     def edge(self, cell: np.ndarray, theta: np.ndarray, share: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-        """Give the points at a share of the way from cells' centres to their outlines, along angles theta: (y, x)."""
+        """Return (y, x) of the points at a share of the way from cells' centres to their outlines, at angles theta."""
         position = ((theta / (2 * np.pi) + 0.5) * ANGLES).astype(np.int64) % ANGLES
         reach = share * self.outline[cell, position]
         return self.y[cell] + reach * np.sin(theta), self.x[cell] + reach * np.cos(theta)
 
     def place(self, rng: np.random.Generator, count: int, central: float = 0.0) -> tuple[np.ndarray, ...]:
-        """Draw points inside cells, larger cells holding more: (y, x, cell); `central` in [0, 1] pulls them inwards."""
+        """Draw points inside cells: (y, x, cell), more in larger cells; a positive `central` moves them inwards."""
         area = (self.outline**2).mean(1)
         cell = rng.choice(len(self), count, p=area / area.sum())
         theta = rng.uniform(-np.pi, np.pi, count)
@@ -66,14 +66,14 @@ class Cells:
 
 
 def _smooth(rng: np.random.Generator, theta: np.ndarray, roughness: float) -> np.ndarray:
-    """Give relative radii with low-frequency lobes."""
+    """Return relative radii with low-frequency lobes."""
     k = np.arange(2, 9)
     amplitude = roughness * rng.standard_normal(len(k)) * 1.6 / k
     return np.exp((amplitude[:, None] * np.cos(k[:, None] * theta + rng.uniform(0, 2 * np.pi, (len(k), 1)))).sum(0))
 
 
 def _polygon(rng: np.random.Generator, theta: np.ndarray, roughness: float) -> np.ndarray:
-    """Give relative radii of a polygon with 6 to 14 corners."""
+    """Return relative radii of a polygon with 6 to 14 corners."""
     n = int(rng.integers(6, 15))
     corner = np.sort((np.arange(n) + rng.uniform(-0.35, 0.35, n)) * 2 * np.pi / n)
     radius = np.exp(1.2 * roughness * rng.standard_normal(n))
@@ -107,7 +107,7 @@ def sample(rng: np.random.Generator, p: Mapping[str, float], size: tuple[int, in
 
 
 def draw(batch: list[Cells], p: Mapping[str, Tensor], shape: tuple[int, int], texture: Tensor) -> tuple[Tensor, Tensor]:
-    """Render cells on the coarse grid: (distance inside the outlines in px, haze there), both (B, h, w).
+    """Render cells on the coarse grid: (distance inside the outlines in px, haze), both (B, h, w).
 
     `texture` (B, h, w) in [-1, 1] varies the haze within the cells.
     """
@@ -126,7 +126,7 @@ def draw(batch: list[Cells], p: Mapping[str, Tensor], shape: tuple[int, int], te
     columns = (torch.arange(shape[1], device=device) + 0.5) * COARSE - 0.5
     dy = rows[None, None, :, None] - y0[:, :, None, None]
     dx = columns[None, None, None, :] - x0[:, :, None, None]
-    # Entries of the table stand for the middles of their angles; between them the radius is interpolated
+    # An entry of the table is the radius at the middle of its angle bin; between middles the radius is interpolated
     position = (torch.atan2(dy, dx) / (2 * np.pi) + 0.5) * ANGLES - 0.5
     left = position.floor()
     share, left = position - left, left.long()

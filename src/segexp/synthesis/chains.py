@@ -1,7 +1,8 @@
 """The courses of filaments: worm-like chains, arcs along cells' outlines, branches, strands of a bundle.
 
-A chain is a polyline with nodes each `STEP` px whose direction takes normal steps of variance STEP / persistence. Many
-chains are one array (N, nodes) with a bool array of the same shape that says which nodes exist.
+A chain is a polyline with a node every `STEP` px. From node to node its direction changes by a normal random angle of
+variance STEP / persistence. N chains are stored as one array (N, nodes), with a bool array of the same shape that says
+which nodes exist.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ import numpy as np
 
 from segexp.synthesis.cells import ANGLES, Cells
 
-STEP = 2.9  # px between nodes: a circle of radius 10 px leaves its polyline by 0.11 px
+STEP = 2.9  # px between nodes: the polyline of a circle of radius 10 px deviates from it by 0.11 px
 
 
 @dataclass
@@ -21,26 +22,26 @@ class Starts:
     x: np.ndarray
     direction: np.ndarray  # radians, at that node
     nodes: np.ndarray  # int
-    middle: np.ndarray  # int; 0 where a chain grows from its start only
+    middle: np.ndarray  # int; 0 if the chain grows from its start in one direction only
     curl: np.ndarray  # rad/px, constant curvature
-    cell: np.ndarray  # int, the cell that it belongs to
-    confined: np.ndarray  # bool: cut where it leaves that cell
+    cell: np.ndarray  # int, the cell that the chain belongs to
+    confined: np.ndarray  # bool: whether the chain is cut where it leaves that cell
 
 
 @dataclass
 class Courses:
-    """N chains as arrays (N, nodes), and of which start each came."""
+    """N chains as arrays (N, nodes), and the index of the start that each grew from."""
 
     y: np.ndarray  # float32, px
     x: np.ndarray
-    keep: np.ndarray  # bool: whether the node exists; in each row one run
+    keep: np.ndarray  # bool: whether the node exists; the existing nodes of a row are contiguous
     start: np.ndarray  # (N,) int
 
     def __len__(self) -> int:
         return len(self.start)
 
     def rows(self, chosen: np.ndarray) -> "Courses":
-        """Give some of the chains."""
+        """Return the chosen chains."""
         return Courses(self.y[chosen], self.x[chosen], self.keep[chosen], self.start[chosen])
 
 
@@ -60,15 +61,15 @@ def chains(
     angle[:, 0] = direction
     np.cumsum(angle, 1, out=angle)
     ys, xs = np.empty((len(y), nodes), np.float32), np.empty((len(y), nodes), np.float32)
-    for place, first, turn in ((ys, y, np.sin), (xs, x, np.cos)):
-        place[:, 0] = first
-        np.multiply(turn(angle), np.float32(STEP), out=place[:, 1:])
-        np.cumsum(place, 1, out=place)
+    for coordinate, first, component in ((ys, y, np.sin), (xs, x, np.cos)):
+        coordinate[:, 0] = first
+        np.multiply(component(angle), np.float32(STEP), out=coordinate[:, 1:])
+        np.cumsum(coordinate, 1, out=coordinate)
     return ys, xs, angle
 
 
 def grown(rng: np.random.Generator, starts: Starts, persistence: float) -> Courses:
-    """Grow a chain from each start; its node `middle` lies where the start says and runs in its direction."""
+    """Grow a chain from each start; the node `middle` has the position and the direction of the start."""
     count = len(starts.y)
     most = int(starts.nodes.max(initial=2))
     ys, xs, angle = chains(rng, np.zeros(count), np.zeros(count), starts.direction, most, persistence, starts.curl)
@@ -83,7 +84,7 @@ def grown(rng: np.random.Generator, starts: Starts, persistence: float) -> Cours
 
 
 def run_around(inside: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Keep of each row of a bool (N, nodes) the run of True around its middle place."""
+    """Keep, in each row of a bool array (N, nodes), only the run of True that contains the row's `middle`."""
     column = np.arange(inside.shape[1])
     forward = np.logical_and.accumulate(inside | (column < middle[:, None]), 1)
     backward = np.logical_and.accumulate((inside | (column > middle[:, None]))[:, ::-1], 1)[:, ::-1]
@@ -91,7 +92,7 @@ def run_around(inside: np.ndarray, middle: np.ndarray) -> np.ndarray:
 
 
 def cut_at_outlines(courses: Courses, starts: Starts, cells: Cells) -> Courses:
-    """Keep of each confined chain what lies in its cell without a break around its middle."""
+    """Cut each confined chain to the unbroken part around its middle that lies inside its cell."""
     keep = courses.keep
     if len(cells):
         owner = np.broadcast_to(starts.cell[courses.start][:, None], courses.y.shape)
@@ -102,9 +103,9 @@ def cut_at_outlines(courses: Courses, starts: Starts, cells: Cells) -> Courses:
 def laid_along_outlines(
     rng: np.random.Generator, courses: Courses, chosen: np.ndarray, owner: np.ndarray, cells: Cells
 ) -> None:
-    """Lay the chosen chains (bool) along the outlines of their cells instead, in place: the cortex.
+    """Move the chosen chains (bool) to the outlines of their cells, in place: the cortex.
 
-    They lie up to 8 % of the radius inside the outline.
+    They lie inside the outline, by up to 8 % of the radius.
     """
     depth = 1.0 - 0.08 * rng.random(len(courses)) ** 2
     begin = rng.random(len(courses))
@@ -115,18 +116,18 @@ def laid_along_outlines(
         radius = np.append(cells.outline[c], cells.outline[c, 0])
         dy, dx = radius * np.sin(theta), radius * np.cos(theta)
         walked = np.append(0.0, np.hypot(np.diff(dy), np.diff(dx)).cumsum())
-        place = (begin[row, None] * walked[-1] + along / depth[row, None]) % walked[-1]
-        courses.y[row] = cells.y[c] + depth[row, None] * np.interp(place, walked, dy)
-        courses.x[row] = cells.x[c] + depth[row, None] * np.interp(place, walked, dx)
+        position = (begin[row, None] * walked[-1] + along / depth[row, None]) % walked[-1]
+        courses.y[row] = cells.y[c] + depth[row, None] * np.interp(position, walked, dy)
+        courses.x[row] = cells.x[c] + depth[row, None] * np.interp(position, walked, dx)
 
 
 def branched(
     rng: np.random.Generator, courses: Courses, starts: Starts, cells: Cells, each: float, persistence: float
 ) -> Courses:
-    """Add daughters that leave the chains at 70 degrees, `each` of them on 100 px of mother.
+    """Add daughter filaments that branch off the chains at 70 degrees, on average `each` of them per 100 px of mother.
 
-    The angle is that of Arp2/3 branches (Mullins et al., PNAS 1998), +- 7 degrees. A daughter reaches 0.15 to 0.6 of
-    its mother's length.
+    The angle is that of Arp2/3 branches (Mullins et al., PNAS 1998), +- 7 degrees. A daughter is 0.15 to 0.6 times as
+    long as its mother.
     """
     kept = courses.keep.sum(1)
     mother = np.repeat(np.arange(len(courses)), rng.poisson(each * kept * STEP / 100.0))
@@ -154,11 +155,11 @@ def branched(
 
 
 def slow(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Give smooth random curves along the second axis, about standard normal, that change over some 30 px."""
+    """Return smooth random curves along the second axis, roughly standard normal, that change over about 30 px."""
     knots = rng.standard_normal((shape[0], shape[1] // 10 + 2), dtype=np.float32)
-    place = np.arange(shape[1], dtype=np.float32) / 10
-    left = place.astype(int)
-    share = place - left
+    position = np.arange(shape[1], dtype=np.float32) / 10
+    left = position.astype(int)
+    share = position - left
     mixed = knots[:, left] * (1 - share) + knots[:, left + 1] * share
     return mixed / np.sqrt((1 - share) ** 2 + share**2)
 
@@ -166,10 +167,10 @@ def slow(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 def bundled(
     rng: np.random.Generator, courses: Courses, strands: np.ndarray, spread: float, frayed: np.ndarray
 ) -> Courses:
-    """Turn chain n into `strands[n]` chains beside its course, each wandering a little.
+    """Replace chain n by a bundle of `strands[n]` chains that run beside its course, each deviating a little.
 
-    `spread` is the standard deviation of their places across the bundle, px. Where `frayed`, ends lie up to 35 % of
-    the length before the bundle's at both sides, else only at the far side.
+    `spread` is the standard deviation of the strands' positions across the bundle, px. A strand may end before the
+    bundle does, by up to 35 % of the length: at both ends where `frayed` is true, otherwise only at the far end.
     """
     copy = np.repeat(np.arange(len(courses)), strands)
     many = strands[copy] > 1
@@ -180,16 +181,16 @@ def bundled(
     phase = rng.uniform(0.0, np.pi, (len(copy), 1)) + np.arange(courses.y.shape[1]) * STEP / 80.0
     aside = spread * rng.standard_normal((len(copy), 1)) * np.cos(phase)
     aside = ((aside + 0.7 * slow(rng, taken.keep.shape)) * many[:, None]).astype(np.float32)
-    place = (np.cumsum(taken.keep, 1) - 1) / np.maximum(taken.keep.sum(1) - 1, 1)[:, None]  # 0 first node, 1 last
+    position = (np.cumsum(taken.keep, 1) - 1) / np.maximum(taken.keep.sum(1) - 1, 1)[:, None]  # 0 first node, 1 last
     ends = np.where(many[:, None], rng.uniform(0.0, 0.35, (len(copy), 2)), 0.0)
-    keep = taken.keep & ((place >= ends[:, :1]) | ~frayed[copy][:, None]) & (place <= 1.0 - ends[:, 1:])
+    keep = taken.keep & ((position >= ends[:, :1]) | ~frayed[copy][:, None]) & (position <= 1.0 - ends[:, 1:])
     return replace(taken, y=taken.y + aside * dx, x=taken.x - aside * dy, keep=keep)
 
 
 def within(courses: Courses, size: tuple[int, int], margin: float = 6.0) -> tuple[Courses, np.ndarray]:
-    """Keep the first run of each chain in the image and `margin` px around it; give also which have 3 nodes left.
+    """Cut each chain to its first run of nodes within the image and `margin` px around it.
 
-    The others are dropped.
+    Returns the chains that have at least 3 nodes left, and a bool array (N,) that says which those are.
     """
     y, x = courses.y, courses.x
     inside = (y > -margin) & (y < size[0] + margin) & (x > -margin) & (x < size[1] + margin)

@@ -1,8 +1,8 @@
-"""Round objects, filled or ring-like, drawn at sub-pixel places: vesicles, and the blobs that distract from filaments.
+"""Round objects, filled or ring-like, drawn with sub-pixel precision: vesicles, and distractor blobs beside filaments.
 
-Each disc is a small square of pixels around its centre; squares of like size form one tensor. What a pixel gets is
-the share of it that the disc covers (exact to 1 % of a pixel's light); whether it belongs to the disc is decided at
-its centre.
+Each disc is drawn in a small square of pixels around its centre; squares of similar size form one tensor. The light of
+a pixel is proportional to the share of it that the disc covers (exact to 1 % of a pixel's light). In a mask, a pixel
+belongs to the disc if the pixel's centre does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,23 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_FINE = 4  # half sides up to this one look at four places in each pixel: the centres of tiny discs stay exact
-_FAR = 1 << 60  # beyond any pixel of any batch
+_FINE = 4  # up to this half side, coverage is sampled at four points in each pixel, which keeps tiny discs centred
+_FAR = 1 << 60  # an index beyond any pixel of any batch
 _SIZES = (3, 4, 6, 8, 11, 15, 20, 28, 40, 60, 90, 130)  # half sides of the squares, px
 
 
 @dataclass
 class Discs:
-    """Arrays of length N, in px unless said otherwise."""
+    """N discs as arrays of length N, in px unless stated otherwise."""
 
     y: np.ndarray
     x: np.ndarray
     radius: np.ndarray  # of the circle of equal area
     brightness: np.ndarray  # of the fluorophore density; negative darkens
     rim: np.ndarray  # thickness of a ring's rim; 0 is filled
-    lumen: np.ndarray  # a ring's inside against its rim, share
-    flatness: np.ndarray  # 1 is a flat disc, 0 the projection of a ball
-    elongation: np.ndarray  # long over short axis
+    lumen: np.ndarray  # brightness inside a ring relative to its rim
+    flatness: np.ndarray  # 1: a flat disc, 0: the projection of a ball
+    elongation: np.ndarray  # ratio of the long to the short axis
     angle: np.ndarray  # of the long axis, radians
 
     def __len__(self) -> int:
@@ -36,7 +36,7 @@ class Discs:
 
 
 def make(y: np.ndarray, x: np.ndarray, radius: np.ndarray, brightness: np.ndarray, **rest: np.ndarray | float) -> Discs:
-    """Give discs that are flat, filled and round unless `rest` says otherwise."""
+    """Return discs that are flat, filled and round, except for the fields given in `rest`."""
     values = {"rim": 0.0, "lumen": 0.0, "flatness": 1.0, "elongation": 1.0, "angle": 0.0} | rest
     full = {name: np.broadcast_to(np.asarray(value, float), np.shape(y)).copy() for name, value in values.items()}
     return Discs(
@@ -45,7 +45,7 @@ def make(y: np.ndarray, x: np.ndarray, radius: np.ndarray, brightness: np.ndarra
 
 
 def shrunk(discs: Discs, coarse: int) -> Discs:
-    """Give the discs as they lie on a grid whose pixels are `coarse` px wide."""
+    """Return the discs in the coordinates of a grid whose pixels are `coarse` px wide."""
     return replace(
         discs,
         y=(discs.y + 0.5) / coarse - 0.5,
@@ -59,11 +59,11 @@ def shrunk(discs: Discs, coarse: int) -> Discs:
 class Patch:
     """Squares of one size: K pixels for each of N discs.
 
-    Discs lie along the last axis: squares have few pixels, and short rows cost more than the arithmetic.
+    Discs are the last axis, because a square has few pixels and operations on short rows are slow.
     """
 
-    disc: Tensor  # (N,) place in the batch's concatenated discs
-    pixel: Tensor  # (K, N) flat place in (B, H, W); one past the end where the square leaves the image
+    disc: Tensor  # (N,) index into the batch's concatenated discs
+    pixel: Tensor  # (K, N) flat index into (B, H, W); one past the end where the square leaves the image
     distance: Tensor  # (K, N) from the centre, in px along the circle of equal area
     light: Tensor  # (K, N)
 
@@ -74,7 +74,7 @@ def patches(
     device: torch.device,
     extents: Sequence[np.ndarray] | None = None,
 ) -> Iterator[Patch]:
-    """Lay out the discs of a batch of images of one shape; squares hold the radii in `extents` too, where given."""
+    """Lay out the discs of a batch of images of one shape; squares are also large enough for `extents`, if given."""
     table = np.concatenate([np.stack([getattr(discs, f.name) for f in fields(Discs)]) for discs in batch], 1)
     owner = np.repeat(np.arange(len(batch)), [len(discs) for discs in batch])
     reach = table[2] if extents is None else np.maximum(table[2], np.concatenate(extents))
@@ -95,7 +95,7 @@ def patches(
         column = torch.where((ix >= 0) & (ix < width), ix, _FAR)
         outside = len(batch) * height * width
         pixel = (row[:, None] + column[None]).clamp_max_(outside).flatten(0, 1)
-        # The distance's square is a quadratic form of dy and dx
+        # The squared distance is a quadratic form of dy and dx
         cos, sin = torch.cos(angle), torch.sin(angle)
         xx = cos**2 / elongation + sin**2 * elongation
         yy = sin**2 / elongation + cos**2 * elongation
@@ -126,5 +126,5 @@ def patches(
 
 
 def splat(canvas: Tensor, patch: Patch) -> None:
-    """Add a patch's light to a flat canvas of (B*H*W + 1,), whose last place takes what falls outside."""
+    """Add a patch's light to a flat canvas (B*H*W + 1,), whose last element collects the light outside the images."""
     canvas.index_add_(0, patch.pixel.flatten(), patch.light.flatten())

@@ -1,6 +1,6 @@
-"""Where the filaments' light falls: chains cut into steps, steps into points along and across, points into pixels.
+"""The filaments' light: chains are cut into steps, steps into points along and across, and points are drawn to pixels.
 
-The points' light is shared bilinearly among the four pixels around each: crossings add up.
+The light of each point is shared bilinearly among the four pixels around it. The light of crossing filaments adds up.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from torch import Tensor
 from segexp.synthesis.chains import STEP
 from segexp.synthesis.filaments import Filaments
 
-POINTS = 3  # places looked at on each step; less than 1 px apart, so that the mask has no holes
-ROW = 0.8  # px between points of light side by side
+POINTS = 3  # sample points on each step; less than 1 px apart, so that the mask has no holes
+ROW = 0.8  # px between neighbouring points of light across a filament
 
 
 @dataclass
 class Steps:
-    """The steps of all chains of a batch, (S,) each, on the device: what light and mask are drawn from."""
+    """The steps of all chains of a batch, (S,) each, on the device; light and mask are drawn from them."""
 
     image: Tensor
     chain: Tensor  # number of the chain within its image, from 1
@@ -33,8 +33,8 @@ class Steps:
     peak: Tensor  # brightness after blur
     along: Tensor  # px from the chain's first node
     period: Tensor
-    first: Tensor  # bool: nothing before this step, nothing after it
-    last: Tensor
+    first: Tensor  # bool: no step of the chain joins this one at its start
+    last: Tensor  # bool: none joins it at its end
 
 
 Columns = dict[str, np.ndarray]  # the same on the CPU, to lay out tensors without waiting for the device
@@ -46,7 +46,7 @@ def steps(batch: Sequence[Filaments], device: torch.device) -> tuple[Steps, Colu
     for b, f in enumerate(batch):
         chain = np.repeat(np.arange(len(f)), np.diff(f.start))
         node = f.steps
-        joined = np.zeros(len(chain) + 1, bool)  # whether a step leads from this node; the last place is not a node
+        joined = np.zeros(len(chain) + 1, bool)  # whether a step begins at this node; the last element is not a node
         joined[node] = True
         c = chain[node]
         light = 0.5 * (f.light[node] + f.light[node + 1])
@@ -66,9 +66,9 @@ def steps(batch: Sequence[Filaments], device: torch.device) -> tuple[Steps, Colu
 
 
 def _deposit(canvas: Tensor, shape: tuple[int, int], image: Tensor, y: Tensor, x: Tensor, light: Tensor) -> None:
-    """Share points' light among the four pixels around each: image (P,), the rest (P, M), canvas (B*H*W + 1,).
+    """Share each point's light among the four pixels around it: image (P,); y, x, light (P, M); canvas (B*H*W + 1,).
 
-    A border takes what falls outside: cheaper than asking each of the four whether it is inside.
+    Light outside the image goes to a border, which is cheaper than testing for each of the four pixels if it is inside.
     """
     height, width = shape
     rows, columns = height + 3, width + 3
@@ -90,7 +90,7 @@ def _deposit(canvas: Tensor, shape: tuple[int, int], image: Tensor, y: Tensor, x
 
 
 def draw_coarse(batch: Sequence[Filaments], canvas: Tensor, shape: tuple[int, int], coarse: int) -> None:
-    """Add the light to a canvas of `shape` whose pixels are `coarse` px wide: for what is blurred by more than that."""
+    """Add the light to a canvas of `shape` whose pixels are `coarse` px wide; for objects blurred by more than that."""
     s, _ = steps(batch, canvas.device)
     y, x = (s.y + 0.5 * s.dy + 0.5) / coarse - 0.5, (s.x + 0.5 * s.dx + 0.5) / coarse - 0.5
     light = s.light * s.width * torch.hypot(s.dy, s.dx) / coarse**2
@@ -98,7 +98,7 @@ def draw_coarse(batch: Sequence[Filaments], canvas: Tensor, shape: tuple[int, in
 
 
 def draw(batch: Sequence[Filaments], canvas: Tensor, shape: tuple[int, int]) -> tuple[Steps, Columns]:
-    """Add the filaments' light to a flat canvas of (B*H*W + 1,); give what `truth` needs."""
+    """Add the filaments' light to a flat canvas (B*H*W + 1,); return the steps, which `truth` needs."""
     s, columns = steps(batch, canvas.device)
     rows = np.ceil(columns["width"] / ROW).astype(int)
     step = np.repeat(np.arange(len(rows)), rows)

@@ -1,4 +1,4 @@
-"""Which pixels belong to filaments: those whose centres lie within half a mask's width of a visible centreline."""
+"""The masks of filaments: all pixels whose centres lie within half a mask's width of a visible centreline."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,29 +12,30 @@ from segexp.synthesis.filaments import NARROWEST, Filaments
 from segexp.synthesis.foreground import Foreground, bar_width
 from segexp.synthesis.truth import Truth, View
 
-THIN = (2.0, 2.5)  # px, groups of masks so narrow that looking along columns or rows misses nothing at bends
+THIN = (2.0, 2.5)  # px, mask widths so narrow that testing pixels along columns or rows misses none at bends
 WIDEST_THIN = THIN[-1]
-AT_ONCE = 2_000_000  # pixels looked at: some 100 MB
-AROUND = 5  # steps to either side that decide together whether a stretch is visible: some 30 px in all
+AT_ONCE = 2_000_000  # pixels tested at once: about 100 MB
+AROUND = 5  # steps to either side whose majority decides whether a step is visible: about 30 px in all
 
 
 def _majority(visible: Tensor, columns: Columns) -> Tensor:
-    """Let the steps within `AROUND` of a step on its chain decide with it: no specks of mask, no gaps at crossings."""
-    place = np.arange(len(columns["chain"]))
+    """Return the majority of the steps within `AROUND` on the same chain: no specks of mask, no gaps at crossings."""
+    position = np.arange(len(columns["chain"]))
     new = (np.diff(columns["chain"], prepend=-1) != 0) | (np.diff(columns["image"], prepend=-1) != 0)
     start = np.flatnonzero(new)
-    end = np.append(start[1:], len(place)) if len(start) else start
-    low = np.maximum(place - AROUND, np.repeat(start, end - start))
-    high = np.minimum(place + AROUND + 1, np.repeat(end, end - start))
+    end = np.append(start[1:], len(position)) if len(start) else start
+    low = np.maximum(position - AROUND, np.repeat(start, end - start))
+    high = np.minimum(position + AROUND + 1, np.repeat(end, end - start))
     counted = torch.nn.functional.pad(visible.to(torch.int32).cumsum(0), (1, 0))
     first, last = torch.from_numpy(low).to(visible.device), torch.from_numpy(high).to(visible.device)
     return 2 * (counted[last] - counted[first]) > last - first
 
 
 def _to_segment(s: Steps, pick: Tensor, across: Tensor, forth: Tensor, length: Tensor) -> Tensor:
-    """Square the distances of pixels from their steps: `across` and `forth` are px aside and along, (S, ...).
+    """Return the squared distances of pixels from their steps; `across` and `forth` are px across and along, (S, ...).
 
-    Beyond a step's ends the distance is that to the end; beyond a chain's ends there is nothing.
+    Beyond a step's ends, the distance is that to the nearer end. Beyond a chain's ends it is made so large that no
+    pixel is covered.
     """
     trailing = (-1,) + (1,) * (across.dim() - 1)
     before = torch.where(s.first[pick], 1e3, 1.0).view(trailing)
@@ -53,9 +54,9 @@ def _write(labels: Tensor, s: Steps, pick: Tensor, pixel: Tensor, covered: Tenso
 def _label_thin(
     labels: Tensor, s: Steps, pick: Tensor, steep: Tensor, reach: Tensor, half: int, shape: tuple[int, int]
 ) -> None:
-    """Label along steps: each of `POINTS` places looks at the pixels of its column, of its row where `steep`.
+    """Label along steps: at each of `POINTS` points, the pixels of its column are tested, or of its row where `steep`.
 
-    With places less than 1 px apart no pixel within 1.25 px of the filament is missed, and few are looked at twice.
+    As the points are less than 1 px apart, no pixel within 1.25 px of the filament is missed, and few are tested twice.
     """
     height, width = shape
     t = (torch.arange(POINTS, device=labels.device) + 0.5) / POINTS
@@ -65,7 +66,7 @@ def _label_thin(
     py, px = s.y[pick][:, None] + t * dy, s.x[pick][:, None] + t * dx
     row, column = py.round(), px.round()
     oy, ox = row - py, column - px
-    # Distances of the window's middle pixel from the line and along it, and their change to the next pixel
+    # Position of the window's middle pixel across and along the line, and the change of both to the next pixel
     across, forth = ox * ty - oy * tx, ox * tx + oy * ty + t * length
     across_step, forth_step = torch.where(steep, ty, -tx), torch.where(steep, tx, ty)
     window = torch.arange(-half, half + 1, device=labels.device, dtype=torch.float32)
@@ -81,7 +82,7 @@ def _label_thin(
 
 
 def _label_wide(labels: Tensor, s: Steps, pick: Tensor, reach: Tensor, half: int, shape: tuple[int, int]) -> None:
-    """Label along steps: all pixels of a square around each step's middle are looked at."""
+    """Label along steps: all pixels of a square around each step's middle are tested."""
     height, width = shape
     dy, dx = s.dy[pick][:, None], s.dx[pick][:, None]
     length = torch.hypot(dy, dx)
@@ -99,20 +100,21 @@ def _label(labels: Tensor, s: Steps, columns: Columns, chosen: Tensor, shape: tu
     """Write the chains' numbers into flat labels (B*H*W + 1,) around the chosen steps (bool, on the device)."""
     device = labels.device
     reach = torch.where(chosen, 0.25 * s.extent**2, -1.0)
-    drawn = chosen.numpy() if device.type == "cpu" else np.bool_(True)  # elsewhere asking costs more than drawing all
+    # On a GPU all steps are drawn: waiting for `chosen` would cost more
+    drawn = chosen.numpy() if device.type == "cpu" else np.bool_(True)
     extents, length = columns["extent"], np.hypot(columns["dy"], columns["dx"])
     runs_steep = np.abs(columns["dy"]) > np.abs(columns["dx"])
-    turn = np.zeros(len(extents), bool)  # looked at both ways, or the outside of the bend is missed
+    turn = np.zeros(len(extents), bool)  # steps tested along columns and rows: one alone misses the outside of the bend
     turn[1:] = np.diff(runs_steep)
     turn[:-1] |= turn[1:]
-    narrow = (extents <= WIDEST_THIN) & (length < 0.99 * POINTS)  # steps at the outside of a bundle's bend are longer
+    narrow = (extents <= WIDEST_THIN) & (length < 0.99 * POINTS)  # steps on the outside of a bundle's bend are longer
     for low, high in zip((0.0, *THIN), THIN, strict=False):
         thin = narrow & (extents > low) & (extents <= high) & drawn
         order = np.concatenate([np.flatnonzero(thin), np.flatnonzero(thin & turn)])
         if len(order):
             steep = runs_steep[order] ^ (np.arange(len(order)) >= np.count_nonzero(thin))
             pick = torch.from_numpy(order).to(device)
-            half = int(0.5 * high * 2**0.5 + 0.501)  # no pixel farther than this from the rounded place is covered
+            half = int(0.5 * high * 2**0.5 + 0.501)  # px from the rounded position, beyond which no pixel is covered
             _label_thin(labels, s, pick, torch.from_numpy(steep).to(device), reach[pick], half, shape)
     reaches = (0.5 * (length + extents) + 0.501).astype(int)
     for half in np.unique(reaches[~narrow & drawn]):
@@ -124,7 +126,7 @@ def _label(labels: Tensor, s: Steps, columns: Columns, chosen: Tensor, shape: tu
 
 
 def truth(batch: Sequence[Filaments], laid: tuple[Steps, Columns], view: View, faint: bool) -> Truth:
-    """Decide which steps are visible, and label them; `faint`: say also where the others lie."""
+    """Decide which steps are visible, and label them; `faint`: also mark where the invisible ones lie."""
     s, columns = laid
     labels = torch.zeros(view.expected.shape[0] + 1, dtype=torch.int32, device=view.expected.device)
     dotted = torch.where(s.period > 0, 0.5, 1.0)
@@ -139,7 +141,7 @@ def truth(batch: Sequence[Filaments], laid: tuple[Steps, Columns], view: View, f
 
 
 def resized(filaments: Filaments, psf: float, foreground: Foreground) -> Filaments:
-    """Give the filaments with the extents that `foreground` asks for."""
+    """Return the filaments with the mask widths that `foreground` sets."""
     if foreground.width is not None:
         return replace(filaments, extent=np.full(len(filaments), float(foreground.width)))
     if foreground.share is not None:
@@ -150,7 +152,7 @@ def resized(filaments: Filaments, psf: float, foreground: Foreground) -> Filamen
 def out_of_focus(
     batch: Sequence[Filaments], defocus: Sequence[float], shape: tuple[int, int], canvas: Tensor
 ) -> Tensor:
-    """Give where filaments out of focus lie, at their images' full width at half maximum, bool (B*H*W,)."""
+    """Return where filaments out of focus lie, at their images' full width at half maximum, bool (B*H*W,)."""
     wide = [replace(f, extent=np.maximum(f.width, 2.355 * d)) for f, d in zip(batch, defocus, strict=True)]
     s, columns = steps(wide, canvas.device)
     labels = torch.zeros(canvas.shape, dtype=torch.int32, device=canvas.device)

@@ -1,12 +1,12 @@
 """Filaments: curved fibres, crossing, bundled, branching, radial or parallel, in cells or free.
 
-Their courses are grown in `chains`, their light falls in `filament_light`, their mask is drawn in `filament_truth`.
+`chains` grows their courses, `filament_light` draws their light and `filament_truth` their mask.
 
-Truth: a filament covers the pixels whose centres lie within W / 2 of its centreline, W = max(2 px, its own width
-before blur), ends cut square. Dots closer than 9 px are one filament, so dotted labelling keeps a whole mask; in
-longer breaks there is none. Filaments out of focus are never foreground, invisible stretches (see `truth`) neither,
-distractor blobs neither. A person traces what stands out: a filament that adds less than `prominence` to what lies
-under and around it, or that is dimmer than `faintest`, is not foreground, nor is what `untraced` draws.
+Mask: a filament covers the pixels whose centres lie within W / 2 of its centreline, with W = max(2 px, its own width
+before blur) and square ends. Dotted labelling (dots less than 9 px apart) has an unbroken mask; longer breaks are left
+out. These are not foreground: filaments out of focus, invisible stretches (see `truth`), distractor blobs and the
+structures that `untraced` draws. A person traces only filaments that stand out, so a filament that adds less than
+`prominence` to the light under and around it, or that is dimmer than `faintest`, is not foreground either.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ from segexp.synthesis.chains import STEP
 from segexp.synthesis.optics import bar_peak
 from segexp.synthesis.ranges import Range
 
-NARROWEST = 2.0  # px, the least width of a mask
-MOST = 60000.0  # px of filament in an image of 512x512
+NARROWEST = 2.0  # px, least width of a mask
+MOST = 60000.0  # px, largest expected total length of filaments in an image of 512x512
 
 FILAMENTS: dict[str, Range] = {
     "filaments": Range(8.0, 300.0, "filaments/512x512 px", "expected number of filaments or bundles", "log"),
@@ -30,7 +30,7 @@ FILAMENTS: dict[str, Range] = {
     "curl": Range(0.0, 0.008, "rad/px", "standard deviation of the filaments' own constant curvature"),
     "width": Range(0.8, 2.5, "px", "median width before blur", "log"),
     "width_spread": Range(0.0, 0.35, "ln(px)", "standard deviation of the log width"),
-    "contrast": Range(1.0, 12.0, "ratio", "brightest over dimmest filament; evenly in the logarithm between", "log"),
+    "contrast": Range(1.0, 12.0, "ratio", "brightest over dimmest filament; log-uniform between them", "log"),
     "variation": Range(0.0, 0.4, "share", "slow change of brightness along a filament"),
     "in_cells": Range(0.0, 1.0, "share", "filaments that start in cells and end at their outlines"),
     "leaving": Range(0.0, 0.15, "share", "filaments of cells that cross the outline"),
@@ -41,10 +41,10 @@ FILAMENTS: dict[str, Range] = {
     "branches": Range(0.0, 0.0, "branches/100 px", "expected branches along a filament, at 70 degrees"),
     "spacing": Range(0.0, 0.0, "px", "distance between the lines of a parallel array; 0: no lines"),
     "bundle": Range(1.0, 2.0, "filaments", "expected filaments in a bundle"),
-    "bundle_width": Range(0.8, 3.0, "px", "standard deviation of their places across the bundle"),
+    "bundle_width": Range(0.8, 3.0, "px", "standard deviation of the filaments' positions across a bundle"),
     "dotted": Range(0.0, 0.2, "share", "filaments with dotted labelling (periods of 4 to 9 px)"),
     "broken": Range(0.0, 0.2, "share", "filaments with long unlabelled breaks"),
-    "blurred": Range(0.0, 0.4, "share", "filaments out of focus, against those in focus"),
+    "blurred": Range(0.0, 0.4, "share", "filaments out of focus per filament in focus"),
     "blobs": Range(0.0, 40.0, "blobs/512x512 px", "expected number of distractor blobs, bright and dark"),
     "blob_radius": Range(1.0, 6.0, "px", "median radius of the blobs", "log"),
 }
@@ -52,7 +52,7 @@ FILAMENTS: dict[str, Range] = {
 
 @dataclass
 class Filaments:
-    """The truth about an image's filaments: N chains, label k is chain k - 1; all nodes in one array."""
+    """The true filaments of an image: N chains, of which label k is chain k - 1; all nodes are in one array."""
 
     y: np.ndarray  # (nodes,) px
     x: np.ndarray
@@ -61,8 +61,8 @@ class Filaments:
     width: np.ndarray  # (N,) px, before blur
     extent: np.ndarray  # (N,) px, of the mask
     peak: np.ndarray  # (N,) brightness that the chain adds at its centreline after blur
-    density: np.ndarray  # (N,) fluorophore density that this takes
-    period: np.ndarray  # (N,) px between dots; 0 is continuous
+    density: np.ndarray  # (N,) fluorophore density that gives this peak
+    period: np.ndarray  # (N,) px between dots; 0: continuous
     visible: np.ndarray  # (nodes,) bool: whether the step from this node is foreground
 
     def __len__(self) -> int:
@@ -70,25 +70,25 @@ class Filaments:
 
     @property
     def steps(self) -> np.ndarray:
-        """Give the nodes from which a labelled step leads to the next node of the same chain."""
+        """Return the nodes at which a labelled step to the next node of the same chain begins."""
         chain = np.repeat(np.arange(len(self)), np.diff(self.start))
         lit = self.light > 0
         return np.flatnonzero((chain[:-1] == chain[1:]) & lit[:-1] & lit[1:])
 
     def mark(self, visible: np.ndarray, first: int) -> int:
-        """Take this image's entries of a batch's visibility, from `first` on; give where the next image's begin."""
+        """Store this image's part of a batch's visibility, from index `first` on; return the index after it."""
         node = self.steps
         self.visible[node] = visible[first : first + len(node)]
         return first + len(node)
 
     @property
     def centrelines(self) -> list[np.ndarray]:
-        """Give each chain's (n, 2) nodes: y, x in px, pixel centres at whole numbers."""
+        """Return each chain's (n, 2) nodes: y, x in px, pixel centres at whole numbers."""
         return np.split(np.stack([self.y, self.x], 1), self.start[1:-1]) if len(self) else []
 
     @property
     def lengths(self) -> np.ndarray:
-        """Give the contour lengths (N,) of what lies in the image and 6 px around it, px."""
+        """Return the contour lengths (N,), px, of the parts in the image and 6 px around it."""
         walked = np.append(0.0, np.hypot(np.diff(self.y), np.diff(self.x)).cumsum())
         return walked[self.start[1:] - 1] - walked[self.start[:-1]] if len(self) else np.zeros(0)
 
@@ -96,7 +96,7 @@ class Filaments:
 def _starts(
     rng: np.random.Generator, count: int, p: Mapping[str, float], size: tuple[int, int], cells: cell.Cells
 ) -> tuple[chains.Starts, np.ndarray, np.ndarray]:
-    """Draw where chains begin, the brightness of each one's cell, and which run along the outlines (bool)."""
+    """Draw the starts of chains, the brightness of each chain's cell, and which chains run along outlines (bool)."""
     height, width = size
     longest = max(4 * STEP, min(3.0 * p["length"], 1.2 * float(np.hypot(height, width))))
     length = (p["length"] * np.exp(0.5 * rng.standard_normal(count))).clip(4 * STEP, longest)
@@ -131,7 +131,7 @@ def _starts(
         direction = np.where(spike, free + 0.3 * rng.standard_normal(count), direction)
         length = np.where(spike, (length * rng.uniform(0.1, 0.6, count)).clip(4 * STEP), length)
     nodes = np.ceil(length / STEP).astype(int) + 1
-    # A chain that has no origin has its middle, not its end, at the drawn place
+    # The drawn point is the middle of a chain, not its end, unless the chain grows from an origin
     middle = np.where(radial | cortex | spike, 0, nodes // 2)
     curl = p["curl"] * rng.standard_normal(count)
     starts = chains.Starts(y, x, direction, nodes, middle, curl, owner, confined & ~cortex & ~spike)
@@ -141,7 +141,7 @@ def _starts(
 def _brightness(
     rng: np.random.Generator, shape: tuple[int, int], p: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the brightness along chains (N, nodes), 0 in breaks, and the period of their dots (N,), px."""
+    """Draw the brightness along chains (N, nodes), 0 in breaks, and the distance between dots (N,), px."""
     count, most = shape
     light = (1.0 + p["variation"] * chains.slow(rng, shape)).clip(0.15, 2.0)
     broken = rng.random(count) < p["broken"]

@@ -1,7 +1,7 @@
-"""What JPEG does to grey pixels, in batched torch on any device: blocks of 8x8, cosine transform, rounding, back.
+"""The effect of JPEG on grey pixels, in batched torch on any device: 8x8 blocks, cosine transform, rounding, inverse.
 
-Each step but the entropy coding, which loses nothing; ITU-T T.81 with the tables of its annex K. A codec's pixels
-differ from these by a grey level where its integer transform rounds otherwise.
+All steps except the entropy coding, which is lossless; ITU-T T.81 with the tables of its annex K. The pixels of a codec
+can differ by one grey level where its integer transform rounds differently.
 """
 
 import math
@@ -24,7 +24,7 @@ _STEPS = (
 
 
 def _cosines(device: torch.device) -> Tensor:
-    """Give the orthonormal matrix of the 8-point cosine transform."""
+    """Return the orthonormal matrix of the 8-point cosine transform."""
     k = torch.arange(8, dtype=torch.float32, device=device)
     matrix = 0.5 * torch.cos(math.pi * (2 * k[None, :] + 1) * k[:, None] / 16)
     matrix[0] /= math.sqrt(2.0)
@@ -32,14 +32,14 @@ def _cosines(device: torch.device) -> Tensor:
 
 
 def steps(quality: Tensor) -> Tensor:
-    """Give the quantisation tables, (B, 8, 8): quality (B,) from 1 to 100, as libjpeg scales the standard's table."""
+    """Return the quantisation tables, (B, 8, 8): quality (B,) from 1 to 100, as libjpeg scales the standard's table."""
     table = torch.tensor(_STEPS, dtype=torch.float32, device=quality.device)
     scale = torch.where(quality < 50, 5000.0 / quality, 200.0 - 2.0 * quality)
     return ((table * scale[:, None, None] + 50.0) / 100.0).floor_().clamp_(1.0, 255.0)
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
-    """Store and read back: float (B, H, W) in [0, 255] and (B,) -> whole numbers as float32, (B, H, W)."""
+    """Encode and decode: float images (B, H, W) in [0, 255], quality (B,) -> whole numbers as float32, (B, H, W)."""
     batch, height, width = images.shape
     padded = F.pad(images[None], (0, -width % 8, 0, -height % 8), mode="replicate")[0]
     rows, columns = padded.shape[1] // 8, padded.shape[2] // 8

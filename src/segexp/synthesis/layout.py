@@ -1,6 +1,6 @@
-"""What an image holds: style, parameters, cells and objects, drawn on the CPU from (seed, task, image number).
+"""The content of an image: style, parameters, cells and objects, drawn on the CPU from (seed, task, image number).
 
-Small arrays, no pixels: `pixels` computes those from it.
+A layout consists of small arrays without pixels; `pixels` computes the pixels from it.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,28 +25,28 @@ _SAMPLE: dict[str, Callable[..., Any]] = {"vesicle": vesicles.sample, "cytoskele
 _UNTRACED: dict[str, Callable[..., filaments.Filaments]] = {
     "vesicle": untraced.beside_vesicles, "cytoskeleton": untraced.beside_filaments
 }  # fmt: skip
-_KNOTS = (5, 11)  # knots a side of the random fields: background, texture of the haze
+_KNOTS = (5, 11)  # knots per side of the two random fields: background, texture of the haze
 
 
 @dataclass
 class Layout:
-    """All that decides an image, small and on the CPU."""
+    """Everything that determines an image, as small arrays on the CPU."""
 
-    key: int  # of the noise
+    key: int  # key of the image's noise
     style: str
     parameters: dict[str, float]
     cells: cell.Cells
     objects: Any  # Vesicles or Filaments, in focus
     blurred: Any  # Discs or Filaments, out of focus
     blobs: discs.Discs  # distractors
-    untraced: filaments.Filaments  # in focus, and in no mask
+    untraced: filaments.Filaments  # in focus, but in no mask
     knots: tuple[np.ndarray, np.ndarray]  # of the random fields
     angles: tuple[float, float]  # of the background's slope and of the bleaching, radians
     hot: np.ndarray  # (n, 3): row, column, charge as a share of the full scale
 
 
 def tables(task: str) -> tuple[dict[str, Range], dict[str, Style]]:
-    """Give all that `task` can vary, and its styles.
+    """Return the parameters that `task` can vary, and its styles.
 
     Raises:
         ValueError: if there is no such task.
@@ -59,9 +59,9 @@ def tables(task: str) -> tuple[dict[str, Range], dict[str, Style]]:
 def layout(
     task: str, size: tuple[int, int], seed: int, index: int, styles: Sequence[str], ranges: dict[str, Limits]
 ) -> Layout:
-    """Draw what image `index` of `seed` holds."""
+    """Draw the content of image `index` of `seed`."""
     table, known = tables(task)
-    # A stream for each stage: a new row of a table, or cells drawn otherwise, leaves what other stages draw as it was
+    # One random stream per stage: a new row in a table, or a change to the cells, does not alter what other stages draw
     sequence = np.random.SeedSequence(seed, spawn_key=(TASKS.index(task), index))
     rng, field_rng, cell_rng, object_rng = (np.random.Generator(np.random.Philox(stage)) for stage in sequence.spawn(4))
     weights = np.array([known[name].weight for name in styles])

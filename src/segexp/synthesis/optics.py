@@ -1,9 +1,9 @@
-"""From light to grey values: what vesicles and filaments share.
+"""Optics and camera, from light to grey values: the steps that vesicles and filaments have in common.
 
-The chain, all in float32 on batches (B, H, W): fluorophore density (brightness 1 = the nominal object) -> Gaussian
-PSF with a share of the light in a wide halo -> background, cell haze and out-of-focus light, made on a grid `COARSE`
-times coarser -> illumination -> expected photons -> shot noise, read noise, gain, offset, hot pixels, saturation,
-bit depth -> grey values.
+The steps, all in float32 on batches (B, H, W): fluorophore density (brightness 1 = the nominal object) -> Gaussian
+PSF with a share of the light in a wide halo -> background, cell haze and out-of-focus light, computed on a grid
+`COARSE` times coarser -> illumination -> expected photons -> shot noise, read noise, gain, offset, hot pixels,
+saturation, bit depth -> grey values.
 """
 
 import math
@@ -17,42 +17,42 @@ from torch import Tensor
 
 from segexp.synthesis.ranges import Range
 
-COARSE = 4  # pixels per cell of the grid for everything smooth: 16 times fewer values to compute
+COARSE = 4  # px, side of a cell of the grid on which smooth light is computed: 16 times fewer values
 
 OPTICS: dict[str, Range] = {
     "psf": Range(0.8, 1.8, "px", "Gaussian sigma of the point spread function", "log"),
     "halo": Range(0.0, 0.25, "share", "share of each object's light in the wide part of the PSF"),
-    "halo_psf": Range(4.0, 14.0, "px", "Gaussian sigma of that wide part", "log"),
-    "photons": Range(15.0, 1500.0, "photons/px", "photons that brightness 1 gives", "log"),
+    "halo_psf": Range(4.0, 14.0, "px", "Gaussian sigma of this wide part", "log"),
+    "photons": Range(15.0, 1500.0, "photons/px", "photons of an object of brightness 1", "log"),
     "background": Range(0.01, 0.3, "brightness", "mean background level", "log"),
-    "unevenness": Range(0.0, 0.8, "share", "background's change from its mean to its extremes"),
+    "unevenness": Range(0.0, 0.8, "share", "largest deviation of the background from its mean"),
     "vignetting": Range(0.0, 0.4, "share", "illumination lost in the corners"),
     "bleaching": Range(0.0, 0.3, "share", "illumination lost from one side to the other"),
     "defocus": Range(3.0, 9.0, "px", "Gaussian sigma of objects out of focus", "log"),
     "read_noise": Range(0.5, 4.0, "photons", "standard deviation of the camera's read noise"),
-    "noise_blur": Range(0.0, 0.6, "px", "Gaussian sigma that smooths the noise, its variance kept"),
+    "noise_blur": Range(0.0, 0.6, "px", "Gaussian sigma of a smoothing of the noise that keeps its variance"),
     "bits": Range(8, 16, "bit", "bit depth of the camera", "integer"),
     "exposure": Range(0.05, 1.5, "share of full scale", "grey value of brightness 1 on the mean background", "log"),
     "offset": Range(0.0, 0.03, "share of full scale", "grey value of no light"),
-    "stretch": Range(0, 1, "probability", "grey values rescaled to 16 bits, not left as the camera's", "chance"),
+    "stretch": Range(0, 1, "probability", "grey values rescaled from the camera's bit depth to 16 bits", "chance"),
     "hot_pixels": Range(0.0, 4e-5, "share of pixels", "single pixels with added charge"),
     "grain": Range(0.0, 0.1, "share", "standard deviation of the background's and the haze's fine texture"),
-    "grain_size": Range(2.0, 9.0, "px", "Gaussian sigma of that texture", "log"),
+    "grain_size": Range(2.0, 9.0, "px", "Gaussian sigma of this texture", "log"),
     "dark": Range(0.0, 0.0, "probability", "objects darken what is behind them instead of shining", "chance"),
     "airy": Range(0.0, 0.0, "probability", "Airy pattern of the same width instead of a Gaussian", "chance"),
-    "subtracted": Range(0.0, 0.2, "probability", "mean background subtracted, what is below it cut to 0", "chance"),
+    "subtracted": Range(0.0, 0.2, "probability", "mean background subtracted, lower values set to 0", "chance"),
     "jpeg": Range(0.1, 0.1, "probability", "stored as JPEG, 8 bits", "chance"),
     "quality": Range(60, 96, "of 100", "JPEG's quality", "integer"),
 }
 
 
 def coarse_shape(height: int, width: int) -> tuple[int, int]:
-    """Give the coarse grid that covers an image: (rows, columns)."""
+    """Return the coarse grid that covers an image: (rows, columns)."""
     return -(-height // COARSE), -(-width // COARSE)
 
 
 def gaussian(sigma: np.ndarray) -> np.ndarray:
-    """Give one half of normalised Gaussian kernels, centre first, cut at 4 sigma: (B,) -> float32 (B, K)."""
+    """Return one half of each normalised Gaussian kernel, centre first, cut at 4 sigma: (B,) -> float32 (B, K)."""
     reach = np.ceil(4.0 * sigma)
     steps = np.arange(int(reach.max()) + 1)
     weights = np.exp(-0.5 * (steps / np.maximum(sigma, 1e-3)[:, None]) ** 2) * (steps <= reach[:, None])
@@ -62,8 +62,8 @@ def gaussian(sigma: np.ndarray) -> np.ndarray:
 def blur(images: Tensor, sigma: np.ndarray) -> Tensor:
     """Blur each image with its own Gaussian, edges repeated: (B, H, W), sigma (B,) in px -> (B, H, W).
 
-    Shifted sums, not a convolution call: on a CPU four times faster for one channel. `sigma` lies on the CPU, so
-    that the kernel's length is known without waiting for the images' device.
+    Computed as sums of shifted images, not by a convolution call: four times faster for one channel on a CPU. `sigma`
+    is on the CPU, so that the kernel's length is known without waiting for the images' device.
     """
     kernel = torch.from_numpy(gaussian(sigma)).to(images.device)
     reach = kernel.shape[1] - 1
@@ -81,13 +81,13 @@ def blur(images: Tensor, sigma: np.ndarray) -> Tensor:
 
 
 def refined(coarse: Tensor, height: int, width: int) -> Tensor:
-    """Bring coarse images to full size, bilinearly: (B, C, h, w) -> (B, C, height, width).
+    """Interpolate coarse images to full size, bilinearly: (B, C, h, w) -> (B, C, height, width).
 
-    Columns by a product with a small matrix, rows by weighted sums of neighbours: twice as fast as `interpolate`.
+    Columns are interpolated by a matrix product, rows by weighted sums of neighbours: twice as fast as `interpolate`.
     """
     columns = coarse.shape[-1]
-    place = ((torch.arange(width, device=coarse.device) + 0.5) / COARSE - 0.5).clamp(0.0, columns - 1.0)
-    weights = (1.0 - (place - torch.arange(columns, device=coarse.device)[:, None]).abs()).clamp_min_(0.0)
+    position = ((torch.arange(width, device=coarse.device) + 0.5) / COARSE - 0.5).clamp(0.0, columns - 1.0)
+    weights = (1.0 - (position - torch.arange(columns, device=coarse.device)[:, None]).abs()).clamp_min_(0.0)
     wide = coarse @ weights
     before = torch.cat([wide[..., :1, :], wide], dim=-2)  # (rows + 1): pairs of neighbours around each cell's edges
     after = torch.cat([wide, wide[..., -1:, :]], dim=-2)
@@ -104,13 +104,13 @@ def coarsened(images: Tensor) -> Tensor:
 
 
 def smooth_field(knots: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Interpolate random knots to a smooth field: (B, k, k) standard normal -> (B, *shape), roughly in [-1, 1]."""
+    """Interpolate random knots to a smooth field: (B, k, k) standard normal -> (B, *shape) in [-1, 1]."""
     field = F.interpolate(knots[:, None], size=shape, mode="bicubic", align_corners=True)[:, 0]
     return torch.tanh(0.7 * field)
 
 
 def ramp(angle: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Give a plane rising along an angle: (B,) radians -> (B, *shape) in [-1, 1]."""
+    """Return a plane rising along an angle: (B,) radians -> (B, *shape) in [-1, 1]."""
     y = torch.linspace(-1.0, 1.0, shape[0], device=angle.device)[None, :, None]
     x = torch.linspace(-1.0, 1.0, shape[1], device=angle.device)[None, None, :]
     cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
@@ -118,7 +118,7 @@ def ramp(angle: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def illumination(p: Mapping[str, Tensor], angle: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Give the share of light that reaches each place: vignetting towards the corners and bleaching along an angle."""
+    """Return the share of illumination at each pixel: vignetting towards the corners, bleaching along an angle."""
     y = torch.linspace(-1.0, 1.0, shape[0], device=angle.device)[:, None]
     x = torch.linspace(-1.0, 1.0, shape[1], device=angle.device)[None, :]
     corners = 0.5 * (y**2 + x**2)
@@ -129,11 +129,12 @@ def illumination(p: Mapping[str, Tensor], angle: Tensor, shape: tuple[int, int])
 def psf_sigma(
     wavelength: float, aperture: float, pixel: float, index: float = 1.515, excitation: float | None = None
 ) -> float:
-    """Give the sigma in px of the Gaussian nearest to a microscope's in-focus point spread function.
+    """Return the sigma in px of the Gaussian nearest to a microscope's in-focus point spread function.
 
-    Emission `wavelength` in nm, numerical `aperture` (below the refractive `index` of the immersion), `pixel` in nm in
-    the sample. Widefield; with the `excitation` wavelength in nm a confocal microscope with a small pinhole. After
-    Zhang, Zerubia and Olivo-Marin, Applied Optics 46 (2007), non-paraxial forms.
+    `wavelength` is that of the emission in nm, `aperture` the numerical aperture (below the refractive `index` of the
+    immersion medium), `pixel` the pixel size in the sample in nm. The microscope is a widefield one, or, if the
+    `excitation` wavelength in nm is given, a confocal one with a small pinhole. Method: Zhang, Zerubia and
+    Olivo-Marin, Applied Optics 46 (2007), non-paraxial forms.
 
     Raises:
         ValueError: if a quantity is out of its physical range.
@@ -147,16 +148,16 @@ def psf_sigma(
     a, b = cosine**1.5, cosine**3.5
     shape = (4.0 - 7.0 * a + 3.0 * b) / (7.0 * (1.0 - a))
     sigma = 1.0 / (2.0 * math.pi * index / wavelength * math.sqrt(shape))
-    if excitation is not None:  # the square of two Gaussians' widths adds inversely where their patterns multiply
+    if excitation is not None:  # for a product of two Gaussians, the inverse squares of the widths add up
         other = sigma * excitation / wavelength
         sigma = 1.0 / math.sqrt(1.0 / sigma**2 + 1.0 / other**2)
     return sigma / pixel
 
 
 def airy_blur(images: Tensor, sigma: np.ndarray) -> Tensor:
-    """Blur each image with the Airy pattern whose best Gaussian has this sigma: (B, H, W), (B,) in px -> (B, H, W).
+    """Blur each image with the Airy pattern whose nearest Gaussian has this sigma: (B, H, W), (B,) px -> (B, H, W).
 
-    By the transfer function of an ideal lens: 0 beyond 2 NA / wavelength = 0.45 / sigma cycles a px (paraxial).
+    Uses the transfer function of an ideal lens, 0 above 2 NA / wavelength = 0.45 / sigma cycles per px (paraxial).
     """
     height, width = images.shape[-2:]
     margin = int(np.ceil(8.0 * sigma.max()))
@@ -172,37 +173,37 @@ def airy_blur(images: Tensor, sigma: np.ndarray) -> Tensor:
 
 
 def gain(p: Mapping[str, Tensor]) -> Tensor:
-    """Grey levels per photon, (B,): brightness 1 on the mean background reaches `exposure` of the full scale."""
+    """Return grey levels per photon, (B,): brightness 1 on the mean background gives `exposure` of the full scale."""
     full = 2.0 ** p["bits"] - 1.0
     return p["exposure"] * full * (1.0 - p["offset"]) / (p["photons"] * (1.0 + p["background"]))
 
 
 def ceiling(p: Mapping[str, Tensor]) -> Tensor:
-    """Photons at which the camera saturates, (B,)."""
+    """Return the photons at which the camera saturates, (B,)."""
     return (2.0 ** p["bits"] - 1.0) * (1.0 - p["offset"]) / gain(p) + black(p)
 
 
 def levels(p: Mapping[str, Tensor]) -> Tensor:
-    """Grey levels per photon in the finished image, (B,): JPEG has 8 bits and needs two levels to keep one."""
+    """Return grey levels per photon in the final image, (B,); JPEG has 8 bits and needs two levels to preserve one."""
     return gain(p) * torch.where(p["jpeg"] > 0.5, 127.5 / (2.0 ** p["bits"] - 1.0), 1.0)
 
 
 def black(p: Mapping[str, Tensor]) -> Tensor:
-    """Photons that are subtracted from every pixel, (B,)."""
+    """Return the photons that are subtracted from every pixel, (B,)."""
     return p["subtracted"] * p["background"] * p["photons"]
 
 
 def floor(p: Mapping[str, Tensor]) -> Tensor:
-    """Photons below which the grey value is 0, (B,); negative where the offset is larger."""
+    """Return the photons below which the grey value is 0, (B,); negative if the offset exceeds what is subtracted."""
     return black(p) - (2.0 ** p["bits"] - 1.0) * p["offset"] / gain(p)
 
 
 def detected(expected: Tensor, read_noise: Tensor, z: Tensor) -> Tensor:
-    """Turn expected photons into counted ones: (B, H, W), (B,) and standard normal (B, H, W) -> (B, H, W).
+    """Add shot noise and read noise to expected photons: (B, H, W), (B,) and standard normal (B, H, W) -> (B, H, W).
 
-    A normal draw with its first correction for skewness: mean, variance (photons + read noise squared) and third
-    moment are those of Poisson counts plus normal read noise. One draw a pixel, several times faster than Poisson
-    sampling; below about two photons without read noise it can give slightly negative counts.
+    A normal draw with a first-order correction for skewness: mean, variance (photons + read noise squared) and third
+    moment equal those of Poisson counts plus normal read noise. One draw per pixel, several times faster than Poisson
+    sampling; below about two photons without read noise, counts can be slightly negative.
     """
     variance = expected + (read_noise[:, None, None] ** 2 + 1e-6)
     skew = (expected / variance).mul_(1.0 / 6.0)
@@ -211,9 +212,9 @@ def detected(expected: Tensor, read_noise: Tensor, z: Tensor) -> Tensor:
 
 
 def exposed(expected: Tensor, p: Mapping[str, Tensor], z: Tensor, hot: Tensor) -> Tensor:
-    """Read out the camera: expected photons, standard normal noise, hot charge (share of full scale) -> int32.
+    """Convert expected photons, standard normal noise and hot charge (share of full scale) to grey values, int32.
 
-    Grey values lie in [0, 2**bits - 1], or in [0, 65535] where `stretch` is 1.
+    Grey values lie in [0, 2**bits - 1], or in [0, 65535] if `stretch` is 1.
     """
     full = (2.0 ** p["bits"] - 1.0)[:, None, None]
     counts = detected(expected, p["read_noise"], z)
@@ -228,17 +229,17 @@ def exposed(expected: Tensor, p: Mapping[str, Tensor], z: Tensor, hot: Tensor) -
 
 
 def smoothed_noise(z: Tensor, sigma: np.ndarray) -> Tensor:
-    """Blur unit noise and bring its variance back to 1, as resampled or denoised micrographs have it."""
+    """Blur unit noise and rescale it to variance 1; the noise of resampled or denoised micrographs is like this."""
     kernel = gaussian(sigma)
     power = torch.from_numpy(2.0 * (kernel**2).sum(1) - kernel[:, 0] ** 2).to(z.device)
     return blur(z, sigma) / power[:, None, None]
 
 
 def disc_peak(radius: np.ndarray, psf: float) -> np.ndarray:
-    """Give the peak of a flat disc of brightness 1 after a Gaussian PSF, all in px."""
+    """Return the peak of a flat disc of brightness 1 after a Gaussian PSF, all in px."""
     return 1.0 - np.exp(-0.5 * (np.asarray(radius) / psf) ** 2)
 
 
 def bar_peak(width: np.ndarray, psf: float) -> np.ndarray:
-    """Give the peak of a long flat bar of brightness 1 after a Gaussian PSF, all in px."""
+    """Return the peak of a long flat bar of brightness 1 after a Gaussian PSF, all in px."""
     return erf(np.asarray(width) / (2.0 * math.sqrt(2.0) * psf))

@@ -1,6 +1,6 @@
-"""From layouts to pixels: light, optics, camera and truth of a batch of images, in torch on any device.
+"""From layouts to pixels: light, optics, camera and masks of a batch of images, in torch on any device.
 
-Nothing here waits for the device: sizes of tensors follow from what lies on the CPU.
+Nothing here waits for the device: the sizes of all tensors follow from arrays on the CPU.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ _TRUTH: dict[str, Callable[..., Truth]] = {"vesicle": vesicles.truth, "cytoskele
 _UNFOCUSED: dict[str, Callable[..., Tensor]] = {
     "vesicle": vesicles.out_of_focus, "cytoskeleton": filament_truth.out_of_focus
 }  # fmt: skip
-_GRAIN = 0x5DEECE66D  # any number: the texture's noise is not the camera's
+_GRAIN = 0x5DEECE66D  # an arbitrary number, which makes the texture's noise differ from the camera's
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Batch:
     keys: Tensor  # int64 (B,)
 
     def over_pixels(self, name: str) -> Tensor:
-        """Give a parameter as (B, 1, 1)."""
+        """Return a parameter as (B, 1, 1)."""
         return self.p[name][:, None, None]
 
 
@@ -52,9 +52,9 @@ def _gathered(layouts: list[Layout], size: tuple[int, int], device: torch.device
 
 
 def _light(task: str, batch: list[Layout], canvas: Tensor, size: tuple[int, int]) -> tuple[Any, Tensor]:
-    """Draw all light without optics: objects in focus on a flat canvas, those out of focus on a coarse one (B, h, w).
+    """Draw all light before the optics: objects in focus on a flat canvas, the others on a coarse one (B, h, w).
 
-    The first of the pair is what the truth needs.
+    Returns the patches or steps that the task's `truth` function needs, and the coarse canvas.
     """
     coarse = optics.coarse_shape(*size)
     unfocused = torch.zeros(len(batch) * coarse[0] * coarse[1] + 1, device=canvas.device)
@@ -71,12 +71,12 @@ def _light(task: str, batch: list[Layout], canvas: Tensor, size: tuple[int, int]
 
 
 def _grain(keys: Tensor, shape: tuple[int, int], sigma: np.ndarray) -> Tensor:
-    """Give a fine texture of mean 0 and deviation 1 on the coarse grid, (B, *shape); `sigma` (B,) in full px."""
+    """Return a fine texture of mean 0 and deviation 1 on the coarse grid, (B, *shape); `sigma` (B,) in image px."""
     return optics.smoothed_noise(noise.normal(keys ^ _GRAIN, *shape), sigma / optics.COARSE)
 
 
 def _stored_as_jpeg(image: Tensor, p: Mapping[str, Tensor]) -> Tensor:
-    """Bring grey values to 8 bits and through JPEG: int32 -> int32 in [0, 255], or in [0, 65535] where stretched."""
+    """Convert grey values to 8 bits and apply JPEG: int32 -> int32 in [0, 255], or in [0, 65535] if stretched."""
     depth = torch.where(p["stretch"] > 0.5, 65535.0, 2.0 ** p["bits"] - 1.0)[:, None, None]
     stored = jpeg((image * (255.0 / depth)).round_(), p["quality"])
     return (stored * torch.where(p["stretch"] > 0.5, 257.0, 1.0)[:, None, None]).to(torch.int32)
@@ -85,7 +85,7 @@ def _stored_as_jpeg(image: Tensor, p: Mapping[str, Tensor]) -> Tensor:
 def _mask(
     task: str, batch: list[Layout], truth: Truth, size: tuple[int, int], canvas: Tensor, foreground: Foreground
 ) -> Tensor:
-    """Give uint8 (B*H*W,): 1 on visible objects, elsewhere what `foreground` says of faint and unfocused ones."""
+    """Return the mask, uint8 (B*H*W,): 1 on visible objects, `foreground`'s values on faint and unfocused ones."""
     mask = (truth.labels > 0).to(torch.uint8)
     for value, there in (
         (foreground.faint, truth.faint),
@@ -102,9 +102,9 @@ def _mask(
 
 
 def _surroundings(b: _Batch, sharp: Tensor, unfocused: Tensor) -> tuple[Tensor, Tensor]:
-    """Give all light that is smooth, and the share of the illumination that arrives, both (B, H, W).
+    """Return all smooth light, and the share of illumination at each pixel, both (B, H, W).
 
-    That is background, haze of cells, the wide part of the objects' images, and objects out of focus: computed on
+    Smooth light is the background, the haze of cells, the objects' halos, and objects out of focus. It is computed on
     the coarse grid.
     """
     height, width = b.size
@@ -132,7 +132,7 @@ def _surroundings(b: _Batch, sharp: Tensor, unfocused: Tensor) -> tuple[Tensor, 
 
 
 def _in_focus(b: _Batch, sharp: Tensor) -> Tensor:
-    """Give the light of objects in focus after the narrow part of the PSF, (B, H, W)."""
+    """Return the light of objects in focus after the narrow part of the PSF, (B, H, W)."""
     blurred = optics.blur(sharp, b.on_cpu["psf"])
     if b.on_cpu["airy"].any():
         blurred = torch.where(b.over_pixels("airy") > 0.5, optics.airy_blur(sharp, b.on_cpu["psf"]), blurred)
@@ -140,9 +140,9 @@ def _in_focus(b: _Batch, sharp: Tensor) -> Tensor:
 
 
 def _recorded(b: _Batch, expected: Tensor) -> Tensor:
-    """Turn expected photons into grey values as they are stored: (B, H, W) -> int32."""
+    """Convert expected photons to the stored grey values: (B, H, W) -> int32."""
     z = noise.normal(b.keys, *b.size)
-    if bool((b.on_cpu["noise_blur"] > 0.25).any()):  # less leaves the noise as it is
+    if bool((b.on_cpu["noise_blur"] > 0.25).any()):  # a smaller sigma would hardly change the noise
         z = optics.smoothed_noise(z, b.on_cpu["noise_blur"])
     hot = torch.zeros_like(expected)
     for k, one in enumerate(b.layouts):
@@ -158,9 +158,9 @@ def _recorded(b: _Batch, expected: Tensor) -> Tensor:
 def compute(
     task: str, layouts: list[Layout], size: tuple[int, int], device: torch.device, foreground: Foreground = USUAL
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute a batch: image int32, mask uint8 and labels int32, all (B, H, W), and which objects' parts are visible.
+    """Compute a batch: image int32, mask uint8 and labels int32, all (B, H, W), and visibility.
 
-    The last is bool, over all vesicles or steps of filaments in order.
+    Visibility is bool, one value per vesicle or per step of a filament, over the whole batch in order.
     """
     b = _gathered(layouts, size, device)
     canvas = torch.zeros(len(layouts) * size[0] * size[1] + 1, device=device)
@@ -171,7 +171,7 @@ def compute(
         sharp, unfocused = sharp * (1.0 - 2.0 * dark), unfocused * (1.0 - 2.0 * dark)
     smooth, lit = _surroundings(b, sharp, unfocused)
     expected = _in_focus(b, sharp).add_(smooth)
-    # A dark object leaves a twentieth of what is behind it; one of negative brightness nothing
+    # Light is never negative; behind a dark object at least a twentieth of the smooth light remains
     expected = torch.maximum(expected, 0.05 * dark * smooth)
     scale = lit * b.over_pixels("photons")
     expected = expected.mul_(scale)

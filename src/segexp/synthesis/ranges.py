@@ -1,8 +1,9 @@
-"""What may vary from image to image: a table of named ranges, each with a unit, and how one value is drawn from each.
+"""The parameters of the generator: tables of named ranges with units, and how a value is drawn from each.
 
-A table says everything a generator can vary; a style narrows some of its rows (dark cells, bright field, ...); the
-caller narrows them further. One uniform number is drawn per row whatever its limits are, so narrowing one row leaves
-the draws of all others as they were: what a calibration needs to compare two settings on the same scenes.
+A table lists all parameters that a generator can vary. A style narrows some of its rows (dark cells, bright field,
+...), and the caller can narrow them further. One uniform random number is drawn per row, whatever the row's limits, so
+narrowing one row does not change the values of the others. A calibration needs this to compare two settings on the
+same scenes.
 """
 
 from collections.abc import Mapping
@@ -16,9 +17,9 @@ Limits = float | tuple[float, float]
 
 @dataclass(frozen=True)
 class Range:
-    """One row: values lie in [low, high], in the given unit, evenly in value, in logarithm or over the integers.
+    """One row: a value in [low, high], in `unit`, drawn uniformly in value, in its logarithm or over the integers.
 
-    A row of spacing "chance" is drawn as 1 (yes) with a probability of (low + high) / 2, else as 0.
+    With the spacing "chance" the value is 1 (yes) with the probability (low + high) / 2, otherwise 0.
     """
 
     low: float
@@ -28,7 +29,7 @@ class Range:
     spacing: Literal["linear", "log", "integer", "chance"] = "linear"
 
     def at(self, share: float) -> float:
-        """Give the value that a share in [0, 1) of the range lies below."""
+        """Return the value at a share in [0, 1) of the range."""
         if self.spacing == "log" and self.low < self.high:
             return float(self.low * (self.high / self.low) ** share)
         if self.spacing == "chance":
@@ -38,10 +39,10 @@ class Range:
         return float(self.low + (self.high - self.low) * share)
 
     def narrowed(self, name: str, limits: Limits) -> "Range":
-        """Give this row with other limits: one number (always that value) or a pair (low, high).
+        """Return this row with other limits: one number (always that value) or a pair (low, high).
 
         Raises:
-            ValueError: if the limits are none, or out of range.
+            ValueError: if `limits` is neither a number nor a pair, or is out of range.
         """
         low, high = limits if isinstance(limits, tuple | list) and len(limits) == 2 else (limits, limits)
         if not isinstance(low, int | float) or not isinstance(high, int | float) or not -np.inf < low <= high < np.inf:
@@ -49,7 +50,7 @@ class Range:
                 f"{name} must be one number or (low, high) with low <= high, in {self.unit}; got {limits!r}"
             )
         if self.spacing == "log" and low <= 0 and low < high:
-            raise ValueError(f"{name} must be above 0 (it is drawn evenly in its logarithm); got {limits!r}")
+            raise ValueError(f"{name} must be above 0 (its logarithm is drawn uniformly); got {limits!r}")
         if self.spacing == "chance" and not 0 <= low <= high <= 1:
             raise ValueError(f"{name} must be a probability from 0 to 1; got {limits!r}")
         if low < 0 <= self.low:
@@ -62,17 +63,17 @@ Table = Mapping[str, Range]
 
 @dataclass(frozen=True)
 class Style:
-    """A look: how often it is drawn (weights are relative) and the rows it narrows."""
+    """A style of images: how often it is drawn (weights are relative) and the limits of the rows that it narrows."""
 
     weight: float
     limits: Mapping[str, Limits] = field(default_factory=dict)
 
 
 def narrow(table: Table, limits: Mapping[str, Limits]) -> dict[str, Range]:
-    """Give the table with some rows narrowed; a name that is not a row is an error that lists the rows.
+    """Return the table with some rows narrowed.
 
     Raises:
-        ValueError: if a name is not a row.
+        ValueError: if a name is not a row; the message lists the rows.
     """
     unknown = sorted(set(limits) - set(table))
     if unknown:
@@ -81,6 +82,6 @@ def narrow(table: Table, limits: Mapping[str, Limits]) -> dict[str, Range]:
 
 
 def draw(table: Table, rng: np.random.Generator) -> dict[str, float]:
-    """Draw one value from every row, in the table's order."""
+    """Draw one value for every row, in the order of the table."""
     shares = rng.random(len(table))
     return {name: row.at(share) for (name, row), share in zip(table.items(), shares, strict=True)}

@@ -1,4 +1,4 @@
-"""The truth of an image as rows and lines that other programs read: tables of objects, centrelines as GeoJSON."""
+"""The true objects of an image for other programs: as a table, and filaments' centrelines as GeoJSON."""
 
 from typing import Any
 
@@ -22,21 +22,21 @@ _FILAMENT = (
 
 
 def has_centrelines(scene: Scene) -> bool:
-    """Whether the objects are filaments."""
+    """Return whether the objects are filaments."""
     return isinstance(scene.objects, Filaments)
 
 
 def columns(scene: Scene) -> tuple[str, ...]:
-    """Give the names in the rows of `object_rows`, for images without objects too."""
+    """Return the column names of `object_rows`, also for images without objects."""
     return _FILAMENT if has_centrelines(scene) else _VESICLE
 
 
 def object_rows(scene: Scene) -> list[ObjectRow]:
-    """Give a row for each object in focus, in the order of its label; the invisible ones too.
+    """Return a row for each object in focus, visible or not, in the order of the labels.
 
-    `visible` is 1 or 0 for a vesicle, for a filament the share of its length that is foreground.
-    Places and lengths are in px; pixel centres lie at whole numbers. Angles are in degrees, anticlockwise from the
-    x axis as seen on screen.
+    `visible` is 1 or 0 for a vesicle; for a filament it is the share of its length that is foreground. Positions and
+    lengths are in px, with pixel centres at whole numbers. Angles are in degrees, anticlockwise from the x axis as seen
+    on screen.
     """
     objects = scene.objects
     return _vesicles(objects) if isinstance(objects, Vesicles) else _filaments(objects)
@@ -53,7 +53,7 @@ def _vesicles(objects: Vesicles) -> list[ObjectRow]:
 def _filaments(objects: Filaments) -> list[ObjectRow]:
     if not len(objects):
         return []
-    cumulative = np.append(0, objects.visible.cumsum())  # of the steps before each node
+    cumulative = np.append(0, objects.visible.cumsum())  # visible steps before each node
     first, last = objects.start[:-1], objects.start[1:] - 1
     share = (cumulative[last] - cumulative[first]) / np.maximum(1, last - first)
     ends = (objects.y[first], objects.x[first], objects.y[last], objects.x[last])
@@ -63,9 +63,9 @@ def _filaments(objects: Filaments) -> list[ObjectRow]:
 
 
 def centrelines(scene: Scene) -> dict[str, Any]:
-    """Give filaments as a GeoJSON collection that QuPath opens: x, y in px from the upper left corner of the image.
+    """Return filaments as a GeoJSON collection for QuPath: x, y in px from the upper left corner of the image.
 
-    A filament is a LineString with its label, width and length. Pixel centres lie at halves, as QuPath has it.
+    A filament is a LineString with its label, width and length. Pixel centres lie at half-integers, as in QuPath.
     """
     assert isinstance(scene.objects, Filaments)
     features = [

@@ -1,9 +1,9 @@
-"""One call from (task, seed) to images with exact truth.
+"""Functions that generate images with exact masks from a task and a seed.
 
-What is in an image is drawn on the CPU by a generator seeded from (seed, task, image number); pixels are computed
-batched, in torch, on any device, and noise is a function of (image key, pixel). So an image depends on nothing but
-its number: not on how many are asked for, nor on the batch it is in. On a CPU the batch is one image: what an image
-needs then stays in the cache.
+The content of an image is drawn on the CPU by a random generator seeded from (seed, task, image number). The pixels are
+computed in batches, in torch, on any device, and the noise is a function of (image key, pixel). An image therefore
+depends neither on the number of images that are generated nor on the batch that it is in. On a CPU a batch is one
+image, whose data then fit into the processor's cache.
 """
 
 from collections import deque
@@ -30,11 +30,16 @@ _RESIZED: dict[str, Callable[..., Any]] = {"vesicle": vesicles.resized, "cytoske
 
 @dataclass(frozen=True)
 class Scene:
-    """An image with its truth.
+    """An image with its true mask and objects.
 
-    `image` uint16 (H, W); `mask` uint8 (H, W), 1 on visible objects, else what `Foreground` says; `labels` int32
-    (H, W): k on entry k - 1 of `objects`, where objects overlap the last one (the smallest vesicle); `objects`:
-    `Vesicles` or `Filaments`, in px; `unfocused`: `Discs` or `Filaments` out of focus.
+    Attributes:
+        image: uint16 (H, W).
+        mask: uint8 (H, W), 1 on visible objects; other values as set by `Foreground`.
+        labels: int32 (H, W), k on entry k - 1 of `objects`; where objects overlap, the last one (the smallest vesicle).
+        objects: the objects in focus, `Vesicles` or `Filaments`, in px.
+        unfocused: the objects out of focus, `Discs` or `Filaments`.
+        style: the style that was drawn.
+        parameters: the value that was drawn for each row of the table.
     """
 
     image: np.ndarray
@@ -54,12 +59,12 @@ def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 _Batch = tuple[list[Layout], Tensor, Tensor, Tensor, Tensor]
-"""Layouts, images int32, masks uint8 and labels int32 (B, H, W), visibility bool: tensors on the request's device."""
+"""Layouts; images int32, masks uint8, labels int32 (B, H, W) and visibility bool as tensors on the device."""
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What a caller asked for, checked."""
+    """The checked arguments of a call."""
 
     task: str
     numbers: Sequence[int]
@@ -79,10 +84,11 @@ class _Request:
             return drawn, *compute(self.task, drawn, self.size, self.device, self.foreground)
 
     def batches(self, threads: int | None = None) -> Iterator[_Batch]:
-        """Give the images batch by batch, in order.
+        """Yield the images batch by batch, in order.
 
-        On a CPU as many images at once as torch may use threads, each on one thread: faster than several threads on
-        one image, far faster where other programs want the cores too, and the same to the bit for any number of them.
+        On a CPU, `threads` images are computed at once (default: the number of threads that torch may use), each on one
+        thread. This is faster than several threads on one image, far faster if other programs use the cores too, and
+        the result is the same to the bit for any number of threads.
         """
         if self.device.type != "cpu":
             for k in range(0, len(self.numbers), BATCH):
@@ -102,7 +108,7 @@ class _Request:
             finally:
                 for future in waiting:
                     future.cancel()
-                torch.set_num_threads(before)  # the pool's setting is also what threads started later would get
+                torch.set_num_threads(before)  # threads started later would otherwise get the pool's setting
 
 
 def _one_thread() -> None:
@@ -124,10 +130,13 @@ def _request(
     foreground: Foreground,
     ranges: dict[str, Any],
 ) -> _Request:
-    """Check the arguments; say what came and what is accepted."""
+    """Check the arguments; the errors state the value and what is accepted."""
     table, known = tables(task)
     if task == "vesicle" and foreground.width is not None:
-        raise ValueError("a mask of one width is for filaments; for vesicles give a share of the peak, such as 0.5")
+        raise ValueError(
+            "a mask width can be set for filaments only; for vesicles set a share of the peak (share or --mask-share), "
+            "such as 0.5"
+        )
     limits = dict(ranges)
     chosen = limits.pop("style", None)
     styles = list(known) if chosen is None else [chosen] if isinstance(chosen, str) else list(chosen)
@@ -153,11 +162,11 @@ def generate(
     foreground: Foreground = USUAL,
     **ranges: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give images uint16 (count, H, W) and masks uint8 0/1 of that shape: numbers `first` and following of `seed`.
+    """Return images uint16 (count, H, W) and masks uint8 0/1 of the same shape: images `first` to `first + count - 1`.
 
-    `task` is one of `TASKS`; `size` is in px, one number or (H, W). `ranges` narrow what is drawn: the name of a row
-    of `tables(task)` with a number or (low, high) in the row's unit, and `style`, one name or several. `foreground`
-    says how wide masks are and what they hold besides 0 and 1.
+    `task` is one of `TASKS`; `size` is in px, one number or (H, W). `ranges` limit what is drawn: each is the name of a
+    row of `tables(task)` with a number or (low, high) in the row's unit, or `style` with one name or several.
+    `foreground` sets the width of masks, and their values besides 0 and 1.
     """
     request = _request(task, _following(first, count), size, seed, device, foreground, ranges)
     images, masks = np.empty((count, *request.size), np.uint16), np.empty((count, *request.size), np.uint8)
@@ -179,7 +188,7 @@ def generate_scenes(
     foreground: Foreground = USUAL,
     **ranges: Any,
 ) -> Iterator[Scene]:
-    """Give the same images as `generate` one by one, each with all that is known about it."""
+    """Yield the same images as `generate`, one by one, each with its objects, style and parameters."""
     request = _request(task, _following(first, count), size, seed, device, foreground, ranges)
     for drawn, *tensors in request.batches():
         image, mask, labels, visible = (tensor.cpu().numpy() for tensor in tensors)
@@ -200,11 +209,11 @@ def render(
     foreground: Foreground = USUAL,
     **ranges: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Give images of any numbers as tensors on `device`: (B, H, W) uint16 grey values, (B, H, W) uint8 masks 0/1.
+    """Return the images with the given numbers as tensors on `device`: uint16 images and uint8 masks 0/1, (B, H, W).
 
-    For training on images that no disk holds: nothing here waits for the device but where it has no memory left.
-    The pixels are those of `generate(task, ..., first=number)`; `ranges` are meant as there. On a CPU `threads`
-    images are drawn side by side, by default as many as torch may use threads.
+    For training on images that are never stored. The call does not wait for the device, unless the device has no memory
+    left. The pixels are those of `generate(task, ..., first=number)`, and `ranges` has the same meaning. On a CPU,
+    `threads` images are computed at once, by default as many as torch may use threads.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.

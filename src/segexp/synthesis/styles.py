@@ -1,8 +1,8 @@
-"""The looks that images can have: how often each is drawn, and which rows of the tables it narrows.
+"""The styles of generated images: how often each is drawn, and which rows of the tables it narrows.
 
-The default shares serve models that are trained on generated images alone and meet fluorescence micrographs: the two
-looks that are dark on bright (`reflection`, `electron`) are rare, and asked for by name where they are needed. A look
-of share 0 is drawn only if it is asked for by name.
+The default weights suit models that are trained on generated images alone and applied to fluorescence micrographs. The
+two styles that are dark on bright (`reflection`, `electron`) are therefore rare; select them by name if you need them.
+A style of weight 0 is drawn only if it is selected by name.
 """
 
 from segexp.synthesis.ranges import Style
@@ -38,8 +38,8 @@ VESICLE_STYLES: dict[str, Style] = {
     ),
     # Everything else the table allows, a few large compartments included
     "any": Style(0.2, {"radius": (1.2, 14.0), "coverage": (0.005, 0.3)}),
-    # Transmission electron microscopy: dark membranes around lumens that are hardly darker than the cytoplasm, some
-    # with a dense core, on a textured grey
+    # Transmission electron microscopy: dark membranes around lumens that are hardly darker than the cytoplasm, on a
+    # textured grey; some vesicles have a dense core
     "electron": Style(
         0.05,
         {
@@ -70,7 +70,7 @@ VESICLE_STYLES: dict[str, Style] = {
 FILAMENT_STYLES: dict[str, Style] = {
     # Crossing filaments all over cells
     "network": Style(0.15, {"in_cells": (0.7, 1.0), "filaments": (60.0, 400.0), "persistence": (40.0, 500.0)}),
-    # Fine dense filaments in large cells that fill most of the image, thick bundles among them
+    # Fine dense filaments, some of them in thick bundles, in large cells that fill most of the image
     "mesh": Style(
         0.15,
         {
@@ -89,7 +89,7 @@ FILAMENT_STYLES: dict[str, Style] = {
             "persistence": (150.0, 2000.0), "cell_radius": (70.0, 200.0), "spikes": 0.0,
         },
     ),
-    # Stress fibres along the cell, many of them wide and hardly brighter than the haze, with cortex and filopodia
+    # Stress fibres along the cell, many of them wide and hardly brighter than the haze; cortex and filopodia
     "stress": Style(
         0.2,
         {
@@ -101,7 +101,7 @@ FILAMENT_STYLES: dict[str, Style] = {
             "prominence": 0.08, "snr": 6.0,
         },
     ),
-    # Straight fibres of several widths that stand out of woven haze, among ruffles, spots and saturated edges
+    # Straight fibres of several widths on a woven haze, among ruffles, spots and saturated edges
     "fibres": Style(
         0.2,
         {
@@ -154,7 +154,7 @@ FILAMENT_STYLES: dict[str, Style] = {
             "blobs": (20.0, 120.0), "blob_radius": (2.5, 9.0), "jpeg": 0.5, "subtracted": 0.0,
         },
     ),
-    # Unlabelled filaments in vitro by interference reflection: dark, or at another height bright, on an even grey
+    # Unlabelled filaments in vitro, interference reflection: dark, or bright at another height, on an even grey
     "reflection": Style(
         0.05,
         {

@@ -1,9 +1,9 @@
-"""Which drawn objects count as foreground: those that a careful reader of the finished image could point at.
+"""Visibility: the drawn objects count as foreground that a person could point at in the final image.
 
-An object is visible where all of this holds for the light it adds at its own place, after blur, illumination and
-saturation: its signal-to-noise ratio over its own area is `snr` or more (Rose's criterion for detection says 5), it
-stands out from what lies under and around it by the share `prominence` or more, it changes the grey value by one level
-or more, and its brightness is `faintest` or more.
+An object is visible if the light that it adds at its position, after blur, illumination and saturation, meets four
+conditions. Its signal-to-noise ratio over the object's own area is at least `snr` (5 by Rose's criterion for
+detection). It is at least the share `prominence` of the light that would be there without the object. It changes the
+grey value by at least one level. The object's brightness is at least `faintest`.
 """
 
 from collections.abc import Mapping
@@ -16,32 +16,38 @@ from segexp.synthesis import optics
 from segexp.synthesis.ranges import Range
 
 SEEN: dict[str, Range] = {
-    "snr": Range(5.0, 5.0, "ratio", "signal-to-noise ratio over its own area that an object in the mask needs"),
-    "prominence": Range(0.08, 0.08, "share", "brightness over what lies under and around it that an object needs"),
+    "snr": Range(5.0, 5.0, "ratio", "least signal-to-noise ratio over its own area of an object in the mask"),
+    "prominence": Range(
+        0.08, 0.08, "share", "least brightness of an object in the mask relative to the light under and around it"
+    ),
     "faintest": Range(0.0, 0.0, "brightness", "least brightness of an object in the mask"),
 }
 
 
 @dataclass
 class Truth:
-    """What is where in a batch."""
+    """The labels and the visibility of a batch's objects."""
 
     labels: Tensor  # int32 (B*H*W,): k on the visible part of object k - 1 of the image
-    visible: Tensor  # bool, over the whole batch's vesicles, or steps of filaments, in order
-    faint: Tensor | None  # bool (B*H*W,): where objects lie that cannot be seen; None if nobody asked
+    visible: Tensor  # bool, for each vesicle or each step of a filament of the batch, in order
+    faint: Tensor | None  # bool (B*H*W,): pixels of invisible objects; None if they were not requested
 
 
 @dataclass
 class View:
-    """What reached the camera, before noise."""
+    """The light that reaches the camera, before noise."""
 
     expected: Tensor  # (B*H*W,) photons
-    scale: Tensor  # (B*H*W,) photons that brightness 1 gives there: photons times illumination
-    p: Mapping[str, Tensor]  # the parameters, (B,) each
+    scale: Tensor  # (B*H*W,) photons of an object of brightness 1 at the pixel: `photons` times illumination
+    p: Mapping[str, Tensor]  # parameters of the images, (B,) each
     shape: tuple[int, int]
 
     def visible(self, image: Tensor, y: Tensor, x: Tensor, signal: Tensor, area: Tensor) -> Tensor:
-        """Decide for N places (y, x in px of image number `image`) where `signal` brightness covers `area` px^2."""
+        """Return whether each of N objects is visible, bool (N,).
+
+        Object n adds the brightness `signal` over `area` px^2 at the position y, x (px) of image number `image`; (N,)
+        each.
+        """
         height, width = self.shape
         row, column = y.round().long().clamp(0, height - 1), x.round().long().clamp(0, width - 1)
         pixel = (image * height + row) * width + column

@@ -1,7 +1,7 @@
-"""What looks like filaments, lies in focus, and is in no mask, because nobody would trace it.
+"""Structures in focus that look like filaments and are in no mask, because nobody would trace them.
 
-Beside filaments: the tangle of short fine ones that makes haze look woven, and the wavy folds at the edges of cells.
-Beside vesicles, in electron micrographs above all: long membranes of cells and organelles.
+In images of filaments: a tangle of short fine filaments, which gives haze a woven texture, and the wavy folds (ruffles)
+at the edges of cells. In images of vesicles, mainly in electron micrographs: long membranes of cells and organelles.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,13 @@ from segexp.synthesis.filaments import FILAMENTS, MOST, Filaments, sample_chains
 from segexp.synthesis.ranges import Range
 
 BESIDE_FILAMENTS: dict[str, Range] = {
-    "snr": Range(8.0, 8.0, "ratio", "signal-to-noise ratio over 15 px of its length that a filament in the mask needs"),
-    "prominence": Range(0.25, 0.25, "share", "brightness over what lies under and around it that a filament needs"),
+    "snr": Range(8.0, 8.0, "ratio", "least signal-to-noise ratio over 15 px of length of a filament in the mask"),
+    "prominence": Range(
+        0.25, 0.25, "share", "least brightness of a filament in the mask relative to the light under and around it"
+    ),
     "faintest": Range(0.06, 0.06, "brightness", "least brightness of a filament in the mask"),
     "tangle": Range(0.0, 600.0, "filaments/512x512 px", "expected number of short fine filaments that nobody traces"),
-    "tangle_light": Range(0.02, 0.15, "brightness", "brightness of the brightest of them", "log"),
+    "tangle_light": Range(0.02, 0.15, "brightness", "brightness of the brightest of these filaments", "log"),
     "ruffles": Range(0.0, 4.0, "ruffles/512x512 px", "expected number of folds at the cells' edges"),
     "ruffle_width": Range(3.0, 9.0, "px", "median width of the folds before blur", "log"),
 }
@@ -36,7 +38,7 @@ _MEMBRANE = {"length": 400.0, "persistence": 150.0, "curl": 0.006, "contrast": 2
 def beside_filaments(
     rng: np.random.Generator, p: Mapping[str, float], size: tuple[int, int], cells: Cells
 ) -> Filaments:
-    """Draw the tangle, which lies in cells as the filaments do, and the ruffles of one image."""
+    """Draw the tangle of one image, which lies in cells as the filaments do, and the ruffles."""
     scale = size[0] * size[1] / 512**2
     count = rng.poisson(min(p["tangle"], MOST / _TANGLE["length"]) * scale)
     shape = {**p, **_PLAIN, **_TANGLE, "width_spread": 0.2, "in_cells": p["in_cells"]}
@@ -56,7 +58,7 @@ def beside_vesicles(rng: np.random.Generator, p: Mapping[str, float], size: tupl
 
 
 def _joined(first: Filaments, second: Filaments) -> Filaments:
-    """Give all chains of both, those of `first` in front."""
+    """Concatenate the chains of `first` and `second`."""
     values = {
         field.name: np.concatenate([getattr(first, field.name), getattr(second, field.name)])
         for field in fields(Filaments)

@@ -1,8 +1,8 @@
 """Vesicles: blobs over a huge range of size and brightness, filled or ring-like, alone, in clusters, in cells.
 
-Truth: a vesicle covers the pixels whose centres lie in its own outline (a ring's lumen too), and one smaller than
-the microscope can show covers the disc of its image's full width at half maximum. In px, with the PSF's sigma: R =
-max(radius, 1.18 sigma). Vesicles out of focus are never foreground, invisible ones (see `truth`) neither.
+Mask: a vesicle covers the pixels whose centres lie inside its outline, including the lumen of a ring. A vesicle too
+small to be resolved covers a disc as wide as the full width at half maximum of its image. In px, with the PSF's sigma:
+R = max(radius, 1.18 sigma). Vesicles that are out of focus or invisible (see `truth`) are never foreground.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +20,9 @@ from segexp.synthesis.optics import bar_peak, disc_peak
 from segexp.synthesis.ranges import Range
 from segexp.synthesis.truth import Truth, View
 
-MOST = (
-    3000  # vesicles in an image of 512x512; keeps an unlucky draw of tiny radius and high coverage from taking seconds
-)
+# Largest expected number of vesicles in an image of 512x512: without it, an unlucky draw of a tiny radius and a high
+# coverage would take seconds
+MOST = 3000
 
 VESICLES: dict[str, Range] = {
     "coverage": Range(
@@ -30,16 +30,16 @@ VESICLES: dict[str, Range] = {
     ),
     "radius": Range(1.2, 9.0, "px", "median radius of an image's vesicles", "log"),
     "radius_spread": Range(0.1, 0.6, "ln(px)", "standard deviation of the log radius"),
-    "contrast": Range(1.5, 200.0, "ratio", "brightest over dimmest vesicle; evenly in the logarithm between", "log"),
+    "contrast": Range(1.5, 200.0, "ratio", "brightest over dimmest vesicle; log-uniform between them", "log"),
     "in_cells": Range(0.0, 1.0, "share", "vesicles that lie in cells"),
     "clustered": Range(0.0, 0.7, "share", "vesicles that lie in clusters"),
     "cluster": Range(4.0, 25.0, "px", "Gaussian sigma of a cluster", "log"),
-    "rings": Range(0.0, 0.4, "share", "vesicles of which the membrane alone is labelled"),
+    "rings": Range(0.0, 0.4, "share", "vesicles of which only the membrane is labelled"),
     "rim": Range(1.0, 2.5, "px", "thickness of a labelled membrane"),
-    "lumen": Range(0.0, 0.5, "share", "brightness inside a labelled membrane against the membrane's"),
+    "lumen": Range(0.0, 0.5, "share", "brightness inside a labelled membrane, relative to the membrane"),
     "flatness": Range(0.0, 1.0, "share", "1: flat disc, 0: projected ball"),
     "elongation": Range(1.0, 1.3, "ratio", "long over short axis"),
-    "blurred": Range(0.0, 0.6, "share", "vesicles out of focus, against those in focus"),
+    "blurred": Range(0.0, 0.6, "share", "vesicles out of focus per vesicle in focus"),
     "streaks": Range(
         0.0, 30.0, "streaks/512x512 px", "expected number of long distractors: autofluorescence, membranes"
     ),
@@ -51,35 +51,35 @@ CROWD: dict[str, Range] = {
     "body_radius": Range(15.0, 45.0, "px", "median radius of these bodies", "log"),
     "lumps": Range(0.0, 0.0, "lumps/512x512 px", "expected number of bright irregular lumps: aggregates, debris"),
 }
-"""Rows at the end of the table, so that those above draw what they drew without them."""
+"""Rows added later, at the end of the table: the rows above then draw the same values as before."""
 
 
 @dataclass
 class Vesicles:
-    """The truth about an image's vesicles: arrays of length N, the larger ones first; label k is entry k - 1."""
+    """The true vesicles of an image: arrays of length N, larger ones first; label k is entry k - 1."""
 
     discs: discs.Discs
     extent: np.ndarray  # radius R of the mask, px
-    smallest: float  # the least that R is by geometry, px
-    peak: np.ndarray  # brightness that it adds at its centre after blur
-    visible: np.ndarray  # bool: whether it is foreground
+    smallest: float  # least R of a vesicle, 1.18 sigma of the PSF, px
+    peak: np.ndarray  # brightness that the vesicle adds at its centre after blur
+    visible: np.ndarray  # bool: whether the vesicle is foreground
 
     def __len__(self) -> int:
         return len(self.discs)
 
     def mark(self, visible: np.ndarray, first: int) -> int:
-        """Take this image's entries of a batch's visibility, from `first` on; give where the next image's begin."""
+        """Store this image's part of a batch's visibility, from index `first` on; return the index after it."""
         self.visible = visible[first : first + len(self)]
         return first + len(self)
 
     @property
     def centres(self) -> np.ndarray:
-        """Give (N, 2): y, x in px, pixel centres at whole numbers."""
+        """Return (N, 2): y, x in px, pixel centres at whole numbers."""
         return np.stack([self.discs.y, self.discs.x], 1)
 
     @property
     def radii(self) -> np.ndarray:
-        """Give the true radii (N,), px."""
+        """Return the true radii (N,), px."""
         return self.discs.radius
 
 
@@ -132,12 +132,12 @@ def _sample_discs(
 
 
 def _apart(y: np.ndarray, x: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Give which discs stay (bool) where none may overlap a larger one by more than a tenth: the larger come first."""
+    """Return which discs to keep (bool), so that none overlaps a larger one by more than a tenth; larger ones first."""
     kept = np.ones(len(y), bool)
     if len(y):
-        places = np.stack([y, x], 1)
+        centres = np.stack([y, x], 1)
         reach = 0.9 * (radius + radius[0])
-        for k, near in enumerate(cKDTree(places).query_ball_point(places, reach)):
+        for k, near in enumerate(cKDTree(centres).query_ball_point(centres, reach)):
             larger = np.array([n for n in near if n < k and kept[n]], int)
             kept[k] = not (np.hypot(y[larger] - y[k], x[larger] - x[k]) < 0.9 * (radius[larger] + radius[k])).any()
     return kept
@@ -186,7 +186,7 @@ def sample(
 ) -> tuple[Vesicles, discs.Discs, discs.Discs]:
     """Draw the vesicles of one image in focus, those out of focus, and distractors."""
     area = size[0] * size[1]
-    if len(cells):  # a share of them lies in the cells alone, and cells overlap and leave the image
+    if len(cells):  # a share of the vesicles lies only in cells, which overlap and may leave the image
         area *= 1.0 - p["in_cells"] * (1.0 - min(1.0, np.pi * (cells.outline**2).mean(1).sum() / area))
     typical = np.pi * p["radius"] ** 2 * np.exp(2.0 * p["radius_spread"] ** 2)
     most = MOST * max(1.0, size[0] * size[1] / 512**2)
@@ -199,7 +199,7 @@ def sample(
 
 
 def draw(batch: Sequence[Vesicles], canvas: Tensor, shape: tuple[int, int]) -> list[discs.Patch]:
-    """Add the vesicles' light to a flat canvas of (B*H*W + 1,); give what `truth` needs."""
+    """Add the vesicles' light to a flat canvas (B*H*W + 1,); return the discs' patches, which `truth` needs."""
     usual = [v.discs.radius.clip(v.smallest) for v in batch]
     laid = list(discs.patches([v.discs for v in batch], shape, canvas.device, usual))
     for patch in laid:
@@ -208,7 +208,7 @@ def draw(batch: Sequence[Vesicles], canvas: Tensor, shape: tuple[int, int]) -> l
 
 
 def resized(vesicles: Vesicles, psf: float, foreground: Foreground) -> Vesicles:
-    """Give the vesicles with the extents that `foreground` asks for."""
+    """Return the vesicles with the mask radii that `foreground` sets."""
     if foreground.share is None:
         return vesicles
     d = vesicles.discs
@@ -224,7 +224,7 @@ def _cover(labels: Tensor, laid: Iterable[discs.Patch], reach: Tensor, number: T
 
 
 def truth(batch: Sequence[Vesicles], laid: list[discs.Patch], view: View, faint: bool) -> Truth:
-    """Decide which vesicles are visible, and label them; `faint`: say also where the others lie."""
+    """Decide which vesicles are visible, and label them; `faint`: also mark where the invisible ones lie."""
     device = view.expected.device
 
     def packed(arrays: list[np.ndarray]) -> Tensor:
@@ -248,7 +248,7 @@ def truth(batch: Sequence[Vesicles], laid: list[discs.Patch], view: View, faint:
 def out_of_focus(
     batch: Sequence[discs.Discs], defocus: Sequence[float], shape: tuple[int, int], canvas: Tensor
 ) -> Tensor:
-    """Give where vesicles out of focus lie, at their images' full width at half maximum, bool (B*H*W,)."""
+    """Return where vesicles out of focus lie, at their images' full width at half maximum, bool (B*H*W,)."""
     extents = [np.maximum(d.radius, 1.18 * sigma) for d, sigma in zip(batch, defocus, strict=True)]
     reach = torch.from_numpy(np.concatenate(extents).astype(np.float32)).to(canvas.device)
     labels = torch.zeros(canvas.shape, dtype=torch.int32, device=canvas.device)
