@@ -71,14 +71,15 @@ def dice(path: Path | str, samples: Sequence[Sample]) -> float:
 def cell(data: Path, model: str, count: int, number: int, given: float, samples: list[Sample], arguments: Any) -> dict:
     """One row of the CSV."""
     tick = time.process_time()
+    task = checkpoint.load(checkpoint.model_file(Path(model)))["task"]
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         draw(data, count, number, place)
-        words = [f"task={model}", "trainer.max_time=null", f"trainer.steps={arguments.steps}", "trainer.batch_size=4"]
+        words = [f"task={task}", "trainer.max_time=null", f"trainer.steps={arguments.steps}", "trainer.batch_size=4"]
         words += [f"task.crop={arguments.crop}", "trainer.num_workers=0", "trainer.device=cpu", f"seed={number}"]
         tuning = [*words, "experiment=finetune", f"model.weights={model}"]
         train([*tuning, f"data.root={place}"], place / "kept")
-        best = place / "kept" / f"best_{model}_model.pth"
+        best = place / "kept" / f"best_{task}_model.pth"
         which = checkpoint.load(best)["start"]["kept"]
         # their last weights count, so the images on which they are validated do not matter
         same = [f"data.{part}_{kind}_dir={place}/train/{kind}" for part in ("train", "val") for kind in ("img", "mask")]
