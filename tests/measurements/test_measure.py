@@ -100,6 +100,16 @@ def test_splitting_keeps_the_mask_and_follows_its_depth():
     assert (split_touching(mask, 0.5)[40, 30], split_touching(mask, 0.5)[40, 50]) in [(1, 2), (2, 1)]
 
 
+@pytest.mark.parametrize(("neck", "count"), [(46.0, 2), (49.0, 1)])
+def test_a_shallow_neck_does_not_split_large_objects(neck, count):
+    """Two discs of radius 50 joined by a band; the distance falls from 50 to half the width of the band."""
+    y, x = np.mgrid[:140, :260]
+    mask = ((y - 70) ** 2 + (x - 70) ** 2 < 50**2) | ((y - 70) ** 2 + (x - 190) ** 2 < 50**2)
+    mask |= (np.abs(y - 70) < neck) & (np.abs(x - 130) < 60)
+    assert split_touching(mask, 0.5).max() == count
+    assert split_touching(mask[::4, ::4], 0.5).max() == 1 + (neck < 48)
+
+
 def test_every_object_keeps_a_label_where_the_depth_exceeds_its_size():
     mask = np.zeros((30, 30), bool)
     mask[5, 5] = mask[20:22, 20:22] = True
