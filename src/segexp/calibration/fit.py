@@ -1,13 +1,14 @@
 """Fit the ranges of the generator to images without annotation: a random search, then an evolution strategy.
 
-1. Single images are drawn from every style, as it is and with the widest ranges that any style allows; then as many
-   again from around those that look most like the user's (`look`): rejection sampling, as in approximate Bayesian
-   computation (Tavare et al., Genetics 145, 1997).
-2. A regression from looks to the parameters that they were drawn with reads the user's parameters off their own looks,
-   and says by its leave-one-out error which rows can be told from an image at all (`segexp.calibration.regression`).
-3. Those rows are moved further by CMA-ES (Hansen, arXiv:1604.00772), with the distance between the user's images and a
-   set of generated ones, on the same scenes for every candidate.
-4. Of the results the one that is nearest on scenes that none has seen is kept.
+1. Random search: images are generated with every style, each with its own ranges and with the widest ranges of any
+   style. The same number is then generated with parameters near those of the images most similar to the user's
+   (`_near`). This is rejection sampling, as in approximate Bayesian computation (Tavare et al., Genetics 145, 1997).
+2. Regression: a regression from image features to parameters, fitted on the generated images, predicts the parameters
+   of the user's images. Its leave-one-out error shows which parameters can be identified from an image
+   (`segexp.calibration.regression`).
+3. CMA-ES (Hansen, arXiv:1604.00772) adjusts these parameters further. It minimises the distance between the user's
+   images and a set of generated ones, with the same scenes for every candidate.
+4. Of the three results, the one with the smallest distance on new scenes is kept.
 """
 
 import time
@@ -28,21 +29,21 @@ from segexp.calibration.regression import regress
 from segexp.synthesis.ranges import Range
 
 NEAR = 0.025
-"""Share of the generated images that count as near to one of the user's; at least `LEAST`."""
+"""Share of the generated images that count as near to an image of the user; at least `LEAST` images."""
 LEAST = 8
 TOLD = 0.25
-"""Share of a parameter's variance that the features must explain."""
+"""Least share of a parameter's variance that the features must explain for the parameter to count as identified."""
 MOVED = 12
 """Largest number of parameters that CMA-ES fits."""
 KEPT = (0.1, 0.9)
-"""Of the parameters of near images, the middle part that becomes a range."""
+"""Quantiles of the near images' parameters that become the limits of a range."""
 SCENES = 12
-"""Generated images that a candidate of CMA-ES is judged by."""
+"""Number of generated images on which a candidate of CMA-ES is scored."""
 UNSEEN = 1_000_000
-"""Numbers of the scenes that results are judged by."""
+"""Number of the first scene on which results are compared; no search uses scenes from here on."""
 
 Progress = Callable[[float, str], None]
-"""Called with the share that is done, and the current step."""
+"""Called with the finished share of the work, in [0, 1], and the name of the current step."""
 
 
 @dataclass
@@ -50,11 +51,12 @@ class Calibration:
     """The result of a calibration.
 
     Attributes:
-        ranges: for `segexp.synthesis.generate`, ``style`` included.
-        before, after: distances by group of unseen images, with the generator's own ranges and with these.
-        found_by: ``random search``, ``regression`` or ``CMA-ES``.
-        told: rows that can be told from an image, the surest first; the others are as wide as they were found.
-        evaluations: candidates that CMA-ES tried.
+        ranges: keyword arguments for `segexp.synthesis.generate`, including ``style``.
+        before, after: distances by feature group, on new scenes, with the generator's own ranges and with `ranges`.
+        method: what gave `ranges`: ``random search``, ``regression`` or ``CMA-ES``.
+        identified: parameters that can be identified from an image, most certain first; the ranges of the others come
+            from the random search.
+        evaluations: number of candidates that CMA-ES tried.
         history: the distance of the best candidate of each generation.
     """
 
@@ -81,12 +83,12 @@ def calibrate(
 
     Args:
         task: one of `segexp.synthesis.TASKS`.
-        images: parts of the user's images; 4 to 50 of them, 128 px a side or more.
-        draws: images of the random search.
-        generations: most of CMA-ES.
-        seconds: of CMA-ES, after which no further generation begins.
-        seed: of scenes and searches.
-        progress: told how far it is.
+        images: parts of the user's images, preferably 4 to 50 of them, with 128 px a side or more.
+        draws: number of images that the random search generates.
+        generations: largest number of generations of CMA-ES.
+        seconds: time limit of CMA-ES; no generation begins after it.
+        seed: seed of scenes and searches.
+        progress: called after each step; see `Progress`.
     """
     size, theirs = images[0].shape[0], np.array([describe(image, task) for image in images])
     workshop = _Workshop(task, size, seed)
@@ -98,7 +100,9 @@ def calibrate(
     rows = {name: row for name, row in rows.items() if name not in workshop.absent(style[0])}
     fixed = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
     around = [_ranges(rows, fixed, [name], 1.3) for name in style]
-    drawn += workshop.search(range(count, 2 * count), around, lambda share: progress(0.2 + 0.2 * share, "closer"))
+    drawn += workshop.search(
+        range(count, 2 * count), around, lambda share: progress(0.2 + 0.2 * share, "refined search")
+    )
     near = _near(drawn, theirs, scale, task)
     fixed = {name: _middle(rows[name], [one.parameters[name] for one in near]) for name in rows}
     identified = _read_off(rows, drawn, theirs, scale)
@@ -146,7 +150,7 @@ class _Workshop:
             return np.array([one.features for one in pool.map(lambda number: self.one(number, ranges), numbers)])
 
     def choices(self) -> list[dict[str, Any]]:
-        """Every style as it is, and with the widest ranges."""
+        """Return every style with its own ranges, then every style with the widest ranges."""
         wide = {name: (row.low, row.high) for name, row in self.wide.items()}
         widened = [
             {"style": style} | {name: limits for name, limits in wide.items() if name not in self.absent(style)}
@@ -155,12 +159,12 @@ class _Workshop:
         return [*({"style": style} for style in self.styles), *widened]
 
     def absent(self, style: str) -> set[str]:
-        """Rows of a logarithm that a style sets to 0, such as ``cells`` where it has none: a scale without a 0."""
+        """Return the log-spaced rows that a style sets to 0, such as ``cells``; a logarithmic scale has no 0."""
         limits = self.styles[style].limits
         return {name for name, row in self.wide.items() if row.spacing == "log" and limits.get(name) == 0}
 
     def search(self, numbers: range, choices: list[dict[str, Any]], progress: Callable[[float], None]) -> list[_Drawn]:
-        """One image a number, from the choices in turn."""
+        """Generate one image for each number, cycling through the choices."""
         drawn = []
         with self._threads() as pool:
             for one in pool.map(lambda k: self.one(k, choices[k % len(choices)]), numbers):
@@ -173,7 +177,7 @@ class _Workshop:
 
 
 def _widest(name: str, row: Range, task: str) -> Range:
-    """A row from the lowest to the highest that the table or any style has."""
+    """Return a row with the lowest and the highest limit that the table or any style has."""
     limits = [style.limits[name] for style in synthesis.tables(task)[1].values() if name in style.limits]
     pairs = [limit if isinstance(limit, tuple) else (limit, limit) for limit in limits] + [(row.low, row.high)]
     positive = [value for pair in pairs for value in pair if value > 0 or row.spacing != "log"]
@@ -181,21 +185,21 @@ def _widest(name: str, row: Range, task: str) -> Range:
 
 
 def _near(drawn: list[_Drawn], theirs: NDArray, scale: NDArray, task: str) -> list[_Drawn]:
-    """The drawn images nearest to each of the user's, one after another."""
+    """Return, for each of the user's images in turn, the generated images nearest to it."""
     count, numbers = max(LEAST, round(NEAR * len(drawn))), np.array([one.features for one in drawn])
     parts = groups_of(task).values()
     nearest = []
     for one in theirs:
         gap = np.abs(numbers - one) / scale
         order = np.argsort(np.mean([gap[:, part].mean(1) for part in parts], axis=0), kind="stable")
-        nearest += [drawn[place] for place in order[:count]]
+        nearest += [drawn[index] for index in order[:count]]
     return nearest
 
 
 def _read_off(
     rows: dict[str, Range], drawn: list[_Drawn], theirs: NDArray, scale: NDArray
 ) -> dict[str, tuple[float, float]]:
-    """Centre and half width, as shares, of the rows that a regression can tell from an image, the surest first."""
+    """Return centre and half width, as shares, of the rows that the regression identifies, most certain first."""
     names = list(rows)
     shares = np.array([[_share(rows[name], one.parameters[name]) for name in names] for one in drawn]).clip(0, 1)
     read, error, explained = regress(np.array([one.features for one in drawn]) / scale, shares, theirs / scale)
@@ -206,13 +210,13 @@ def _read_off(
 
 
 def _styles(near: list[_Drawn]) -> list[str]:
-    """Styles that a quarter of the nearest images have, most common first; non-numeric rows follow from them."""
+    """Return the styles of at least a quarter of the nearest images each, most common first, or the most common one."""
     counts = Counter(one.style for one in near).most_common()
     return [name for name, count in counts if count >= 0.25 * len(near)] or [counts[0][0]]
 
 
 def _share(row: Range, value: float) -> float:
-    """Where a value lies in its row: 0 at the low end, 1 at the high one."""
+    """Return the position of a value in its row: 0 at the low end, 1 at the high end."""
     if row.high <= row.low:
         return 0.5
     if row.spacing == "log":
@@ -221,7 +225,7 @@ def _share(row: Range, value: float) -> float:
 
 
 def _middle(row: Range, values: list[float]) -> tuple[float, float]:
-    """Centre and half width of the middle part of some values, as shares of the row."""
+    """Return centre and half width of the interval between the quantiles `KEPT` of values, as shares of the row."""
     low, high = np.quantile(np.clip([_share(row, value) for value in values], 0, 1), KEPT)
     return float((low + high) / 2), float(max((high - low) / 2, 0.01))
 
@@ -239,7 +243,7 @@ def _ranges(
 
 
 class _Evolution:
-    """CMA-ES over the centres of the rows that can be told, and one factor for their widths."""
+    """CMA-ES over the centres of the identified rows, and one factor for their widths."""
 
     def __init__(
         self,
@@ -254,7 +258,7 @@ class _Evolution:
         self.mean: NDArray = np.zeros(len(self.moved) + 1)
 
     def ranges(self, point: NDArray) -> dict[str, Any]:
-        """A point in units of the half widths, and the logarithm of the factor for them last."""
+        """Return the ranges at a point: shifts of the centres in half widths, last the log of the factor for widths."""
         fixed = dict(self.fixed)
         for name, step in zip(self.moved, point, strict=False):
             centre, half = fixed[name]
@@ -262,7 +266,7 @@ class _Evolution:
         return _ranges(self.rows, fixed, self.style)
 
     def run(self, generations: int, seconds: float, seed: int, progress: Callable[[float], None]) -> list[float]:
-        """Best distance of each generation; empty if there is nothing to fit or no time."""
+        """Return the best distance of each generation; empty if there is nothing to fit or no time."""
         started, history = time.monotonic(), []
         bounds = np.array([[-2.5, 2.5]] * len(self.moved) + [[-2.0, 0.7]])
         search = CMA(mean=self.mean, sigma=0.4, bounds=bounds, seed=seed % 2**32)
@@ -280,5 +284,5 @@ class _Evolution:
         return history
 
     def best(self) -> dict[str, Any]:
-        """Ranges at the mean of the last generation, which is less flattered by its scenes than the best point."""
+        """Return the ranges at the mean of the last generation, which overfits its scenes less than the best point."""
         return self.ranges(self.mean)

@@ -1,4 +1,4 @@
-"""Parts of the user's images for the calibration, and a picture of them beside generated ones."""
+"""Cuts parts from the user's images for the calibration, and draws them beside generated images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from segexp.errors import InputError
 from segexp.io.images import IMAGE_SUFFIXES, image_files, read_image, to_channels
 from segexp.viz.overlay import Picture, to_display
 
-SMALLEST = 64  # px: less holds too little to look at
+SMALLEST = 64  # px, least side of a part: smaller parts contain too little structure
 
 
 def find(sources: Sequence[Path]) -> list[Path]:
-    """The image files among `sources` and right inside their folders, sorted by name.
+    """Return the image files among `sources`, and those directly inside folders among them, sorted by name.
 
     Raises:
-        InputError: if there is none.
+        InputError: if a source does not exist, or there is no image.
     """
     files: list[Path] = []
     for source in sources:
@@ -38,12 +38,12 @@ def find(sources: Sequence[Path]) -> list[Path]:
 
 
 def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
-    """Squares from the files' first pages, converted to grey: up to `most`, equally many from each file, evenly spread.
+    """Cut up to `most` squares from the files' first pages, converted to grey, spread evenly over the files.
 
-    They are `size` px a side, or as large as the smallest image.
+    The squares are `size` px a side, or as large as the smallest image.
 
     Raises:
-        InputError: if that is too small, or if nothing but constant squares is left.
+        InputError: if an image is smaller than `SMALLEST`, or every square is constant.
     """
     chosen = [files[k] for k in np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).astype(int))]
     images = [to_channels(read_image(path, "first"), 1)[0] for path in chosen]
@@ -66,12 +66,12 @@ def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Where squares begin along an axis, side by side, the first and the last at its ends."""
+    """Return the first pixels of squares along an axis, side by side, so that the outer ones touch the axis's ends."""
     return np.linspace(0, length - side, length // side).round().astype(int).tolist()
 
 
 def side_by_side(task: str, images: Sequence[NDArray], ranges: dict[str, Any], seed: int) -> Picture:
-    """Nine of the user's squares, nine generated before and nine after the calibration: RGB uint8."""
+    """Draw nine of the user's squares, nine generated before and nine after the calibration: RGB uint8."""
     side = images[0].shape[0]
     order = np.linspace(0, len(images) - 1, min(9, len(images))).round().astype(int)
     before, _ = synthesis.generate(task, 9, side, seed)
@@ -86,7 +86,7 @@ def side_by_side(task: str, images: Sequence[NDArray], ranges: dict[str, Any], s
 
 
 def _block(title: str, images: list[NDArray]) -> Picture:
-    """Three rows of three, empty places white, under a title."""
+    """Draw a title above three rows of three images; missing images are white."""
     tiles = [to_display(image[None]) for image in images]
     tiles += [np.full_like(tiles[0], 255)] * (9 - len(tiles))
     block = np.concatenate([np.concatenate(tiles[row : row + 3], axis=1) for row in (0, 3, 6)])

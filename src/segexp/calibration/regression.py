@@ -4,22 +4,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 RIDGES = (1e-3, 1e-2, 0.1, 1.0)
-"""Tried for each output; the one with the least leave-one-out error is taken."""
+"""Ridge penalties tried for each output; the one with the smallest leave-one-out error is used."""
 WIDTHS = (1.0, 3.0)
-"""Of the Gaussian kernel, in units of the median distance between two inputs."""
+"""Widths of the Gaussian kernel that are tried, in units of the median distance between two inputs."""
 
 
 def regress(inputs: NDArray, outputs: NDArray, asked: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Predict outputs from inputs similar to known ones.
+    """Fit a kernel ridge regression, and predict the outputs of further inputs.
 
     Args:
-        inputs: (N, F).
-        outputs: (N, R).
-        asked: (M, F).
+        inputs: (N, F), known inputs.
+        outputs: (N, R), their outputs.
+        asked: (M, F), inputs whose outputs are predicted.
 
     Returns:
-        outputs for `asked` (M, R), the root mean square error of each output when left out (R,), and the share of its
-        variance that is explained then (R,), 1 at best, about 0 where inputs say nothing.
+        the predicted outputs (M, R), the leave-one-out root mean square error of each output (R,), and the share of
+        its variance explained in leave-one-out (R,): at best 1, about 0 if the inputs contain no information.
     """
     squares = _squares(inputs, inputs)
     typical = max(float(np.median(squares[np.triu_indices(len(inputs), 1)])), 1e-12)
@@ -44,6 +44,6 @@ def regress(inputs: NDArray, outputs: NDArray, asked: NDArray) -> tuple[NDArray,
 
 
 def _squares(one: NDArray, other: NDArray) -> NDArray:
-    """Squared distances between rows, (N, F) and (M, F) to (N, M)."""
+    """Return the squared distances between rows: (N, F) and (M, F) to (N, M)."""
     squares = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
     return np.maximum(squares, 0)

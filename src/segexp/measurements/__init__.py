@@ -1,7 +1,8 @@
-"""From a mask and its image to numbers: vesicles one by one, filaments segment by segment, and what they add up to.
+"""Measurements from a mask and its image: one row per vesicle or per filament segment, and a summary of the image.
 
-result = segexp.measurements.measure(mask, image, kind="objects", pixel_size=0.065)
-result.objects    # rows, one an object; result.summary: one row for the image; result.labels: the objects as drawn
+settings = segexp.measurements.Settings(kind="objects")
+result = segexp.measurements.measure(mask, image, settings, pixel_size=0.065)
+result.objects    # one row per object; result.summary: one row for the image; result.labels: the objects' pixels
 """
 
 from segexp.measurements.measure import KINDS, Measurement, Settings, columns, measure

@@ -1,4 +1,4 @@
-"""The brightness around an object, which its own brightness is measured above."""
+"""The local background of an object: the brightness around it, which is subtracted from its own."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,11 +6,11 @@ from scipy import ndimage
 
 
 def local_background(labels: NDArray[np.int32], image: NDArray, gap: float, ring: float) -> NDArray[np.float64]:
-    """Median brightness around each object 1..N, float64 (N,).
+    """Return the median brightness around each object 1..N, float64 (N,).
 
-    Counted are the background pixels more than `gap` and at most `gap` + `ring` px away from the object, each for
-    its nearest object only. An object without any (crowded on all sides) gets the median of the whole background, and
-    NaN if the image has none.
+    The median is over the background pixels more than `gap` and at most `gap` + `ring` px away from the object; each
+    pixel counts only for its nearest object. For an object without such pixels (crowded on all sides) it is the median
+    of the whole background, or NaN if the image has no background.
 
     Args:
         labels: (H, W), 0 is background.
@@ -20,9 +20,9 @@ def local_background(labels: NDArray[np.int32], image: NDArray, gap: float, ring
     outside = labels == 0
     if not count or not outside.any():
         return np.full(count, np.nan)
-    distance, place = ndimage.distance_transform_edt(outside, return_indices=True)
+    distance, nearest = ndimage.distance_transform_edt(outside, return_indices=True)
     near = (distance > gap) & (distance <= gap + ring)
-    owner = labels[place[0][near], place[1][near]]
+    owner = labels[nearest[0][near], nearest[1][near]]
     around = image[near].astype(np.float64)
     order = np.lexsort((around, owner))
     owner, around = owner[order], around[order]

@@ -1,8 +1,9 @@
-"""Filaments: the mask's centrelines as a graph of segments between ends and branch points, and what each is like.
+"""Filaments: the mask's centrelines as a graph of segments between ends and branch points, and their measurements.
 
 The skeleton is scikit-image's, by the method of Lee, Kashyap and Chu (1994, doi:10.1006/cgip.1994.1042); the graph is
-skan's (Nunez-Iglesias et al. 2018, doi:10.7717/peerj.4312). Pixel chains are staircases, up to 8 % longer than the line
-they stand for and bent at every step; so each is smoothed before its length, direction and curvature are taken.
+skan's (Nunez-Iglesias et al. 2018, doi:10.7717/peerj.4312). Chains of pixels are staircases, up to 8 % longer than the
+line that they represent and bent at every step. They are therefore smoothed before length, direction and curvature are
+measured.
 """
 
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from segexp.measurements.background import local_background
 from segexp.measurements.table import Row
 
 SMOOTHING = 2.5
-"""Standard deviation in px of the Gaussian along a chain of pixels, for its length and direction."""
+"""Standard deviation in px of the Gaussian that smooths a chain of pixels for its length and direction."""
 CURVATURE_WINDOW = 31
-"""Pixels of a chain that a parabola is fitted to for its curvature, in which the staircase shows far more."""
+"""Number of pixels to which a parabola is fitted for the curvature, which the staircase disturbs far more."""
 
 
 @dataclass
@@ -27,9 +28,9 @@ class Segment:
 
     Attributes:
         path: (N, 2), smoothed, y and x in px.
-        length: in px, to the mask's end where the end is free.
+        length: in px; at a free end, the length includes the stretch up to the end of the mask.
         curvature: mean absolute curvature, 1/px.
-        free_ends: 0, 1 or 2.
+        free_ends: number of free ends: 0, 1 or 2.
     """
 
     path: NDArray[np.float64]
@@ -43,10 +44,10 @@ class Network:
     """All centrelines of a mask.
 
     Attributes:
-        segments: of the skeleton's graph.
-        labels: int32 (H, W), k + 1 on the mask's pixels nearest to segment k; 0 on specks without a line in them.
-        branch_points: places where three or more segments meet; a crossing counts once.
-        ends: free ends.
+        segments: the segments of the skeleton's graph.
+        labels: int32 (H, W), k + 1 on the mask's pixels nearest to segment k; 0 on specks without a segment.
+        branch_points: number of points where three or more segments meet; a crossing counts once.
+        ends: number of free ends.
     """
 
     segments: list[Segment]
@@ -58,13 +59,14 @@ class Network:
 def trace(mask: NDArray, spur: float = 3.0) -> Network:
     """Skeletonise a mask (H, W) and cut it into segments.
 
-    Side branches are dropped that reach less than `spur` px beyond the filament they stand on. Two branch points closer
-    than one and a half times the sum of their inscribed circles' radii are one: skeletons show an X as two Y.
+    Side branches that stick out of their filament by less than `spur` px are removed. Two branch points are merged if
+    they are closer than 1.5 times the sum of the radii of their inscribed circles, because the skeleton of an X has two
+    Y-shaped branch points.
     """
     mask = np.asarray(mask, bool)
     depth = ndimage.distance_transform_edt(mask)
     skeleton = skeletonize(mask, method="lee") > 0
-    for _ in range(2):  # dropping a side branch can lay bare another
+    for _ in range(2):  # removing a side branch can expose another
         skeleton, changed = _without_spurs(skeleton, depth, spur)
         if not changed:
             break
@@ -76,9 +78,9 @@ def trace(mask: NDArray, spur: float = 3.0) -> Network:
     for chain, degrees in zip(chains, ends, strict=True):
         first, last = chain[0], chain[-1]
         radii = depth[tuple(first)], depth[tuple(last)]
-        for place, degree in zip((first, last), degrees, strict=True):
+        for end, degree in zip((first, last), degrees, strict=True):
             if degree > 2:
-                joined.find(tuple(place))
+                joined.find(tuple(end))
         if min(degrees) > 2 and tuple(first) != tuple(last) and _length(chain) < 1.5 * sum(radii):
             joined.join(tuple(first), tuple(last))
             continue
@@ -91,13 +93,13 @@ def trace(mask: NDArray, spur: float = 3.0) -> Network:
 def _segment(
     chain: NDArray[np.intp], free: tuple[bool, bool], radii: tuple[float, float], shape: tuple[int, ...]
 ) -> Segment:
-    """One chain of pixels (N, 2) with the half widths at its ends, in an image of `shape`."""
+    """Return the segment of a chain of pixels (N, 2) with the half widths at its ends, in an image of `shape`."""
     closed = tuple(chain[0]) == tuple(chain[-1])
     sigma = min(SMOOTHING, 0.04 * len(chain)) if closed else SMOOTHING  # more would shrink a small ring to a point
     path = smooth(chain.astype(float), sigma, closed)
-    # skeletonising shortens a free end by about the half width there, and may bend it into a corner of the mask
+    # skeletonising shortens a free end by about its half width, and may bend it into a corner of the mask
     ends = zip((chain[0], chain[-1]), radii, free, strict=True)
-    beyond = sum(_beyond(place, radius, shape) for place, radius, loose in ends if loose)
+    beyond = sum(_beyond(point, radius, shape) for point, radius, loose in ends if loose)
     skip = [int(np.ceil(radius)) if loose else 0 for radius, loose in zip(radii, free, strict=True)]
     inner = chain[skip[0] : len(chain) - skip[1]]
     bend = curvature(inner.astype(float), closed)
@@ -105,11 +107,12 @@ def _segment(
 
 
 def measure_filaments(network: Network, image: NDArray, gap: float = 2, ring: float = 4) -> list[Row]:
-    """One row for each segment, in px.
+    """Return one row for each segment, in px.
 
-    ``width_px`` is the area of the mask's pixels nearest to the segment over its length. ``curvature_per_px`` is the
-    mean size of the turn per px of the smoothed centreline. ``orientation_deg`` is the mean axis, 0 along the rows, 90
-    up the columns, below 180. Intensities are those of the mask's pixels, above the local background of `image` (H, W).
+    ``width_px`` is the area of the mask's pixels nearest to the segment, divided by its length. ``curvature_per_px`` is
+    the mean absolute `curvature`. ``orientation_deg`` is the mean axis in [0, 180): 0 is horizontal, 90 vertical,
+    counter-clockwise as seen. Intensities are those of `image` (H, W) on the segment's pixels of the mask, minus the
+    local background.
     """
     labels = network.labels
     count = len(network.segments)
@@ -141,10 +144,10 @@ def measure_filaments(network: Network, image: NDArray, gap: float = 2, ring: fl
 
 
 def summarize_filaments(rows: list[Row], network: Network) -> Row:
-    """The image's row: how much, how branched, how parallel.
+    """Return the image's row: total length, density, branching and alignment.
 
-    ``order`` is the nematic order parameter, the size of the mean of exp(2i angle) over all centrelines by length: 1
-    where all run one way, 0 where every direction is as frequent as the one across it.
+    ``order`` is the nematic order parameter, the magnitude of the length-weighted mean of exp(2i angle) over all
+    centrelines: 1 if all are parallel, 0 if every direction is as frequent as the one perpendicular to it.
     """
     height, width = network.labels.shape
     lengths = np.array([row["length_px"] for row in rows], float)
@@ -172,26 +175,26 @@ def summarize_filaments(rows: list[Row], network: Network) -> Row:
 
 
 def smooth(chain: NDArray[np.float64], sigma: float, closed: bool = False) -> NDArray[np.float64]:
-    """A chain of pixels (N, 2) with its staircase smoothed away; open ends stay where they are."""
+    """Smooth a chain of pixels (N, 2) to remove its staircase; open ends keep their positions."""
     if len(chain) < 3:
         return chain
     if closed:
         ring = ndimage.gaussian_filter1d(chain[:-1], sigma, axis=0, mode="wrap")
         return np.concatenate([ring, ring[:1]])
-    # about each end the chain goes on as its own point reflection, so that the smoothed one starts where it started
+    # the chain is extended at each end by its point reflection, so that the smoothed chain keeps its ends
     pad = int(4 * sigma) + 1
     longer = np.pad(chain, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
     return ndimage.gaussian_filter1d(longer, sigma, axis=0, mode="nearest")[pad : pad + len(chain)]
 
 
 def curvature(chain: NDArray[np.float64], closed: bool = False) -> float:
-    """Mean over the arc of the absolute curvature of a chain of pixels (N, 2), in 1/px.
+    """Return the mean over the arc of the absolute curvature of a chain of pixels (N, 2), in 1/px.
 
-    From parabolas fitted to stretches of `CURVATURE_WINDOW` pixels (Savitzky and Golay 1964,
-    doi:10.1021/ac60214a047), or to the whole chain if it is shorter; to a quarter of a ring at most, since no
-    parabola follows more of it. NaN under 7 pixels, which tell nothing about it.
+    Parabolas are fitted to stretches of `CURVATURE_WINDOW` pixels (Savitzky and Golay 1964, doi:10.1021/ac60214a047),
+    or to the whole chain if it is shorter; on a ring, to at most a quarter of it, because a parabola does not fit more.
+    The result is NaN for fewer than 7 pixels, which are too few to measure it.
     """
-    from scipy.signal import savgol_filter  # here, since it takes half a second to import
+    from scipy.signal import savgol_filter  # imported here because the import takes half a second
 
     if len(chain) < 7:
         return float("nan")
@@ -206,7 +209,7 @@ def curvature(chain: NDArray[np.float64], closed: bool = False) -> float:
 
 
 def direction_moment(path: NDArray[np.float64]) -> complex:
-    """Sum of length times exp(2i angle) over the steps of a path (N, 2); angles counter-clockwise as seen."""
+    """Return the sum of length * exp(2i angle) over the steps of a path (N, 2); angles counter-clockwise as seen."""
     steps = np.diff(path, axis=0)
     axis = steps[:, 1] - 1j * steps[:, 0]
     size = np.abs(axis)
@@ -214,7 +217,7 @@ def direction_moment(path: NDArray[np.float64]) -> complex:
 
 
 def axis_of(moment: complex) -> tuple[float, float]:
-    """Angle in degrees from 0 to below 180, and size, of a sum of `direction_moment`."""
+    """Return the angle in degrees, in [0, 180), and the magnitude of a sum of `direction_moment`."""
     return float(np.degrees(np.angle(moment)) / 2 % 180), abs(moment)
 
 
@@ -222,22 +225,22 @@ def _length(path: NDArray) -> float:
     return float(np.hypot(*np.diff(path.astype(float), axis=0).T).sum())
 
 
-def _beyond(place: NDArray, radius: float, shape: tuple[int, ...]) -> float:
-    """How far the mask goes on past a free end; nothing if that end lies on the image's border."""
-    room = min(place[0], place[1], shape[0] - 1 - place[0], shape[1] - 1 - place[1])
+def _beyond(point: NDArray, radius: float, shape: tuple[int, ...]) -> float:
+    """Return the distance from a free end to the end of the mask, px, at most to the image's border."""
+    room = min(point[0], point[1], shape[0] - 1 - point[0], shape[1] - 1 - point[1])
     return min(float(radius) - 0.25, float(room) + 0.5)
 
 
 def _chains(skeleton: NDArray[np.bool_]) -> tuple[list[NDArray[np.intp]], list[tuple[int, int]]]:
-    """Chains of pixels (N, 2) of a skeleton's graph, and the degrees of their two ends."""
-    import skan  # compiles for some seconds when first used, so not before it is
+    """Return the chains of pixels (N, 2) of a skeleton's graph, and the degrees of their two ends."""
+    import skan  # imported here because it compiles for some seconds when first used
 
     pieces, _ = ndimage.label(skeleton, np.ones((3, 3)))
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     if sizes.max() < 2:
         return [], []
-    graph = skan.Skeleton((sizes > 1)[pieces], keep_images=False)  # it comments on single pixels, or fails on them
+    graph = skan.Skeleton((sizes > 1)[pieces], keep_images=False)  # skan warns about single pixels, or fails on them
     paths = [graph.path(i) for i in range(graph.n_paths)]
     chains = [np.rint(graph.coordinates[path]).astype(np.intp) for path in paths]
     ends = [(int(graph.degrees[path[0]]), int(graph.degrees[path[-1]])) for path in paths]
@@ -247,7 +250,10 @@ def _chains(skeleton: NDArray[np.bool_]) -> tuple[list[NDArray[np.intp]], list[t
 def _without_spurs(
     skeleton: NDArray[np.bool_], depth: NDArray[np.float64], spur: float
 ) -> tuple[NDArray[np.bool_], bool]:
-    """The skeleton without the side branches that hardly leave the inscribed circle of the branch point."""
+    """Remove the side branches that hardly leave the inscribed circle of their branch point.
+
+    Returns the skeleton, and whether it changed.
+    """
     kept = skeleton.copy()
     for chain, degrees in zip(*_chains(skeleton), strict=True):
         if sorted(degrees)[0] != 1 or max(degrees) < 3:
@@ -269,19 +275,19 @@ def _nearest(owner: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.in
 
 
 class _Groups:
-    """Branch points that are one: union and find."""
+    """Union-find over branch points that count as one."""
 
     def __init__(self) -> None:
         self.parent: dict[tuple[int, ...], tuple[int, ...]] = {}
 
-    def find(self, place: tuple[int, ...]) -> tuple[int, ...]:
-        self.parent.setdefault(place, place)
-        while self.parent[place] != place:
-            place = self.parent[place]
-        return place
+    def find(self, point: tuple[int, ...]) -> tuple[int, ...]:
+        self.parent.setdefault(point, point)
+        while self.parent[point] != point:
+            point = self.parent[point]
+        return point
 
     def join(self, a: tuple[int, ...], b: tuple[int, ...]) -> None:
         self.parent[self.find(a)] = self.find(b)
 
     def count(self) -> int:
-        return sum(place == parent for place, parent in self.parent.items())
+        return sum(point == parent for point, parent in self.parent.items())

@@ -1,4 +1,4 @@
-"""Objects as QuPath's detections: GeoJSON features with their measurements."""
+"""Objects as QuPath detections: GeoJSON features with measurements."""
 
 import json
 import math
@@ -13,11 +13,11 @@ MAGENTA = [255, 60, 200]
 def features(
     measurement: Measurement, name: str, page: int | None = None, axis: str = "", before: int = 0
 ) -> list[dict[str, Any]]:
-    """One feature for each vesicle (its outline, in pixels) or segment of a filament (its centreline).
+    """Return one feature for each vesicle (its outline, in pixels) or segment of a filament (its centreline).
 
-    `name` becomes the classification. `page` is the slice, from 1, of a stack, or the time where its `axis` is ``T``;
-    QuPath counts planes from 0. `before` is the number of objects of the page's earlier classes: tables and label
-    images count on from there.
+    `name` becomes the classification. `page` is the slice of a stack, from 1, or the time if `axis` is ``T``; QuPath
+    counts planes from 0. `before` is the number of objects in the page's earlier classes; objects are numbered from
+    there on, as in tables and label images.
     """
     features_list = []
     shapes = _lines(measurement) if measurement.lines is not None else _polygons(measurement)
@@ -46,7 +46,7 @@ def _polygons(measurement: Measurement) -> list[dict[str, Any]]:
     shapes = []
     for rings in outlines(measurement.labels).values():
         outer = [[ring] for ring in sorted(rings, key=ring_area) if ring_area(ring) > 0]
-        for hole in (ring for ring in rings if ring_area(ring) < 0):  # it belongs to the smallest part around it
+        for hole in (ring for ring in rings if ring_area(ring) < 0):  # a hole belongs to the smallest part around it
             next(polygon for polygon in outer if _encloses(polygon[0], hole)).append(hole)
         parts = [[_closed(ring) for ring in polygon] for polygon in outer]
         kind = "Polygon" if len(parts) == 1 else "MultiPolygon"
@@ -66,9 +66,9 @@ def _closed(ring: Ring) -> list[list[int]]:
 
 
 def _encloses(ring: Ring, hole: Ring) -> bool:
-    """Whether the pixel next to a hole's first corner, inside the hole, lies in a ring; by crossings to its right."""
+    """Return whether a ring encloses a hole, by the ring's crossings to the right of a pixel of the hole."""
     (x, y), (x2, y2) = hole[0], hole[1]
-    # holes run with the object on the right hand, so the hole lies on the left of its first edge
+    # a hole's outline has the object on its right, so the hole is on the left of its first edge
     px = (x + x2) / 2 + (y2 > y) * 0.25 - (y2 < y) * 0.25 if x == x2 else min(x, x2) + 0.25
     py = (y + y2) / 2 - (x2 > x) * 0.25 + (x2 < x) * 0.25 if y == y2 else min(y, y2) + 0.25
     ax, ay = ring[:, 0], ring[:, 1]

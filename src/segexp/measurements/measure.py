@@ -1,4 +1,4 @@
-"""One call from a mask and its image to labels, rows and a summary, by the settings that the task stores."""
+"""One function from a mask and its image to labels, rows and a summary, with the settings stored for the task."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,16 +14,17 @@ KINDS = ("objects", "filaments")
 
 @dataclass(frozen=True)
 class Settings:
-    """How a mask is measured; model files carry them from the task they were trained for.
+    """How a mask is measured; a model file stores the settings of the task that it was trained for.
 
     Attributes:
-        kind: ``objects`` (one row a vesicle) or ``filaments`` (one row a segment of the skeleton).
-        split: touching objects are cut where the distance to the background falls by this many px; 0 cuts nothing.
-        spur: side branches that stick out of a filament by less than this many px are dropped.
-        gap, ring: the local background lies more than `gap` and up to `gap` + `ring` px away from an object.
+        kind: ``objects`` (one row per vesicle) or ``filaments`` (one row per segment of the skeleton).
+        split: px by which the distance to the background must fall between touching objects for them to be split;
+            0: no split.
+        spur: side branches that stick out of a filament by less than this many px are removed.
+        gap, ring: the local background is the pixels more than `gap` and at most `gap` + `ring` px from an object.
 
     Raises:
-        InputError: if `kind` is neither of the two.
+        InputError: if `kind` is neither ``objects`` nor ``filaments``.
     """
 
     kind: str = "objects"
@@ -38,25 +39,25 @@ class Settings:
 
     @classmethod
     def of(cls, facts: dict[str, Any]) -> "Settings":
-        """What a model file's facts say; files that say nothing: filaments for the cytoskeleton, else objects."""
+        """Return the settings in a model file's facts; without them, filaments for the cytoskeleton, else objects."""
         stored = facts.get("measure") or {"kind": "filaments" if facts.get("task") == "cytoskeleton" else "objects"}
         return cls(**stored)
 
     def scaled(self, factor: float) -> "Settings":
-        """The same in an image whose pixels are `factor` times as many along a side."""
+        """Return the same settings for an image with `factor` times as many pixels along each side."""
         lengths = {name: factor * getattr(self, name) for name in ("split", "spur", "gap", "ring")}
         return self if factor == 1 else replace(self, **lengths)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is known about one class of one image.
+    """The measurements of one class in one image.
 
     Attributes:
-        labels: int32 (H, W): the pixels of row k of `objects` are k + 1; 0 is background.
-        objects: a row for each vesicle, or for each segment of a filament.
-        summary: the image's row.
-        lines: of filaments, the centreline of each row, (N, 2) y and x in px; None for vesicles.
+        labels: int32 (H, W): k + 1 on the pixels of row k of `objects`; 0 is background.
+        objects: one row per vesicle, or per segment of a filament.
+        summary: one row for the image.
+        lines: for filaments, the centreline of each row, (N, 2) y and x in px; None for vesicles.
     """
 
     labels: NDArray[np.int32]
@@ -74,8 +75,8 @@ def measure(
     """Measure one class of one image.
 
     Args:
-        mask: (H, W), foreground where not zero.
-        image: (H, W) or (H, W, colours) of any real dtype; intensities are in its units, colours averaged.
+        mask: (H, W), foreground where above zero.
+        image: (H, W) or (H, W, colours) of any real dtype; intensities have its units, colours are averaged.
         settings: see `Settings`; the default measures vesicles.
         pixel_size: side of a pixel in micrometres; adds the columns in micrometres.
 
@@ -91,7 +92,7 @@ def measure(
         )
     if pixel_size is not None and not 0 < pixel_size < np.inf:
         raise InputError(f"pixel size {pixel_size}: expected micrometres, more than 0")
-    # imported here, since scikit-image takes a third of a second to import and predicting masks does not need it
+    # imported here because scikit-image takes a third of a second to import, and predicting masks does not need it
     if settings.kind == "objects":
         from segexp.measurements.vesicles import measure_vesicles, split_touching, summarize_vesicles
 
@@ -112,6 +113,6 @@ def measure(
 
 
 def columns(settings: Settings, pixel_size: float | None = None) -> list[str]:
-    """Names of an object's measurements, for tables without any object."""
+    """Return the names of an object's measurements, for tables without objects."""
     example = np.pad(np.ones((1, 9)), 3)
     return list(measure(example, example, settings, pixel_size).objects[0])

@@ -1,4 +1,4 @@
-"""Objects as regions of ImageJ and Fiji: a ``.zip`` that the ROI manager opens."""
+"""Objects as ROIs of ImageJ and Fiji, in a ``.zip`` for the ROI manager."""
 
 import io
 import zipfile
@@ -13,11 +13,12 @@ from segexp.measurements.outlines import outlines, ring_area
 def rois(
     measurement: Measurement, prefix: str, page: int | None = None, axis: str = "", planes: int = 1, before: int = 0
 ) -> dict[str, bytes]:
-    """ImageJ ROIs by their names in the archive: a polygon for each vesicle, a line for each segment of a filament.
+    """Return ImageJ ROIs by their names in the archive: a polygon per vesicle, a line per segment of a filament.
 
-    Holes are filled, as a polygon in ImageJ has none. `page` is the slice, from 1, of a stack that they lie on. Where a
-    page has several `planes`, its channels, they lie on all of them if `axis` says what the pages are, ``Z`` or ``T``.
-    `before` is the number of objects of the page's earlier classes: tables and label images count on from there.
+    Holes are filled, because a polygon in ImageJ has no holes. `page` is the slice of a stack, from 1, to which the
+    ROIs belong. If a page has several `planes` (channels), the ROIs belong to all of them if `axis` states what the
+    pages are, ``Z`` or ``T``. `before` is the number of objects in the page's earlier classes; objects are numbered
+    from there on, as in tables and label images.
     """
     files: dict[str, bytes] = {}
 
@@ -28,7 +29,7 @@ def rois(
         if page is not None and planes > 1 and axis:
             setattr(roi, f"{axis.lower()}_position", page)
         elif page is not None:
-            roi.position = (page - 1) * planes + 1  # of ImageJ's planes, of which the channels run fastest
+            roi.position = (page - 1) * planes + 1  # index of ImageJ's plane; channels vary fastest
         files[f"{name}.roi"] = roi.tobytes()
 
     if measurement.lines is not None:
@@ -41,7 +42,7 @@ def rois(
 
 
 def zip_bytes(files: dict[str, bytes]) -> bytes:
-    """A zip archive of named files; the same files give the same bytes."""
+    """Return a zip archive of named files; the same files give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():

@@ -1,18 +1,18 @@
-"""Tables whose columns name their unit: pixels always, micrometres beside them if the pixel size is known."""
+"""Tables whose column names state the unit: pixels, and also micrometres if the pixel size is known."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from segexp.io.records import Row, csv_text
 
 UNITS = {"px": "um", "px2": "um2", "per_px": "per_um", "per_px2": "per_um2"}
-"""Suffixes of columns in pixels, and of the same in micrometres."""
+"""Suffixes of columns in pixels, and of the same columns in micrometres."""
 _POWERS = {"px": 1, "px2": 2, "per_px": -1, "per_px2": -2}
 
 
 def with_micrometres(row: Mapping[str, str | int | float], pixel_size: float | None) -> Row:
-    """The row with, behind each column in pixels, the same in micrometres: ``area_px2``, ``area_um2``.
+    """Add to a row, after each column in pixels, the same in micrometres: ``area_px2``, ``area_um2``.
 
-    `pixel_size` is the side of a pixel in micrometres; None leaves the row as it is.
+    `pixel_size` is the side of a pixel in micrometres; None: the row is returned unchanged.
     """
     full: Row = {}
     for name, value in row.items():
@@ -24,9 +24,9 @@ def with_micrometres(row: Mapping[str, str | int | float], pixel_size: float | N
 
 
 def write_rows(rows: Sequence[Mapping[str, str | int | float]], columns: Iterable[str] = ()) -> str:
-    """CSV text; the columns are `columns` and those of all rows, and a row without one leaves it empty.
+    """Return the rows as CSV text, with the columns `columns` and those of all rows; missing values are empty.
 
-    Numbers have six significant digits; text that a spreadsheet would take for a formula has an apostrophe in front.
+    Numbers have six significant digits. Text that a spreadsheet would take for a formula gets a leading apostrophe.
     """
     columns = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     short = (
