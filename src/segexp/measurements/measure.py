@@ -18,8 +18,8 @@ class Settings:
 
     Attributes:
         kind: ``objects`` (one row per vesicle) or ``filaments`` (one row per segment of the skeleton).
-        split: px by which the distance to the background must fall between touching objects for them to be split;
-            0: no split.
+        split: px by which the distance to the background must fall between touching objects (and by more than 3 %) for
+            them to be split; 0: no split.
         spur: side branches that stick out of a filament by less than this many px are removed.
         gap, ring: the local background is the pixels more than `gap` and at most `gap` + `ring` px from an object.
 
