@@ -14,7 +14,6 @@ from skimage.segmentation import watershed
 from segexp.measurements.background import local_background
 from segexp.measurements.table import Row
 
-
 NECK = 0.03
 """Least share by which the distance to the background falls between two objects, where that is more than the depth."""
 
