@@ -2,11 +2,12 @@
 
 Each is a function of tensors, and a module of the same name that `conf/loss/` names with its settings.
 
-Targets are 0 or 1; a negative value means "not annotated here" and counts nowhere. Everything is computed in float32,
-whatever the precision of the forward pass.
+Targets are 0 or 1; pixels with a negative target are not annotated and are left out of every loss. Everything is
+computed in float32, whatever the precision of the forward pass.
 
-Each loss is a ratio of sums over the batch. Where a batch is spread over several processes, ``add_up`` adds a tensor of
-such sums over all of them, so that every process has the loss of the whole batch; alone it returns what it is given.
+Each loss is a ratio of sums over the batch. If a batch is split over several processes, ``add_up`` adds a tensor of
+such sums over all of them, so that every process has the loss of the whole batch. The default, `alone`, returns the
+tensor unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,20 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 IGNORED = -1.0
-"""Value of a target that no loss counts."""
+"""Target of a pixel that is not annotated; every loss leaves it out."""
 LEAST_SMOOTH = 1e-6
-"""What is added to both sides of a fraction, at the least: a batch without foreground would give 0 / 0."""
+"""Least value added to numerator and denominator: a batch without foreground would otherwise give 0 / 0."""
 
 AddUp = Callable[[Tensor], Tensor]
 
 
 def alone(sums: Tensor) -> Tensor:
-    """The sums of a batch that is all here."""
+    """Return the sums unchanged: the default `add_up`, for a batch in one process."""
     return sums
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor, add_up: AddUp = alone) -> Tensor:
-    """Mean over the annotated pixels of logits and targets (B, K, H, W); zero when nothing is annotated."""
+    """Return the mean cross-entropy of the annotated pixels of logits and targets (B, K, H, W); 0 if there are none."""
     known = targets >= 0
     loss = F.binary_cross_entropy_with_logits(logits.float(), targets.float().clamp_min(0), reduction="none")
     total, count = add_up(torch.stack([(loss * known).sum(), known.sum().float()]))
@@ -37,10 +38,11 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, add_up: AddUp = alone)
 
 
 def soft_dice_loss(logits: Tensor, targets: Tensor, smooth: float = 1.0, add_up: AddUp = alone) -> Tensor:
-    """One minus the soft Dice of Milletari et al. (2016, arXiv:1606.04797), a scalar in [0, 1].
+    """Return one minus the soft Dice of Milletari et al. (2016, arXiv:1606.04797), a scalar in [0, 1].
 
-    Counted over the whole batch for each class and then averaged over classes: a crop without foreground, common with
-    vesicles and filaments, then weighs by its false positives instead of as a perfect or a hopeless score.
+    The sums are over the whole batch, for each class; the loss is then averaged over classes. A crop without
+    foreground, which is common with vesicles and filaments, therefore contributes its false positives. With a Dice for
+    each crop it would score 0 or 1.
     """
     known = targets >= 0
     probabilities = torch.sigmoid(logits.float()) * known
@@ -51,22 +53,22 @@ def soft_dice_loss(logits: Tensor, targets: Tensor, smooth: float = 1.0, add_up:
 
 
 def _erode(x: Tensor) -> Tensor:
-    """Minimum over the plus-shaped neighbourhood of each pixel."""
+    """Return the minimum over the plus-shaped neighbourhood of each pixel."""
     return -torch.maximum(F.max_pool2d(-x, (3, 1), 1, (1, 0)), F.max_pool2d(-x, (1, 3), 1, (0, 1)))
 
 
 def soft_skeleton(x: Tensor, iterations: int) -> Tensor:
-    """Differentiable skeleton of maps (B, K, H, W) in [0, 1], after Shit et al. (2021, arXiv:2003.07311, algorithm 1).
+    """Return a soft skeleton of maps (B, K, H, W) in [0, 1], after Shit et al. (2021, arXiv:2003.07311, algorithm 1).
 
-    What an opening removes is skeleton; eroding and repeating collects it at every width. Lines up to
-    ``2 * iterations`` pixels wide are thinned fully.
+    The pixels that an opening removes belong to the skeleton. Erosion and opening are repeated, which collects the
+    skeleton of lines of every width up to ``2 * iterations`` pixels. The result is differentiable.
     """
 
     def ridge(y: Tensor) -> tuple[Tensor, Tensor]:
         eroded = _erode(y)
         return eroded, F.relu(y - F.max_pool2d(eroded, 3, 1, 1))
 
-    # all maps as the channels of one image, innermost in memory: on a CPU pooling one channel takes three times as long
+    # all maps become channels of one image, last in memory: on a CPU, pooling them one by one takes three times as long
     shape = x.shape
     x = x.flatten(0, 1)[None].contiguous(memory_format=torch.channels_last)
     x, skeleton = ridge(x)
@@ -77,7 +79,7 @@ def soft_skeleton(x: Tensor, iterations: int) -> Tensor:
 
 
 def _binary_skeleton(mask: Tensor, iterations: int) -> Tensor:
-    """`soft_skeleton` of a mask, bool (B, K, H, W): the same pixels in a tenth of the time."""
+    """Return `soft_skeleton` of a mask, bool (B, K, H, W): the same pixels in a tenth of the time."""
     skeleton = torch.zeros_like(mask)
     for _ in range(iterations + 1):
         eroded = _combine(mask.clone(), mask, Tensor.logical_and_, axes=(-2, -1))
@@ -89,7 +91,7 @@ def _binary_skeleton(mask: Tensor, iterations: int) -> Tensor:
 
 
 def _combine(result: Tensor, x: Tensor, combine: Callable[[Tensor, Tensor], Tensor], axes: Sequence[int]) -> Tensor:
-    """`result` combined in place with `x` moved by one pixel to either side along each of the axes."""
+    """Combine `result` in place with `x` shifted by one pixel in both directions along each of the axes."""
     for axis in axes:
         inner = x.shape[axis] - 1
         combine(result.narrow(axis, 1, inner), x.narrow(axis, 0, inner))
@@ -100,11 +102,11 @@ def _combine(result: Tensor, x: Tensor, combine: Callable[[Tensor, Tensor], Tens
 def soft_cldice_loss(
     logits: Tensor, targets: Tensor, iterations: int = 3, smooth: float = 1.0, add_up: AddUp = alone
 ) -> Tensor:
-    """One minus soft clDice (Shit et al. 2021, arXiv:2003.07311), a scalar in [0, 1].
+    """Return one minus soft clDice (Shit et al. 2021, arXiv:2003.07311), a scalar in [0, 1].
 
-    The harmonic mean of how much of the predicted skeleton lies in the truth and how much of the true skeleton lies in
-    the prediction, over the batch, averaged over all classes: no channel is dropped, so it works on one sigmoid
-    channel.
+    clDice is the harmonic mean of two shares: of the predicted skeleton that lies in the true mask, and of the true
+    skeleton that lies in the prediction. The sums are over the batch; the loss is averaged over all classes. No channel
+    is left out, so the loss also works with a single sigmoid channel.
     """
     known = targets >= 0
     probabilities = torch.sigmoid(logits.float()) * known
@@ -127,11 +129,12 @@ def skeleton_recall_loss(
     smooth: float = 1.0,
     add_up: AddUp = alone,
 ) -> Tensor:
-    """One minus the recall on the true skeleton, after Kirchhoff et al. (2024, arXiv:2404.03010), a scalar in [0, 1].
+    """Return one minus the recall of the true skeleton (Kirchhoff et al. 2024, arXiv:2404.03010), a scalar in [0, 1].
 
-    The skeleton of each true class, widened by `tube` pixels to each side within the class, and how much of it the
-    prediction covers, over the batch, averaged over classes. Only the truth is thinned, so it costs a fraction of soft
-    clDice; what is predicted beside filaments is left to the other terms. `iterations` as for `soft_skeleton`.
+    The skeleton of each true class is widened by `tube` pixels to each side within the class. The recall is the share
+    of it that the prediction covers, over the batch; the loss is averaged over classes. Only the true mask is thinned,
+    which takes a fraction of the time of soft clDice. False positives have no effect on this loss; the other terms
+    penalise them. For `iterations`, see `soft_skeleton`.
     """
     known = targets >= 0
     probabilities = torch.sigmoid(logits.float()) * known
@@ -152,10 +155,10 @@ def tversky_loss(
     smooth: float = 1.0,
     add_up: AddUp = alone,
 ) -> Tensor:
-    """One minus the Tversky index of Salehi et al. (2017, arXiv:1706.05721), a scalar in [0, 1].
+    """Return one minus the Tversky index of Salehi et al. (2017, arXiv:1706.05721), a scalar in [0, 1].
 
-    `false_positives` and `false_negatives` are the paper's alpha and beta: what a wrong foreground pixel and a missed
-    one cost; 0.5 and 0.5 give the soft Dice. Counted over the batch for each class, then averaged over classes.
+    `false_positives` and `false_negatives` are the weights of false positive and false negative pixels, alpha and beta
+    in the paper; 0.5 and 0.5 give the soft Dice. The sums are over the batch; the loss is averaged over classes.
     """
     known = targets >= 0
     probabilities = torch.sigmoid(logits.float()) * known
@@ -170,10 +173,11 @@ def tversky_loss(
 def focal_loss(
     logits: Tensor, targets: Tensor, gamma: float = 2.0, alpha: float | None = None, add_up: AddUp = alone
 ) -> Tensor:
-    """Mean focal loss of the annotated pixels (Lin et al. 2017, arXiv:1708.02002); zero when nothing is annotated.
+    """Return the mean focal loss of the annotated pixels (Lin et al. 2017, arXiv:1708.02002); 0 if there are none.
 
-    The cross-entropy of a pixel times ``(1 - p) ** gamma``, p the probability given to its true class, so that pixels
-    predicted well count little; with `alpha` foreground is weighted by it and background by ``1 - alpha``.
+    The cross-entropy of a pixel is multiplied by ``(1 - p) ** gamma``, where p is the predicted probability of its true
+    class, so pixels that are predicted well have little weight. If `alpha` is given, foreground is weighted by `alpha`
+    and background by ``1 - alpha``.
     """
     known, truth, logits = targets >= 0, targets.float().clamp_min(0), logits.float()
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
@@ -185,7 +189,7 @@ def focal_loss(
 
 
 class _Loss(nn.Module):
-    """Base of the loss terms; `SegmentationLoss` sets `add_up` if several processes share a batch."""
+    """Base class of the loss terms; `SegmentationLoss` sets `add_up` if several processes share a batch."""
 
     add_up: AddUp = staticmethod(alone)
 
@@ -194,12 +198,12 @@ class CrossEntropy(_Loss):
     """`binary_cross_entropy` as a module."""
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets (B, K, H, W) to a scalar."""
+        """Return the loss of logits and targets (B, K, H, W), a scalar."""
         return binary_cross_entropy(logits, targets, self.add_up)
 
 
 class SoftDice(_Loss):
-    """`soft_dice_loss` as a module; `smooth` is added to the counts above and below the fraction.
+    """`soft_dice_loss` as a module; `smooth` is added to numerator and denominator.
 
     Raises:
         ValueError: if an argument is not a number or lies outside its range.
@@ -210,7 +214,7 @@ class SoftDice(_Loss):
         self.smooth = _number("smooth", smooth, LEAST_SMOOTH, 1e6)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets (B, K, H, W) to a scalar."""
+        """Return the loss of logits and targets (B, K, H, W), a scalar."""
         return soft_dice_loss(logits, targets, self.smooth, self.add_up)
 
 
@@ -229,7 +233,7 @@ class SoftClDice(_Loss):
         self.smooth = _number("smooth", smooth, LEAST_SMOOTH, 1e6)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets (B, K, H, W) to a scalar."""
+        """Return the loss of logits and targets (B, K, H, W), a scalar."""
         return soft_cldice_loss(logits, targets, self.iterations, self.smooth, self.add_up)
 
 
@@ -237,7 +241,7 @@ class SkeletonRecall(_Loss):
     """`skeleton_recall_loss` as a module; `iterations` is about half the width of the widest filament in pixels.
 
     Raises:
-        ValueError: if `iterations` is not a whole number from 1 to 50, `tube` none from 0 to 50, or `smooth` lies
+        ValueError: if `iterations` is not a whole number from 1 to 50, `tube` is not one from 0 to 50, or `smooth` lies
             outside its range.
     """
 
@@ -251,7 +255,7 @@ class SkeletonRecall(_Loss):
         self.smooth = _number("smooth", smooth, LEAST_SMOOTH, 1e6)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets (B, K, H, W) to a scalar."""
+        """Return the loss of logits and targets (B, K, H, W), a scalar."""
         return skeleton_recall_loss(logits, targets, self.iterations, self.tube, self.smooth, self.add_up)
 
 
@@ -269,7 +273,7 @@ class Tversky(_Loss):
         self.smooth = _number("smooth", smooth, LEAST_SMOOTH, 1e6)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets (B, K, H, W) to a scalar."""
+        """Return the loss of logits and targets (B, K, H, W), a scalar."""
         return tversky_loss(logits, targets, self.false_positives, self.false_negatives, self.smooth, self.add_up)
 
 
@@ -286,7 +290,7 @@ class Focal(_Loss):
         self.alpha = None if alpha is None else _number("alpha", alpha, 0, 1)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets (B, K, H, W) to a scalar."""
+        """Return the loss of logits and targets (B, K, H, W), a scalar."""
         return focal_loss(logits, targets, self.gamma, self.alpha, self.add_up)
 
 
@@ -299,13 +303,13 @@ def _number(name: str, value: float, least: float, most: float) -> float:
 class SegmentationLoss(nn.Module):
     """Weighted sum of losses; a term of weight 0 is not computed.
 
-    A term is any module that takes logits and targets (B, K, H, W) to a scalar. One from elsewhere, which knows no
-    negative targets, gets float32 logits, and each pixel that nobody annotated as if it were predicted right, without a
-    gradient of its own.
+    A term is any module that maps logits and targets (B, K, H, W) to a scalar. Modules of other packages do not know
+    negative targets. They get float32 logits; for a pixel that is not annotated, the target is the predicted label, and
+    the logit has no gradient.
 
     Args:
         terms: name -> (weight, module); None: cross-entropy and soft Dice, each with weight 1.
-        add_up: adds sums over the processes that share a batch.
+        add_up: function that adds sums over the processes that share a batch.
     """
 
     def __init__(self, terms: Mapping[str, tuple[float, nn.Module]] | None = None, add_up: AddUp = alone):
@@ -318,7 +322,7 @@ class SegmentationLoss(nn.Module):
                 module.add_up = add_up
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets (B, K, H, W) to a scalar."""
+        """Return the loss of logits and targets (B, K, H, W), a scalar."""
         loss = logits.new_zeros((), dtype=torch.float32)
         for name, weight in self.weights.items():
             term = self.terms[f"term_{name}"]

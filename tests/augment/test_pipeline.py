@@ -183,9 +183,9 @@ def test_errors_say_what_came():
         Augmentation([])(images, masks[:, :, :16])
     with pytest.raises(ValueError, match="expected two"):
         Augmentation([])(images[0], masks[0])
-    with pytest.raises(ValueError, match="changes the size"):
+    with pytest.raises(ValueError, match="change the size"):
         Augmentation([K.RandomCrop((16, 16), p=1.0)])(images, masks)
-    with pytest.raises(ValueError, match="mixing samples"):
+    with pytest.raises(ValueError, match="mix the samples"):
         Augmentation([K.RandomMixUpV2()])
     flip = K.RandomHorizontalFlip()
     for operation in (torch.nn.Sequential(flip), K.PatchSequential(flip, patchwise_apply=False)):

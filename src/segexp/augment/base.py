@@ -1,14 +1,14 @@
-"""The base of all operations here: where random numbers come from, and which samples are processed.
+"""Base class of the operations: how random numbers are drawn, and which samples are processed.
 
-Random numbers are drawn on the CPU, in float32, wherever the images are; the few drawn values per sample follow the
-images with copies that do not wait. A draw is therefore the same on every device, and the CPU knows it without asking
-the device. Operations also take values that lie on the images' device already, and then compute all that follows from
-them there: a step that is recorded as a CUDA graph (`segexp.training.cuda_graph`) may use nothing else of the CPU.
+Random numbers are always drawn on the CPU, in float32. The few values per sample are then copied to the images' device
+without waiting. A draw is therefore the same for every device, and the CPU knows the values without a transfer back.
+Operations also accept values that are already on the images' device, and compute everything that depends on them there,
+because a step that is recorded as a CUDA graph (`segexp.training.cuda_graph`) must not use other values of the CPU.
 
-A probability below one is handled in two ways with one result. For images in host memory only the selected samples are
-processed. On a device the whole batch is processed and the selection made with ``torch.where``: shapes stay the same
-from step to step, which is what ``torch.compile`` and CUDA graphs want, and elementwise work there costs less than
-gathering rows would.
+If the probability of an operation is below 1, there are two implementations with the same result. For images in host
+memory, only the selected samples are processed. On a GPU, the whole batch is processed and the selection is made with
+``torch.where``: shapes are then the same in every step, as ``torch.compile`` and CUDA graphs require, and elementwise
+operations are cheaper there than gathering rows.
 """
 
 import math
@@ -20,11 +20,11 @@ from kornia.augmentation import IntensityAugmentationBase2D
 from torch import Tensor
 
 Range = Sequence[float]
-KORNIA_PARAMETERS = ("batch_prob", "forward_input_shape", "data_keys")  # what Kornia adds to the drawn ones
+KORNIA_PARAMETERS = ("batch_prob", "forward_input_shape", "data_keys")  # parameters that Kornia adds to the drawn ones
 
 
 def in_host_memory(images: Tensor) -> bool:
-    """Whether pixels can be reached by plain CPU routines: not on a device, not being traced, not differentiated."""
+    """Return whether CPU routines can process the pixels: not on a GPU, not being traced, not differentiated."""
     return (
         type(images) is Tensor
         and images.device.type == "cpu"
@@ -34,17 +34,17 @@ def in_host_memory(images: Tensor) -> bool:
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Drawn values to ``device`` without waiting for the work queued there."""
+    """Copy drawn values to ``device`` without waiting for the work queued there."""
     return values.to(device, non_blocking=not torch.compiler.is_compiling())
 
 
 def per_sample(values: Tensor, images: Tensor) -> Tensor:
-    """(B,) drawn values as float32 (B, 1, 1, 1) beside ``images``."""
+    """Return drawn values (B,) as float32 (B, 1, 1, 1) on the device of ``images``."""
     return to_device(values.to(torch.float32), images.device).view(-1, 1, 1, 1)
 
 
 def cast(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """float32 to ``dtype``; values too large for float16 become its largest value, not infinity."""
+    """Convert float32 to ``dtype``; values too large for float16 become its largest value, not infinity."""
     if dtype == torch.float16:
         largest = torch.finfo(torch.float16).max
         values = values.clamp(-largest, largest)
@@ -52,7 +52,7 @@ def cast(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def checked_range(name: str, bounds: Range, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
-    """``bounds`` as two floats, or a ValueError unless low <= bounds[0] <= bounds[1] <= high."""
+    """Return ``bounds`` as two floats; ValueError unless low <= bounds[0] <= bounds[1] <= high."""
     values = tuple(float(value) for value in bounds)
     if len(values) != 2 or not low <= values[0] <= values[1] <= high:
         raise ValueError(f"{name}={list(bounds)}: expected [low, high] with {low:g} <= low <= high <= {high:g}")
@@ -60,14 +60,14 @@ def checked_range(name: str, bounds: Range, low: float = -math.inf, high: float 
 
 
 def checked_probability(name: str, value: float) -> float:
-    """``value``, or a ValueError unless it lies in [0, 1]."""
+    """Return ``value``; ValueError unless it lies in [0, 1]."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name}={value}: expected a probability in [0, 1]")
     return float(value)
 
 
 def draw(batch: int, bounds: tuple[float, float], log: bool = False) -> Tensor:
-    """One value per sample from ``bounds``, uniform in the value or in its logarithm: float32 (B,) on the CPU."""
+    """Draw one value per sample from ``bounds``, uniform in the value or in its logarithm: float32 (B,) on the CPU."""
     low, high = (math.log(bounds[0]), math.log(bounds[1])) if log else bounds
     values = low + (high - low) * torch.rand(batch)
     return values.exp() if log else values
@@ -90,7 +90,7 @@ class IntensityOperation(IntensityAugmentationBase2D):
         super().__init__(p=checked_probability("p", p), p_batch=1.0, same_on_batch=False, keepdim=False)
 
     def set_rng_device_and_dtype(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Keep drawing on the CPU in float32, wherever ``.to()`` sends this module."""
+        """Draw on the CPU in float32 even after ``.to()`` has moved this module."""
         super().set_rng_device_and_dtype(torch.device("cpu"), torch.float32)
 
     def transform_inputs(
@@ -101,7 +101,7 @@ class IntensityOperation(IntensityAugmentationBase2D):
         transform: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Apply the operation to the samples its probability selected; dtype and shape are kept."""
+        """Apply the operation to the randomly selected samples; dtype and shape are kept."""
         images = self.transform_tensor(input)
         self.validate_tensor(images)
         drawn = {name: params[name] for name in params if name not in KORNIA_PARAMETERS}

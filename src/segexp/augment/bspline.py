@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def control_points(size: int, spacing: float) -> int:
-    """How many control values an axis of ``size`` pixels needs when they lie ``spacing`` pixels apart."""
+    """Return the number of control values for an axis of ``size`` pixels, with ``spacing`` pixels between them."""
     return math.floor((size - 1) / spacing) + 4
 
 
 def spline_weights(size: int, spacing: float, device: torch.device, points: int | None = None) -> Tensor:
-    """Weights (size, points), float32: ``weights @ values`` is the spline at every pixel.
+    """Return weights (size, points), float32: ``weights @ values`` is the spline at every pixel.
 
     Control value ``i`` lies at pixel ``(i - 1) * spacing``; every row is non-negative and sums to one. ``points`` is
     ``control_points(size, spacing)`` unless given.

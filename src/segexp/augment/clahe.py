@@ -4,8 +4,9 @@ Method: Zuiderveld, "Contrast limited adaptive histogram equalization" (Graphics
 ``cv2.createCLAHE``: a grid of tiles, one clipped histogram each, the excess spread evenly over the bins, and every
 pixel mapped by linear interpolation between the lookup tables of the four tiles around it.
 
-Two routes give the same result. ``batched`` counts all tiles of all images in one scatter and maps all pixels by four
-look-ups; it runs on any device. ``opencv`` is the library's routine per image, and is what images in host memory take.
+Two backends give the same result. ``batched`` counts all tiles of all images in one scatter and maps all pixels by four
+look-ups; it runs on any device. ``opencv`` calls the library's function for each image; it is used for images in host
+memory.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,18 +41,18 @@ def clahe(
     """Equalise each channel of each image tile by tile, as ``cv2.createCLAHE`` does.
 
     Args:
-        images: (B, C, H, W) floats in [0, 1]; what lies outside is clamped. Size and grid need not divide.
-        clip_limit: how many times the mean count a bin may hold, one number or (B,); 0 sets no limit.
+        images: (B, C, H, W) floats in [0, 1]; other values are clamped. The grid need not divide the image size.
+        clip_limit: largest count of a bin as a multiple of the mean count, one number or (B,); 0: no limit.
         grid: rows and columns of tiles (OpenCV's ``tileGridSize`` is the other way round).
         bins: grey levels: 256 as OpenCV for 8-bit images, 65536 as for 16-bit ones, or any number from 2 in between
             (batched only).
-        backend: "batched", "opencv", or "auto", which is OpenCV for images in host memory and batched for all others.
+        backend: "batched", "opencv", or "auto": OpenCV for images in host memory, batched for all others.
 
     Returns:
         (B, C, H, W) of the same dtype: multiples of 1 / (bins - 1) in [0, 1].
 
     Raises:
-        ValueError: for a grid, bins or backend that is none of these, or images of integers.
+        ValueError: if `grid`, `bins` or `backend` is none of these, or the images are integers.
     """
     if not images.is_floating_point():
         raise ValueError(f"images of {images.dtype}: expected floats in [0, 1], such as images / 255")
@@ -78,7 +79,7 @@ def _equalize_with_opencv(images: Tensor, limits: Tensor, grid: tuple[int, int],
     equalizer = cv2.createCLAHE(tileGridSize=(grid[1], grid[0]))
     result = torch.empty(images.shape)
     top = np.float32(bins - 1)
-    scratch = np.empty(images.shape[-2:], dtype=np.float32)  # a plane at a time stays in the processor's cache
+    scratch = np.empty(images.shape[-2:], dtype=np.float32)  # one plane at a time fits into the processor's cache
     levels = np.empty(images.shape[-2:], dtype=OPENCV_BINS[bins])
     for planes, target, limit in zip(images.numpy(), result.numpy(), limits.tolist(), strict=True):
         equalizer.setClipLimit(limit)
@@ -105,7 +106,7 @@ def _equalize_batched(images: Tensor, limits: Tensor, grid: tuple[int, int], bin
     del padded
     limits = to_device(limits, device).repeat_interleave(channels, output_size=batch * channels)
     sums, *spread = _clipped_sums(counts, limits, pixels)
-    # few bins: all are mapped, then looked up. More bins than pixels: sums are looked up, and only those mapped
+    # Few bins: all bins are mapped, then looked up. More bins than pixels: sums are looked up, then only these mapped
     if bins <= pixels:
         position = torch.arange(bins, device=device, dtype=torch.int32)
         share, left, steps = spread
@@ -117,9 +118,10 @@ def _equalize_batched(images: Tensor, limits: Tensor, grid: tuple[int, int], bin
 
 
 def _pad_to_grid(levels: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-    """Mirror (N, H, W) at its lower and right edge until the grid divides it; also the tile's height and width.
+    """Mirror (N, H, W) at its lower and right edge until the grid divides it; also return the tile's height and width.
 
-    Like OpenCV: when one side does not divide, both are padded, and tiles along the other one grow by a whole pixel.
+    As in OpenCV, both sides are padded if the grid does not divide one of them; tiles then grow by a whole pixel along
+    a side that it does divide.
     """
     height, width = levels.shape[-2:]
     rows, columns = grid
@@ -134,10 +136,10 @@ def _pad_to_grid(levels: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[i
 
 
 def _tile_histograms(padded: Tensor, tile: tuple[int, int], grid: tuple[int, int], bins: int) -> Tensor:
-    """Counts of levels per tile of (N, H, W): int32 or int16 (N, rows * columns, bins), by one scatter."""
+    """Count the levels per tile of (N, H, W) in one scatter: int32 or int16 (N, rows * columns, bins)."""
     number = len(padded)
     rows, columns = grid
-    # half the memory where there is much of it to go through
+    # int16 if the counts fit, which halves a large array
     dtype = torch.int16 if tile[0] * tile[1] < min(bins, 2**15) else torch.int32
     down = torch.arange(rows, device=padded.device).repeat_interleave(tile[0], output_size=rows * tile[0])
     across = torch.arange(columns, device=padded.device).repeat_interleave(tile[1], output_size=columns * tile[1])
@@ -149,12 +151,12 @@ def _tile_histograms(padded: Tensor, tile: tuple[int, int], grid: tuple[int, int
 
 
 def _clipped_sums(counts: Tensor, limits: Tensor, pixels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Running sums of clipped counts, and how the excess is spread; overwrites ``counts``.
+    """Return running sums of clipped counts, and how the excess is distributed; overwrites ``counts``.
 
-    Counts (N, T, bins) of tiles of so many ``pixels`` are cut at ``limits`` (N,) times their mean. A limit of 0 or less
-    cuts nothing. The excess is spread as OpenCV does it: every bin gets the same whole ``share``, and what is ``left``
-    goes one by one to bins in even ``steps`` from bin 0, all int32 (N, T, 1). Only running sums are expected, so shares
-    and steps are added to those, by ``_new_levels``.
+    Counts (N, T, bins) of tiles with ``pixels`` pixels each are clipped at ``limits`` (N,) times their mean; a limit of
+    0 or less does not clip. The excess is distributed as in OpenCV: every bin gets the same whole number, ``share``,
+    and the remainder, ``left``, is added one by one to bins at regular ``steps`` from bin 0; all int32 (N, T, 1). Only
+    running sums are needed, so ``_new_levels`` adds the excess to these.
     """
     bins = counts.shape[-1]
     highest = (limits * pixels / bins).floor().clamp_(1, pixels).where(limits > 0, pixels).to(counts.dtype)
@@ -169,14 +171,14 @@ def _clipped_sums(counts: Tensor, limits: Tensor, pixels: int) -> tuple[Tensor, 
 def _new_levels(
     sums: Tensor, position: Tensor, share: Tensor, left: Tensor, steps: Tensor, bins: int, pixels: int
 ) -> Tensor:
-    """New levels of the old ones in ``position``, whose clipped sums are ``sums``: float32, whole, in [0, bins - 1]."""
+    """Map the levels ``position``, whose clipped sums are ``sums``: float32, whole numbers in [0, bins - 1]."""
     total = torch.addcmul(sums, share, position + 1)
     total.add_(position.div(steps, rounding_mode="floor").add_(1).clamp_(max=left))
     return total.to(torch.float32).mul_((bins - 1) / pixels).round_().clamp_(0, bins - 1)
 
 
 def _neighbours(size: int, tile: int, tiles: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For every pixel of an axis: the tile before it, the tile after it, and the weight of the one after."""
+    """Return for every pixel of an axis the tile before it, the tile after it, and the weight of the tile after it."""
     position = torch.arange(size, device=device, dtype=torch.float32) * (1.0 / tile) - 0.5
     before = position.floor()
     weight = position - before
@@ -189,7 +191,7 @@ def _interpolate(
 ) -> Tensor:
     """Map levels (N, H, W) by the four tiles around each pixel: float32, whole numbers.
 
-    Tables (N, T, bins) hold new levels or, where ``spread`` (each (N, rows, columns)) is given, sums to make them from.
+    Tables (N, T, bins) contain new levels or, if ``spread`` (each (N, rows, columns)) is given, sums for `_new_levels`.
     """
     number, height, width = levels.shape
     index = torch.int32 if tables.numel() < 2**31 else torch.int64
@@ -200,7 +202,7 @@ def _interpolate(
     first_of_image = torch.arange(0, tables.numel(), grid[0] * grid[1] * bins, device=levels.device, dtype=index)
 
     def mapped() -> Iterator[Tensor]:
-        """By the tile above on the left, above on the right, below on the left, below on the right."""
+        """Yield the levels mapped by the tile at the upper left, upper right, lower left and lower right."""
         entry, before = levels + first_of_image.view(number, 1, 1), torch.zeros((), dtype=index, device=levels.device)
         for row in (above, below):
             for column in (left, right):
@@ -225,15 +227,15 @@ def _interpolate(
 class RandomCLAHE(IntensityOperation):
     """CLAHE with a random clip limit on images of any range.
 
-    Each channel of each sample is taken from its own [min, max] to [0, 1] and equalised. Afterwards it gets back the
-    mean and standard deviation it had: images that were standardised with the statistics of the whole image stay so,
-    and a dark crop stays dark instead of being normalised on its own.
+    Each channel of each sample is rescaled from its own [min, max] to [0, 1] and equalised. Afterwards its former mean
+    and standard deviation are restored: images that were standardised with the statistics of the whole image remain
+    so, and a dark crop remains dark instead of being normalised on its own.
 
     Args:
-        clip_limit: range that one limit per sample is drawn from.
+        clip_limit: range from which one limit per sample is drawn.
         grid: rows and columns of tiles.
         bins: grey levels, see ``clahe``.
-        restore: give mean and standard deviation back; otherwise the result lies in [0, 1].
+        restore: restore mean and standard deviation; otherwise the result lies in [0, 1].
         p: probability per sample.
     """
 

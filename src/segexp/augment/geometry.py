@@ -1,9 +1,9 @@
 """Flips, quarter turns, affine maps and elastic deformation, composed into one sampling map and sampled once.
 
-Coordinates are pixels: (x, y) = (column, row), pixel centres at whole numbers. A map (B, 2, H, W) says for every output
-pixel where in the input its value comes from. Flips, turns and the affine map are one matrix; the elastic part is a
-cubic B-spline (``bspline.py``) of random displacements, evaluated by two small matrix products. Sampling once blurs
-once, and costs one pass where a chain of operations costs one each.
+Coordinates are in pixels: (x, y) = (column, row), pixel centres at whole numbers. A map (B, 2, H, W) gives for every
+output pixel the position in the input from which its value is sampled. Flips, turns and the affine map are one matrix;
+the elastic part is a cubic B-spline (``bspline.py``) of random displacements, evaluated by two small matrix products.
+Because images are sampled only once, they are blurred once and in one pass; a chain of operations blurs several times.
 
 Images in host memory are sampled by OpenCV's ``remap`` (three times as fast as ``grid_sample`` there), and everything
 else by ``grid_sample``. The two agree to rounding.
@@ -22,7 +22,7 @@ OPENCV_DTYPES = (torch.uint8, torch.int16, torch.float32)
 
 
 def dihedral_matrix(flip_x: Tensor, flip_y: Tensor, turn: Tensor, size: tuple[int, int]) -> Tensor:
-    """Flips (B,) followed by a swap of rows and columns (B,), as output-to-input matrices, float64 (B, 2, 3).
+    """Return flips (B,) followed by a swap of rows and columns (B,) as output-to-input matrices, float64 (B, 2, 3).
 
     The eight combinations are the symmetries of the square. ``turn`` needs a square ``size`` (H, W).
     """
@@ -35,13 +35,13 @@ def dihedral_matrix(flip_x: Tensor, flip_y: Tensor, turn: Tensor, size: tuple[in
 
 
 def affine_matrix(rotation: Tensor, scale: Tensor, shear: Tensor, translation: Tensor, size: tuple[int, int]) -> Tensor:
-    """Affine maps about the image centre as output-to-input matrices, float64 (B, 2, 3).
+    """Return affine maps about the image centre as output-to-input matrices, float64 (B, 2, 3).
 
     Args:
         rotation: (B,) degrees, counter-clockwise as displayed.
         scale: (B,) factor by which the content grows.
         shear: (B, 2) degrees, along x and along y.
-        translation: (B, 2) pixels that the content moves by, right and down.
+        translation: (B, 2) pixels by which the content moves, right and down.
         size: height and width of the image.
     """
     angle, slant = rotation.double().deg2rad(), shear.double().deg2rad().tan()
@@ -56,7 +56,7 @@ def affine_matrix(rotation: Tensor, scale: Tensor, shear: Tensor, translation: T
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """The matrix (B, 2, 3) that applies ``inner`` to a point and then ``outer``."""
+    """Return the matrix (B, 2, 3) that applies ``inner`` to a point and then ``outer``."""
     (linear, shift), (inner_linear, inner_shift) = (matrix.split([2, 1], dim=2) for matrix in (outer, inner))
     return torch.cat([linear @ inner_linear, linear @ inner_shift + shift], dim=-1)
 
@@ -69,15 +69,15 @@ def sampling_map(
     device: torch.device,
     normalized: bool = False,
 ) -> Tensor:
-    """Where each output pixel comes from: ``matrix`` applied to (pixel + elastic displacement).
+    """Return the input position of each output pixel: ``matrix`` applied to (pixel + elastic displacement).
 
     Args:
         matrix: (B, 2, 3) output-to-input pixel coordinates.
         control: (B, 2, rows, columns) displacements (x, y) in pixels of the control points, or None.
         spacing: pixels between control points.
         size: height and width.
-        device: where the map is made.
-        normalized: give ``grid_sample``'s coordinates (``align_corners=False``) in place of pixels.
+        device: device on which the map is computed.
+        normalized: return the coordinates of ``grid_sample`` (``align_corners=False``) instead of pixels.
 
     Returns:
         float32 (B, 2, H, W), channels (x, y).
@@ -98,7 +98,7 @@ def sampling_map(
     coordinates = torch.addcmul(torch.addcmul(offset, along_y, y), along_x, x)
     if control is None:
         return coordinates
-    # The products below see displacements alone: lower matmul precision set by the user cannot harm the rest.
+    # The products below contain only displacements, so a lower matmul precision set by the user affects nothing else
     with torch.autocast(device.type, enabled=False):
         rows = spline_weights(height, spacing, device) @ to_device(control.float(), device)
         columns = spline_weights(width, spacing, device).T.expand(2 * batch, -1, -1)
@@ -110,11 +110,11 @@ def resample(images: Tensor, coordinates: Tensor, mode: str, padding: str, fill:
     """Sample (B, C, H, W) at a map (B, 2, H, W); the dtype is kept, integers are rounded.
 
     Args:
-        images: what is sampled. Labels pass through float32, exact up to 16,777,216.
+        images: the images or masks. Labels are converted to float32, which is exact up to 16,777,216.
         coordinates: in pixels for images in host memory, normalised for all others (``map_is_normalized``).
         mode: "nearest", "bilinear" or "bicubic".
         padding: outside the image: "reflection" (which repeats the edge pixel), "border", or "constant".
-        fill: the constant, into which linear interpolation blends at the edge.
+        fill: the constant; linear interpolation blends into it at the edge.
     """
     if not map_is_normalized(images, mode):
         return _resample_with_opencv(images, coordinates, mode, padding, fill)
@@ -131,7 +131,7 @@ def resample(images: Tensor, coordinates: Tensor, mode: str, padding: str, fill:
 
 
 def map_is_normalized(images: Tensor, mode: str) -> bool:
-    """Whether ``resample`` uses ``grid_sample``, and so its coordinates, rather than OpenCV, and so pixels.
+    """Return whether ``resample`` uses ``grid_sample`` and its coordinates; otherwise it uses OpenCV and pixels.
 
     OpenCV's bicubic ``remap`` rounds positions to 1/32 pixel, so it is not used.
     """
@@ -156,7 +156,7 @@ def _resample_with_opencv(images: Tensor, maps: Tensor, mode: str, padding: str,
 
 
 def outside(coordinates: Tensor, size: tuple[int, int], normalized: bool) -> Tensor:
-    """Which output pixels come from beyond the image's edge: bool (B, 1, H, W) for a map (B, 2, H, W)."""
+    """Return which output pixels come from outside the image: bool (B, 1, H, W) for a map (B, 2, H, W)."""
     if normalized:
         return (coordinates.abs() > 1).any(dim=1, keepdim=True)
     x, y = coordinates.split(1, dim=1)
@@ -164,7 +164,7 @@ def outside(coordinates: Tensor, size: tuple[int, int], normalized: bool) -> Ten
 
 
 def dihedral(images: Tensor, flip_x: Tensor, flip_y: Tensor, turn: Tensor) -> Tensor:
-    """Flips, then a swap of rows and columns, as flags (B,) per sample: pixels move and none is interpolated."""
+    """Flip, then swap rows and columns, by flags (B,) per sample; pixels are moved, not interpolated."""
     if in_host_memory(images):
         flags = zip(flip_x.tolist(), flip_y.tolist(), turn.tolist(), strict=True)
         return torch.stack([_moved(image, *which) for image, which in zip(images, flags, strict=True)])
@@ -172,7 +172,7 @@ def dihedral(images: Tensor, flip_x: Tensor, flip_y: Tensor, turn: Tensor) -> Te
 
 
 def _gathered(images: Tensor, flip_x: Tensor, flip_y: Tensor, turn: Tensor) -> Tensor:
-    """The same on a device, by one look-up: a source pixel's number is a sum of one term a row and one a column."""
+    """Do the same on a GPU by one look-up: a source pixel's index is the sum of one term per row and one per column."""
     batch, channels, height, width = images.shape
     index = torch.int32 if images.numel() < 2**31 else torch.int64
     turn = turn & (height == width)

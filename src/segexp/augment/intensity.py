@@ -1,8 +1,8 @@
 """Changes of brightness, contrast, scale, sharpness and illumination, none of which clamps.
 
-Images may have any range: mostly they come standardised with the statistics of the whole image, so 0 is that image's
-mean and 1 its standard deviation. Where an operation needs a black point or a spread, it takes the ones of each channel
-of each sample. The functions take float32 (B, C, H, W) and one drawn value per sample (B,); the classes draw those.
+Images may have any range. Usually they are standardised with the statistics of the whole image, so 0 is the image's
+mean and 1 its standard deviation. If an operation needs a black point or a spread, it computes them for each channel of
+each sample. The functions take float32 (B, C, H, W) and one drawn value per sample (B,); the classes draw the values.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ Params = dict[str, Tensor]
 
 
 def standardize(images: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 for each channel; a constant channel becomes zeros.
+    """Rescale each channel to mean 0 and standard deviation 1; a constant channel becomes zeros.
 
-    Constant means to float32's precision: a deviation under a millionth of the mean is rounding, not signal.
+    A channel counts as constant if its deviation is less than a millionth of its mean, which is float32 rounding.
     """
     difference, mean, deviation = centred(images)
     constant = deviation <= 1e-6 * mean.abs()
@@ -36,7 +36,7 @@ def brightness_contrast(images: Tensor, brightness: Tensor, contrast: Tensor) ->
 
 
 def square(images: Tensor, restore: str | None = "deviation") -> Tensor:
-    """``x |x|``, rescaled so that its ``restore`` ("deviation" or "max" of absolute values) is what it was."""
+    """Return ``x |x|``, rescaled to its former ``restore``: "deviation", "max" (of absolute values), or None."""
     squared = images * images.abs()
     if restore == "deviation":
         return squared.mul_(centred(images)[2] * reciprocal(centred(squared)[2]))
@@ -46,7 +46,7 @@ def square(images: Tensor, restore: str | None = "deviation") -> Tensor:
 
 
 def gamma(images: Tensor, exponent: Tensor) -> Tensor:
-    """Raise to the power ``exponent`` (B,) between each channel's smallest and largest value, which stay."""
+    """Raise to the power ``exponent`` (B,) between each channel's smallest and largest value, which do not change."""
     low, high = extent(images)
     unit = (images - low).mul_(reciprocal(high - low))
     return unit.pow_(per_sample(exponent, images)).mul_(high - low).add_(low)
@@ -68,11 +68,11 @@ def blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
 
 
 def illumination(images: Tensor, control: Tensor) -> Tensor:
-    """Multiply what lies above each channel's smallest value by a smooth field.
+    """Multiply the differences from each channel's smallest value by a smooth field.
 
     Args:
         images: float32 (B, C, H, W).
-        control: (B, rows, columns) factors, at least 4 each way, laid evenly over the image.
+        control: (B, rows, columns) factors, at least 4 x 4, spread evenly over the image.
     """
     height, width = images.shape[-2:]
     points = control.shape[-2:]
@@ -85,9 +85,9 @@ def illumination(images: Tensor, control: Tensor) -> Tensor:
 
 
 class Standardize(IntensityOperation):
-    """Mean 0 and standard deviation 1 for each channel of each sample; a constant channel becomes zeros.
+    """Rescale each channel of each sample to mean 0 and standard deviation 1; a constant channel becomes zeros.
 
-    It undoes any brightness, contrast or scaling before it: put those behind it.
+    This cancels changes of brightness, contrast or scale that come before it; list those after it.
     """
 
     def __init__(self, p: float = 1.0) -> None:
@@ -103,8 +103,8 @@ class Standardize(IntensityOperation):
 class RandomBrightnessContrast(IntensityOperation):
     """Stretch about the mean and shift, without clamping.
 
-    Put directly in front of a per-sample standardisation it has no effect: that subtracts the shift and divides by the
-    stretch. Behind one it acts.
+    It has no effect directly before a standardisation of each sample, which subtracts the shift and divides by the
+    stretch; list it after one.
 
     Args:
         brightness: range of the shift, in standard deviations of the sample.
@@ -132,8 +132,8 @@ class RandomBrightnessContrast(IntensityOperation):
 class RandomExtremeScale(IntensityOperation):
     """Multiply by a factor that may be huge, without clamping.
 
-    float16 holds nothing above 65,504: what exceeds it becomes that. A normalisation behind this one cancels it; a
-    compressive function keeps its effect and tames it.
+    In float16, values above 65,504, its largest number, become 65,504. A normalisation after this operation cancels it;
+    a compressive function, such as a logarithm, keeps its effect within a usable range.
 
     Args:
         factor: range of the factor.
@@ -164,10 +164,10 @@ class RandomExtremeScale(IntensityOperation):
 
 
 class RandomSquare(IntensityOperation):
-    """Square the intensities, keeping their sign: bright spots gain on dim ones.
+    """Square the intensities and keep their signs, which raises bright spots relative to dim ones.
 
     Args:
-        restore: rescale so that the "deviation" or the "max" (of absolute values) is what it was, or None.
+        restore: what is restored by rescaling: "deviation", "max" (of absolute values), or None.
         p: probability per sample.
 
     Raises:
@@ -188,11 +188,11 @@ class RandomSquare(IntensityOperation):
 
 
 class RandomGamma(IntensityOperation):
-    """Raise to a power between each channel's smallest and largest value, then give back mean and standard deviation.
+    """Raise to a power between each channel's smallest and largest value, then restore mean and standard deviation.
 
     Args:
-        gamma: range of the exponent, uniform in its logarithm; below 1 brightens what is dim.
-        restore: give mean and standard deviation back; otherwise the smallest and largest value stay.
+        gamma: range of the exponent, uniform in its logarithm; an exponent below 1 brightens dim structures.
+        restore: restore mean and standard deviation; otherwise the smallest and the largest value do not change.
         p: probability per sample.
     """
 
@@ -244,8 +244,8 @@ class RandomIllumination(IntensityOperation):
     """Uneven illumination: a smooth field of factors around 1.
 
     Args:
-        strength: range of how far the factors may lie from 1, below 1.
-        points: control points of the field each way; 4 gives one bend across the image.
+        strength: range of the largest difference of the factors from 1, below 1.
+        points: control points of the field along each axis; 4 gives one bend across the image.
         p: probability per sample.
 
     Raises:
@@ -268,5 +268,5 @@ class RandomIllumination(IntensityOperation):
     def apply_transform(
         self, input: Tensor, params: Params, flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
-        """Light float32 (B, C, H, W)."""
+        """Change float32 (B, C, H, W)."""
         return illumination(input, params["control"])

@@ -1,4 +1,4 @@
-"""Poisson-Gaussian noise in photon units, replayable from one seed per sample on any device."""
+"""Poisson-Gaussian noise in photon units, reproducible from one seed per sample on any device."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ Params = dict[str, Tensor]
 
 
 def photon_noise(images: Tensor, photons: Tensor, background: Tensor, read_noise: Tensor, seed: Tensor) -> Tensor:
-    """Shot noise and read noise, as if each image had been taken with that few photons.
+    """Add shot noise and read noise, as if each image had been recorded with the given number of photons.
 
-    Each channel's smallest value stands for ``background`` photons a pixel and its largest for ``photons`` more. Counts
-    are Poisson through the square root: ``(sqrt(n - 1/4) + z/2)^2`` rounded, z standard normal, has mean n and variance
-    n to within 2 % from n = 4 on. The inverse of Freeman and Tukey's transform (1950): it needs one normal number a
-    pixel, where exact Poisson draws cannot be replayed on another device.
+    Each channel's smallest value corresponds to ``background`` photons per pixel, and its largest value to ``photons``
+    more. Poisson counts are approximated by ``(sqrt(n - 1/4) + z/2)^2``, rounded, with z standard normal: mean and
+    variance are n to within 2 % from n = 4 on (inverse of the transform of Freeman and Tukey, 1950). This needs one
+    normal number per pixel and is the same on every device, which exact Poisson draws are not.
 
     Args:
         images: float32 (B, C, H, W).
-        photons: (B,) at the brightest pixel, above the background.
-        background: (B,) photons everywhere.
-        read_noise: (B,) standard deviation in photons, Gaussian.
+        photons: (B,) photons at the brightest pixel, above the background.
+        background: (B,) photons at the darkest pixel.
+        read_noise: (B,) standard deviation of the Gaussian read noise, in photons.
         seed: int64 (B,) for ``noise``.
     """
     low, high = extent(images)
@@ -36,9 +36,9 @@ def photon_noise(images: Tensor, photons: Tensor, background: Tensor, read_noise
 
 
 def noise(seed: Tensor, images: Tensor) -> Tensor:
-    """Standard normal numbers shaped like ``images``, fixed by one ``seed`` (int64, (B,)) per sample.
+    """Return standard normal numbers with the shape of ``images``, determined by one ``seed`` (int64, (B,)) per sample.
 
-    A hash of the pixel's number and the seed, so that a sample's noise depends neither on the batch it is in nor on the
+    They come from a hash of the pixel's index and the seed, so a sample's noise depends neither on its batch nor on the
     device. Hash: the two-round xorshift-multiply of C. Wellons' hash-prospector (constants of "lowbias32", 2022).
     """
     batch, *shape = images.shape
@@ -49,17 +49,17 @@ def noise(seed: Tensor, images: Tensor) -> Tensor:
 
 
 def _normal(bits: Tensor) -> Tensor:
-    """Whole numbers of 24 bits as standard normal numbers, float32, finite and symmetric about 0.
+    """Convert whole numbers of 24 bits to standard normal numbers, float32, finite and symmetric about 0.
 
-    Number k stands for the middle of its interval, ``(k + 1/2) / 2**23 - 1``, computed without rounding: ``k + 1/2``
-    itself would take 25 bits, and the largest would become 1, whose normal number is infinite.
+    Number k represents the middle of its interval, ``(k + 1/2) / 2**23 - 1``. It is computed without rounding, because
+    ``k + 1/2`` takes 25 bits: rounded, the largest would become 1, whose normal number is infinite.
     """
     uniform = bits.to(torch.float32).mul_(2.0**-23).sub_(1 - 2.0**-24)
     return uniform.erfinv_().mul_(2**0.5)
 
 
 def _hash(values: Tensor) -> Tensor:
-    """Mix the bits of int32 values; products wrap, and shifts are made logical by masks."""
+    """Mix the bits of int32 values; products wrap around, and masks make the shifts logical."""
     values = values ^ ((values >> 16) & 0xFFFF)
     values = values * 0x21F0AAAD
     values = values ^ ((values >> 15) & 0x1FFFF)

@@ -2,10 +2,11 @@
 
 Three decisions hold for the whole package:
 
-- Random numbers are drawn on the CPU and follow the images; the device is never asked for a value (``operation.py``).
-- Parameters are drawn for the whole list before anything is applied, so they can be kept, cut to some samples, and
-  applied again: ``forward`` with the same parameters gives the same result, for a batch of 8 as for 8 batches of 1.
-- What is drawn depends on the generator that was passed and on nothing else; without one, on torch's global seed.
+- Random numbers are drawn on the CPU and copied to the images' device; no value is read back from it (``base.py``).
+- Parameters are drawn for the whole list before anything is applied. They can therefore be stored, reduced to some
+  samples and applied again: ``forward`` with the same parameters gives the same result, for a batch of 8 as for 8
+  batches of 1.
+- The parameters depend only on the generator that was passed, or on torch's global seed if there is none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,18 +28,18 @@ from torch import Tensor, nn
 from segexp.augment.base import IntensityOperation, cast
 from segexp.augment.warp import RandomWarp
 
-KORNIA = (_AugmentationBase, ImageSequentialBase)  # what Kornia can draw parameters for
+KORNIA = (_AugmentationBase, ImageSequentialBase)  # modules for which Kornia can draw parameters
 SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
-"""PyTorch cannot index unsigned integers wider than a byte: they are viewed as signed ones of the same bits."""
+"""PyTorch cannot index unsigned integers wider than a byte; they are viewed as signed integers with the same bits."""
 Params = list[Any]  # one entry per operation: its drawn tensors by name, or Kornia's ParamItems for a stock operation
 
 
 class Augmentation(nn.Module):
     """Apply operations in order to images and masks together.
 
-    Operations are those of this package and any stock Kornia augmentation; other torch modules see the images only.
-    Stock Kornia operations on brightness, contrast or colour clamp to [0, 1], which destroys standardised images: use
-    the ones of this package, or give ``clip_output=False`` where Kornia has it.
+    An operation is one of this package, any Kornia augmentation, or another torch module, which gets only the images.
+    Kornia's operations on brightness, contrast or colour clamp to [0, 1], which destroys standardised images. Use the
+    operations of this package instead, or set ``clip_output=False`` if Kornia's operation has it.
 
     Args:
         operations: modules, applied first to last; an empty list changes nothing.
@@ -55,12 +56,12 @@ class Augmentation(nn.Module):
                 raise TypeError(f"{operation!r}: expected a module, such as segexp.augment.RandomFlip()")
             for part in operation.modules():
                 if isinstance(part, MixAugmentationBaseV2):
-                    raise ValueError(f"{part}: mixing samples is not supported, each sample is augmented by itself")
+                    raise ValueError(f"{part}: operations that mix the samples of a batch are not supported")
                 if not isinstance(part, _AugmentationBase):
                     continue
                 if not (isinstance(part, IntensityAugmentationBase2D) or _carries_masks(operation)):
                     raise ValueError(
-                        f"{type(operation).__name__} would move the images but not their masks: name {part} itself, or "
+                        f"{type(operation).__name__} would move the images but not their masks: list {part} itself, or "
                         "put it into kornia.augmentation.ImageSequential"
                     )
                 if _leaves_masks(part):
@@ -74,7 +75,7 @@ class Augmentation(nn.Module):
     def sample(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Params:
         """Draw the parameters for images of ``shape`` (B, C, H, W): one entry per operation, tensors on the CPU.
 
-        ``generator`` is a CPU generator and moves on by what is drawn; torch's global state then stays as it was.
+        ``generator`` is a CPU generator; its state advances, and torch's global state does not change.
         """
         shape = torch.Size(shape)
         with _following(generator):
@@ -94,15 +95,15 @@ class Augmentation(nn.Module):
 
         Args:
             images: (B, C, H, W), a floating dtype; computed in float32.
-            masks: (B, K, H, W), any dtype; 255 in a uint8 mask may stand for "ignore", it moves like a label.
-            generator: where random numbers come from; None is torch's global CPU generator.
-            params: what an earlier ``sample`` gave, or ``self.params`` after an earlier call, in place of a new draw.
+            masks: (B, K, H, W), any dtype; the value 255 in a uint8 mask, "ignore", is moved like a label.
+            generator: source of the random numbers; None: torch's global CPU generator.
+            params: the result of ``sample``, or ``self.params`` after an earlier call; None: a new draw.
 
         Returns:
-            Images and masks with the dtypes and shapes they came with.
+            Images and masks with unchanged dtypes and shapes.
 
         Raises:
-            ValueError: when the shapes do not fit, the images hold integers, or an operation changes a shape.
+            ValueError: if the shapes do not match, the images are integers, or an operation changes a shape.
         """
         if not images.is_floating_point():
             raise ValueError(f"images of {images.dtype}: expected a floating dtype, such as images.float()")
@@ -121,31 +122,31 @@ class Augmentation(nn.Module):
             values, masks = _apply(operation, values, masks, drawn)
             if values.shape != images.shape:
                 raise ValueError(
-                    f"{operation} made {tuple(values.shape)} out of {tuple(images.shape)}: "
-                    "an operation that changes the size cannot be in this list"
+                    f"{operation} changed the shape {tuple(images.shape)} to {tuple(values.shape)}: "
+                    "operations that change the size are not supported"
                 )
         return cast(values, images.dtype), masks.view(stored) if stored in SIGNED else masks
 
     @staticmethod
     def select(params: Params, rows: Sequence[int]) -> Params:
-        """The parameters of some samples of the batch they were drawn for."""
+        """Return the parameters of some samples of the batch for which they were drawn."""
         return [_select(entry, list(rows)) for entry in params]
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> "Augmentation":
         super()._apply(fn, *args, **kwargs)
-        for module in self.modules():  # Kornia moves the draws along with a module; here they stay on the CPU
+        for module in self.modules():  # Kornia would draw on the module's new device; here values are drawn on the CPU
             if isinstance(module, _BasicAugmentationBase):
                 module.set_rng_device_and_dtype(torch.device("cpu"), torch.float32)
         return self
 
 
 def _carries_masks(operation: nn.Module) -> bool:
-    """Whether masks can come along through an operation or a container of operations."""
+    """Return whether an operation, or a container of operations, also transforms masks."""
     return isinstance(operation, KORNIA) and not isinstance(operation, PatchSequential)
 
 
 def _leaves_masks(operation: _AugmentationBase) -> bool:
-    """Whether an operation does not support masks, as Kornia's thin plate spline and fisheye."""
+    """Return whether an operation does not support masks, such as Kornia's thin plate spline and fisheye."""
     return type(operation).apply_transform_mask is _AugmentationBase.apply_transform_mask
 
 
@@ -181,7 +182,7 @@ def _select(entry: Any, rows: list[int]) -> Any:
     for name, value in entry.items():
         if name == "forward_input_shape":
             value = torch.tensor([len(rows), *value[1:].tolist()])
-        elif name == "batch_idx":  # RandomChannelDropout writes the samples' places in the batch down
+        elif name == "batch_idx":  # RandomChannelDropout stores the samples' indices in the batch
             value = value[: len(rows)]
         elif isinstance(value, Tensor) and value.ndim > 0 and len(value) == batch:
             value = value[rows]
@@ -191,7 +192,7 @@ def _select(entry: Any, rows: list[int]) -> Any:
 
 @contextmanager
 def _following(generator: torch.Generator | None) -> Iterator[None]:
-    """Let torch's global CPU generator stand in for ``generator``: Kornia's operations know only the global one."""
+    """Use the state of ``generator`` in torch's global CPU generator, the only one that Kornia's operations use."""
     if generator is None:
         yield
         return

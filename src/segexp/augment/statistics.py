@@ -1,7 +1,7 @@
 """Statistics of each channel of each sample: (B, C, H, W) float32 in, (B, C, 1, 1) out.
 
-No routine here subtracts large squares from each other, and none waits for the device. Those whose name ends in ``_``
-overwrite their input: a new array of a whole batch costs more time than the arithmetic on it.
+No function here subtracts large squares from each other, and none waits for the device. Functions whose names end in
+``_`` overwrite their input, because a new array for a whole batch costs more time than the arithmetic on it.
 """
 
 import math
@@ -18,7 +18,7 @@ def centre_(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def centred(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Images minus their mean (B, C, H, W), the mean and the (population) standard deviation."""
+    """Return the images minus their mean (B, C, H, W), the mean and the (population) standard deviation."""
     mean = images.mean(dim=(-2, -1), keepdim=True)
     difference = images - mean
     norm = torch.linalg.vector_norm(difference, dim=(-2, -1), keepdim=True)
@@ -26,18 +26,18 @@ def centred(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def extent(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest value."""
+    """Return the smallest and the largest value."""
     return images.amin(dim=(-2, -1), keepdim=True), images.amax(dim=(-2, -1), keepdim=True)
 
 
 def reciprocal(values: Tensor) -> Tensor:
-    """``1 / values``, and 0 where that is not a number: a constant image stretched by it becomes its mean."""
+    """Return ``1 / values``, or 0 if a value is not above 1e-30: a constant image scaled by it becomes its mean."""
     usable = values > 1e-30
     return torch.where(usable, 1 / values.where(usable, 1.0), 0.0)
 
 
 def with_moments_of(images: Tensor, model: Tensor, low: Tensor, span: Tensor) -> Tensor:
-    """``images`` with the mean and standard deviation of ``model * span + low``. Overwrites both arguments."""
+    """Give ``images`` the mean and standard deviation of ``model * span + low``; overwrites both arguments."""
     mean, deviation = centre_(model)
     _, own = centre_(images)
     return images.mul_(deviation * span * reciprocal(own)).add_(mean * span + low)

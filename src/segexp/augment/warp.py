@@ -1,8 +1,8 @@
 """Random warps of images and masks together: flips, quarter turns, affine map and elastic deformation in one sampling.
 
-No folding: with control points ``s`` pixels apart, a cubic B-spline deformation is locally one-to-one while no control
-point moves by ``s / 2.05`` or more along an axis (Choi and Lee, "Injectivity conditions of 2D and 3D uniform cubic
-B-spline functions", 2000). Larger magnitudes are refused.
+The deformation cannot fold: with control points ``s`` pixels apart, a cubic B-spline deformation is locally one-to-one
+if every control point moves by less than ``s / 2.05`` along each axis (Choi and Lee, "Injectivity conditions of 2D and
+3D uniform cubic B-spline functions", 2000). Larger magnitudes are refused.
 """
 
 from typing import Any
@@ -25,14 +25,14 @@ from segexp.augment.geometry import (
 )
 
 FOLDING_LIMIT = 1 / 2.05  # largest displacement of a control point, as a share of the spacing
-Maps = dict[bool, Tensor]  # the sampling maps already made, by whether they are normalised
+Maps = dict[bool, Tensor]  # sampling maps computed so far; the key says whether they are normalised
 
 
 class RandomWarp(AugmentationBase2D):
-    """Random flips, quarter turns, affine map and elastic deformation in one sampling, for images and masks alike.
+    """Random flips, quarter turns, affine map and elastic deformation in one sampling, the same for images and masks.
 
-    Every part has its own probability and is drawn per sample. A sample that gets flips and turns alone is moved pixel
-    by pixel, not interpolated. Quarter turns are drawn for square images only.
+    Every part has its own probability and is drawn per sample. If a sample gets only flips and turns, its pixels are
+    moved, not interpolated. Quarter turns are drawn for square images only.
 
     Args:
         p_flip: probability of a flip, for each of the two axes.
@@ -43,20 +43,21 @@ class RandomWarp(AugmentationBase2D):
         shear: range in degrees, drawn for each axis.
         translation: range in pixels, drawn for each axis.
         p_elastic: probability of the elastic deformation.
-        magnitude: range in pixels, one value per sample: control points move by up to this along each axis, and so no
-            pixel moves further. The root mean square displacement of the pixels is about 0.27 of it along each axis.
+        magnitude: range in pixels, one value per sample: the largest displacement of control points, and therefore of
+            pixels, along each axis. The root mean square displacement of the pixels is about 0.27 of it along each
+            axis.
         spacing: pixels between control points.
-        interpolation: of images, "bilinear" or "bicubic".
+        interpolation: interpolation of images, "bilinear" or "bicubic".
         mask_interpolation: "nearest" keeps the labels; "bilinear" is for soft masks.
-        padding: what lies outside the image: "reflection" (of image and mask) or "constant".
+        padding: content outside the image: "reflection" (of image and mask) or "constant".
         fill: image value outside, for constant padding; 0 is the mean of a standardised image.
-        mask_fill: mask value outside, for constant padding; 255 tells the loss to ignore those pixels.
+        mask_fill: mask value outside, for constant padding; 255: the loss ignores these pixels.
 
     Raises:
-        ValueError: for a range that is none, and for a magnitude at which the deformation could fold.
+        ValueError: if a range is not one, or the deformation could fold with this magnitude.
 
     Attributes:
-        probabilities: the two that decide whether a sample is interpolated, flips and turns apart.
+        probabilities: names of the probabilities that decide whether a sample is interpolated (not flips and turns).
     """
 
     probabilities = ("p_affine", "p_elastic")
@@ -94,8 +95,8 @@ class RandomWarp(AugmentationBase2D):
         self.magnitude = checked_range("magnitude", magnitude, 0)
         if self.magnitude[1] > spacing * FOLDING_LIMIT:
             raise ValueError(
-                f"magnitude={list(magnitude)} with spacing={spacing}: beyond {spacing * FOLDING_LIMIT:.1f} pixels the "
-                "deformation can fold; lower the magnitude or widen the spacing"
+                f"magnitude={list(magnitude)} with spacing={spacing}: above {spacing * FOLDING_LIMIT:.1f} pixels the "
+                "deformation can fold; lower the magnitude or increase the spacing"
             )
         for name, value, known in (
             ("interpolation", interpolation, ("bilinear", "bicubic")),
@@ -109,7 +110,7 @@ class RandomWarp(AugmentationBase2D):
         self.warps = self.p_affine > 0 or self.p_elastic > 0
 
     def set_rng_device_and_dtype(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Keep drawing on the CPU in float32, wherever ``.to()`` sends this module."""
+        """Draw on the CPU in float32 even after ``.to()`` has moved this module."""
         super().set_rng_device_and_dtype(torch.device("cpu"), torch.float32)
 
     def generate_parameters(self, batch_shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -150,7 +151,7 @@ class RandomWarp(AugmentationBase2D):
         return warped, moved
 
     def _warp(self, targets: list[tuple[Tensor, bool]], params: dict[str, Tensor]) -> list[Tensor]:
-        """Sample what gets an affine or elastic part, move the rest pixel by pixel; ``targets`` says what is a mask."""
+        """Sample the rows with an affine or elastic part, move pixels of the others; ``targets``: (tensor, is mask)."""
         if not self.warps:
             return [_move(given, params) for given, _ in targets]
         size = (targets[0][0].shape[-2], targets[0][0].shape[-1])
@@ -221,7 +222,7 @@ class RandomWarp(AugmentationBase2D):
         flags: dict[str, Any],
         transform: Tensor | None = None,
     ) -> Tensor:
-        """Kornia's hook for masks of samples left alone; there are none, as each part has its own probability."""
+        """Kornia's hook for masks of unchanged samples; there are none, because each part has its own probability."""
         return input
 
 
