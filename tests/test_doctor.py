@@ -1,9 +1,12 @@
 import json
+import re
+import tomllib
 
 import pytest
 import torch
 
 from segexp import doctor
+from tests.processes import ROOT
 from tests.test_cli import run
 
 STEPS = ["generate an image", "read it", "augment it", "train one step", "predict", "write and read back"]
@@ -27,6 +30,17 @@ def test_extras_name_what_is_missing(monkeypatch):
     found = doctor.installation()
     assert found["extras"] == {"search": ["absent-package>=2"]}
     assert found["versions"]["python"].count(".") == 2
+
+
+def test_only_extras_that_users_install_are_shown(monkeypatch, capsys):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert set(doctor.DEVELOPMENT) < set(extras)
+    facts = doctor.installation() | {"extras": dict.fromkeys(extras, ["absent>=2"])}
+    monkeypatch.setattr(doctor, "installation", lambda: facts)
+    assert run(monkeypatch, "doctor") == 0
+    shown = re.findall(r"pip install 'segexp\[(.*?)\]'", capsys.readouterr().out)
+    assert shown == ["search", "mlflow", "ray", "slurm", "export", "bioimageio", "models", "annotations", "napari"]
 
 
 def test_json_can_be_pasted(monkeypatch, capsys):

@@ -32,6 +32,9 @@ from segexp.models import UNet
 SIZE = 128
 """Height and width of the self-test's image, pixels."""
 
+DEVELOPMENT = ("test", "napari-test", "bench", "docs", "release")
+"""Extras for work on segexp itself; using segexp needs none of them."""
+
 
 def installation() -> dict[str, Any]:
     """Versions of segexp and the packages it needs, and the missing packages of each extra."""

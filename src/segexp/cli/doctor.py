@@ -39,6 +39,8 @@ def doctor(
 
 
 def _show(facts: dict[str, Any]) -> None:
+    from segexp.doctor import DEVELOPMENT
+
     gib = 2**30
     print("versions:  ", ", ".join(f"{name} {version}" for name, version in facts["versions"].items()))
     print("package:   ", facts["package"], f"(Python: {facts['executable']})")
@@ -49,6 +51,8 @@ def _show(facts: dict[str, Any]) -> None:
     print("memory:    ", f"{facts['memory_free'] / gib:.1f} GiB free{shared}")
     print("disk:      ", f"{facts['disk_free'] / gib:.1f} GiB free in {facts['disk_folder']}")
     for extra, missing in facts["extras"].items():
+        if extra in DEVELOPMENT:
+            continue
         state = (
             f"not installed: pip install 'segexp[{extra}]' ({', '.join(missing)} missing)" if missing else "installed"
         )
