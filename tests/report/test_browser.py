@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from segexp.report import write_report
+from segexp.report.models_page import render_models
 from tests.report.folders import write_run, write_sweep
 
 NAMES = ["<script>alert(1)</script>.tif", "quote\"s ' & é 細胞.tif", "plain.tif", "z.tif"]
@@ -25,6 +26,13 @@ def sweep_page(tmp_path_factory):
     return write_report(write_sweep(tmp_path_factory.mktemp("pages") / "sweep"))
 
 
+@pytest.fixture(scope="module")
+def models_page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pages") / "models.html"
+    path.write_text(render_models(["vesicle_electron", "vesicle_giant"]), encoding="utf-8")  # without scores, and with
+    return path
+
+
 def names(page):
     return page.eval_on_selector_all("#gallery li", "items => items.map(item => item.dataset.name)")
 
@@ -38,8 +46,8 @@ def zoom(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(visit, run_page, sweep_page, scheme):
-    for path in (run_page, sweep_page):
+def test_axe_finds_nothing(visit, run_page, sweep_page, models_page, scheme):
+    for path in (run_page, sweep_page, models_page):
         page = visit(path, scheme)
         page.eval_on_selector_all("details", "all => all.forEach(part => { part.open = true; })")
         found = Axe().run(page).response
