@@ -1,11 +1,11 @@
-"""Accidents and attacks, counted: how many of each class end with a refusal or a right result.
+"""Damaged and hostile files: the number of attempts in each class that segexp refuses or handles correctly.
 
     python benchmarks/accidents.py
 
-Each attempt is one command in a process of its own, on small files made here. It counts as held when the command is
-refused in words (exit code not 0, no traceback) where no right answer exists, or when the answer is right where one
-does. The tests look at the same things one by one; this script needs nothing but the command line, so that it also
-counts for an older version: run it with PYTHONPATH pointing at that version's ``src``.
+Each attempt is one command in its own process, on small files made here. If the input has a correct result, the attempt
+passes if the command gives this result. Otherwise it passes if the command refuses the input with an error message
+(exit code not 0, no traceback). The tests check the same cases one by one. This script uses only the command line, so
+it can also be run on an older version: set PYTHONPATH to that version's ``src``.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ READY = next(Path(segexp.__file__).parent.glob("*/vesicle.pth"))
 RNG = np.random.default_rng(0)
 
 
-def call(*words: object, cwd: Path) -> tuple[int, str]:
-    """Exit code and output of a command, in a process of its own; 99 where it ended with a traceback."""
+def call(*arguments: object, cwd: Path) -> tuple[int, str]:
+    """Return exit code and output of a command, run in its own process; the code is 99 if it ended with a traceback."""
     log = cwd / ".output"
     child = os.fork()
     if not child:
@@ -45,7 +45,7 @@ def call(*words: object, cwd: Path) -> tuple[int, str]:
             os.dup2(file, 1)
             os.dup2(file, 2)
             torch.set_num_threads(1)
-            sys.argv = ["segexp", *map(str, words)]
+            sys.argv = ["segexp", *map(str, arguments)]
             try:
                 main()
                 code = 0
@@ -68,13 +68,13 @@ def call(*words: object, cwd: Path) -> tuple[int, str]:
     return (99 if "Traceback (most recent" in text else code), text
 
 
-def refused(*words: object, cwd: Path) -> bool:
-    """Whether the command ends with an error in words."""
-    return call(*words, cwd=cwd)[0] not in (0, 99)
+def refused(*arguments: object, cwd: Path) -> bool:
+    """Return whether the command ends with an error message, not a traceback."""
+    return call(*arguments, cwd=cwd)[0] not in (0, 99)
 
 
 def cell(path: Path, value: int = 0) -> Path:
-    """A bright blob on a dim ground."""
+    """Write an image of a bright square on a dim background."""
     image = np.full((96, 96), 100, np.uint16)
     image[30:60, 30:60] = 900 + value
     tifffile.imwrite(path, image)
@@ -87,7 +87,7 @@ def predict(folder: Path, model: Path | str = READY, name: str = "a.tif", *more:
 
 
 def changed(change: Callable[[dict], None]) -> Callable[[Path], bool]:
-    """An attempt with a ready model whose content was changed: it must be refused."""
+    """Return an attempt with a ready model whose content was changed, which must be refused."""
 
     def attempt(folder: Path) -> bool:
         state = torch.load(READY, map_location="cpu", weights_only=True)
@@ -100,7 +100,7 @@ def changed(change: Callable[[dict], None]) -> Callable[[Path], bool]:
 
 
 def flipped(position: float) -> Callable[[Path], bool]:
-    """A bit of the largest member of the archive turned round."""
+    """Return an attempt with a model file in which one bit of the archive's largest member is flipped."""
 
     def attempt(folder: Path) -> bool:
         data = bytearray(READY.read_bytes())
@@ -115,27 +115,27 @@ def flipped(position: float) -> Callable[[Path], bool]:
 
 
 def models() -> Iterator[Attempt]:
-    """Model files that are damaged or hostile."""
+    """Yield attempts with damaged or hostile model files."""
     for number in range(12):
         yield "a model file with one flipped bit", flipped(number / 12)
     first = lambda state: next(value for value in state["weights"].values() if value.is_floating_point())  # noqa: E731
     for value in (float("nan"), float("inf")):
-        yield "weights that are no numbers", changed(lambda s, v=value: first(s).view(-1).__setitem__(0, v))
+        yield "weights that are not numbers", changed(lambda s, v=value: first(s).view(-1).__setitem__(0, v))
     for value in (float("nan"), -1.0, 2.0):
         yield "a threshold or a size out of bounds", changed(lambda s, v=value: s.update(threshold=v))
     for value in (10**30, -5):
         yield "a threshold or a size out of bounds", changed(lambda s, v=value: s.update(min_size=v))
-    yield "odd types in a model file", changed(lambda s: s.update(classes=7))
-    yield "odd types in a model file", changed(lambda s: s.update(threshold="0.5"))
-    yield "odd types in a model file", changed(lambda s: s.update(reading=[1]))
-    yield "odd types in a model file", changed(lambda s: s.update(measure={"kind": 3}))
+    yield "wrong types in a model file", changed(lambda s: s.update(classes=7))
+    yield "wrong types in a model file", changed(lambda s: s.update(threshold="0.5"))
+    yield "wrong types in a model file", changed(lambda s: s.update(reading=[1]))
+    yield "wrong types in a model file", changed(lambda s: s.update(measure={"kind": 3}))
     yield "class names that are paths", changed(lambda s: s.update(classes=["../../x"]))
     yield "class names that are paths", changed(lambda s: s.update(classes=["a\x1b[2Jb"]))
 
     def stride(state: dict) -> None:
         state["weights"]["extra"] = torch.zeros(1).expand(2**31)
 
-    yield "tensors that claim more than the file holds", changed(stride)
+    yield "tensors larger than the file", changed(stride)
 
     def deflated(folder: Path) -> bool:
         state = torch.load(READY, map_location="cpu", weights_only=True)
@@ -151,11 +151,11 @@ def models() -> Iterator[Attempt]:
         cell(folder / "a.tif")
         return predict(folder, folder / "m.pth")[0] not in (0, 99)
 
-    yield "tensors that claim more than the file holds", deflated
+    yield "tensors larger than the file", deflated
 
 
 def pages() -> Iterator[Attempt]:
-    """Files whose first page is not the image."""
+    """Yield attempts with files whose first page is not the image."""
     large, small = np.zeros((96, 96), np.uint16), np.zeros((24, 24), np.uint16)
 
     def written(*arrays: np.ndarray) -> Callable[[Path], bool]:
@@ -192,10 +192,10 @@ def pages() -> Iterator[Attempt]:
 
 
 def values() -> Iterator[Attempt]:
-    """Numbers at the ends of their types."""
+    """Yield attempts with numbers at the limits of their types."""
 
     def bright(scale: float, offset: float, kind: type) -> Callable[[Path], bool]:
-        """A blob that a plain copy of the image finds must be found here as well."""
+        """Check that an object that is found in a plain copy of the image is also found here."""
 
         def attempt(folder: Path) -> bool:
             image = tifffile.imread(cell(folder / "plain.tif")).astype(np.float64)
@@ -217,14 +217,14 @@ def values() -> Iterator[Attempt]:
         np.save(folder / "a.npy", np.zeros((64, 64), "m8[s]"))
         return predict(folder, READY, "a.npy")[0] not in (0, 99)
 
-    yield "arrays that are no images", dates
+    yield "arrays that are not images", dates
 
 
 def records() -> Iterator[Attempt]:
-    """What an earlier command left behind, changed or damaged since."""
+    """Yield attempts with results of an earlier command that were changed or damaged afterwards."""
 
     def outputs(spoil: Callable[[Path], None], *more: object) -> Callable[[Path], bool]:
-        """Predict, spoil, predict again: the mask must be right afterwards, or the command refused."""
+        """Predict, change the output, predict again: the mask must then be correct, or the command refused."""
 
         def attempt(folder: Path) -> bool:
             cell(folder / "a.tif")
@@ -237,13 +237,13 @@ def records() -> Iterator[Attempt]:
 
         return attempt
 
-    yield "a record that is wrong", outputs(lambda f: (f / "out" / "a_mask.png").write_bytes(b""))
-    yield "a record that is wrong", outputs(lambda f: (f / "out" / "a_mask.png").unlink())
+    yield "a wrong record", outputs(lambda f: (f / "out" / "a_mask.png").write_bytes(b""))
+    yield "a wrong record", outputs(lambda f: (f / "out" / "a_mask.png").unlink())
 
     def other(folder: Path) -> None:
         cv2.imwrite(str(folder / "out" / "a_mask.png"), np.zeros((96, 96), np.uint8))
 
-    yield "a record that is wrong", outputs(other)
+    yield "a wrong record", outputs(other)
     for junk in (b"\0\0\0", b"[1, 2]\n", b'{"a"\n', b"\xff\xfe"):
 
         def damage(folder: Path, junk: bytes = junk) -> None:
@@ -254,31 +254,31 @@ def records() -> Iterator[Attempt]:
         yield "a damaged record", outputs(damage)
 
     def second(folder: Path) -> bool:
-        """Measurements of a second folder must not take the first one's rows away."""
+        """Check that the measurements of a second folder do not remove the rows of the first."""
         for name in ("one", "two"):
             (folder / name).mkdir()
             cell(folder / name / f"{name}.tif")
-            words = ("predict", "--model", READY, "--input", folder / name, "--output", folder / "out")
-            code, _ = call(*words, "--save", "measurements", cwd=folder)
+            arguments = ("predict", "--model", READY, "--input", folder / name, "--output", folder / "out")
+            code, _ = call(*arguments, "--save", "measurements", cwd=folder)
             if code:
                 return code != 99
         text = "".join(path.read_text() for path in (folder / "out").glob("*.csv"))
         return "one" in text and "two" in text
 
-    yield "results of a second folder in the first one's place", second
+    yield "results of a second folder in an output folder", second
 
     def same(folder: Path) -> bool:
-        """Equal file names of two folders must not be confused."""
+        """Check that equal file names in two folders are not confused."""
         for number, name in enumerate(("one", "two")):
             (folder / name).mkdir()
             tifffile.imwrite(folder / name / "a.tif", np.full((96, 96), 100, np.uint16))
             if number:
                 cell(folder / name / "a.tif")
-            words = ("predict", "--model", READY, "--input", folder / name, "--output", folder / "out")
-            code, _ = call(*words, cwd=folder)
+            arguments = ("predict", "--model", READY, "--input", folder / name, "--output", folder / "out")
+            code, _ = call(*arguments, cwd=folder)
         return code not in (0, 99)
 
-    yield "results of a second folder in the first one's place", same
+    yield "results of a second folder in an output folder", same
 
     def drawing(folder: Path) -> bool:
         cell(folder / "a.tif")
@@ -300,7 +300,7 @@ def records() -> Iterator[Attempt]:
 
 
 def names() -> Iterator[Attempt]:
-    """File names that a terminal, a spreadsheet or a page would obey."""
+    """Yield attempts with file names that a terminal, a spreadsheet or a web page would interpret."""
     for name in ("a\x1b[31mb.tif", "a\nb.tif", "a\rb.tif"):
 
         def escape(folder: Path, name: str = name) -> bool:
@@ -317,13 +317,13 @@ def names() -> Iterator[Attempt]:
         code, _ = call("predict", "--model", READY, "--input", folder, "--output", folder / "out", cwd=folder)
         return code != 99 and (folder / "out" / "a_mask.png").is_file()
 
-    yield "names that are no UTF-8", broken
+    yield "names that are not UTF-8", broken
 
     def formula(folder: Path) -> bool:
         (folder / "in").mkdir()
         cell(folder / "in" / "=cmd.tif")
-        words = ("predict", "--model", READY, "--input", folder / "in", "--output", folder / "out")
-        code, _ = call(*words, "--save", "measurements", cwd=folder)
+        arguments = ("predict", "--model", READY, "--input", folder / "in", "--output", folder / "out")
+        code, _ = call(*arguments, "--save", "measurements", cwd=folder)
         cells = [c for path in (folder / "out").glob("*.csv") for row in csv.reader(path.open()) for c in row]
         return code != 99 and not any(c.startswith("=") for c in cells)
 
@@ -331,36 +331,36 @@ def names() -> Iterator[Attempt]:
 
 
 def costs() -> Iterator[Attempt]:
-    """Small files that ask for minutes: 3 s of processor time are allowed beside a file of one page."""
+    """Yield attempts with small files that take minutes to decode; at most 6 s of processor time pass."""
 
     def scans(folder: Path) -> bool:
         data = io.BytesIO()
         Image.fromarray(RNG.integers(0, 255, (1024, 1024), np.uint8)).save(data, "JPEG", progressive=True)
         raw = data.getvalue()
-        start = raw.rindex(b"\xff\xda")  # the last scan, a thousand times
+        start = raw.rindex(b"\xff\xda")  # the last scan, which is repeated 300 times
         (folder / "a.jpg").write_bytes(raw[:start] + raw[start:-2] * 300 + raw[-2:])
         before = os.times().children_user
         code, _ = predict(folder, READY, "a.jpg")
         return code != 99 and os.times().children_user - before < 6
 
-    yield "files that cost minutes", scans
+    yield "files that take minutes to decode", scans
 
 
 def count() -> None:
     """Run every attempt and print the table."""
-    held: dict[str, list[bool]] = defaultdict(list)
+    passed: dict[str, list[bool]] = defaultdict(list)
     for group in (models, pages, values, records, names, costs):
         for name, attempt in group():
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    held[name].append(attempt(Path(folder)))
+                    passed[name].append(attempt(Path(folder)))
                 except (AssertionError, OSError, AttributeError, KeyError):
-                    held[name].append(False)
-    print(f"{'class':55s} held  tried")
-    for name, results in held.items():
-        print(f"{name:55s} {sum(results):4d} {len(results):6d}")
-    every = [result for results in held.values() for result in results]
-    print(f"{'all':55s} {sum(every):4d} {len(every):6d}")
+                    passed[name].append(False)
+    print(f"{'class':55s} passed  tried")
+    for name, results in passed.items():
+        print(f"{name:55s} {sum(results):6d} {len(results):6d}")
+    every = [result for results in passed.values() for result in results]
+    print(f"{'all':55s} {sum(every):6d} {len(every):6d}")
 
 
 if __name__ == "__main__":

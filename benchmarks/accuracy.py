@@ -1,22 +1,23 @@
-"""Scores of recipes on many data sets after the same minutes: whether a change is one for the better.
+"""Compares the scores of recipes on many data sets after the same training time, to judge whether a change helps.
 
     python -m benchmarks.accuracy --data FOLDER --out DIR --recipe default= --recipe sgd=optimizer=sgd --recipe monai
     python -m benchmarks.accuracy --out DIR --table
 
 A recipe is a name and, after ``=``, Hydra overrides with commas between them (``a=trainer.lr=0.01,loss=dice``), or one
-of `benchmarks/peers.py`, such as ``monai``. Every recipe trains on every set with every seed, one after the other and
-recipes in turn, so that what else the machine does harms all alike; the load is recorded. The limit is the clock's,
-start-up included. The weights of the last step are scored at a threshold of 0.5, ours as theirs.
+of `benchmarks/peers.py`, such as ``monai``. Every recipe is trained on every set with every seed, one job after the
+other. The recipes take turns, so that other programs on the machine affect all recipes equally; the load is recorded.
+The limit is wall-clock time and includes the start-up. For all recipes, the weights of the last step are scored at a
+threshold of 0.5.
 
     python -m benchmarks.accuracy --data FOLDER --out DIR --steps 600 --jobs 16 --recipe default= --recipe monai@230
 
-With `--steps` the limit is a number of steps, which tells scores apart but not costs: jobs may then run side by side,
-on a GPU too. Name a recipe's own number where its steps cost more or less: `b=trainer.batch_size=4,trainer.steps=1100`,
-`monai@230`.
+With `--steps` the limit is a number of steps. Scores can then be compared, but not times, so jobs can run at once, also
+on a GPU. If the steps of a recipe take more or less time, give it its own number:
+`b=trainer.batch_size=4,trainer.steps=1100`, `monai@230`.
 
-Sets are the folders of FOLDER in the project's layout (train|val/img|mask) that `SETS` names, and generated images.
-A job that is done is not done again: an interrupted bench goes on where it was. The table compares each recipe with the
-first: image by image, each the mean over seeds, by the paired permutation test and the 95 % interval.
+The sets are the folders in FOLDER that `SETS` names, in the project's layout (train|val/img|mask), and generated
+images. Finished jobs are not repeated, so an interrupted benchmark can be continued. The table compares each recipe
+with the first, image by image (each the mean over seeds), by the paired permutation test and the 95 % interval.
 """
 
 import argparse
@@ -48,17 +49,17 @@ SCORES = {"vesicle": ("dice", "object_f1"), "cytoskeleton": ("dice", "skeleton_f
 GENERATED = ("--train", "40", "--val", "12", "--size", "384", "--seed", "7")
 
 
-def segexp(*words: str) -> list[str]:
-    """The command line of this checkout's package."""
-    return [sys.executable, "-m", "segexp.cli", *words]
+def segexp(*arguments: str) -> list[str]:
+    """Return the command line of this checkout's package."""
+    return [sys.executable, "-m", "segexp.cli", *arguments]
 
 
 def run(command: list[str], log: Path) -> dict[str, float]:
-    """Seconds by the clock and of the processors, and peak memory; raises with the end of its output where it fails."""
+    """Return wall-clock and processor seconds and peak memory; on failure, raise with the end of the output."""
     tick, load = time.monotonic(), os.getloadavg()[0]
     with log.open("ab") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)  # of this process alone, and of those that it waited for
+        _, status, usage = os.wait4(process.pid, 0)  # usage of this process and of those that it waited for
     code = process.returncode = os.waitstatus_to_exitcode(status)
     if code:
         raise SystemExit(f"{' '.join(command)}\nexit code {code}: ...{log.read_text(errors='replace')[-2000:]}")
@@ -72,27 +73,27 @@ def run(command: list[str], log: Path) -> dict[str, float]:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file."""
+    """Return the rows of a CSV file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def place(name: str, data: Path, out: Path) -> Path | None:
-    """Folder of a set; generated ones are made once. None: it is not here."""
+    """Return the folder of a set, or None if it does not exist; generated sets are written on first use."""
     if not name.startswith("generated/"):
         return data / name if (data / name / "train").is_dir() else None
     folder = out / name
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        words = segexp("synthesize", SETS[name], "--output", str(folder), *GENERATED)
-        run(words, folder.with_suffix(".log"))
+        arguments = segexp("synthesize", SETS[name], "--output", str(folder), *GENERATED)
+        run(arguments, folder.with_suffix(".log"))
     return folder
 
 
 def job(
     recipe: str, order: int, task: str, data: Path, seed: int, seconds: float, folder: Path, steps: int | None = None
 ) -> None:
-    """Train and score one recipe, unless it was done; for so many seconds, or steps where they are given."""
+    """Train and score one recipe for `seconds`, or for `steps` if given, unless that job is finished."""
     if (folder / "result.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,9 +101,9 @@ def job(
     if overrides or recipe.endswith("="):
         limit = f"{int(seconds) // 3600:02d}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
         limits = [f"trainer.max_time={limit}"] if steps is None else ["trainer.max_time=null", f"trainer.steps={steps}"]
-        words = [f"task={task}", "trainer=quick", f"data.root={data}", *limits, f"seed={seed}"]
-        words += [word for word in re.split(r",(?![^\[]*\])", overrides) if word]  # commas of a list are its own
-        facts = run(segexp("train", *words, f"output_dir={folder / 'run'}", "overwrite=true"), log)
+        arguments = [f"task={task}", "trainer=quick", f"data.root={data}", *limits, f"seed={seed}"]
+        arguments += [part for part in re.split(r",(?![^\[]*\])", overrides) if part]  # not at commas within a list
+        facts = run(segexp("train", *arguments, f"output_dir={folder / 'run'}", "overwrite=true"), log)
         scored = ["--model", str(folder / "run" / "last.pth"), "--data", str(data), "--threshold", "0.5"]
         scored += ["--scores", "object,filament", "--output", str(folder / "scored")]
         facts["scoring s"] = run(segexp("evaluate", *scored), log)["seconds"]
@@ -111,8 +112,8 @@ def job(
     else:
         name, _, own_steps = name.partition("@")
         limits = ["--seconds", str(seconds)] if steps is None else ["--steps", own_steps or str(steps)]
-        words = ["--data", str(data), "--task", task, *limits, "--seed", str(seed)]
-        facts = run([sys.executable, "-m", "benchmarks.peers", name, *words, "--output", str(folder)], log)
+        arguments = ["--data", str(data), "--task", task, *limits, "--seed", str(seed)]
+        facts = run([sys.executable, "-m", "benchmarks.peers", name, *arguments, "--output", str(folder)], log)
         facts |= json.loads((folder / "peer.json").read_text())
         table = folder / "scores.csv"
     rows = [{key: row[key] for key in ("image", *SCORES[task])} for row in read_table(table)]
@@ -123,12 +124,12 @@ def job(
 
 
 def title(recipe: str) -> str:
-    """A recipe's name, without its overrides."""
+    """Return a recipe's name, without its overrides."""
     return recipe.partition("=")[0]
 
 
 def values(results: list[dict], score: str) -> dict[str, float]:
-    """A score of each image, the mean over seeds; undefined ones left out."""
+    """Return a score of each image, as the mean over seeds; undefined scores are left out."""
     by_image: dict[str, list[float]] = {}
     for result in results:
         for row in result["rows"]:
@@ -138,7 +139,7 @@ def values(results: list[dict], score: str) -> dict[str, float]:
 
 
 def verdict(first: dict[str, float], other: dict[str, float]) -> tuple[str, str]:
-    """In words and in figures: is `other` better than `first`?"""
+    """Return, as text with figures, whether `other` is better than `first`."""
     images = sorted(first.keys() & other.keys())
     gap = paired_difference([other[image] for image in images], [first[image] for image in images])
     interval = gap.interval
@@ -148,7 +149,7 @@ def verdict(first: dict[str, float], other: dict[str, float]) -> tuple[str, str]
 
 
 def table(out: Path) -> str:
-    """All results there are, set by set, and a sum in words."""
+    """Return all results, set by set, and a summary."""
     results = [json.loads(path.read_text()) | {"path": path} for path in sorted(out.rglob("result.json"))]
     lines, sums = [], {}
     names = sorted({str(result["path"].parents[2].relative_to(out)) for result in results})
@@ -168,12 +169,12 @@ def table(out: Path) -> str:
                     f"{name:24s} {score:12s} {recipe.split('=')[0]:16s} {mean:.3f}  {len(own)} seeds, {steps:.0f} steps"
                 )
                 if recipe != recipes[0] and first:
-                    words, figures = verdict(first, found)
-                    sums.setdefault((recipe, score), []).append(words)
-                    line += f"  {words}: {figures}"
+                    result, figures = verdict(first, found)
+                    sums.setdefault((recipe, score), []).append(result)
+                    line += f"  {result}: {figures}"
                 lines.append(line)
     for (recipe, score), found in sums.items():
-        counted = ", ".join(f"{words} on {found.count(words)}" for words in ("better", "within noise", "worse"))
+        counted = ", ".join(f"{result} on {found.count(result)}" for result in ("better", "within noise", "worse"))
         lines.append(
             f"{recipe.split('=')[0]} against {recipes[0].split('=')[0]}, {score}, {len(found)} sets: {counted}"
         )
@@ -181,7 +182,7 @@ def table(out: Path) -> str:
 
 
 def run_all(options: argparse.Namespace) -> None:
-    """Every job that is not done; raises the first failure once those under way have ended."""
+    """Run every unfinished job; raise the first failure after the running jobs have ended."""
     recipes = options.recipe or ["default="]
     if options.jobs > 1:
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
@@ -215,12 +216,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of data sets")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", action="append", default=[], help="NAME=OVERRIDES, or a peer; may be repeated")
-    parser.add_argument("--sets", default=",".join(SETS), help="names, by commas")
+    parser.add_argument("--sets", default=",".join(SETS), help="names of sets, separated by commas")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument("--steps", type=int, help="limit in steps, in place of seconds")
-    parser.add_argument("--jobs", type=int, default=1, help="jobs side by side; only with --steps")
-    parser.add_argument("--table", action="store_true", help="only print what there is")
+    parser.add_argument("--steps", type=int, help="limit in steps, instead of seconds")
+    parser.add_argument("--jobs", type=int, default=1, help="jobs at once; only with --steps")
+    parser.add_argument("--table", action="store_true", help="only print the table of existing results")
     options = parser.parse_args()
     if options.jobs > 1 and options.steps is None:
         parser.error("--jobs: jobs side by side slow each other, so the limit must be --steps")

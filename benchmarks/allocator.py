@@ -1,9 +1,10 @@
-"""What it saves to keep freed memory between the steps of a training on the CPU: `segexp.device.keep_freed_memory`.
+"""Measures what `segexp.device.keep_freed_memory` saves: freed memory is kept between training steps on the CPU.
 
     python benchmarks/allocator.py [--rounds 3] [--threads 2]
 
-The setting is a process's own, so each measurement is a process: with it and without in turn, each training the default
-network on batches of 8 crops of 256x256. Printed are the median processor time of a step, page faults and peak memory.
+The setting applies to a whole process, so each measurement runs in its own process, in turn with and without the
+setting. Each trains the default network on batches of 8 crops of 256x256. The script prints the median processor time
+of a step, page faults and peak memory.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import time
 
 
 def measure(keep: bool, threads: int, steps: int) -> None:
-    """Train some steps and print their cost as JSON."""
+    """Train some steps and print time, page faults and memory as JSON."""
     import torch
 
     from segexp.device import keep_freed_memory
@@ -48,7 +49,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--keep", type=int, choices=(0, 1), help="one measurement, in this process")
+    parser.add_argument(
+        "--keep",
+        type=int,
+        choices=(0, 1),
+        help="run one measurement in this process, with (1) or without (0) the setting",
+    )
     options = parser.parse_args()
     if options.keep is not None:
         measure(bool(options.keep), options.threads, options.steps)

@@ -1,16 +1,16 @@
-"""Augmentation side by side: this package, stock Kornia, and albumentations where it is installed.
+"""Compares the speed of augmentation: this package, stock Kornia, and albumentations if it is installed.
 
     python benchmarks/augment.py [--rounds 7] [--threads 2]
 
-Everything runs in this process on the same arrays, 8 x 1 x 512 x 512 with masks, in turns: one round times each
-contender once, the table shows the median over the rounds and the median of the rounds' ratios, so a busy machine slows
-all alike. Only the two-worker figure comes from other processes. Every contender flips, rotates, scales, shears,
-deforms, equalises (CLAHE, 8 x 8 tiles, limit 1 to 4), changes brightness and contrast and standardises every image.
-Elastic settings are chosen for about the same displacement; what each really does is measured on an image of
-coordinates. Waiting OpenMP threads spin by default and steal the time of OpenCV's and of other processes' threads:
-OMP_WAIT_POLICY=PASSIVE in front of the command makes two threads worth having on a busy machine.
+All candidates run in this process on the same arrays, 8 x 1 x 512 x 512 with masks. A round times each candidate once;
+the table shows the median over the rounds and the median of the rounds' ratios, so that a busy machine slows all
+candidates equally. Only the two-worker figure comes from other processes. Every candidate flips, rotates, scales,
+shears, deforms, equalises (CLAHE, 8 x 8 tiles, limit 1 to 4), changes brightness and contrast and standardises every
+image. The elastic settings are chosen for about the same displacement, which is measured for each candidate on an image
+of coordinates. Waiting OpenMP threads spin by default, which slows OpenCV's threads and those of other processes. On a
+busy machine, two threads help only with OMP_WAIT_POLICY=PASSIVE before the command.
 
-AlbumentationsX imports under the same name as albumentations: install one or the other to compare with it.
+AlbumentationsX is imported under the same name as albumentations; install one or the other to compare with it.
 """
 
 import argparse
@@ -35,7 +35,7 @@ AFFINE = {"rotation": (-15, 15), "scale": (0.9, 1.1), "shear": (-5, 5)}
 
 
 def micrographs() -> tuple[np.ndarray, np.ndarray]:
-    """Blobs and filaments of many brightnesses with noise: uint8 (B, H, W) images and 0/1 masks."""
+    """Return images of blobs and filaments of many brightnesses with noise, uint8 (B, H, W), and 0/1 masks."""
     rng = np.random.default_rng(0)
     images, masks = [], []
     for _ in range(BATCH):
@@ -53,19 +53,19 @@ def micrographs() -> tuple[np.ndarray, np.ndarray]:
 
 
 class Table:
-    """Times contenders in turns; the first one added is what the others are compared with."""
+    """Times candidates in turns; the others are compared with the first one added."""
 
     def __init__(self, title: str, rounds: int) -> None:
         self.title, self.rounds = title, rounds
-        self.contenders: dict[str, Callable[[], object]] = {}
+        self.candidates: dict[str, Callable[[], object]] = {}
 
     def add(self, name: str, run: Callable[[], object]) -> None:
-        self.contenders[name] = run
+        self.candidates[name] = run
 
     def show(self, images: int = BATCH) -> None:
-        times: dict[str, list[float]] = {name: [] for name in self.contenders}
+        times: dict[str, list[float]] = {name: [] for name in self.candidates}
         for turn in range(self.rounds + 1):
-            for name, run in self.contenders.items():
+            for name, run in self.candidates.items():
                 start = time.perf_counter()
                 run()
                 if turn:  # the first turn warms up
@@ -79,13 +79,13 @@ class Table:
 
 
 def coordinates() -> np.ndarray:
-    """(H, W, 3) float32: x, y and 0, in shares of the size."""
+    """Return an image of coordinates, (H, W, 3) float32: x, y and 0, as shares of the size."""
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32) / (SIZE - 1)
     return np.stack([x, y, 0 * x], axis=-1)
 
 
 def displacement(deform: Callable[[np.ndarray], np.ndarray]) -> str:
-    """Root mean square and largest displacement in pixels of ``deform``, edges left out."""
+    """Return the root mean square and the largest displacement in pixels of ``deform``, without the edges."""
     still = coordinates()
     moved = [np.linalg.norm((deform(still) - still)[40:-40, 40:-40, :2] * (SIZE - 1), axis=-1) for _ in range(4)]
     return f"{np.sqrt(np.mean(np.square(moved))):.1f} px rms, {np.max(moved):.1f} px at most"
@@ -115,7 +115,7 @@ def stock_kornia() -> K.AugmentationSequential:
 
 
 def albumentations_list(A) -> tuple[list, object]:
-    """The same steps in albumentations or AlbumentationsX, and the elastic one among them."""
+    """Return the same steps in albumentations or AlbumentationsX, and the elastic step separately."""
     if hasattr(A, "ElasticTransform3D"):  # AlbumentationsX: cubic B-spline control grid, as here
         share = MAGNITUDE / (SIZE - 1)
         elastic = A.ElasticTransform((share, share), (CONTROL, CONTROL), border_mode=cv2.BORDER_REFLECT, p=1)
@@ -132,7 +132,7 @@ def albumentations_list(A) -> tuple[list, object]:
 
 
 class PerImage(torch.utils.data.Dataset):
-    """One augmented image at a time, for worker processes."""
+    """A data set of augmented images, for worker processes."""
 
     def __init__(self, transform, images: np.ndarray, masks: np.ndarray, length: int) -> None:
         self.transform, self.images, self.masks, self.length = transform, images, masks, length
@@ -147,7 +147,7 @@ class PerImage(torch.utils.data.Dataset):
 
 
 def two_workers(dataset: PerImage) -> Callable[[], object]:
-    """One epoch through two warm worker processes with one thread each."""
+    """Run one epoch with two warm worker processes of one thread each."""
     loader = torch.utils.data.DataLoader(
         dataset, BATCH, num_workers=2, persistent_workers=True, worker_init_fn=lambda _: cv2.setNumThreads(0)
     )

@@ -1,9 +1,10 @@
-"""How long `segexp check` takes on many images, in processor time too, and how much memory it needs at most.
+"""Measures the time, processor time and peak memory of `segexp check` on many images.
 
     python benchmarks/check.py --count 10000 --size 512
 
-Writes that many different 16-bit images (TIFF) with masks (.npy) into a temporary folder (about 0.8 MB each at 512), or
-into the folder given, where they stay. The check runs in a process of its own, which tells its own peak memory.
+The script writes `--count` different 16-bit images (TIFF) with masks (.npy), about 0.8 MB each at 512 px, to a
+temporary folder, or to a given folder, where they are kept. The check runs in its own process, which reports its peak
+memory.
 """
 
 import argparse
@@ -40,7 +41,7 @@ print(json.dumps({
 
 
 def write(folder: Path, count: int, size: int, suffix: str) -> None:
-    """`count` images in 4 parts of training and 1 of validation: fields turned, shifted and noisy in their own way."""
+    """Write `count` images, 4 of 5 for training: generated fields, each rotated, shifted and with new noise."""
     images, masks = synthesis.generate("vesicle", 48, size, 0)
     for part in ("train", "val"):
         for kind in ("img", "mask"):
@@ -69,8 +70,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--suffix", choices=["tif", "png"], default="tif")
-    parser.add_argument("--workers", type=int, default=0, help="threads; default: the cores")
-    parser.add_argument("--folder", type=Path, help="keep the images here, and use them where they are there")
+    parser.add_argument("--workers", type=int, default=0, help="number of threads; default: one per core")
+    parser.add_argument("--folder", type=Path, help="keep the images in this folder, and use those that exist")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / "data"

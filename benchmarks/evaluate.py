@@ -1,11 +1,11 @@
-"""Time of an evaluation a megapixel beside the bare forward pass of the network, in interleaved rounds of one process.
+"""Compares the time of an evaluation per megapixel with the forward pass of the network alone, in interleaved rounds.
 
     python benchmarks/evaluate.py --size 512 --images 4 --rounds 7
 
-The ratio is what scoring adds to predicting: overlap, probability and, for vesicles, object scores together; surface
-and filament scores, which need distances and thinning, are given apart. Ratios are medians of the rounds, of the clock
-and of the processors' time, which others on the machine disturb less. Images are generated; truth is scored against
-predictions that resemble it (the truth with noise), since thinning and matching take longer the more there is to see.
+The ratio shows what scoring adds to prediction: overlap, probability and, for vesicles, object scores together. Surface
+and filament scores, which need distances and thinning, are reported separately. Ratios are medians over the rounds, in
+wall-clock time and in processor time, which other programs disturb less. The images are generated. The scored
+predictions are the true masks with noise, because thinning and matching take longer the more objects there are.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from segexp.inference.predictor import Predictor
 from segexp.models import UNet
 
 OWN = {"vesicle": ("probability", "object"), "cytoskeleton": ("probability",)}
-"""Families of scores of either task (conf/task), surface and filament scores apart."""
+"""Families of scores of each task (conf/task), without surface and filament scores."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=512, help="pixels a side")
+    parser.add_argument("--size", type=int, default=512, help="side of the images in pixels")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128])
@@ -61,7 +61,7 @@ def main() -> None:
                 score_image(likelihood, labels, sample.labels, ["a"], sample.name, families)
 
         def predict_and_take(index, pixels, maps=maps):
-            predictor.probabilities(pixels)  # of a network that has learned nothing: they resemble no truth
+            predictor.probabilities(pixels)  # from an untrained network, so they resemble no mask
             return maps[index]
 
         def full(samples=samples, families=families, probabilities=predict_and_take):
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def likely(truth, seed: int) -> np.ndarray:
-    """Probabilities (1, H, W) whose borders are those of the truth, shifted and blurred here and there."""
+    """Return probabilities (1, H, W) that resemble the true masks, with borders shifted and blurred locally."""
     import cv2
 
     rng = np.random.default_rng(seed)

@@ -1,19 +1,19 @@
-"""Whether fine-tuning hurts with few annotated images: the kept model against the given one and one from scratch.
+"""Tests whether fine-tuning on few annotated images lowers scores: compares the kept, the given and a new model.
 
-For each set (a folder with train/ and val/), number of images and draw, so many images are drawn from train/: they are
-all that is annotated. Trained on them, for the same number of steps each:
+For each set (a folder with train/ and val/), number of images and draw, this number of images is drawn from train/ as
+the only annotated images. These models are trained on them, for the same number of steps each:
 
-- ``kept``: ``experiment=finetune`` as it is, the comparison of its candidates included;
-- ``scratch``: ``trainer=quick`` with all steps for one network;
-- ``tuned``: the fine-tuned model, kept or not: with all steps where another one was kept.
+- ``kept``: ``experiment=finetune`` unchanged, including the comparison of its candidates;
+- ``scratch``: ``trainer=quick`` with all steps for one network from scratch;
+- ``tuned``: the fine-tuned model, whether it was kept or not; if another one was kept, it is trained for all steps.
 
-Each, and the given model ``as it was``, is then scored on images of val/, which none of them saw, at the threshold of
-its file: mean Dice.
+Each of them, and the given model ``as it was``, is scored by mean Dice at the threshold of its file, on images of val/,
+which none of them was trained on.
 
     python -m benchmarks.finetune DATA --sets nuclei:vesicle,actin_plant:cytoskeleton --output finetune.csv
 
-A set is named with the model that it starts from. Cells that the CSV holds are not run again; draws come outermost, so
-that a benchmark that is ended early has all sets.
+Each set is given with the model to start from. Cells that are already in the CSV file are not run again. Draws are the
+outermost loop, so a benchmark that is ended early has results for all sets.
 """
 
 import argparse
@@ -43,59 +43,66 @@ from segexp.sweep.weights import start_file
 SCORES = ["given", "tuned", "scratch", "kept"]
 COLUMNS = ["set", "model", "sha256", "images", "draw", "steps", "crop", *SCORES, "which", "test_images", "cpu_seconds"]
 CLOSE = 0.005
-"""Dice by which the kept model may be below the better of the given one and the one from scratch."""
+"""Largest Dice by which the kept model may be below the better of the given model and the one from scratch."""
 
 
-def draw(data: Path, count: int, number: int, place: Path) -> None:
-    """Copy `count` annotated images of ``data/train`` to ``place/train``."""
+def draw(data: Path, count: int, number: int, folder: Path) -> None:
+    """Copy `count` annotated images of ``data/train`` to ``folder/train``."""
     images = sorted((data / "train" / "img").iterdir())
     for image in random.Random(f"{data.name}/{number}").sample(images, count):  # noqa: S311 no secret
         mask = next((data / "train" / "mask").glob(f"{image.stem}.*"))
         for kind, path in (("img", image), ("mask", mask)):
-            (place / "train" / kind).mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, place / "train" / kind / path.name)
+            (folder / "train" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / "train" / kind / path.name)
 
 
-def train(words: Sequence[str], folder: Path) -> None:
-    """A run with these overrides, without its output."""
-    cfg = compose_config(list(words))
+def train(overrides: Sequence[str], folder: Path) -> None:
+    """Train with these overrides, without printing the output."""
+    cfg = compose_config(list(overrides))
     with contextlib.redirect_stdout(io.StringIO()):
-        run(cfg, folder, weights=start_file(cfg), overrides=words)
+        run(cfg, folder, weights=start_file(cfg), overrides=overrides)
 
 
 def dice(path: Path | str, samples: Sequence[Sample]) -> float:
-    """Mean Dice of a model file."""
+    """Return the mean Dice of a model file."""
     return summarize(evaluate(load_model(path, "cpu"), samples))["dice"]
 
 
 def cell(data: Path, model: str, count: int, number: int, given: float, samples: list[Sample], arguments: Any) -> dict:
-    """One row of the CSV."""
+    """Compute one row of the CSV file."""
     tick = time.process_time()
     task = checkpoint.load(checkpoint.model_file(Path(model)))["task"]
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        draw(data, count, number, place)
-        words = [f"task={task}", "trainer.max_time=null", f"trainer.steps={arguments.steps}", "trainer.batch_size=4"]
-        words += [f"task.crop={arguments.crop}", "trainer.num_workers=0", "trainer.device=cpu", f"seed={number}"]
-        tuning = [*words, "experiment=finetune", f"model.weights={model}"]
-        train([*tuning, f"data.root={place}"], place / "kept")
-        best = place / "kept" / f"best_{task}_model.pth"
+        folder = Path(name)
+        draw(data, count, number, folder)
+        overrides = [
+            f"task={task}",
+            "trainer.max_time=null",
+            f"trainer.steps={arguments.steps}",
+            "trainer.batch_size=4",
+        ]
+        overrides += [f"task.crop={arguments.crop}", "trainer.num_workers=0", "trainer.device=cpu", f"seed={number}"]
+        tuning = [*overrides, "experiment=finetune", f"model.weights={model}"]
+        train([*tuning, f"data.root={folder}"], folder / "kept")
+        best = folder / "kept" / f"best_{task}_model.pth"
         which = checkpoint.load(best)["start"]["kept"]
-        # their last weights count, so the images on which they are validated do not matter
-        same = [f"data.{part}_{kind}_dir={place}/train/{kind}" for part in ("train", "val") for kind in ("img", "mask")]
+        # only the last weights are scored, so it does not matter which images validate them
+        same = [
+            f"data.{part}_{kind}_dir={folder}/train/{kind}" for part in ("train", "val") for kind in ("img", "mask")
+        ]
         alone = [*same, "trainer.validate_every=100000"]
-        train([*words, *alone, "trainer=quick"], place / "scratch")
+        train([*overrides, *alone, "trainer=quick"], folder / "scratch")
         if which != "trained":
-            train([*tuning, *alone, "trainer.keep_given=false"], place / "tuned")
-        tuned = place / ("kept" if which == "trained" else "tuned") / "last.pth"
-        scores = [dice(path, samples) for path in (tuned, place / "scratch" / "last.pth", best)]
+            train([*tuning, *alone, "trainer.keep_given=false"], folder / "tuned")
+        tuned = folder / ("kept" if which == "trained" else "tuned") / "last.pth"
+        scores = [dice(path, samples) for path in (tuned, folder / "scratch" / "last.pth", best)]
     row = [model, count, number, arguments.steps, arguments.crop, given, *scores, which, len(samples)]
     names = ["model", "images", "draw", "steps", "crop", "given", "tuned", "scratch", "kept", "which", "test_images"]
     return dict(zip(names, row, strict=True)) | {"cpu_seconds": round(time.process_time() - tick)}
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print a table of means over draws, and how often the kept model is below or above the others."""
+    """Print a table of means over draws, and how often the kept model scores below or above the others."""
     print("set                   images draws   as it was  tuned  scratch  kept   kept, by draw")
     for key in dict.fromkeys((row["set"], row["images"]) for row in rows):
         own = [row for row in rows if (row["set"], row["images"]) == key]
@@ -117,13 +124,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", required=True, help="SET:MODEL, separated by commas; SET is a folder in DATA")
-    parser.add_argument("--images", default="1,2,5", help="annotated images")
+    parser.add_argument("--images", default="1,2,5", help="numbers of annotated images, separated by commas")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--crop", type=int, default=256)
-    parser.add_argument("--test", type=int, default=12, help="most images that a model is scored on, spread over val/")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no further cell is begun")
-    parser.add_argument("--output", type=Path, required=True, help="CSV")
+    parser.add_argument("--test", type=int, default=12, help="largest number of scored images, spread over val/")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="no further cell is started after this time"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="CSV file")
     arguments = parser.parse_args()
     begun, rows = time.monotonic(), []
     if arguments.output.is_file():

@@ -1,9 +1,10 @@
-"""Which share of the foreground `segexp predict --guarantee` finds in images that were used for nothing before.
+"""Measures the share of the foreground that `segexp predict --guarantee` finds in new images.
 
-For each data set of a folder (each with train/ and val/) a small model is trained on train/ alone, ``--fraction`` of it
-held back for validation, for ``--seconds``. Two things are printed. First, the threshold that the model file gives for
-each share, and the mean share found in the images of val/ with it. Second, the same with one random half of val/ as
-calibration images and the other half as new ones, over ``--draws`` divisions: these images chose nothing of the model.
+For each data set in a folder (each with train/ and val/), a small model is trained for ``--seconds`` on train/ only, of
+which ``--fraction`` is held back for validation. The script prints two results. First, for each share, the threshold
+stored in the model file and the mean share that is found with it in the images of val/. Second, the same with one
+random half of val/ as calibration images and the other half as new images, over ``--draws`` divisions. No images of
+val/ were used for training or for choosing the model.
 
     python benchmarks/guarantee.py DATA --sets nuclei,em_membranes --seconds 40
 """
@@ -18,15 +19,15 @@ from segexp.inference.predictor import Predictor
 
 
 def found(counts: list[Counts], threshold: float) -> tuple[float, float]:
-    """Mean share of the foreground that is found over images that hold any, and precision over all pixels."""
-    place = max(int(np.searchsorted(LEVELS, np.float32(threshold), side="right")) - 1, 0)
-    shares = [one.found[0, place] / one.true[0] for one in counts if one.true[0]]
-    hits, marked = (sum(int(part[0, place]) for part in parts) for parts in list(zip(*counts, strict=True))[:2])
+    """Return the mean share of the foreground that is found, over images with foreground, and the precision."""
+    level = max(int(np.searchsorted(LEVELS, np.float32(threshold), side="right")) - 1, 0)
+    shares = [one.found[0, level] / one.true[0] for one in counts if one.true[0]]
+    hits, marked = (sum(int(part[0, level]) for part in parts) for parts in list(zip(*counts, strict=True))[:2])
     return float(np.mean(shares)), hits / max(marked, 1)
 
 
 def report(model: Predictor, counts: list[Counts], share: float, draws: int) -> str:
-    """One line on one share: with the model file's table, and over random halves of the images."""
+    """Return one line for one share: with the model file's threshold, and over random halves of the images."""
     rng = np.random.default_rng(0)
     try:
         threshold = choose(model.facts[KEY], model.classes, share, model.threshold).threshold
@@ -52,7 +53,7 @@ def report(model: Predictor, counts: list[Counts], share: float, draws: int) -> 
 
 def main() -> None:
     parser = small_models.parser(__doc__, seconds=40)
-    parser.add_argument("--fraction", type=float, default=0.3, help="of train/ that is held back for validation")
+    parser.add_argument("--fraction", type=float, default=0.3, help="share of train/ held back for validation")
     parser.add_argument("--draws", type=int, default=200, help="random divisions of val/")
     arguments = parser.parse_args()
     sets = arguments.sets.split(",")

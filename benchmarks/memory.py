@@ -1,10 +1,10 @@
-"""The most memory that a process has held."""
+"""The peak memory of a process."""
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held resident at most; 0 where the system does not tell.
+    """Return the peak resident memory of this process in bytes, or 0 if the system does not report it.
 
-    Not `ru_maxrss`, which on Linux starts at the peak of the process that started this one.
+    `ru_maxrss` is not used: on Linux it starts at the peak of the parent process.
     """
     try:
         with open("/proc/self/status", encoding="ascii") as file:

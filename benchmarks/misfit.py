@@ -1,12 +1,14 @@
-"""How many images of foreign kinds a model recognises as foreign, and how many of its own kind it takes for such.
+"""Counts the images of other data sets that a model flags as unlike its training images, and its false alarms.
 
-For each data set of a folder (each with train/ and val/) a small model is trained on train/ alone, a quarter of it held
-back for validation, for ``--seconds``. Its file then judges every image of val/, which it never saw, and those of all
-other sets, by `segexp.inference.misfit`: the image, and what the model finds in it. So do the models of the package.
+For each data set in a folder (each with train/ and val/), a small model is trained for ``--seconds`` on train/ only, of
+which a quarter is held back for validation. `segexp.inference.misfit` then tests every image of val/, which is new to
+the model, and the images of all other sets: both the image and what the model finds in it. The ready models of the
+package are tested as well.
 
     python benchmarks/misfit.py DATA --sets nuclei,em_membranes --seconds 20 --output misfit.json
 
-Printed are shares of flagged images: a row is a model, a column a set; the diagonal holds the false alarms.
+The script prints the shares of flagged images, with a row for each model and a column for each set. The diagonal shows
+the false alarms.
 """
 
 import json
@@ -24,11 +26,11 @@ from segexp.io.channels import to_channels
 from segexp.io.images import read_image
 
 Judged = dict[str, Any]
-"""Of one image: its numbers, its share of foreground, and whether either is told to be unlike the training."""
+"""One image's features, its share of foreground, and whether each is flagged as unlike the training images."""
 
 
 def judged(model: Predictor, files: list[Path]) -> list[Judged]:
-    """What the model's file says of each image."""
+    """Return the results of the model's tests for each image."""
     ranges, found = model.facts[KEY], []
     for path in files:
         pixels = to_channels(read_image(path), 1, path)
@@ -41,7 +43,7 @@ def judged(model: Predictor, files: list[Path]) -> list[Judged]:
 
 
 def show(result: dict[str, dict[str, list[Judged]]], sets: list[str], kinds: tuple[str, ...]) -> None:
-    """Print a table of what is flagged by any of `kinds`, and the two sums."""
+    """Print a table of the images flagged by any of `kinds`, and the two sums."""
 
     def flagged(row: str, column: str) -> float:
         return 100 * float(np.mean([any(image[kind] for kind in kinds) for image in result[row][column]]))
@@ -60,7 +62,7 @@ def show(result: dict[str, dict[str, list[Judged]]], sets: list[str], kinds: tup
 
 def main() -> None:
     parser = small_models.parser(__doc__, seconds=20)
-    parser.add_argument("--ready", default="vesicle,cytoskeleton", help="ready models that are judged too")
+    parser.add_argument("--ready", default="vesicle,cytoskeleton", help="ready models to test as well")
     parser.add_argument("--output", type=Path, help="JSON file for every image's numbers")
     arguments = parser.parse_args()
     sets = arguments.sets.split(",")

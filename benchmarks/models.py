@@ -2,10 +2,10 @@
 
     python benchmarks/models.py [--batch 8] [--size 256] [--rounds 5] [--threads 1] [model.widths=[8,16,32] ...]
 
-Forward, loss, backward and optimiser step on a batch in memory. Each step of a candidate stands between two of the
-reference, and the ratio is taken within these three, so that what else the machine does weighs on both. One thread by
-default: threads that wait for each other spin, and on a busy machine that is what would be measured. Each Hydra
-override at the end of the command line is one more candidate: `unet_fast` with this change.
+A step is forward, loss, backward and optimiser step on a batch in memory. Each step of a candidate is timed between two
+steps of the reference, and the ratio is computed within these three, so that other programs affect both equally. The
+default is one thread, because threads that wait for each other spin, which would dominate the time on a busy machine.
+Each Hydra override at the end of the command line is one more candidate: `unet_fast` with this change.
 """
 
 import argparse
@@ -26,12 +26,12 @@ REFERENCE = "unet_small"
 
 
 def network(*overrides: str) -> nn.Module:
-    """The model of a configuration."""
+    """Return the model of a configuration."""
     return build(compose_config(["task=vesicle", *overrides]).model)
 
 
 def stepper(model: nn.Module, batch: int, size: int, precision: str) -> Callable[[], tuple[float, float]]:
-    """A function that takes one training step and gives its wall-clock and processor time in seconds."""
+    """Return a function that takes one training step and returns its wall-clock and processor time in seconds."""
     model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
     loss_function = SegmentationLoss()
@@ -48,7 +48,7 @@ def stepper(model: nn.Module, batch: int, size: int, precision: str) -> Callable
         optimizer.step()
         return time.perf_counter() - start, time.process_time() - used
 
-    step()  # the first makes room in memory and compiles kernels
+    step()  # the first step allocates memory and compiles kernels
     return step
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("changes", nargs="*", help="overrides, each a further candidate made of unet_fast")
+    parser.add_argument("changes", nargs="*", help="overrides of unet_fast, each of them a further candidate")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     precision, reason = choose_precision("auto", torch.device("cpu"))

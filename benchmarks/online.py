@@ -1,10 +1,10 @@
-"""What fresh images cost: training steps fed by `data.synthetic.online=true` against steps fed from memory.
+"""Measures the cost of new images: training steps with `data.synthetic.online=true` against steps with data in memory.
 
     python benchmarks/online.py [--task vesicle] [--crops 4,2,1] [--steps 12] [--rounds 5]
 
-The default model and augmentation, batches of 8 crops of 256x256, images of 384x384. Rounds of both kinds take turns in
-one process, and an online round ends when the images that it asked for are drawn. Printed are the medians over the
-rounds of the ratios of wall-clock time and of processor time. The goal: 1.10 or less.
+Settings: the default model and augmentation, batches of 8 crops of 256x256, images of 384x384. Rounds of both kinds
+take turns in one process; an online round ends when its requested images are drawn. The script prints the medians over
+the rounds of the ratios of wall-clock time and of processor time. The goal is 1.10 or less.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from segexp.training.prepare import prepare
 
 
 def seconds(work) -> tuple[float, float]:
-    """Wall-clock and processor time."""
+    """Return wall-clock and processor time in seconds."""
     start, used = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - start, time.process_time() - used

@@ -1,8 +1,8 @@
-"""The tasks' lists of operations in stock Kornia: what this package's own are timed against.
+"""The augmentation recipes of the tasks made of Kornia's own operations: the baseline for this package's.
 
-They are read from ``conf/augment/*_kornia.yaml``, which say what Kornia lacks and clamps. Here images lie in [0, 1]
-already, so what brings them there and back is left out. Kornia samples affine map and elastic deformation one after the
-other.
+They are read from ``conf/augment/*_kornia.yaml``, which state what Kornia lacks and clamps. Here images already lie in
+[0, 1], so the operations that rescale them are left out. Kornia resamples twice, for the affine map and for the elastic
+deformation.
 """
 
 from typing import Any
@@ -14,11 +14,11 @@ from segexp.io.records import read_yaml
 
 
 def operations(task: str) -> list[dict[str, Any]]:
-    """The random operations of ``augment=<task>_kornia``, as nodes."""
+    """Return the random operations of ``augment=<task>_kornia``, as configuration nodes."""
     nodes = read_yaml(conf_dir() / "augment" / f"{task}_kornia.yaml")["operations"]
     return [node for node in nodes if node["_target_"].startswith("kornia.augmentation.Random")]
 
 
 def stock_kornia(task: str) -> K.AugmentationSequential:
-    """The task's list in Kornia's own container, for images and masks (floats) alike."""
+    """Return the task's recipe in Kornia's own container, for images and masks (floats)."""
     return K.AugmentationSequential(*build(operations(task)), data_keys=["input", "mask"])

@@ -1,12 +1,12 @@
-"""Networks of other projects, trained as their own tutorials do: what `benchmarks/accuracy.py` compares with.
+"""Networks of other projects, trained as in their own tutorials: the baselines of `benchmarks/accuracy.py`.
 
     python -m benchmarks.peers monai --data DATA --task vesicle --seconds 300 --seed 0 --output DIR
 
 `monai`: BasicUNet with its default widths, random crops and augmentation by MONAI's dictionary transforms, Dice and
 cross-entropy, Adam, sliding windows with Gaussian weights. `smp`: Unet of segmentation_models_pytorch with a resnet18
-encoder, without weights from elsewhere, trained the same way. Images and masks are read by segexp, so that all get the
-same pixels. The time limit counts from the start of the process; the weights of the last step are scored at 0.5 and
-written as DIR/scores.csv, with DIR/peer.json beside it.
+encoder, without pretrained weights, trained in the same way. segexp reads the images and masks, so that all networks
+get the same pixels. The time limit starts with the process. The weights of the last step are scored at a threshold of
+0.5; the scores are written to DIR/scores.csv, with DIR/peer.json beside it.
 """
 
 import argparse
@@ -49,7 +49,7 @@ BOTH = ("image", "label")
 
 
 def network(name: str, channels: int) -> nn.Module:
-    """The peer's network for images of so many channels, one class."""
+    """Return the peer's network for one class and images with this number of channels."""
     if name == "monai":
         return BasicUNet(spatial_dims=2, in_channels=channels, out_channels=1)
     import segmentation_models_pytorch as smp
@@ -58,7 +58,7 @@ def network(name: str, channels: int) -> nn.Module:
 
 
 def entry(sample: Sample) -> dict[str, NDArray]:
-    """Image (C, H, W) float32 with mean 0 and deviation 1, mask (1, H, W)."""
+    """Return the image (C, H, W), float32 with mean 0 and deviation 1, and the mask (1, H, W)."""
     pixels, labels = sample.load()
     values = pixels.astype(np.float32)
     mean, deviation = values.mean((1, 2), keepdims=True), values.std((1, 2), keepdims=True)
@@ -66,7 +66,7 @@ def entry(sample: Sample) -> dict[str, NDArray]:
 
 
 def batches(samples: list[Sample], seed: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Augmented crops without end."""
+    """Yield batches of augmented crops without end."""
     transforms = Compose(
         [
             SpatialPadd(BOTH, (CROP, CROP), mode="reflect"),
@@ -85,7 +85,7 @@ def batches(samples: list[Sample], seed: int) -> Iterator[dict[str, torch.Tensor
 
 
 def train(name: str, samples: list[Sample], end: float, most: int | None, seed: int) -> tuple[nn.Module, int, str]:
-    """The network, the steps it took (`most`, or until `end` of `time.monotonic`), and the precision."""
+    """Train for `most` steps or until `time.monotonic` reaches `end`; return the network, its steps, the precision."""
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision, _ = choose_precision("auto", device)
@@ -107,7 +107,7 @@ def train(name: str, samples: list[Sample], end: float, most: int | None, seed: 
 
 @torch.inference_mode()
 def probabilities(model: nn.Module, image: NDArray, precision: str) -> NDArray:
-    """Foreground probability (1, H, W) of an image (C, H, W), by overlapping windows."""
+    """Return the foreground probabilities (1, H, W) of an image (C, H, W), by overlapping windows."""
     device = next(model.parameters()).device
     with autocast(device, precision):
         logits = sliding_window_inference(
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--task", default="vesicle")
     parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument("--steps", type=int, help="limit in steps, in place of seconds")
+    parser.add_argument("--steps", type=int, help="limit in steps, instead of seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()

@@ -1,13 +1,13 @@
-"""Time of a prediction against the bare network on the same tiles.
+"""Compares the time of a prediction with that of the network alone on the same tiles.
 
     python benchmarks/predict.py [--size 3000] [--rounds 5] [--widths 16,32,64,128] [--shrink 2] [--threads 2]
 
-In each round, one after the other: the network alone on all tiles, cut, normalised and in memory before the clock
-starts; `Predictor.probabilities`, from raw pixels in memory to blended probabilities in memory; and `predict_files`,
-from a compressed 16-bit TIFF to mask and probability files. Printed are seconds a megapixel of the image and the
-medians of the ratios within a round, by the clock and by processor time (which other programs on the machine disturb
-less). The bare network is as it was trained, the others have their batch norms folded; freed memory is kept, as the
-command does on a CPU. The goal: 1.10 times the bare network. Peak memory is the whole benchmark's.
+Each round times in turn: the network alone on all tiles, which were cut and normalised before;
+`Predictor.probabilities`, from raw pixels in memory to blended probabilities in memory; and `predict_files`, from a
+compressed 16-bit TIFF to mask and probability files. The script prints seconds per megapixel of the image, and the
+medians of the ratios within a round, in wall-clock time and in processor time (which other programs disturb less). The
+network alone is as it was trained; the others have their batch norms folded. Freed memory is kept, as the command does
+on a CPU. The goal is 1.10 times the network alone. The peak memory printed is that of the whole benchmark.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from segexp.models import UNet
 
 
 def cut(predictor: Predictor, pixels: np.ndarray) -> list[torch.Tensor]:
-    """The normalised tiles (1, 1, h, w) that a prediction of `pixels` (1, H, W) sends through the network."""
+    """Return the normalised tiles (1, 1, h, w) that a prediction of `pixels` (1, H, W) passes to the network."""
     tiling = predictor.tiling()
     offset, scale = (torch.from_numpy(a)[None] for a in row_statistics(ArrayRows(pixels), predictor.normalization))
     down, across = (lay_tiles(length, tiling) for length in pixels.shape[1:])
@@ -48,7 +48,7 @@ def cut(predictor: Predictor, pixels: np.ndarray) -> list[torch.Tensor]:
 
 
 def bare(predictor: Predictor, tiles: list[torch.Tensor]) -> None:
-    """The network, and nothing else."""
+    """Run only the network."""
     with torch.inference_mode(), autocast(predictor.device, predictor.precision):
         for tile in tiles:
             predictor.model(tile)

@@ -1,12 +1,12 @@
-"""Scores of the models that come with the package on annotated sets: what `segexp/pretrained/cards.yaml` states.
+"""Scores the models that come with the package on annotated sets, for the figures in `segexp/pretrained/cards.yaml`.
 
     python benchmarks/ready_models.py DATA --models cytoskeleton --sets actin_plant,em_membranes:inverted
     python benchmarks/ready_models.py DATA --models vesicle,vesicle_giant --sets nuclei,guv_gray
 
-A set is a folder of DATA with train/ and val/; all images of both are scored, since no ready model was trained on them.
-With ``:inverted`` dark structures on bright ground are turned bright first. Thresholds are those of the model files.
-Printed is the mean over images with its 95 % bootstrap interval: Dice, F1 of centrelines within 3 px, F1 of objects at
-an intersection over union of 0.5, and the share of pixels that the model marks.
+A set is a folder of DATA with train/ and val/. All images of both are scored, because no ready model was trained on
+them. With ``:inverted``, images with dark structures on a bright background are inverted first. The thresholds are
+those of the model files. The script prints the means over images with 95 % bootstrap intervals: Dice, F1 of centrelines
+within 3 px, F1 of objects at an intersection over union of 0.5, and the share of pixels that the model marks.
 """
 
 import argparse
@@ -27,20 +27,20 @@ REACH = Tolerance(3.0)
 
 
 def turned_bright(sample: Sample, normalization: str) -> Sample:
-    """The image with its brightness inverted: its largest value less each."""
+    """Return the inverted image: its largest value minus each value."""
     pixels, labels = sample.load()
     return make_sample(sample.name, pixels.max() - pixels, labels, 1, normalization)
 
 
 def samples_of(model: Predictor, folder: Path, invert: bool, most: int | None) -> list[Sample]:
-    """All annotated images of a set."""
+    """Return all annotated images of a set."""
     parts = [folder / part for part in ("val", "train") if (folder / part / "img").is_dir()]
     found = spread([sample for part in parts for sample in find_samples(model, part)], most)
     return [turned_bright(sample, model.normalization) for sample in found] if invert else found
 
 
 def scores(model: Predictor, samples: list[Sample]) -> dict[str, list[float]]:
-    """Each score of each image, and the share of its pixels that is marked."""
+    """Return each score of each image, and the share of its pixels that is marked."""
     marked: list[float] = []
 
     def keep(index: int, sample: Sample, labels: np.ndarray) -> None:
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--models", required=True, help="ready models, model files or runs, separated by commas")
     parser.add_argument("--sets", required=True, help="folders in DATA, separated by commas; NAME:inverted")
-    parser.add_argument("--images", type=int, help="so many of each set, evenly spread; all unless given")
+    parser.add_argument("--images", type=int, help="number of images per set, evenly spread; default: all")
     arguments = parser.parse_args()
     for name in arguments.models.split(","):
         model = load_model(name, "cpu")

@@ -1,4 +1,4 @@
-"""Small models, trained for seconds on each of some data sets, for guarantee.py, misfit.py and suggest.py."""
+"""Trains small models for some seconds on each of several data sets, for guarantee.py, misfit.py and suggest.py."""
 
 import argparse
 import tempfile
@@ -11,16 +11,16 @@ from segexp.inference.predictor import Predictor, load_model
 
 
 def parser(description: str | None, seconds: int) -> argparse.ArgumentParser:
-    """The options that the three benchmarks share; `seconds` is the default of --seconds."""
+    """Return a parser with the options that the three benchmarks share; `seconds` is the default of --seconds."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", required=True, help="folders in DATA, each with train/ and val/, separated by commas")
-    parser.add_argument("--seconds", type=int, default=seconds, help="of training for each model")
+    parser.add_argument("--seconds", type=int, default=seconds, help="training time of each model")
     return parser
 
 
 def limit(seconds: int) -> str:
-    """The override that ends a training after `seconds`."""
+    """Return the override that ends a training after `seconds`."""
     minutes, rest = divmod(seconds, 60)
     return f"trainer.max_time=0:{minutes:02}:{rest:02}"
 
@@ -32,15 +32,15 @@ def train(folder: Path, *overrides: str) -> None:
 
 
 def models(data: Path, sets: list[str], seconds: int, val_fraction: float) -> Iterator[tuple[str, Predictor]]:
-    """For each set its name and the best model of ``train/`` alone, of which `val_fraction` is held back to validate.
+    """Yield for each set its name and the best model trained on ``train/``, of which `val_fraction` is for validation.
 
-    The images of ``val/`` are new to the model: they chose neither its weights nor its threshold.
+    The images of ``val/`` are new to the model: neither its weights nor its threshold depend on them.
     """
     for name in sets:
         part = data / name / "train"
         folders = (f"data.train_img_dir={part}/img", f"data.train_mask_dir={part}/mask")
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "run"
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "run"
             train(folder, limit(seconds), *folders, f"data.val_fraction={val_fraction}")
             model = load_model(folder / "best_vesicle_model.pth", "cpu")
         yield name, model

@@ -1,10 +1,10 @@
-"""Pictures to judge the generators by: 16 images of each style beside real micrographs, and masks over some of them.
+"""Draws pictures for judging the generators: 16 images of each style beside real micrographs, and some of their masks.
 
     python benchmarks/styles.py --output pictures [--real DIR] [--task vesicle] [--size 256] [--seed 0]
 
-Writes pictures/TASK_STYLE.png: on the left the generated images, on the right crops of DIR's images that have the most
-going on, all stretched alike (from their 0.5 to their 99.8 percentile). TASK_STYLE_truth.png holds the first six at
-twice the size with the outlines of their masks.
+The script writes pictures/TASK_STYLE.png: on the left generated images, on the right the crops of DIR's images with the
+most structure. Each image is stretched from its 0.5 to its 99.8 percentile. TASK_STYLE_truth.png contains the first six
+at twice the size with the outlines of their masks.
 """
 
 import argparse
@@ -20,20 +20,20 @@ OUTLINE = (60, 60, 255)  # blue, green, red
 
 
 def stretched(image: np.ndarray) -> np.ndarray:
-    """Give a grey image as uint8, from its 0.5 to its 99.8 percentile."""
+    """Stretch a grey image from its 0.5 to its 99.8 percentile to uint8."""
     low, high = np.percentile(image, (0.5, 99.8))
     return (255.0 * np.clip((image - low) / max(high - low, 1e-9), 0.0, 1.0)).astype(np.uint8)
 
 
 def sheet(images: list[np.ndarray], columns: int) -> np.ndarray:
-    """Lay images of one size out in rows, 4 px apart."""
+    """Arrange images of one size in rows, 4 px apart."""
     bordered = [cv2.copyMakeBorder(image, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(90, 60, 0)) for image in images]
     bordered += [np.zeros_like(bordered[0])] * (-len(bordered) % columns)
     return np.vstack([np.hstack(bordered[k : k + columns]) for k in range(0, len(bordered), columns)])
 
 
 def busiest(image: np.ndarray, size: int, count: int) -> Iterator[np.ndarray]:
-    """Give the crops that vary most, not overlapping by more than a half."""
+    """Return the crops with the most variation that overlap by at most a half."""
     step = size // 2
     corners = [
         (y, x) for y in range(0, image.shape[0] - size + 1, step) for x in range(0, image.shape[1] - size + 1, step)

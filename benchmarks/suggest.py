@@ -1,15 +1,15 @@
-"""Whether the images that `segexp suggest` names teach more than images drawn at random.
+"""Tests whether the images that `segexp suggest` chooses improve a model more than images drawn at random.
 
-For each data set of a folder (each with train/ and val/) and each repeat: a model is trained on ``--start`` random
-images of train/, and ranks the others. Two models are then trained from scratch, one on these and ``--count`` suggested
-images, one on these and as many drawn at random, for the same seconds, or with ``--steps`` for the same steps, which
-is fair on a machine that others use too. The weights of the last step are scored on all images of val/ at a threshold
-of 0.5.
+For each data set of a folder (each with train/ and val/) and each repeat, a model is trained on ``--start`` random
+images of train/ and ranks the other images. Two models are then trained from scratch: one on the start images and
+``--count`` suggested ones, one on the start images and the same number drawn at random. Both are trained for the same
+time, or with ``--steps`` for the same number of steps, which is fair even if other programs use the machine. The
+weights of the last step are scored on all images of val/ at a threshold of 0.5.
 
     python benchmarks/suggest.py DATA --sets nuclei,em_membranes --seconds 40 --repeats 3
     python benchmarks/suggest.py DATA --sets nuclei --steps 60 --override task.crop=128 --repeats 4
 
-Printed are the mean Dice of each model and, over repeats, the mean difference with its 95 % interval (Student's t).
+The script prints the mean Dice of each model and the mean difference over repeats with its 95 % interval (Student's t).
 """
 
 import shutil
@@ -30,7 +30,7 @@ from segexp.suggestion.ranking import rank
 
 
 def trained(images: list[Path], data: Path, limit: list[str], seed: int, folder: Path) -> Predictor:
-    """A model of some images of ``data/train`` at the end of its training."""
+    """Return a model trained on some images of ``data/train``, with the weights of the last step."""
     masks = {path.stem: path for path in (data / "train" / "mask").iterdir()}
     for part in ("img", "mask"):
         (folder / "train" / part).mkdir(parents=True)
@@ -41,7 +41,7 @@ def trained(images: list[Path], data: Path, limit: list[str], seed: int, folder:
     first = sorted((data / "val" / "img").iterdir())[0]
     own = {path.stem: path for path in (data / "val" / "mask").iterdir()}
     for part, file in (("img", first), ("mask", own[first.stem])):
-        shutil.copy(file, folder / "val" / part / file.name)  # validates in a moment, and decides nothing
+        shutil.copy(file, folder / "val" / part / file.name)  # a fast validation that decides nothing
     small_models.train(folder / "run", f"seed={seed}", *limit, f"data.root={folder}")
     model = load_model(folder / "run" / "last.pth", "cpu")
     model.threshold = 0.5
@@ -49,12 +49,12 @@ def trained(images: list[Path], data: Path, limit: list[str], seed: int, folder:
 
 
 def dice(model: Predictor, data: Path) -> float:
-    """Mean Dice over the images of ``data/val``."""
+    """Return the mean Dice over the images of ``data/val``."""
     return summarize(evaluate(model, find_samples(model, data)))["dice"]
 
 
 def repeat(data: Path, start: int, count: int, limit: list[str], seed: int, place: Path) -> dict[str, float]:
-    """Scores of one repeat: of the first model, with suggested and with random images."""
+    """Return the scores of one repeat: of the first model, with suggested and with random images."""
     rng = np.random.default_rng(seed)
     files = sorted(path for path in (data / "train" / "img").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     order = [files[index] for index in rng.permutation(len(files))]
@@ -75,11 +75,11 @@ def repeat(data: Path, start: int, count: int, limit: list[str], seed: int, plac
 
 def main() -> None:
     parser = small_models.parser(__doc__, seconds=40)
-    parser.add_argument("--start", type=int, default=3, help="annotated images at the start")
-    parser.add_argument("--count", type=int, default=10, help="images added")
-    parser.add_argument("--steps", type=int, help="of each training, in place of seconds")
+    parser.add_argument("--start", type=int, default=3, help="number of annotated images at the start")
+    parser.add_argument("--count", type=int, default=10, help="number of images added")
+    parser.add_argument("--steps", type=int, help="steps of each training, instead of seconds")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--override", action="append", default=[], help="setting of the trainings; may be repeated")
+    parser.add_argument("--override", action="append", default=[], help="override of every training; may be repeated")
     arguments = parser.parse_args()
     limit = [small_models.limit(arguments.seconds)]
     if arguments.steps:

@@ -1,8 +1,9 @@
-"""Four one-thread jobs, one after the other and two at once: prints the ratio of the times, round by round.
+"""Compares a sweep of four one-thread jobs run one by one and two at once: prints the ratio of the times per round.
 
-python benchmarks/sweep.py --rounds 3        about four minutes on two quiet cores; expected: 0.7 or less
+    python benchmarks/sweep.py --rounds 3
 
-Whole commands are timed, with the start of Python and PyTorch in every process; serial and parallel rounds take turns.
+It takes about four minutes on two idle cores; the expected ratio is 0.7 or less. Whole commands are timed, including
+the start of Python and PyTorch in every process. Serial and parallel rounds take turns.
 """
 
 import argparse
@@ -19,7 +20,7 @@ TRAIN = Path(__file__).parent.parent / "train.py"
 
 
 def seconds(jobs: int, steps: int, folder: str) -> float:
-    """Time of the sweep with so many jobs at once."""
+    """Return the time of the sweep with this number of jobs at once."""
     command = [sys.executable, str(TRAIN), "-m", "task=vesicle", "trainer=quick", "trainer.max_time=null"]
     command += [f"trainer.steps={steps}", "trainer.validate_every=1000", "seed=0,1,2,3", f"output_dir={folder}/{jobs}"]
     command += ["data.synthetic.train=8", "data.synthetic.val=4", "data.synthetic.size=256", "trainer.precision=fp32"]
@@ -33,7 +34,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=20, help="of each job")
+    parser.add_argument("--steps", type=int, default=20, help="steps of each job")
     arguments = parser.parse_args()
     print(f"{cores()} cores; 4 jobs of {arguments.steps} steps, one thread each", flush=True)
     ratios = []

@@ -1,10 +1,11 @@
-"""Seconds for 1,000 generated images of 512x512, both tasks, on one thread and on two, beside a plain reference.
+"""Measures the time for 1,000 generated images of 512x512, both tasks, on one and two threads, and that of a reference.
 
     python benchmarks/synthesis.py [--size 512] [--count 40] [--rounds 5]
 
-Rounds of all candidates are interleaved, so that what else the machine does meets them alike. Printed are the median
-wall-clock and processor seconds for 1,000 images (computed from `--count`), and the median over rounds of the ratio to
-the reference: one Gaussian blur of sigma 1.4 px of as many images of that size by OpenCV on one thread. The goal: 20 s.
+Rounds of all candidates are interleaved, so that other programs on the machine affect all equally. The script prints
+the median wall-clock and processor seconds for 1,000 images (computed from `--count`), and the median over rounds of
+the ratio to the reference: a Gaussian blur of sigma 1.4 px of the same number of images of that size by OpenCV on one
+thread. The goal is 20 s.
 """
 
 import argparse
@@ -22,7 +23,7 @@ Times = list[tuple[float, float]]
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Give wall-clock and processor seconds."""
+    """Return wall-clock and processor seconds."""
     start, used = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - start, time.process_time() - used

@@ -1,12 +1,12 @@
-"""What training costs beside the model's own arithmetic: the time of a step of the loop over that of a bare step.
+"""Measures the overhead of training: the time of a step of the training loop over that of the model's own computation.
 
     python benchmarks/training.py [--model unet_small] [--task vesicle] [--steps 40] [--threads 2]
 
-Each step of the real loop (data, crops, conversion, augmentation, loss, optimiser, records) is followed by a bare one:
-forward, backward and fused AdamW of a second model with the same weights, precision and memory format, on one batch
-that stays in memory, with the mean of the logits as its loss. So a busy machine slows both alike; the table shows the
-medians of the steps' times, their ratio, and the ratio of the processor time of all steps. Validation and its pictures
-are outside. The last two columns are what preparing a batch (augmentation included) and the loss take alone.
+Each step of the real loop (data, crops, conversion, augmentation, loss, optimiser, records) is followed by a bare step:
+forward, backward and fused AdamW of a second model with the same weights, precision and memory format, on one batch in
+memory, with the mean of the logits as its loss. A busy machine therefore slows both equally. The table shows the
+medians of the steps' times, their ratio, and the ratio of the processor time of all steps, without validation and its
+pictures. The last two columns are the times of preparing a batch (augmentation included) and of the loss alone.
 """
 
 import argparse
@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 
 
 class Stopwatch:
-    """Stands between the loop and its log, and takes a bare step after each of the loop's."""
+    """A logger that passes records on, and takes a bare step after each step of the loop."""
 
     def __init__(self, log: RunLog, bare):
         self.log, self.bare = log, bare
@@ -63,7 +63,7 @@ class Stopwatch:
 
 
 class Trained:
-    """The training half of a run: no files are written and nothing is validated."""
+    """The training part of a run, without validation and without files."""
 
     foreground = 0.5
 
@@ -96,7 +96,7 @@ class Trained:
 
 
 def now() -> tuple[float, float]:
-    """Seconds of the clock and of the processors."""
+    """Return wall-clock and processor seconds."""
     return time.perf_counter(), time.process_time()
 
 
@@ -106,7 +106,7 @@ def since(tick: tuple[float, float]) -> tuple[float, float]:
 
 
 def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
-    """Train for `steps` steps beside bare ones; also the seconds that augmentation and loss take alone."""
+    """Train for `steps` steps in turn with bare steps; also measure the time of augmentation and of the loss alone."""
     cfg = compose_config([*overrides, "trainer.device=cpu"])
     precision, _ = choose_precision(cfg.trainer.precision, CPU)
     set_arithmetic(precision, False)
