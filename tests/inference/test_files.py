@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shlex
+import struct
 import zipfile
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from segexp.io import tiff_writer
 from segexp.io.images import open_image
 from segexp.io.ownership import RECORD, OwnedFolder
 from segexp.measurements import Settings
+from segexp.model_facts import is_class_name
 from tests.inference.test_predictor import write_model
 from tests.measurements.shapes import ellipse
 
@@ -182,6 +184,33 @@ def test_objects_have_one_number_in_tables_labels_and_outlines(tmp_path):
     assert (feature["properties"]["name"], feature["properties"]["measurements"]["object"]) == ("b 3", 3)
     with zipfile.ZipFile(files["a_rois.zip"]) as archive:
         assert archive.namelist() == ["a_00001.roi", "a_00002.roi", "b_00003.roi"]
+
+
+def test_class_names_of_any_script_are_read_back_from_every_file(tmp_path):
+    classes = ["α-actin, 'core'", "ミトコンドリア (dim)", "e\u0301", "𝛼;🧬", "=SUM(A1)"]
+    assert all(is_class_name(name) for name in classes)
+    labels = np.zeros((50, 20), np.uint8)
+    for number in range(5):
+        labels[10 * number + 1 : 10 * number + 9, 4:16] = number + 1
+    page = PredictedImage(labels.astype(np.uint16), labels)
+    save = ("measurements", "rois", "geojson")
+    files, _ = write_objects(tmp_path / "a.tif", tmp_path, [page], classes, Outputs(save), None, Stack())
+    rows = table(files["a_measurements.csv"])
+    assert [row["class"] for row in rows] == [*classes[:4], "'=SUM(A1)"], "no spreadsheet takes it for a formula"
+    features = [each["properties"] for each in json.loads(files["a.geojson"].read_text())["features"]]
+    assert [each["classification"]["name"] for each in features] == classes
+    with zipfile.ZipFile(files["a_rois.zip"]) as archive:
+        assert [name.rsplit("_", 1)[0] for name in archive.namelist()] == classes
+        assert [name_in_imagej(archive.read(name), name) for name in archive.namelist()] == [
+            f"{name}_{number:05}" for number, name in enumerate(classes, 1)
+        ]
+
+
+def name_in_imagej(content, entry):
+    """The name that ImageJ's RoiDecoder gives a ROI: so many UTF-16 units of it, or the entry's name without .roi."""
+    (header,) = struct.unpack(">i", content[60:64])
+    offset, length = struct.unpack(">ii", content[header + 16 : header + 24])
+    return content[offset : offset + 2 * length].decode("utf-16-be") if length else entry.removesuffix(".roi")
 
 
 def test_stacks_are_read_as_the_model_was_trained(tmp_path, predictor):

@@ -24,7 +24,9 @@ def rois(
 
     def add(number: int, points: np.ndarray, kind: ROI_TYPE) -> None:
         name = f"{prefix}_{before + number:05}"
-        roi = ImagejRoi.frompoints(points, name=name)
+        # roifile counts characters, ImageJ UTF-16 units: beyond U+FFFF a name would lose its end. ImageJ takes the name
+        # in the archive where the ROI has none.
+        roi = ImagejRoi.frompoints(points, name=name if max(name) <= "\uffff" else "")
         roi.roitype = kind
         if page is not None and planes > 1 and axis:
             setattr(roi, f"{axis.lower()}_position", page)
