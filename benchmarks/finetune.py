@@ -8,7 +8,7 @@ the only annotated images. These models are trained on them, for the same number
 - ``tuned``: the fine-tuned model, whether it was kept or not; if another one was kept, it is trained for all steps.
 
 Each of them, and the given model ``as it was``, is scored by mean Dice at the threshold of its file, on images of val/,
-which none of them was trained on.
+which none of them was trained on. ``expected`` holds the scores that the run itself compared, on its own images.
 
     python -m benchmarks.finetune DATA --sets nuclei:vesicle,actin_plant:cytoskeleton --output finetune.csv
 
@@ -41,7 +41,8 @@ from segexp.io.ownership import digest
 from segexp.sweep.weights import start_file
 
 SCORES = ["given", "tuned", "scratch", "kept"]
-COLUMNS = ["set", "model", "sha256", "images", "draw", "steps", "crop", *SCORES, "which", "test_images", "cpu_seconds"]
+COLUMNS = ["set", "model", "sha256", "images", "draw", "steps", "crop", *SCORES, "which"]
+COLUMNS += ["expected", "test_images", "cpu_seconds"]
 CLOSE = 0.005
 """Largest Dice by which the kept model may be below the better of the given model and the one from scratch."""
 
@@ -85,7 +86,9 @@ def cell(data: Path, model: str, count: int, number: int, given: float, samples:
         tuning = [*overrides, "experiment=finetune", f"model.weights={model}"]
         train([*tuning, f"data.root={folder}"], folder / "kept")
         best = folder / "kept" / f"best_{task}_model.pth"
-        which = checkpoint.load(best)["start"]["kept"]
+        start = checkpoint.load(best)["start"]
+        which = start["kept"]
+        expected = " ".join(f"{kind}:{score:.4f}" for kind, score in start["scores"].items())
         # only the last weights are scored, so it does not matter which images validate them
         same = [
             f"data.{part}_{kind}_dir={folder}/train/{kind}" for part in ("train", "val") for kind in ("img", "mask")
@@ -96,8 +99,8 @@ def cell(data: Path, model: str, count: int, number: int, given: float, samples:
             train([*tuning, *alone, "trainer.keep_given=false"], folder / "tuned")
         tuned = folder / ("kept" if which == "trained" else "tuned") / "last.pth"
         scores = [dice(path, samples) for path in (tuned, folder / "scratch" / "last.pth", best)]
-    row = [model, count, number, arguments.steps, arguments.crop, given, *scores, which, len(samples)]
-    names = ["model", "images", "draw", "steps", "crop", "given", "tuned", "scratch", "kept", "which", "test_images"]
+    row = [model, count, number, arguments.steps, arguments.crop, given, *scores, which, expected, len(samples)]
+    names = ["model", "images", "draw", "steps", "crop", *SCORES, "which", "expected", "test_images"]
     return dict(zip(names, row, strict=True)) | {"cpu_seconds": round(time.process_time() - tick)}
 
 
