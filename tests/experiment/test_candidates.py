@@ -15,6 +15,7 @@ from segexp.experiment.candidates import (
     cut,
     fold_images,
     kinds_to_train,
+    margin_of,
 )
 from segexp.training.schedule import Budget
 
@@ -53,6 +54,26 @@ def test_what_the_choice_of_a_threshold_gains_by_chance_does_not_count():
     assert best is given
     assert "-0.0100 against the fine-tuned model (0.8100; too few for an interval)" in words
     assert "taken off for the choice of the threshold: 0.0200 for the fine-tuned model" in words
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(0.011, GIVEN), (0.013, TUNED)])
+def test_on_few_images_a_trained_model_must_be_better_by_a_margin(gain, kept):
+    margin = margin_of([sample(number) for number in range(3)], "dice")
+    assert margin == pytest.approx(0.02 / 3**0.5)
+    given, tuned = candidate(GIVEN, 0.8, 0.8, 0.8), candidate(TUNED, *[0.8 + gain] * 3)
+    best, words, _ = choose([given, tuned], "dice", False, "3 images in 2 folds", margin)
+    assert best.kind == kept
+    assert "has to be better than the given one by 0.0115" in words
+    alone, words, _ = choose([tuned, candidate(SCRATCH, 0.8, 0.8, 0.8)], "dice", False, "3 images", margin)
+    assert alone is tuned
+    assert "has to be better" not in words
+
+
+def test_the_margin_counts_groups_and_not_for_errors():
+    stack = [sample(number, group="stack") for number in range(4)]
+    assert margin_of(stack, "dice") == 0.02
+    assert margin_of([*stack, sample(5)], "dice") == pytest.approx(0.02 / 2**0.5)
+    assert margin_of(stack, "hd95") == margin_of(stack, "bce") == 0
 
 
 def test_of_equals_the_given_model_stays_and_less_may_be_better():

@@ -42,6 +42,7 @@ from segexp.experiment.candidates import (
     choose,
     fold_images,
     kinds_to_train,
+    margin_of,
 )
 from segexp.experiment.network import build_network, schedule_of
 from segexp.experiment.results import use
@@ -292,7 +293,8 @@ class FineTuning:
             rows = {each: self._rows(points[each], maps[each], pool, scoring) for each in maps}
             values = [Candidate(each, image_values(rows[each], scoring.monitor)) for each in maps]
             how = f"{images}, each scored by models that were trained on the others"
-            best, words, record = choose(values, scoring.monitor, find(scoring.monitor).lower, how)
+            margin = margin_of(everything, scoring.monitor)
+            best, words, record = choose(values, scoring.monitor, find(scoring.monitor).lower, how, margin)
             kind, scores = best.kind, summarize(rows[best.kind])
         kind = share(training.ranks, kind)
         training.log.info(words)
