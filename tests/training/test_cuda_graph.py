@@ -19,6 +19,7 @@ from segexp.models import UNet
 from segexp.training import cuda_graph
 from segexp.training.cuda_graph import NotRecorded, RecordedStep, drawn_values, obstacle, pack, unpack, with_values
 from segexp.training.learner import Learner
+from segexp.training.muon import Muon
 from segexp.training.prepare import prepare, transform
 
 CPU = torch.device("cpu")
@@ -32,9 +33,13 @@ def sgd(model):
     return torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
 
 
+def muon(model):
+    return Muon(model.parameters(), 0.01)
+
+
 def learner(optimizer=adamw, device="cpu", **changes):
     torch.manual_seed(0)
-    model = UNet(1, 1, widths=(4, 8)).to(device)
+    model = UNet(1, 1, widths=(8, 16)).to(device)
     settings = {"precision": "fp32", "grad_clip": 1.0} | changes
     return Learner(model, SegmentationLoss(), optimizer(model), **settings)
 
@@ -87,7 +92,7 @@ def usual_step(one, pipeline, raw, rate):
     return *one.step(images, targets, rate), targets
 
 
-@pytest.mark.parametrize("optimizer", [adamw, sgd])
+@pytest.mark.parametrize("optimizer", [adamw, sgd, muon])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_recorded_steps_are_the_usual_ones_to_the_bit(replayed, optimizer, precision):
     one, other = (learner(optimizer, ema=0.9, precision=precision) for _ in range(2))

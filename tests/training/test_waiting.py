@@ -20,6 +20,7 @@ from segexp.losses import CrossEntropy, Focal, SegmentationLoss, SkeletonRecall,
 from segexp.models import UNet
 from segexp.training.learner import Learner
 from segexp.training.loop import fit
+from segexp.training.muon import Muon
 from segexp.training.schedule import Budget, Cosine, Schedule
 from segexp.training.state import TrainState
 from segexp.training.stop import StopRequest
@@ -56,6 +57,10 @@ class Counts(TorchDispatchMode):
 
 def adamw(model):
     return torch.optim.AdamW(model.parameters(), 0.01, fused=True)
+
+
+def muon(model):
+    return Muon(model.parameters(), 0.01)
 
 
 def unfused(model):
@@ -113,7 +118,7 @@ def test_a_logging_step_is_the_one_that_asks():
     assert run.losses == [None] * 2
 
 
-@pytest.mark.parametrize("optimizer", [adamw, unfused])
+@pytest.mark.parametrize("optimizer", [adamw, unfused, muon])
 def test_waits_on_the_cpu(optimizer):
     """Real values, so that nothing hides behind a decomposition of the pretended device."""
     run = Endless(torch.device("cpu"), 6, ema=0.99, optimizer=optimizer)

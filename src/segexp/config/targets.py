@@ -22,6 +22,7 @@ _ALLOWED = (
     "segexp.augment.",
     "segexp.losses.",
     "segexp.models.",
+    "segexp.training.muon.",
     "segexp.training.schedule.",
     "segexp.training.callbacks.",
     "segexp.training.loggers.",

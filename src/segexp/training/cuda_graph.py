@@ -18,13 +18,14 @@ from segexp.augment.base import KORNIA_PARAMETERS
 from segexp.augment.pipeline import Params
 from segexp.data.loader import Batch
 from segexp.training.learner import Learner
+from segexp.training.muon import Muon
 from segexp.training.prepare import transform
 
 WARM_UP = 3
 """Ordinary calls before the recorded one, in which libraries choose their kernels."""
 ALIGNMENT = 16  # bytes
 OWN = ("segexp", "torch")
-RECORDABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # those that read the rate from the device
+RECORDABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, Muon)  # those that read the rate from the device
 
 Function = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, ...]]
 
@@ -240,7 +241,7 @@ def obstacle(
     if compiled:
         return "trainer.compile is set"
     if not (isinstance(optimizer, RECORDABLE) and getattr(optimizer, "_step_supports_amp_scaling", False)):
-        return f"the optimiser is {type(optimizer).__name__}; expected a fused Adam, AdamW or SGD"
+        return f"the optimiser is {type(optimizer).__name__}; expected Muon, or a fused Adam, AdamW or SGD"
     for part in (part for module in modules for part in module.modules()):
         home = type(part).__module__
         if home.split(".")[0] == "kornia" or not (foreign or home.split(".")[0] in OWN):
