@@ -10,16 +10,16 @@ LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 """Of the polynomial s -> a s + b s^3 + c s^5 that is applied to the singular values in each iteration (Jordan 2024)."""
 ITERATIONS = 5
 SMALLEST = 8
-"""Kernels with fewer input or output channels are left to AdamW: a network's first and last ones, and depthwise ones."""
+"""Kernels with fewer input or output channels are left to AdamW: first, last and depthwise ones."""
 EPS = 1e-8
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """About ``U V^T`` for a matrix ``U S V^T`` (rows, columns): all singular values from 0.68 to 1.13.
 
-    Newton-Schulz iteration with the polynomial of K. Jordan (2024, https://kellerjordan.github.io/posts/muon). It is carried
-    out on the product of the matrix with its transpose, the smaller of the two: the polynomials of that product commute, so
-    the factor that they make is applied to the matrix once. A matrix of zeros stays zero.
+    Newton-Schulz iteration with the polynomial of K. Jordan (2024, https://kellerjordan.github.io/posts/muon). It runs
+    on the product of the matrix with its transpose, the smaller of the two. Polynomials of that product commute, so the
+    factor that they make is applied to the matrix once. A matrix of zeros stays zero.
 
     Args:
         matrix: float32.
@@ -42,10 +42,10 @@ def orthogonal(matrix: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) for kernels and matrices, AdamW (Loshchilov and Hutter 2019) for all other parameters.
 
-    A kernel (out, in, height, width) is taken as the matrix (out, in * height * width). The mean of its gradients is made
-    orthogonal, so that all directions are learned at one rate, also those in which gradients are small. The root mean
-    square of a kernel's step is `scale` times the rate, whatever its shape (arXiv:2502.16982), about that of AdamW, so that
-    one rate serves all parameters. Nothing waits for the device. A step with ``found_inf`` set (`Learner`) changes nothing.
+    A kernel (out, in, height, width) is taken as the matrix (out, in * height * width). The running mean of its
+    gradients is made orthogonal, so that it learns in all directions at one rate, also where gradients are small. The
+    root mean square of a kernel's step is `scale` times the rate, whatever its shape (arXiv:2502.16982), so that one
+    rate serves all parameters. Nothing waits for the device. A step with ``found_inf`` above 0 changes nothing.
 
     Args:
         params: parameters or groups of them.
