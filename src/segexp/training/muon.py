@@ -66,7 +66,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.01,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
-        scale: float = 0.4,
+        scale: float = 0.8,
     ) -> None:
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "betas": tuple(betas), "scale": scale}
         super().__init__(params, defaults)
