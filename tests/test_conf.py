@@ -106,7 +106,7 @@ def test_defaults_are_the_older_scripts():
         (["+loss.mine=3"], ["loss.mine: expected a term"]),
         (["loss.dice._target_=torch.optim.SGD"], ["loss.dice", "derived from torch.nn"]),
         (["optimizer._target_=torch.nn.Linear"], ["optimizer", "derived from torch.optim"]),
-        (["+optimizer.momentum=0.9"], ["optimizer.momentum: AdamW takes"]),
+        (["+optimizer.beta=0.9"], ["optimizer.beta: Muon takes"]),
         (["scheduler._target_=segexp.training.schedule.Scheduler"], ["scheduler", "derived from"]),
         (["scheduler._target_=os.system"], ["scheduler", "os.system", "allow_targets"]),
         (["scheduler.warmup=${trainer.warm}"], ["scheduler", "trainer.warm"]),

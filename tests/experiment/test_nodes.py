@@ -51,7 +51,10 @@ def test_the_tasks_bring_their_loss():
 
 def test_the_rate_and_decay_are_the_trainers():
     weight = torch.nn.Parameter(torch.ones(2, 2))
-    group = build_optimizer(config("trainer.lr=0.03", "trainer.weight_decay=0.2"), [weight]).param_groups[0]
+    values = ["trainer.lr=0.03", "trainer.weight_decay=0.2"]
+    group = build_optimizer(config(*values), [weight]).param_groups[0]
+    assert (group["lr"], group["weight_decay"], group["momentum"]) == (0.03, 0.2, 0.95)
+    group = build_optimizer(config("optimizer=adamw", *values), [weight]).param_groups[0]
     assert (group["lr"], group["weight_decay"], group["fused"]) == (0.03, 0.2, True)
     group = build_optimizer(config("optimizer=sgd"), [weight]).param_groups[0]
     assert (group["lr"], group["momentum"]) == (0.02, 0.9)
@@ -113,11 +116,15 @@ def lab(tmp_path, monkeypatch):
             ["loss=tversky", "loss.tversky.false_negatives=-1"],
             "loss.tversky: segexp.losses.Tversky: false_negatives=-1",
         ),
-        (["optimizer._target_=torch.optim.LBFGS", "~optimizer.fused", "~optimizer.weight_decay"], "LBFGS cannot take"),
-        (["optimizer._target_=torch.optim.Muon", "~optimizer.fused"], "Muon only supports 2D"),
+        (
+            ["optimizer=adamw", "optimizer._target_=torch.optim.LBFGS", "~optimizer.fused", "~optimizer.weight_decay"],
+            "LBFGS cannot take",
+        ),
+        (["optimizer=adamw", "optimizer._target_=torch.optim.Muon", "~optimizer.fused"], "Muon only supports 2D"),
         (["optimizer.lr=0"], "lr=0"),
         (["optimizer._partial_=false"], "expected _partial_: true"),
-        (["optimizer.weight_decay=much"], "optimizer: torch.optim.AdamW: "),
+        (["optimizer.weight_decay=much"], "optimizer: segexp.training.muon.Muon: "),
+        (["optimizer=adamw", "optimizer.weight_decay=much"], "optimizer: torch.optim.AdamW: "),
         (["scheduler=step", "~scheduler.step_size"], "step_size"),
         (["scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "~scheduler.warmup"], "depends on scores"),
         (["scheduler._target_=nodelab.Nothing", "~scheduler.warmup"], "Nothing gives None at 0 %"),

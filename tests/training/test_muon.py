@@ -135,3 +135,11 @@ def test_a_saved_state_goes_on_where_it_was():
     fresh.step()
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    "values", [{"lr": -1}, {"weight_decay": -1}, {"momentum": 1}, {"momentum": -0.1}, {"betas": (0.9, 1)}, {"scale": 0}]
+)
+def test_values_out_of_range_are_refused(values):
+    with pytest.raises(ValueError, match=f"{next(iter(values))}=.*out of range"):
+        Muon([nn.Parameter(torch.ones(2))], **values)

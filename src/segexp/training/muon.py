@@ -54,6 +54,9 @@ class Muon(torch.optim.Optimizer):
         momentum: weight of the earlier gradients of a kernel (Nesterov).
         betas: weights of the earlier gradients, and of their squares, in AdamW.
         scale: of a kernel's step.
+
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     _step_supports_amp_scaling = True
@@ -68,6 +71,15 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         scale: float = 0.8,
     ) -> None:
+        for name, value, allowed in (
+            ("lr", lr, lr >= 0),
+            ("weight_decay", weight_decay, weight_decay >= 0),
+            ("momentum", momentum, 0 <= momentum < 1),
+            ("betas", betas, all(0 <= beta < 1 for beta in betas)),
+            ("scale", scale, scale > 0),
+        ):
+            if not allowed:
+                raise ValueError(f"{name}={value}: out of range")
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "betas": tuple(betas), "scale": scale}
         super().__init__(params, defaults)
 
