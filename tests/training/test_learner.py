@@ -12,12 +12,13 @@ from segexp.losses import SegmentationLoss
 from segexp.models import UNet
 from segexp.training.ema import update_average
 from segexp.training.learner import Learner
+from segexp.training.muon import Muon
 
 
-def learner(norm="batch", optimizer=None, **changes):
+def learner(norm="batch", optimizer=None, widths=(4, 8), **changes):
     torch.manual_seed(0)
     settings = {"precision": "fp32", "grad_clip": 1.0} | changes
-    model = UNet(1, 1, widths=(4, 8), norm=norm)
+    model = UNet(1, 1, widths=widths, norm=norm)
     return Learner(model, SegmentationLoss(), (optimizer or adamw)(model), **settings)
 
 
@@ -241,6 +242,19 @@ def test_a_setting_whose_values_were_not_collected_is_refused(kind, setting):
     before.step(*batch(), 0.01)
     with pytest.raises(InputError, match=rf"optimizer\.{next(iter(setting))}: needs values"):
         learner(optimizer=lambda model: kind(model.parameters(), 0.01, **setting)).restore(before.state())
+
+
+def test_a_run_with_muon_is_resumed_to_the_bit():
+    def muon(model):
+        return Muon(model.parameters(), 0.01)
+
+    one, other = learner(optimizer=muon, widths=(8, 16)), learner(optimizer=muon, widths=(8, 16))
+    one.step(*batch(), 0.01)
+    other.restore(copy.deepcopy(one.state()))
+    for each in (one, other):
+        each.step(*batch(), 0.02)
+    for name, value in weights(one.model).items():
+        assert torch.equal(value, other.model.state_dict()[name]), name
 
 
 def test_another_number_of_groups_is_refused_by_pytorch():

@@ -15,6 +15,7 @@ from segexp.device import autocast, out_of_memory
 from segexp.errors import InputError
 from segexp.models import Network
 from segexp.training.ema import averaged_copy, update_average
+from segexp.training.muon import Muon
 
 
 class Learner:
@@ -200,8 +201,9 @@ def _lacking(optimizer: torch.optim.Optimizer) -> str:
     for group in optimizer.param_groups:
         states = [optimizer.state[parameter] for parameter in group["params"] if parameter in optimizer.state]
         for name, collected in _COLLECTED.items():
-            begins_late = name == "momentum" and isinstance(optimizer, torch.optim.SGD)
-            if group.get(name) and not begins_late and any(collected not in state for state in states):
+            # SGD makes it in the next step; Muon has it for kernels alone
+            needless = name == "momentum" and isinstance(optimizer, torch.optim.SGD | Muon)
+            if group.get(name) and not needless and any(collected not in state for state in states):
                 return name
     return ""
 
