@@ -100,7 +100,7 @@ def test_a_rate_on_the_device_is_the_same_as_a_number():
     for mine, theirs in zip(
         trained(3, 0.5**7)[0].parameters(), trained(3, torch.tensor(0.5**7))[0].parameters(), strict=True
     ):
-        assert torch.equal(mine, theirs)
+        torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize("steps", [0, 2])

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 """Of the polynomial s -> a s + b s^3 + c s^5 that is applied to the singular values in each iteration (Jordan 2024)."""
@@ -87,49 +88,63 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step of all parameters that have a gradient."""
         loss = None if closure is None else torch.enable_grad()(closure)()
-        skip = getattr(self, "found_inf", None)
+        found_inf = getattr(self, "found_inf", None)
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state |= _first_state(parameter)
-                rule = _muon if "momentum_buffer" in state else _adamw
-                change, after = rule(parameter.grad, state, group)
-                change.add_(parameter, alpha=group["weight_decay"]).mul_(-group["lr"])
-                if skip is None:
-                    parameter.add_(change)
-                    for name, value in after.items():
-                        state[name].copy_(value)
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter] |= _first_state(parameter)
+            others = []
+            for parameter in parameters:
+                if "momentum_buffer" in self.state[parameter]:
+                    _step_of_kernel(parameter, self.state[parameter]["momentum_buffer"], group, found_inf)
                 else:
-                    kept = skip > 0
-                    parameter.add_(change.masked_fill_(kept, 0.0))
-                    for name, value in after.items():
-                        state[name].copy_(torch.where(kept, state[name], value))
+                    others.append(parameter)
+            if others:
+                _adamw(others, [self.state[parameter] for parameter in others], group, found_inf)
         return loss
 
 
 def _first_state(parameter: Tensor) -> dict[str, Tensor]:
     if parameter.ndim >= 2 and min(parameter.shape[:2]) >= SMALLEST:
         return {"momentum_buffer": torch.zeros_like(parameter)}
-    zeros = [torch.zeros_like(parameter) for _ in range(2)]
-    return {"step": torch.zeros((), device=parameter.device), "exp_avg": zeros[0], "exp_avg_sq": zeros[1]}
+    mean, square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+    return {"step": torch.zeros((), device=parameter.device), "exp_avg": mean, "exp_avg_sq": square}
 
 
-def _muon(gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The step of a kernel for a rate of 1, and the state after it."""
-    mean = state["momentum_buffer"].lerp(gradient, 1 - group["momentum"])
-    matrix = gradient.lerp(mean, group["momentum"]).flatten(1)
-    step = orthogonal(matrix.float()) * (group["scale"] * max(matrix.shape) ** 0.5)
-    return step.to(gradient.dtype).view_as(gradient), {"momentum_buffer": mean}
+def _step_of_kernel(kernel: Tensor, mean: Tensor, group: dict[str, Any], found_inf: Tensor | None) -> None:
+    """Update a kernel and the running mean of its gradients; neither changes if `found_inf` is above 0."""
+    gradient = kernel.grad
+    kept: Tensor | float = 1.0
+    assert gradient is not None
+    if found_inf is not None:
+        gradient, kept = gradient.masked_fill(found_inf > 0, 0.0), (found_inf == 0).float()
+    mean.lerp_(gradient, (1 - group["momentum"]) * kept)
+    ahead = gradient.lerp(mean, group["momentum"])
+    last = ahead.movedim(1, -1)  # the order of columns does not matter, and kernels are stored in this one
+    matrix = last.reshape(len(last), -1)
+    step = orthogonal(matrix.float()).view(last.shape).movedim(-1, 1)
+    rate = group["lr"] * kept
+    kernel.mul_(1 - rate * group["weight_decay"]).sub_(step.mul_(rate * group["scale"] * max(matrix.shape) ** 0.5))
 
 
-def _adamw(gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The step of another parameter for a rate of 1, and the state after it."""
-    first, second = group["betas"]
-    count = state["step"] + 1
-    mean = state["exp_avg"].lerp(gradient, 1 - first)
-    square = state["exp_avg_sq"].lerp(gradient.square(), 1 - second)
-    step = mean / (1 - first**count) / ((square / (1 - second**count)).sqrt() + EPS)
-    return step, {"step": count, "exp_avg": mean, "exp_avg_sq": square}
+def _adamw(
+    parameters: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any], found_inf: Tensor | None
+) -> None:
+    adamw(
+        parameters,
+        [parameter.grad for parameter in parameters if parameter.grad is not None],
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        [],
+        [state["step"] for state in states],
+        fused=True,
+        found_inf=found_inf,
+        amsgrad=False,
+        beta1=group["betas"][0],
+        beta2=group["betas"][1],
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=EPS,
+        maximize=False,
+    )
