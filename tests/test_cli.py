@@ -240,10 +240,24 @@ def test_report_of_a_sweep_counts_jobs_that_were_resumed_alone(tmp_path, monkeyp
     assert "scores 0.900" in (tmp_path / "s" / "report.html").read_text()
 
 
-def test_help_has_examples(monkeypatch, capsys):
-    for command in ("predict", "report", "synthesize", "evaluate", "calibrate"):
-        assert run(monkeypatch, command, "--help") == 0
-        assert f"Example: segexp {command}" in " ".join(capsys.readouterr().out.split())
+def _commands():
+    command = typer.main.get_command(cli.app)
+    return [[name] for name in command.commands if name != "train"] + [
+        ["export", name] for name in command.commands["export"].commands
+    ]
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+@pytest.mark.parametrize("words", _commands(), ids=" ".join)
+def test_help_is_for_people(monkeypatch, capsys, words, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run(monkeypatch, *words, "--help") == 0
+    text = capsys.readouterr().out
+    assert re.search(rf"^  (Examples:\n\n  |Example: )segexp\s+{re.escape(words[0])}\b", text, re.MULTILINE)
+    assert all(len(line) <= columns for line in text.splitlines())
+    assert not re.search(r"list\[|range>", text), "types as Python spells them"
+    overrides = words[0] in ("check", "preview", "sweep-plan", "learning-curve")
+    assert ("[KEY=VALUE]..." in text.partition("\n\n")[0]) == overrides
 
 
 def _completions(monkeypatch, capsys, *words):

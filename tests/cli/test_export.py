@@ -46,9 +46,3 @@ def test_mistakes(tmp_path, monkeypatch, arguments, words):
     write_model(tmp_path / "m.pth")
     assert words in str(run(monkeypatch, "export", arguments[0], "--model", "m.pth", *arguments[1:]))
     assert [path.name for path in tmp_path.iterdir()] == ["m.pth"]
-
-
-def test_help_has_examples(monkeypatch, capsys):
-    for kind in ("onnx", "torchscript", "pt2", "bioimageio"):
-        assert run(monkeypatch, "export", kind, "--help") == 0
-        assert f"Example: segexp export {kind}" in " ".join(capsys.readouterr().out.split())

@@ -91,6 +91,13 @@ def test_fewer_images_than_asked_for_are_said_so(house, monkeypatch, capsys):
     assert ("there are no more" in said) == (len(table(house)) == len(list((house / "in").iterdir())))
 
 
+def test_files_that_the_shell_has_listed(house, monkeypatch):
+    first, *others = sorted((house / "in").iterdir())
+    words = ("suggest", "--model", house / "m.pth", "--output", house / "out", "--input", first, *others)
+    assert run(monkeypatch, *words) == 0
+    assert {row["file"] for row in table(house)} == {str(path) for path in (first, *others)}
+
+
 def test_an_unreadable_image_is_named_and_the_others_are_ranked(house, monkeypatch, capsys):
     (house / "in" / "broken.tif").write_bytes(b"II*\0")
     assert run(monkeypatch, *suggest(house, "--count", "2")) == 1

@@ -14,7 +14,11 @@ def check(
     context: typer.Context,
     directory: Annotated[
         str | None,
-        typer.Argument(metavar="DIR", help="Holds train/ and val/, or img/ and mask/, or images.", show_default=False),
+        typer.Argument(
+            metavar="DIR",
+            help="Holds train/ and val/, or img/ and mask/, or images; or type data.root=DIR.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     html: Annotated[

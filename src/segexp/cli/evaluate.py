@@ -69,8 +69,8 @@ def evaluate(
         str | None,
         typer.Option(
             help=(
-                "Regular expression; images whose names match it with the same first group get scores of their own, "
-                "in addition."
+                "Regular expression with a group, such as '(day[0-9]+)_': images in whose names it finds the same text "
+                "also get scores of their own."
             )
         ),
     ] = None,
@@ -80,7 +80,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     allow_targets: AllowTargets = None,
 ) -> None:
-    """Score a model on annotated images: writes OUTPUT/scores.csv (a row for each image and class) and scores.json.
+    """Score a model on annotated images: writes scores.csv (a row for each image and class), scores.json, report.html.
 
     Example: segexp evaluate --model runs/first/best_vesicle_model.pth --data DATA --output scores
     """

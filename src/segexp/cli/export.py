@@ -13,11 +13,17 @@ from segexp.cli.reading import AllowTargets
 from segexp.errors import InputError
 from segexp.io.ownership import OwnedFolder
 
-export = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a model for other programs.")
+export = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Write a model for other programs.",
+    short_help="Export a model to other programs.",
+    epilog="Example: segexp export onnx --model runs/first --output vesicle.onnx",
+)
 
 Model = Annotated[
     Path,
-    typer.Option(help="A best_<task>_model.pth, a run folder, or a pretrained model.", show_default=False),
+    typer.Option(help="A best_<task>_model.pth, a run folder, or one of segexp models.", show_default=False),
 ]
 Normalization = Annotated[
     str,
@@ -104,15 +110,17 @@ def pt2(
 def bioimageio(
     model: Model,
     output: Annotated[Path, typer.Option(help="The .zip file to write.", show_default=False)],
-    authors: Annotated[str, typer.Option(help="'Ada Roe (University of X), Bo Lee'", show_default=False)],
-    license: Annotated[str, typer.Option(help="SPDX identifier: MIT, CC-BY-4.0, ...", show_default=False)],
+    authors: Annotated[str, typer.Option(help="Such as 'Ada Roe (University of X), Bo Lee'.", show_default=False)],
+    license: Annotated[str, typer.Option(help="SPDX identifier, such as MIT or CC-BY-4.0.", show_default=False)],
     cite: Annotated[
         list[str] | None,
         typer.Option(
             help="A publication with its DOI, in addition to that of the U-Net; may be repeated.", show_default=False
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="5 to 64 letters; default: from the task.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Title of the package, 5 to 64 letters; default: from the task.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Annotated images for the scores and the sample; default: the scores in the model file."),

@@ -24,7 +24,9 @@ def learning_curve(
     """Train on growing shares of the annotated images and estimate what more images would gain, with 90 % intervals.
 
     Takes the overrides of a run. It is a sweep: sweep.resume=FOLDER resumes it, hydra.launcher.jobs=2 runs two jobs
-    at a time. Example: segexp learning-curve task=vesicle data.root=DATA trainer.max_time=00:02:00
+    at a time.
+
+    Example: segexp learning-curve task=vesicle data.root=DATA trainer.max_time=00:02:00
     """
     import shlex
     from datetime import datetime

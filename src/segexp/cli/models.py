@@ -24,9 +24,13 @@ def models(
         ),
     ] = None,
 ) -> None:
-    """List the models that come with the package: what each is for and not for, and its scores on real images.
+    """List the models that come with the package: what each is for and not for, and its scores.
 
-    Example: segexp models vesicle_giant, or with pictures: segexp models --html models.html
+    Examples:
+
+    segexp models vesicle_giant
+
+    segexp models --html models.html
     """
     import json
 

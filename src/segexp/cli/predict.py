@@ -31,7 +31,7 @@ def predict(
         typer.Option(
             help=(
                 "A best_<task>_model.pth, a run folder, a sweep (its best model), one of segexp models, or auto: the "
-                "one of segexp models that fits the images; several form an ensemble."
+                "one of segexp models that fits the images. --model A --model B is an ensemble."
             )
         ),
     ],

@@ -12,10 +12,12 @@ from segexp.cli.overrides import ConfigDir, overrides_of
 def preview(
     context: typer.Context,
     output: Annotated[Path, typer.Option(help="The picture to write.")] = Path("preview.png"),
-    samples: Annotated[int, typer.Option(min=1, help="Rows.")] = 4,
+    samples: Annotated[int, typer.Option(min=1, help="Number of samples, a row each.")] = 4,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Show the augmentation of a run: a row for each sample, a column for each operation. Takes Hydra overrides.
+    """Draw the augmentation of a run as one picture: a row for each sample, a column for each operation.
+
+    Takes the overrides of a run.
 
     Example: segexp preview task=cytoskeleton data.root=DIR --output preview.png
     """

@@ -31,13 +31,19 @@ if TYPE_CHECKING:
 def suggest(
     model: Annotated[
         list[Path],
-        typer.Option(help="A best_<task>_model.pth, a run folder, or a sweep; several form an ensemble."),
+        typer.Option(
+            help=(
+                "A best_<task>_model.pth, a run folder, a sweep, or one of segexp models. --model A --model B is an "
+                "ensemble."
+            )
+        ),
     ],
     input: Annotated[
         list[Path],
         typer.Option(help="Image files without annotation, folders, or patterns such as 'in/*.tif'."),
     ],
     output: Annotated[Path, typer.Option(help="Folder for the results; created if missing.", show_default=False)],
+    more: Annotated[list[Path] | None, typer.Argument(help="More input files.", show_default=False)] = None,
     annotated: Annotated[
         Path | None,
         typer.Option(help="Data set, or folder with img/, of the images annotated so far.", show_default=False),
@@ -71,7 +77,7 @@ def suggest(
 
     def prepare(folder: OwnedFolder) -> tuple["ImageList", OwnedFolder]:
         require_room(folder)
-        return find_images(input, folder, own_names=False), folder
+        return find_images([*input, *(more or [])], folder, own_names=False), folder
 
     with locked_folder(output, prepare) as (images, folder):
         for remark in images.remarks:

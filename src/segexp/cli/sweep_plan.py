@@ -20,7 +20,9 @@ def sweep_plan(
 ) -> None:
     """Estimate the time and disk space of a sweep from a few steps of each kind of job. Nothing is kept.
 
-    Takes the overrides of the sweep. Example: segexp sweep-plan task=vesicle trainer.lr=1e-3,3e-4 --jobs 2
+    Takes the overrides of the sweep.
+
+    Example: segexp sweep-plan task=vesicle trainer.lr=1e-3,3e-4 --jobs 2
     """
     from segexp.sweep.plan import plan_sweep
 

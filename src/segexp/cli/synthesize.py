@@ -24,18 +24,22 @@ def synthesize(
     output: Annotated[Path, typer.Option(help="Folder to write; must not contain a data set.", show_default=False)],
     train: Annotated[int, typer.Option(min=0, help="Training images.")] = 200,
     val: Annotated[int, typer.Option(min=0, help="Validation images.")] = 50,
-    size: Annotated[int, typer.Option(min=32, max=16384, help="Pixels a side.")] = 512,
+    size: Annotated[int, typer.Option(min=32, max=16384, help="Height and width of an image, in pixels.")] = 512,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
     ranges: Annotated[
         Path | None,
         typer.Option(help="YAML file of parameter ranges, written by segexp calibrate.", show_default=False),
     ] = None,
     style: Annotated[
-        list[str] | None, typer.Option(help="Style of the images, see docs/synthesis.md; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Style of the images, such as giant or stress (docs/synthesis.md); may be repeated."),
     ] = None,
     psf: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(help="Wavelength in nm, numerical aperture, pixel size in nm: sets the sharpness."),
+        typer.Option(
+            metavar="<nm> <NA> <nm>",
+            help="Wavelength, numerical aperture and pixel size, such as 520 1.4 65: sets the sharpness.",
+        ),
     ] = None,
     mask_width: Annotated[float | None, typer.Option(help="Width of the masks of filaments, in pixels.")] = None,
     mask_share: Annotated[
