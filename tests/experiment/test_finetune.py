@@ -1,5 +1,6 @@
 """Runs that end with the best of three candidates, killed half-way and resumed."""
 
+import copy
 import csv
 
 import numpy as np
@@ -126,6 +127,15 @@ def test_too_short_a_run_trains_one_candidate_and_few_images_need_no_validation_
     tmp_path, capsys, monkeypatch, known, said, trained
 ):
     monkeypatch.setattr(candidates, "KNOWN", known)
+    monkeypatch.setattr(candidates, "MARGIN", -1)  # the trained one is kept
+    ends, starts, real = [], [], finetune.fit
+
+    def recorded(training, *more, **options):
+        starts.append(copy.deepcopy(training.predictor.model.state_dict()))
+        real(training, *more, **options)
+        ends.append(copy.deepcopy(training.predictor.model.state_dict()))
+
+    monkeypatch.setattr(finetune, "fit", recorded)
     data = tmp_path / "data"
     write_images(data, 1)
     words = [word for word in TINY if not word.startswith("data.")]
@@ -143,6 +153,10 @@ def test_too_short_a_run_trains_one_candidate_and_few_images_need_no_validation_
     assert said in printed
     content = checkpoint.load(tmp_path / "run" / "best_vesicle_model.pth")
     assert set(content["start"]["scores"]) == {"given", trained}
+    assert content["start"]["kept"] == trained
+    assert len(starts) == 3  # two folds and the final training, which continues the first fold
+    assert all(torch.equal(starts[2][name], value) for name, value in ends[0].items())
+    assert not all(torch.equal(starts[1][name], value) for name, value in ends[0].items())
 
 
 def write_images(data, count):

@@ -5,7 +5,8 @@ scores decide. With few images (``trainer.cross_fit``) every image is scored by 
 and the best candidate is then trained on all images.
 
 Each training has files of its own in the run folder: ``last.pth`` and the best model the fine-tuning,
-``scratch_last.pth`` and ``scratch.pth`` the training from scratch, ``fold_1_trained.npz`` the first fold's predictions.
+``scratch_last.pth`` and ``scratch.pth`` the training from scratch, ``fold_1_trained.npz`` the first fold's predictions
+and weights.
 A killed run resumes from these files; a fold that was not finished starts again.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from segexp import checkpoint
@@ -60,6 +62,8 @@ COMPARISON = 2 / 3
 With two folds each training is as long as the final one. If the trainings of the folds were much shorter, they would
 not show the gain of training, and the given model would be kept although the trained one is better.
 """
+WEIGHTS = "weights/"
+"""Beginning of the names of the weights in a fold's file."""
 NEVER = 10**9
 """Epochs between validations if there are no images to validate on; the last epoch is validated nevertheless."""
 
@@ -184,14 +188,22 @@ class FineTuning:
         )
         return another, cfg
 
-    def _scratch(self, val: list[Sample], part: float, validation_seconds: float = 0.0) -> TrainingRun:
-        """Train from scratch on the training images for a share of the budget, or resume that."""
+    def _scratch(
+        self,
+        val: list[Sample],
+        part: float,
+        validation_seconds: float = 0.0,
+        weights: dict[str, torch.Tensor] | None = None,
+    ) -> TrainingRun:
+        """Train from scratch, or from these `weights`, on the training images for a share of the budget, or resume."""
         samples = self.training.source.plan.samples
         folder, log = self.training.folder, self.training.log
         another, cfg = self._another(SCRATCH, samples, val, folder / "scratch.pth", "scratch_last.pth")
         resumed = share(another.ranks, another.last_path.is_file())
         if resumed:
             another.restore()
+        elif weights is not None:
+            another.learner.model.load_state_dict(weights)
         another.begin(())
         schedule = schedule_of(cfg, another)
         schedule = replace(schedule, budget=schedule.budget.part(part))
@@ -315,11 +327,18 @@ class FineTuning:
         return Outcome(content, scores, pool, point)
 
     def _train_on_all(self, kind: str, samples: list[Sample], schedule: Schedule, count: str) -> TrainingRun:
-        """Train the chosen candidate on all annotated images, whose number `count` gives, for the rest of the run."""
+        """Train the chosen candidate on all annotated images, whose number `count` gives, for the rest of the run.
+
+        It continues with the weights that the first fold's training ended with, so that the time spent on that is not
+        lost: its images are among those of this training, and nothing is measured on the final model.
+        """
         training = self.training
+        weights = self._weights_of_fold(kind)
         if kind == SCRATCH:
-            return self._scratch(samples, 1 - COMPARISON)
+            return self._scratch(samples, 1 - COMPARISON, weights=weights)
         if kind == TUNED:
+            if weights is not None and training.state.step == 0:
+                training.learner.model.load_state_dict(weights)
             training.log.info(f"training {TITLES[kind]} on all {count}; loss and scores are now those of these images")
             fit(
                 training,
@@ -379,8 +398,20 @@ class FineTuning:
                 kept = {index: another.predictor.probabilities(pool[index].load()[0]) for index in held}
                 with self.training.files.create(name) as file:
                     named: dict[str, Any] = {f"image_{index}": each for index, each in kept.items()}
+                    if number == 1:
+                        own_weights = weights_of(another.predictor)
+                        named |= {f"{WEIGHTS}{name}": tensor.numpy() for name, tensor in own_weights.items()}
                     np.savez(file, key=np.array(key), **named)
         return kept or {}
+
+    def _weights_of_fold(self, kind: str) -> dict[str, torch.Tensor] | None:
+        """The weights that a candidate's training in the first fold ended with, in every process."""
+        weights, path = None, self.training.folder / f"fold_1_{kind}.npz"
+        if self.training.ranks.first and path.is_file():
+            with np.load(path, allow_pickle=False) as stored:
+                names = [name for name in stored.files if name.startswith(WEIGHTS)]
+                weights = {name.removeprefix(WEIGHTS): torch.from_numpy(stored[name]) for name in names} or None
+        return share(self.training.ranks, weights)
 
     def _rows(
         self, point: OperatingPoint, maps: Sequence[NDArray[np.float32]], pool: list[Sample], scoring: Scoring
