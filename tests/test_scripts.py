@@ -106,7 +106,12 @@ def test_mistakes_end_with_one_message_and_no_traceback(tmp_path, arguments, wor
 def test_help_without_a_task(tmp_path):
     result = script("train.py", "--help", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for words in ("task: base, cytoskeleton, vesicle", "batch_size: 4", "resume=runs/first", "trainer.lr=1e-3,3e-4"):
+    for words in (
+        "task: base, cytoskeleton, vesicle",
+        "batch_size: 4",
+        "  segexp train resume=runs/first",
+        "trainer.lr=1e-3,3e-4",
+    ):
         assert words in result.stdout
 
 
