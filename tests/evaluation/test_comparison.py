@@ -8,22 +8,25 @@ import yaml
 
 from segexp.cli.compare import compare as command
 from segexp.errors import InputError
-from segexp.evaluation.comparison import candidates, compare, read_run
+from segexp.evaluation.comparison import candidates, compare, group_totals, read_run
 from segexp.evaluation.tables import print_comparison, print_seeds
 
 BASE = np.linspace(0.6, 0.9, 12)
 
 
-def write_run(folder, dice, names=None, seed=None, truth="t", settings=None, hd95=None, fold=None):
-    """A run folder with these scores image by image."""
+def write_run(
+    folder, dice, names=None, seed=None, truth="t", settings=None, hd95=None, fold=None, groups=None, **facts
+):
+    """A run folder with these scores image by image; `facts` are further entries of ``evaluation.json``."""
     (folder / "val").mkdir(parents=True)
     names = names or [f"{index}.tif" for index in range(len(dice))]
-    lines = ["image,class,group,dice,hd95,tp"]
+    lines = ["image,class,group,dice,hd95,surface_dice,tp"]
     for index, (name, value) in enumerate(zip(names, dice, strict=True)):
-        lines.append(f"{name},a,,{value},{'' if hd95 is None else hd95[index]},5")
+        group = "" if groups is None else groups[index]
+        lines.append(f"{name},a,{group},{value},{'' if hd95 is None else hd95[index]},{value},5")
     (folder / "val" / "scores.csv").write_text("\n".join(lines) + "\n")
     images = [{"name": name, "truth": truth + name, "pixels": "p" + name} for name in names]
-    (folder / "val" / "evaluation.json").write_text(json.dumps({"images": images, "monitor": "dice"}))
+    (folder / "val" / "evaluation.json").write_text(json.dumps({"images": images, "monitor": "dice"} | facts))
     if seed is not None:
         (folder / ".hydra").mkdir()
         config = {
@@ -102,6 +105,78 @@ def test_seeds_are_taken_together_and_their_luck_counts(tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"seeds 0, 1, 2: Dice {BASE.mean() + 0.05:.4f} ± 0.0500" in out
     assert "Dice +0.0100 (+0.0100 to +0.0100, p = 0.00049): within noise" in out
+
+
+def test_a_difference_over_few_seeds_must_exceed_its_interval(tmp_path):
+    """Two and a half standard errors are too few: with three seeds each, Welch's t has 4 degrees of freedom."""
+    luck = np.array([-0.02, 0, 0.02])
+    error = 0.02 * np.sqrt(2 / 3)
+    for times, verdict in ((2.5, "within noise"), (3.5, "better")):
+        folders = [write_run(tmp_path / f"a{times}{s}", BASE + luck[s], seed=s) for s in range(3)]
+        shifted = BASE + times * error
+        folders += [
+            write_run(tmp_path / f"b{times}{s}", shifted + luck[s], seed=s, settings={"lr": 1}) for s in range(3)
+        ]
+        (result,) = result_of(*folders)
+        assert result["scores"]["dice"]["seed_error"] == pytest.approx(error)
+        assert result["scores"]["dice"]["verdict"] == verdict
+
+
+def test_slices_of_one_stack_count_as_one(tmp_path):
+    """Twelve slices of three stacks, each stack a little better: as single images that would be a clear difference."""
+    gain = np.repeat([0.01, 0.02, 0.03], 4)
+    stacks = np.repeat(["s1", "s2", "s3"], 4)
+    alone = result_of(write_run(tmp_path / "a", BASE), write_run(tmp_path / "b", BASE + gain))[0]
+    assert alone["scores"]["dice"]["verdict"] == "better"
+    first = write_run(tmp_path / "c", BASE, groups=stacks)
+    (result,) = result_of(first, write_run(tmp_path / "d", BASE + gain, groups=stacks))
+    dice = result["scores"]["dice"]
+    assert dice["difference"] == pytest.approx(0.02)
+    assert dice["p"] == pytest.approx(0.25)  # 2 of the 8 ways to exchange three stacks
+    assert dice["verdict"] == "within noise"
+    assert "interval and p are over 3 groups of images (data.group)" in result["notes"]
+    assert any(note.startswith("3 groups of images are too few") for note in result["notes"])
+
+
+def test_the_mean_over_groups_of_other_sizes_is_that_of_the_images():
+    values = np.array([1.0, 2.0, 3.0, 10.0])
+    totals = group_totals(values, ["a", "a", "a", "b"])
+    np.testing.assert_allclose(totals, [3.0, 5.0])
+    assert totals.mean() == values.mean()
+    np.testing.assert_array_equal(group_totals(values, ["d", "c", "b", "a"]), values)
+
+
+def test_other_units_and_tolerances_are_not_compared(tmp_path):
+    px = {"unit": "px", "tolerance": {"value": 2.0, "unit": "px"}}
+    first = write_run(tmp_path / "a", BASE, hd95=10 - BASE, **px)
+    (same,) = result_of(first, write_run(tmp_path / "b", BASE, hd95=(10 - BASE) / 2, **px))
+    assert same["scores"]["hd95"]["verdict"] == "better"
+    assert "surface_dice" in same["scores"]
+    (units,) = result_of(first, write_run(tmp_path / "c", BASE, hd95=(10 - BASE) / 10, **px | {"unit": "µm"}))
+    assert "hd95" not in units["scores"]
+    assert "surface_dice" in units["scores"]
+    assert units["notes"][0].startswith(
+        "lengths are in px and µm, so these are not compared: HD95; segexp evaluate --pi"
+    )
+    wide = px | {"tolerance": {"value": 5.0, "unit": "px"}}
+    (reach,) = result_of(first, write_run(tmp_path / "d", BASE, hd95=10 - BASE, **wide))
+    assert "surface_dice" not in reach["scores"]
+    assert "hd95" in reach["scores"]
+    assert reach["notes"][0].startswith("the tolerances are 2 px and 5 px, so these are not compared: surface Dice;")
+
+
+def test_without_a_common_image_the_division_by_seed_is_named(tmp_path):
+    names = [[f"{seed}{index}.tif" for index in range(6)] for seed in range(2)]
+    folders = [write_run(tmp_path / f"a{s}", BASE[:6], names[s], seed=s) for s in range(2)]
+    folders += [write_run(tmp_path / f"b{s}", BASE[:6], names[s], seed=s, settings={"lr": 1}) for s in range(2)]
+    with pytest.raises(InputError, match=r"no image in common; .*; each seed divides .* data\.split_seed=0"):
+        result_of(*folders)
+
+
+def test_without_a_common_score_there_is_an_error(tmp_path):
+    first, second = write_run(tmp_path / "a", BASE), write_run(tmp_path / "b", np.full(12, np.nan))
+    with pytest.raises(InputError, match="no score in common"):
+        result_of(first, second)
 
 
 def fold_runs(folder, dice, folds=3, seeds=1, **more):

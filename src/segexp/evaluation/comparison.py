@@ -3,8 +3,9 @@
 Images are paired if name and truth are the same. Runs that differ only in their seed and fold are one candidate: the
 folds of a seed together validate every image once, and the score of an image is its mean over seeds. The difference of
 two candidates is "better" or "worse" if the paired permutation test over images gives p < 0.05, the 95 % interval of
-the difference excludes 0 and, if both were repeated with several seeds, the difference is more than twice its standard
-error over seeds. Any other difference is "within noise".
+the difference excludes 0 and, if both were repeated with several seeds, so does its 95 % interval over seeds (Welch's
+t). Any other difference is "within noise". Images of one group (``data.group``) are not independent of each other:
+where there are groups, test and interval are over groups.
 """
 
 import json
@@ -155,6 +156,8 @@ def candidates(runs: Sequence[EvaluatedRun]) -> list[Candidate]:
 def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
     """`other` minus `baseline`, score by score.
 
+    Scores in other units or with another tolerance are left out, with a note.
+
     Returns:
         `baseline` and `other`, their folders; `monitor`; `images`, the number of pairs; `unpaired`, a line for each
         reason why other images are left out; `notes`; `scores` {score: {baseline, other, difference, interval, p,
@@ -162,33 +165,43 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
         error of the difference over seeds or None.
 
     Raises:
-        InputError: if the two have no image in common.
+        InputError: if the two have no image or no score in common.
     """
     paired, unpaired = _pair(baseline, other)
-    notes = []
     if not paired:
-        raise InputError(f"{other.name} and {baseline.name}: no image in common; {'; '.join(unpaired)}")
+        why = "; ".join([*unpaired[:2], *_advice(baseline, other)])
+        raise InputError(f"{other.name} and {baseline.name}: no image in common; {why}")
+    runs = [*baseline.runs, *other.runs]
+    apart, notes = _measured_differently(runs)
+    group_of = {str(row["image"]): f"group {row['group']}" for run in runs for row in run.rows if row.get("group")}
+    groups = [group_of.get(name, f"image {name}") for name in paired]
+    independent = len(set(groups))
     pixels = [{name: text for run in each.runs for name, text in run.pixels.items()} for each in (baseline, other)]
     changed = sum(pixels[0][name] != pixels[1][name] for name in paired)
     if changed:
         notes.append(f"{changed} of {len(paired)} images have the same truth but different pixels (colour and grey?)")
-    if smallest_p(len(paired)) >= 0.05:
-        notes.append(f"{len(paired)} images are too few to distinguish a difference from noise: at least 6 are needed")
+    if independent < len(paired):
+        notes.append(f"interval and p are over {independent} groups of images (data.group)")
+    if smallest_p(independent) >= 0.05:
+        units = "images" if independent == len(paired) else "groups of images"
+        notes.append(f"{independent} {units} are too few to distinguish a difference from noise: at least 6 are needed")
     if min(len(each.repeats) for each in (baseline, other)) < 2:
         notes.append("one seed each: the difference may come from the seed; repeat with trainer.seeds=3")
     scores = {}
     for name, score in everything().items():
-        if not score.better or not all(name in run.rows[0] for each in (baseline, other) for run in each.runs):
+        if not score.better or name in apart or not all(name in run.rows[0] for run in runs):
             continue
         ours, theirs = other.values(name), baseline.values(name)
         first, second = (np.array([values[image] for image in paired]) for values in (ours, theirs))
         if np.isnan(first - second).all():
             continue
-        scores[name] = _difference(first, second, score.better, _seed_error(baseline, other, name))
+        scores[name] = _difference(first, second, groups, score.better, _over_seeds(baseline, other, name))
+    if not scores:
+        raise InputError(f"{other.name} and {baseline.name}: no score in common; score both again with segexp evaluate")
     return {
         "baseline": [baseline.title] if baseline.title else [str(run.folder) for run in baseline.runs],
         "other": [other.title] if other.title else [str(run.folder) for run in other.runs],
-        "monitor": next((name for name in (other.monitor, "dice") if name in scores), "specificity"),
+        "monitor": next(name for name in (other.monitor, "dice", "specificity", *scores) if name in scores),
         "images": len(paired),
         "unpaired": unpaired,
         "notes": notes,
@@ -196,16 +209,19 @@ def compare(baseline: Candidate, other: Candidate) -> dict[str, Any]:
     }
 
 
-def _difference(first: NDArray, second: NDArray, better: str, seed_error: float | None) -> dict[str, Any]:
+def _difference(
+    first: NDArray, second: NDArray, groups: Sequence[str], better: str, over_seeds: tuple[float, float] | None
+) -> dict[str, Any]:
+    """`first` minus `second`, an image each; `groups` of the images, `over_seeds` as `_over_seeds` gives it."""
     both = ~np.isnan(first - second)
-    difference = paired_difference(first, second)
+    totals = group_totals((first - second)[both], [group for group, known in zip(groups, both, strict=True) if known])
+    difference = paired_difference(totals, np.zeros_like(totals))
     clear = (
         difference.p < 0.05
         and difference.interval is not None
         and not difference.interval[0] <= 0 <= difference.interval[1]
+        and (over_seeds is None or abs(difference.mean) > over_seeds[1])
     )
-    if seed_error is not None and abs(difference.mean) <= 2 * seed_error:
-        clear = False
     good = (difference.mean > 0) == (better == "higher")
     return {
         "baseline": float(second[both].mean()),
@@ -213,16 +229,64 @@ def _difference(first: NDArray, second: NDArray, better: str, seed_error: float 
         "difference": difference.mean,
         "interval": difference.interval,
         "p": difference.p,
-        "seed_error": seed_error,
+        "seed_error": None if over_seeds is None else over_seeds[0],
         "verdict": NOISE if not clear else "better" if good else "worse",
     }
 
 
-def _seed_error(baseline: Candidate, other: Candidate, score: str) -> float | None:
+def group_totals(values: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
+    """One number for each group: the sum of its values, in a unit in which their mean is that of all `values`."""
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    sums = np.bincount([numbers[group] for group in groups], values)
+    return np.asarray(sums * (len(numbers) / len(values)))
+
+
+def _over_seeds(baseline: Candidate, other: Candidate, score: str) -> tuple[float, float] | None:
+    """Standard error of the difference over seeds, and half of its 95 % interval (Welch's t); None without seeds."""
     spreads = [(each.spread(score), len(each.repeats)) for each in (baseline, other)]
-    if any(spread is None for spread, _ in spreads):
+    parts = [(spread**2 / count, count) for spread, count in spreads if spread is not None]
+    if len(parts) < 2:
         return None
-    return math.sqrt(sum(float(spread or 0) ** 2 / count for spread, count in spreads))
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return 0.0, 0.0
+    from scipy import stats  # here, since it takes a second to import
+
+    freedom = variance**2 / sum(part**2 / (count - 1) for part, count in parts)
+    error = math.sqrt(variance)
+    return error, float(stats.t.ppf(0.975, freedom)) * error
+
+
+def _measured_differently(runs: Sequence[EvaluatedRun]) -> tuple[set[str], list[str]]:
+    """Scores that are in other units, or use another tolerance, in some of the runs; and a note on each reason."""
+    shared = [
+        score for name, score in everything().items() if score.better and all(name in run.rows[0] for run in runs)
+    ]
+    units = {str(run.record["unit"]) for run in runs if run.record.get("unit")}
+    reaches = [run.record["tolerance"] for run in runs if run.record.get("tolerance")]
+    tolerances = {f"{each['value']:g} {each['unit']}" for each in reaches}
+    apart: set[str] = set()
+    notes = []
+    for words, found, option, scores in (
+        ("lengths are in", units, "--pixel-size", [score for score in shared if score.unit == "length"]),
+        ("the tolerances are", tolerances, "--tolerance", [score for score in shared if score.uses_tolerance]),
+    ):
+        if len(found) > 1 and scores:
+            apart |= {score.name for score in scores}
+            notes.append(
+                f"{words} {' and '.join(sorted(found))}, so these are not compared: "
+                f"{', '.join(score.label for score in scores)}; segexp evaluate {option} scores all runs alike"
+            )
+    return apart, notes
+
+
+def _advice(baseline: Candidate, other: Candidate) -> list[str]:
+    """What to type if the seeds of a candidate validated different images; empty if they did not."""
+    for each in (baseline, other):
+        names = [{name for run in runs for name in run.truths} for runs in each.repeats]
+        if not set.intersection(*names):
+            return ["each seed divides the images anew; with data.split_seed=0 all seeds validate the same images"]
+    return []
 
 
 def _pair(baseline: Candidate, other: Candidate) -> tuple[list[str], list[str]]:
@@ -237,7 +301,8 @@ def _pair(baseline: Candidate, other: Candidate) -> tuple[list[str], list[str]]:
             unpaired.append(f"only in some runs, among them {runs[0].folder}: {_listed(alone)}")
     same = [name for name in everywhere if len({table[name] for table in truths}) == 1]
     if len(same) < len(everywhere):
-        unpaired.append(f"same name but a different mask: {_listed([name for name in everywhere if name not in same])}")
+        changed = _listed([name for name in everywhere if name not in same])
+        unpaired.insert(0, f"same name but a different mask: {changed}")
     return same, unpaired
 
 

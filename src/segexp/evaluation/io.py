@@ -161,6 +161,7 @@ SHAPE = {
     "created?": _WORDS,
     "monitor?": _WORDS,
     "unit?": _WORDS,
+    "tolerance?": (None, {"value": _NUMBER, "unit": str}),
     "images?": [{"name": str, "truth?": str, "pixels?": str}],
     "scores?": {
         str: {

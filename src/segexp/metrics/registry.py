@@ -38,6 +38,7 @@ class Score:
         monitor: whether the best model, patience, sweeps and pruning may use it.
         without_truth: whether it is defined for a class of which no image holds a pixel, since it uses all pixels.
         chooses_threshold: whether ``task.threshold=auto`` may use it.
+        uses_tolerance: whether it depends on the tolerance of centrelines and outlines (``task.tolerance``).
         shown: where it appears besides the complete tables: ``validation`` (columns of ``metrics.csv``), ``curve``
             (of the run's page), ``summary`` (closing table, HParams), ``key`` (top of the page).
 
@@ -55,6 +56,7 @@ class Score:
     monitor: bool = True
     without_truth: bool = False
     chooses_threshold: bool = False
+    uses_tolerance: bool = False
     shown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -158,6 +160,7 @@ _ENTRIES = (
         "higher",
         "share of the predicted centrelines that lie on true ones",
         family="filament",
+        uses_tolerance=True,
     ),
     Score(
         "skeleton_recall",
@@ -165,8 +168,9 @@ _ENTRIES = (
         "higher",
         "share of the true centrelines that were followed",
         family="filament",
+        uses_tolerance=True,
     ),
-    Score("skeleton_f1", "centreline F1", "higher", "both of these in one", family="filament"),
+    Score("skeleton_f1", "centreline F1", "higher", "both of these in one", family="filament", uses_tolerance=True),
     Score(
         "length_error",
         "length error",
@@ -187,6 +191,7 @@ _ENTRIES = (
         "higher",
         "share of both outlines that lie within the tolerance of each other",
         family="surface",
+        uses_tolerance=True,
     ),
     Score(
         "surface_distance",
