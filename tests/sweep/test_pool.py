@@ -115,6 +115,17 @@ def test_a_job_whose_record_cannot_be_written_ends_no_other(tmp_path):
     assert "exit code 3" in jobs[0].record.message
 
 
+def test_a_job_that_cannot_be_started_ends_no_other(tmp_path):
+    jobs = works(tmp_path, "time.sleep(0.5); done()", "done()", "done()")
+    (tmp_path / "1" / "job.json").write_text("edited by hand")
+    notes = Notes()
+    run_pool(jobs, COMMAND, places(2, 1, []), notes, StopRequest())
+    assert [job.record.status for job in jobs] == [DONE, FAILED, DONE]
+    assert "it could not be started" in jobs[1].record.message
+    assert "was changed since segexp wrote it" in jobs[1].record.message
+    assert sorted(notes.starts) == sorted(notes.ends) == [0, 1, 2]
+
+
 WAITS = "signal.signal(signal.SIGINT, lambda *_: sys.exit(130)); open(folder + '/ready', 'w'); time.sleep(60)"
 
 

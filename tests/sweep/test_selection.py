@@ -15,8 +15,8 @@ from segexp.cli.reading import model_files
 from segexp.errors import InputError
 from segexp.pretrained import located
 from segexp.sweep.folder import add_job
-from segexp.sweep.job_store import DONE, FAILED, Identity, Record
-from segexp.sweep.selection import best_models, find_model, is_sweep, settings
+from segexp.sweep.job_store import DONE, FAILED, GIVEN_UP, Identity, Record
+from segexp.sweep.selection import best_models, find_model, is_sweep, left_out, settings
 from tests.evaluation.test_comparison import BASE, write_run
 from tests.inference.test_predictor import write_model
 from tests.sweep.test_table import job
@@ -34,7 +34,15 @@ def sweep_of(folder):
 def test_the_models_of_the_best_setting(tmp_path):
     sweep, said = sweep_of(tmp_path / "s"), []
     assert [path.parent.name for path in best_models(sweep, said.append)] == ["2", "3"]
-    assert said == [f"{sweep}: best of 2 settings is lr=2, 0.7500 over 2 folds: jobs 2, 3"]
+    assert said == [
+        f"{sweep}: 1 of 5 jobs is left out: 1 failed",
+        f"{sweep}: best of 2 settings is lr=2, 0.7500 over 2 folds: jobs 2, 3",
+    ]
+    assert find_model(sweep, said.append).parent.name == "2"
+    assert said[2] == said[0]
+    job(sweep, 5, "lr=3", status=GIVEN_UP, score=0.1)
+    job(sweep, 6, "lr=3", status=DONE)
+    assert left_out(sweep) == f"{sweep}: 3 of 7 jobs are left out: 1 failed, 1 pruned, 1 without a score"
 
 
 def test_jobs_called_after_their_settings_may_have_a_slash_in_their_names(tmp_path):
@@ -105,8 +113,11 @@ def test_compare_takes_a_sweep(tmp_path):
     result = CliRunner().invoke(app, ["compare", str(tmp_path / "s"), "--output", str(tmp_path / "c.json")])
     assert result.exit_code == 0, result.output
     assert "significantly worse than the best: lr=1" in result.output
+    assert "left out" not in result.output
     content = json.loads((tmp_path / "c.json").read_text())
     assert [(row["name"], row["runs"]) for row in content["rows"]] == [("lr=2", 2), ("lr=1", 2)]
+    job(tmp_path / "s", 4, "lr=3", status=FAILED)
+    assert "5 jobs is left out: 1 failed" in CliRunner().invoke(app, ["compare", str(tmp_path / "s")]).output
     twice = CliRunner().invoke(app, ["compare", str(tmp_path / "s"), str(tmp_path / "s")])
     assert "expected a single sweep" in str(twice.exception)
 

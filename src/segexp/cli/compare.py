@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from segexp.cli.output_paths import file_to_write, write_file
-from segexp.errors import InputError
+from segexp.errors import InputError, printable
 
 
 def compare(
@@ -29,7 +29,7 @@ def compare(
     from segexp.evaluation.io import to_json
     from segexp.evaluation.ranking import rank
     from segexp.evaluation.tables import print_comparison, print_ranking, print_seeds
-    from segexp.sweep.selection import is_sweep, settings
+    from segexp.sweep.selection import is_sweep, left_out, settings
 
     if output is not None:
         file_to_write(output, (".json",))
@@ -43,6 +43,9 @@ def compare(
             comparison.Candidate([comparison.read_run(record.folder) for record in records], group.name)
             for group, records in settings(runs[0])
         ]
+        others = left_out(runs[0])
+        if others:
+            print(printable(others))
         if len(candidates_found) < 2:
             raise InputError(f"{runs[0]}: only one setting is finished; comparing needs two or more")
         ranking = rank(candidates_found)

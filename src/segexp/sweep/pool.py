@@ -91,9 +91,14 @@ def run_pool(
     try:
         while busy or (waiting and not stop.number):
             while waiting and free and not stop.number:
-                place = free.pop(0)
-                busy.append(_start(waiting.popleft(), command, environments[place], place))
-                watcher.started(busy[-1].record)
+                place, work = free.pop(0), waiting.popleft()
+                watcher.started(work.record)
+                try:
+                    busy.append(_start(work, command, environments[place], place))
+                except (InputError, OSError) as error:  # a full disk, or a file that somebody changed
+                    free.append(place)
+                    _save(work.record, status=FAILED, message=f"it could not be started: {error}")
+                    watcher.ended(work.record)
             if stop.number and not signal_received:
                 signal_received = stop.number
                 for one in busy:
@@ -116,12 +121,12 @@ def _start(work: Work, command: Sequence[str], environment: Mapping[str, str], p
     record = work.record
     if not work.resumes:
         RunFolder(record.folder).remove(LOG)
-    log = (record.folder / LOG).open("ab")
-    if log.tell() == 0:
-        log.write(f"job {record.number}: {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
-        log.flush()
+    with (record.folder / LOG).open("ab") as begun:
+        if begun.tell() == 0:
+            begun.write(f"job {record.number}: {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
     RunFolder(record.folder).note_beginning(LOG)
     record.save(status=RUNNING, message="")
+    log = (record.folder / LOG).open("ab")
     process = subprocess.Popen(  # noqa: S603 this Python with segexp's own arguments, no shell
         command,
         stdin=subprocess.PIPE,
