@@ -21,7 +21,7 @@ class Group:
 
     Attributes:
         settings: what varies in the sweep, without fold and seed, as typed.
-        members: indices of its jobs in the list that was grouped.
+        indices: of its jobs in the list that was grouped.
         scores: one for each unit.
         units: a description, such as "5 folds x 2 seeds".
     """

@@ -55,7 +55,7 @@ def present_classes(samples: Sequence[Sample]) -> list[int]:
 
 
 def monitor_for(samples: Sequence[Sample], requested: str) -> str:
-    """The score to judge by: the `expected` one, or specificity if no image holds any foreground to be found."""
+    """The score to judge by: the `requested` one, or specificity if no image holds any foreground to be found."""
     return requested if present_classes(samples) else "specificity"
 
 

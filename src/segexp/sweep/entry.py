@@ -37,7 +37,7 @@ def enter(cfg: DictConfig, hydra: Any, sweep: Path, target: Path, taken: Contain
         cfg: its composed configuration.
         hydra: Hydra's own settings of the job.
         sweep: folder of the sweep.
-        expected: the job's folder according to Hydra; a resumed sweep may have started the job in another one.
+        target: the job's folder according to Hydra; a resumed sweep may have started the job in another one.
         taken: folders of other jobs.
     """
     identity, keep, folder, words = identify(cfg), bool(cfg.sweep.resume), target, ""

@@ -79,9 +79,10 @@ def begin_sweep(sweep: Path, resume: bool, again: bool, overwrite: bool, stack: 
 
     Args:
         sweep: the folder; need not exist.
-        goes_on: whether an earlier sweep there is to be resumed; there must be one.
+        resume: whether an earlier sweep there is to be resumed; there must be one.
         again: whether an earlier sweep there, if any, is resumed: for searches, and jobs that a cluster restarts.
         overwrite: whether an earlier sweep there is moved aside.
+        stack: what holds the lock.
 
     Raises:
         InputError: as `require`, or if another command holds the folder. Nothing is changed then.
