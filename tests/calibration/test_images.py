@@ -59,6 +59,33 @@ def test_what_is_wrong_is_said(tmp_path, make, reason):
         cut(find([tmp_path / "a"]), 128, 8)
 
 
+def test_channels_that_are_no_colours_are_not_mixed(tmp_path):
+    planes = np.random.default_rng(0).integers(0, 999, (3, 70, 70)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="minisblack", metadata={"axes": "CYX"})
+    with pytest.raises(InputError, match=r"a\.tif: 3 channels, .* data\.channel=1 to data\.channel=3 chooses one"):
+        cut([tmp_path / "a.tif"], 64, 1)
+    (part,) = cut([tmp_path / "a.tif"], 64, 1, channel=2)
+    np.testing.assert_array_equal(part, planes[1, :64, :64])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_with_pixels_that_are_no_numbers_is_named(tmp_path, value):
+    pixels = np.random.default_rng(0).random((64, 128)).astype(np.float32)
+    pixels[3, 3] = value
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    with pytest.raises(InputError, match=r"a\.tif: holds NaN or infinite values"):
+        cut([tmp_path / "a.tif"], 64, 2)
+
+
+def test_the_picture_of_an_earlier_calibration_is_no_image(tmp_path):
+    folder = write(tmp_path / "a", (64, 64))
+    (folder / "mine.png").write_bytes(b"")
+    assert find([folder], folder / "mine.png") == [folder / "0.tif"]
+    (folder / "0.tif").unlink()
+    with pytest.raises(InputError, match="no images"):
+        find([folder], folder / "mine.png")
+
+
 def test_the_picture_shows_all_three(tmp_path):
     parts = cut(find([write(tmp_path / "a", (64, 128))]), 64, 8)
     picture = side_by_side("vesicle", parts, {"style": "field"}, 0)

@@ -4,9 +4,13 @@ import numpy as np
 import tifffile
 
 from segexp import synthesis
+from segexp.calibration import fit
+from segexp.calibration.features import GROUPS
 from segexp.data.ranges_file import read_ranges
 from segexp.io.images import read_image
 from tests.test_cli import run
+
+DISTANCES = (*GROUPS, "all")
 
 
 def test_from_a_folder_to_a_data_set(tmp_path, monkeypatch, capsys):
@@ -37,3 +41,20 @@ def test_mistakes_say_what_was_wanted(tmp_path, monkeypatch):
         (("vesicle", "--images", "no", "--output", "a.yaml"), "no: no such file or folder"),
     ):
         assert words in str(run(monkeypatch, "calibrate", *arguments))
+
+
+def test_a_calibration_that_brings_nothing_nearer_says_so(tmp_path, monkeypatch, capsys):
+    pixels = np.random.default_rng(0).integers(0, 999, (2, 64, 64)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", metadata={"axes": "CYX"})
+    given = ("--images", str(tmp_path), "--output", str(tmp_path / "a.yaml"), "--size", 64)
+    assert "a.tif: 2 channels, but the model takes 1; --channel 1" in str(
+        run(monkeypatch, "calibrate", "vesicle", *given)
+    )
+    capsys.readouterr()
+    for after, warned in ((0.5, False), (1.0, True)):
+        done = fit.Calibration(
+            {"style": ["field"]}, dict.fromkeys(DISTANCES, 1.0), dict.fromkeys(DISTANCES, after), "", []
+        )
+        monkeypatch.setattr(fit, "calibrate", lambda *_, done=done, **__: done)
+        assert run(monkeypatch, "calibrate", "vesicle", *given, "--channel", 1) == 0
+        assert ("are no nearer to yours" in capsys.readouterr().out) == warned

@@ -9,15 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp import synthesis
+from segexp.data.reading import Reading, locate, read_pixels
 from segexp.errors import InputError
-from segexp.io.images import IMAGE_SUFFIXES, image_files, read_image, to_channels
+from segexp.io.images import IMAGE_SUFFIXES, image_files, open_image
 from segexp.viz.overlay import Picture, to_display
 
 SMALLEST = 64  # px, least side of a part: smaller parts contain too little structure
 
 
-def find(sources: Sequence[Path]) -> list[Path]:
+def find(sources: Sequence[Path], own: Path | None = None) -> list[Path]:
     """Return the image files among `sources`, and those directly inside folders among them, sorted by name.
+
+    Args:
+        sources: files and folders.
+        own: the picture of an earlier calibration, which is left out.
 
     Raises:
         InputError: if a source does not exist, or there is no image.
@@ -30,6 +35,7 @@ def find(sources: Sequence[Path]) -> list[Path]:
             files.append(source)
         else:
             raise InputError(f"{source}: no such file or folder")
+    files = [path for path in files if own is None or path.absolute() != own.absolute()]
     if not files:
         raise InputError(
             f"{', '.join(map(str, sources))}: no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
@@ -37,16 +43,18 @@ def find(sources: Sequence[Path]) -> list[Path]:
     return files
 
 
-def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
+def cut(files: Sequence[Path], size: int, most: int, channel: int | None = None) -> list[NDArray]:
     """Cut up to `most` squares from the files' first pages, converted to grey, spread evenly over the files.
 
-    The squares are `size` px a side, or as large as the smallest image.
+    The squares are `size` px a side, or as large as the smallest image. `channel`, from 1, is read of files that have
+    several.
 
     Raises:
-        InputError: if an image is smaller than `SMALLEST`, or every square is constant.
+        InputError: if an image is smaller than `SMALLEST`, every square is constant, a file has several channels that
+            are not colours and `channel` is None, or pixels are not finite.
     """
     chosen = [files[k] for k in np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).astype(int))]
-    images = [to_channels(read_image(path, "first"), 1)[0] for path in chosen]
+    images = [_grey(path, channel) for path in chosen]
     smallest = min(range(len(images)), key=lambda k: min(images[k].shape))
     side = min(size, *images[smallest].shape)
     if side < SMALLEST:
@@ -63,6 +71,12 @@ def cut(files: Sequence[Path], size: int, most: int) -> list[NDArray]:
         raise InputError(f"{chosen[0]}: every image is constant, so there is nothing to fit")
     kept = np.linspace(0, len(squares) - 1, min(most, len(squares))).round().astype(int)
     return [squares[k] for k in kept]
+
+
+def _grey(path: Path, channel: int | None) -> NDArray:
+    """The first page of a file (H, W) in its dtype: one of its channels, or its colours converted to grey."""
+    with open_image(path, "first", channel) as file:
+        return read_pixels(file, Reading(), locate(file, Reading()))[0]
 
 
 def _starts(length: int, side: int) -> list[int]:

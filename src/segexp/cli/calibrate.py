@@ -21,6 +21,9 @@ def calibrate(
     draws: Annotated[int, typer.Option(min=64, help="Number of images that the random search generates.")] = 1000,
     size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the compared image parts, in pixels.")] = 256,
     most: Annotated[int, typer.Option(min=1, max=200, help="Largest number of parts cut from your images.")] = 24,
+    channel: Annotated[
+        int | None, typer.Option(min=1, help="Channel of files with several, from 1.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
 ) -> None:
     """Fit the image generator to your microscope: histogram, power spectrum, noise, blobs or ridges.
@@ -36,6 +39,7 @@ def calibrate(
     from segexp.calibration.features import GROUPS
     from segexp.calibration.fit import calibrate as fit
     from segexp.calibration.images import cut, find, side_by_side
+    from segexp.cli.reading import options_in_messages
     from segexp.data.ranges_file import ranges_text
     from segexp.viz.overlay import encode_png
 
@@ -44,8 +48,9 @@ def calibrate(
     if not 0 <= minutes < 1e4:
         raise InputError(f"--minutes {minutes}: expected 0 or more")
     picture = file_to_write(file_to_write(output, (".yaml", ".yml")).with_suffix(".png"))
-    files = [path for path in find(images) if path.absolute() != picture.absolute()]  # of an earlier calibration
-    parts = cut(files, size, most)
+    files = find(images, own=picture)
+    with options_in_messages():
+        parts = cut(files, size, most, channel)
     print(f"{len(parts)} parts of {parts[0].shape[0]}x{parts[0].shape[0]} of {len(files)} images", flush=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("time left"), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(file=sys.stdout), disable=not sys.stdout.isatty())
@@ -64,6 +69,11 @@ def calibrate(
     rows = [f"{name:12s}{fitted.before[name]:8.3f}{fitted.after[name]:8.3f}" for name in (*GROUPS, "all")]
     table = [f"{'distance':12s}{'before':>8s}{'after':>8s}", *rows]
     print("\n".join(table))
+    if fitted.after["all"] >= fitted.before["all"]:
+        print(
+            "warning: images made with these ranges are no nearer to yours than those of the generator's own ranges. "
+            "Try more --draws or --minutes, or train without data.synthetic.ranges"
+        )
     comments = [
         f"Written by segexp calibrate {task} from {len(parts)} parts of {len(files)} images.",
         f"Method: {fitted.method}; {fitted.evaluations} candidates evaluated by CMA-ES.",
