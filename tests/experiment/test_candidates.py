@@ -17,6 +17,7 @@ from segexp.experiment.candidates import (
     kinds_to_train,
     margin_of,
 )
+from segexp.io.labels import IGNORE
 from segexp.training.schedule import Budget
 
 
@@ -171,3 +172,41 @@ def test_an_image_is_cut_where_both_halves_hold_foreground():
     assert (first.class_pixels[1], second.class_pixels[1]) == (1, 1)
     assert np.array_equal(np.concatenate([first.load()[0], second.load()[0]], axis=2), pixels)
     assert (first.name, second.name) == ("a_half1", "a_half2")
+
+
+def empty(number, group=""):
+    made = sample(number, group=group)
+    return make_sample(made.name, made.load()[0], np.zeros((8, 12), np.uint8), 1)
+
+
+def test_pixels_that_nobody_annotated_do_not_decide_where_an_image_is_cut():
+    labels = np.zeros((16, 16), np.uint8)
+    labels[2, 2] = labels[3, 2:4] = labels[13, 2] = 1  # all in the left half
+    labels[8:, 8:] = IGNORE
+    first, second = cut(make_sample("a", np.zeros((1, 16, 16), np.uint8), labels, 1), 1, "standard")
+    assert (first.class_pixels[1], second.class_pixels[1]) == (3, 1)
+
+
+def test_an_image_with_one_object_is_cut_through_it():
+    labels = np.zeros((64, 64), np.uint8)
+    labels[4:14, 4:12] = 1
+    first, second = cut(make_sample("a", np.zeros((1, 64, 64), np.uint8), labels, 1), 1, "standard")
+    assert first.shape == (1, 64, 8)
+    assert (first.class_pixels[1], second.class_pixels[1]) == (40, 40)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_each_fold_has_images_with_foreground(seed):
+    samples = [sample(1), empty(2), empty(3), sample(4), empty(5)]
+    pool, parts = fold_images(samples, 1, "standard", seed)
+    assert pool == samples
+    assert sorted(index for part in parts for index in part) == [0, 1, 2, 3, 4]
+    assert sorted(map(len, parts)) == [2, 3]
+    assert all({0, 3} & set(part) for part in parts)
+
+
+def test_where_one_image_alone_has_foreground_all_are_cut():
+    pool, parts = fold_images([empty(1), sample(2), empty(3)], 1, "standard", seed=0)
+    assert parts == [[0, 2, 4], [1, 3, 5]]
+    assert pool[2].class_pixels[1] > 0
+    assert pool[3].class_pixels[1] > 0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segexp.data.dataset import Sample, make_sample
 from segexp.data.splits import split_fold
+from segexp.io.labels import IGNORE
 from segexp.metrics.interval import paired_difference
 from segexp.metrics.registry import find
 from segexp.training.schedule import Budget
@@ -23,7 +24,9 @@ TITLES = {
     SCRATCH: "the model from scratch",
 }
 FOLDS = 2
-"""Largest number of folds of the annotated images."""
+"""Number of folds of the annotated images."""
+NARROWEST = 8
+"""Smallest side of a part of an image that is not cut in the middle, in pixels."""
 LEAST_SECONDS, LEAST_STEPS = 20, 60
 """Least time and number of steps for training from scratch in addition to fine-tuning: with less it hardly learns."""
 KNOWN = 0.5
@@ -150,10 +153,11 @@ def annotated(train: Sequence[Sample], val: Sequence[Sample]) -> list[Sample]:
 def fold_images(
     samples: Sequence[Sample], classes: int, normalization: str, seed: int
 ) -> tuple[list[Sample], list[list[int]]]:
-    """Images for a cross-fitted comparison, and the numbers of those in each fold.
+    """Images for a cross-fitted comparison, and the numbers of those in each of the `FOLDS` folds.
 
-    Images of a group stay together. If there is a single image or group, each image is cut into two halves, and all
-    first halves form one fold.
+    Images of a group stay together. Each fold gets images with foreground, since a model learns nothing from images
+    without any, and one that finds nothing has the best score on them. If only one image or group has foreground, each
+    image is cut into two halves, and all first halves form one fold.
 
     Args:
         samples: the annotated images.
@@ -164,23 +168,34 @@ def fold_images(
     groups: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
         groups.setdefault(sample.group or str(index), []).append(index)
-    if len(groups) < 2:
+    empty = [name for name, members in groups.items() if not any(_has_foreground(samples[index]) for index in members)]
+    filled = groups.keys() - set(empty)
+    if len(filled) < FOLDS:
         halves = [half for sample in samples for half in cut(sample, classes, normalization)]
         return halves, [list(range(0, len(halves), 2)), list(range(1, len(halves), 2))]
-    count = min(FOLDS, len(groups))
-    names = [split_fold(groups, fold, count, None, seed).val for fold in range(1, count + 1)]
+    names = [list(split_fold(filled, fold, FOLDS, None, seed).val) for fold in range(1, FOLDS + 1)]
+    for number, name in enumerate(empty, 1):
+        names[-number % FOLDS].append(name)  # the last fold first: it is never the larger one
     return list(samples), [sorted(index for name in part for index in groups[name]) for part in names]
 
 
+def _has_foreground(sample: Sample) -> bool:
+    return bool(sample.class_pixels[1:].any())
+
+
 def cut(sample: Sample, classes: int, normalization: str) -> tuple[Sample, Sample]:
-    """Cut an image into two halves, across its rows or its columns, whichever leaves more foreground in both."""
+    """Cut an image in two, across its rows or its columns, whichever leaves more foreground in both parts.
+
+    It is cut in the middle, or, if one part would then hold no foreground, through the middle of the foreground.
+    """
     pixels, labels = sample.load()
-    middle = labels.shape[0] // 2, labels.shape[1] // 2
-    parts = [
-        [(slice(None, middle[0]), slice(None)), (slice(middle[0], None), slice(None))],
-        [(slice(None), slice(None, middle[1])), (slice(None), slice(middle[1], None))],
-    ]
-    halves = max(parts, key=lambda pair: min(np.count_nonzero(labels[half]) for half in pair))
+    foreground = (labels > 0) & (labels != IGNORE)
+    halves = _best_cut(foreground, [length // 2 for length in labels.shape])
+    if _least(foreground, halves) == 0 and foreground.any():
+        middles = [int(np.median(places)) for places in np.nonzero(foreground)]
+        least = [min(NARROWEST, length // 2) for length in labels.shape]
+        inside = zip(middles, least, labels.shape, strict=True)
+        halves = _best_cut(foreground, [min(max(place, few), length - few) for place, few, length in inside])
     stem, dot, suffix = sample.name.rpartition(".")
     first, second = (
         make_sample(
@@ -195,3 +210,21 @@ def cut(sample: Sample, classes: int, normalization: str) -> tuple[Sample, Sampl
     for half in (first, second):
         half.pixel_size, half.group = sample.pixel_size, sample.group
     return first, second
+
+
+Window = tuple[slice, slice]
+
+
+def _best_cut(foreground: NDArray[np.bool_], places: Sequence[int]) -> tuple[Window, Window]:
+    """The two windows before and behind a row or a column, given by `places`, that leave more foreground in both."""
+    row, column = places
+    everything = slice(None)
+    cuts: list[tuple[Window, Window]] = [
+        ((slice(None, row), everything), (slice(row, None), everything)),
+        ((everything, slice(None, column)), (everything, slice(column, None))),
+    ]
+    return max(cuts, key=lambda windows: _least(foreground, windows))
+
+
+def _least(foreground: NDArray[np.bool_], windows: tuple[Window, Window]) -> int:
+    return min(int(np.count_nonzero(foreground[window])) for window in windows)
