@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from segexp.data.dataset import Reading, find_pairs, make_sample, read_folder, read_samples
 from segexp.errors import InputError
@@ -50,6 +51,18 @@ def test_classes_are_scored_apart():
 def test_pixels_nobody_annotated_count_nowhere():
     (row,) = rows_of([[1, 255, 255]], [[1, 1, 0]])
     assert (row["tp"], row["fp"], row["fn"], row["tn"]) == (1, 0, 0, 0)
+
+
+def test_cldice_is_the_same_alone_and_among_the_filament_scores_where_not_all_is_annotated():
+    rng = np.random.default_rng(0)
+    truth, predicted, unknown = (gaussian_filter(rng.random((3, 64, 64)), (0, 3, 3)) > 0.5).astype(np.uint8)
+    truth[unknown > 0] = 255
+    maps = predicted[None].astype(np.float32)
+    alone, among = (
+        score_image(maps, predicted, truth, ["x"], "a", (family,))[0].row["cldice"] for family in ("cldice", "filament")
+    )
+    assert alone == among
+    assert 0 < among < 1
 
 
 def test_an_image_that_nobody_annotated_is_no_perfect_one():

@@ -34,6 +34,14 @@ UNDERSTOOD = {  # values, classes, masks, ignore, kind, labels
     "white of 16 bits": ([[0, 65535]], 1, "auto", None, "0/65535", [[0, 1]]),
     "only the ignored": ([[255, 255]], 1, "auto", 255, "empty", [[IGNORE, IGNORE]]),
     "probabilities": ([[0.2, 0.5, 0.9]], 1, "probabilities", None, "probabilities", [[0, 1, 1]]),
+    "probabilities beside 0, not annotated": (
+        [[0, 1, 1.4, 1.5, 2]],
+        1,
+        "probabilities",
+        0,
+        "probabilities",
+        [[IGNORE, 0, 0, 1, 1]],
+    ),
     "binary by order": ([[0, 255]], 1, "binary", None, "0/255", [[0, 1]]),
 }
 

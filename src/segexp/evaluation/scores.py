@@ -13,7 +13,7 @@ from segexp.metrics.calibration import average_precision, brier, calibration_err
 from segexp.metrics.objects import equivalent_radius, match_objects, object_scores
 from segexp.metrics.overlap import confusion, overlap_scores
 from segexp.metrics.registry import ALONE, SCORES, number_of
-from segexp.metrics.skeleton import piece_lengths, skeleton, skeleton_scores
+from segexp.metrics.skeleton import centreline_dice, piece_lengths, skeleton, skeleton_scores
 from segexp.metrics.surface import surface_scores
 from segexp.metrics.topology import topology_scores
 
@@ -67,7 +67,10 @@ def score_class(
         scores |= skeleton_scores(predicted, true, known, tolerance, spacing, lines)
         scores |= topology_scores(predicted, true, known)
         sizes["filament_length"] = piece_lengths(lines[1], spacing), piece_lengths(lines[0], spacing)
-    for score in (ALONE[name] for name in families if name in ALONE):
+    own = [ALONE[name] for name in families if name in ALONE]
+    if "cldice" not in scores and SCORES["cldice"] in own:  # as above: the border of what is known bends no line
+        scores["cldice"] = centreline_dice(predicted, true, skeleton(predicted, known), skeleton(true))
+    for score in own:
         if score.name not in scores:
             scores[score.name] = number_of(score, predicted if known is None else predicted & known, true)
     if "surface" in families:

@@ -282,7 +282,7 @@ def to_labels(
     if threshold is not None:
         labels = (mask >= threshold + background).astype(np.uint8)
     elif masks == "probabilities":
-        labels = (mask >= PROBABILITY).astype(np.uint8)
+        labels = (mask >= PROBABILITY + background).astype(np.uint8)
     elif masks in ("binary", "instances") or (masks == "auto" and classes == 1):
         labels = (mask != background).astype(np.uint8)
     else:
