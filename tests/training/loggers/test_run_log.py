@@ -58,6 +58,20 @@ def test_metrics_csv_and_what_a_resumed_run_forgets(tmp_path):
     assert rows[1]["train_loss"] == "0.25"
 
 
+@pytest.mark.parametrize("disk_is_full", [False, True])
+def test_an_epoch_that_is_trained_again_stands_once_in_metrics_csv(tmp_path, monkeypatch, disk_is_full):
+    """Training goes back to the state of epoch 1 after epoch 3, whose row may not be on the disk yet."""
+    with RunLog(tmp_path, "dice", Console(file=io.StringIO())) as log:
+        for number, epoch in enumerate((1, 2, 3, 2, 3, 4)):
+            with monkeypatch.context() as patch:
+                if disk_is_full and number == 2:
+                    patch.setattr(Path, "open", full)
+                log.epoch(TrainState(epoch, 10 * epoch), epoch / 4, float(number), 0.001, SCORES)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [(row["epoch"], row["train_loss"]) for row in csv.DictReader(file)]
+    assert rows == [("1", "0.0"), ("2", "3.0"), ("3", "4.0"), ("4", "5.0")]
+
+
 def test_tensorboard_holds_losses_rates_scores_and_hyperparameters(tmp_path):
     tell(tmp_path, Console(file=io.StringIO()))
     events = EventAccumulator(str(tmp_path))

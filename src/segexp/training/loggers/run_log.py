@@ -162,6 +162,7 @@ class RunLog:
     def resume(self, epoch: int) -> None:
         """Remove rows of ``metrics.csv`` that were written after the resumed state was saved."""
         self.epochs = epoch
+        self._rows = [row for row in self._rows if row["epoch"] <= epoch]
         path = self.folder / "metrics.csv"
         if not path.exists():
             return
@@ -232,6 +233,8 @@ class RunLog:
         """An epoch ended; `scores` is None if it was not validated."""
         if self.on_step is not None:
             self.on_step(state, progress)
+        if state.epoch <= self.epochs:  # training went back to an earlier state
+            self.resume(state.epoch - 1)
         self.epochs = state.epoch
         self._scores = scores or self._scores
         with self._lossy("metrics.csv"):
