@@ -245,8 +245,11 @@ def test_a_line_that_a_full_disk_cut_short_does_not_swallow_the_next(tmp_path, m
             def __exit__(self, *_):
                 self.file.close()
 
-            def write(self, text):
-                self.file.write(text[:20])
+            def __getattr__(self, name):
+                return getattr(self.file, name)
+
+            def write(self, line):
+                self.file.write(line[:20])
                 self.file.flush()
                 raise OSError(errno.ENOSPC, "no space left")
 

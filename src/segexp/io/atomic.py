@@ -6,11 +6,10 @@ kill or a full disk leaves the old file or the new one, never a partial one.
 Network drives and drives of other systems may not support permissions or flushing; their files are complete, too.
 """
 
-import contextlib
 import errno
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +22,9 @@ PARTIAL = ".partial"
 def partial(path: Path, ending: str = PARTIAL) -> Path:
     """Create an empty, hidden file beside `path` with the permissions of ordinary new files."""
     stem = path.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")  # names end at 255 bytes
-    handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=ending, dir=path.parent)
-    os.close(handle)
-    mask = os.umask(0o022)
-    os.umask(mask)
-    with contextlib.suppress(PermissionError, NotImplementedError):  # a drive whose permissions are those of its mount
-        os.chmod(name, 0o666 & ~mask)  # mkstemp makes files that only their owner may read
-    return Path(name)
+    hidden = path.with_name(f".{stem}.{secrets.token_hex(4)}{ending}")
+    hidden.open("xb").close()  # mkstemp would make a file that only its owner may read
+    return hidden
 
 
 def is_partial(name: str) -> bool:

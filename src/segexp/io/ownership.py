@@ -74,7 +74,6 @@ class OwnedFolder:
         self.entries: list[dict[str, Any]] = []
         self._known: dict[str, set[str]] = {}
         self._digests: dict[str, tuple[tuple[int, ...], str]] = {}
-        self._torn = False
         self._read()
 
     def _read(self) -> None:
@@ -85,7 +84,6 @@ class OwnedFolder:
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return
-        self._torn = bool(content) and not content.endswith(b"\n")
         for line in content.split(b"\n"):
             try:
                 entry = json.loads(line.decode("utf-8", errors="surrogateescape"))
@@ -169,14 +167,20 @@ class OwnedFolder:
 
     def _append(self, entries: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(entry, ensure_ascii=True) + "\n" for entry in entries)
-        torn, self._torn = self._torn, True  # until all is written: the disk may be full
-        with (self.folder / RECORD).open("a", encoding="ascii") as file:
-            file.write("\n" + lines if torn else lines)
-            atomic.flush(file)
-        self._torn = False
+        self._add_lines(lines, flush=True)
         for entry in entries:
             self.entries.append(entry)
             self._learn(entry)
+
+    def _add_lines(self, lines: str, flush: bool) -> None:
+        """Append to the record, on a new line: the last one is torn if the machine stopped or the disk was full."""
+        with (self.folder / RECORD).open("ab+") as file:
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                lines = lines if file.read() == b"\n" else f"\n{lines}"
+            file.write(lines.encode("ascii"))
+            if flush:
+                atomic.flush(file)
 
     def _free_path(self, name: str) -> Path:
         """The path of a file to write, with its folder created; `InputError` if a file there is not segexp's own."""

@@ -151,10 +151,7 @@ class RunFolder(OwnedFolder):
     def note_open(self, name: str, size: int, sha256: str) -> None:
         """Record that the file `name` belongs to the run if its first `size` bytes have this SHA-256."""
         entry = {"path": name, "size": size, "sha256": sha256, "open": True, "time": round(time.time(), 3)}
-        torn, self._torn = "\n" if self._torn else "", True  # until all is written: the disk may be full
-        with (self.folder / RECORD).open("a", encoding="ascii") as file:
-            file.write(torn + json.dumps(entry | {"command": self.command}) + "\n")
-        self._torn = False
+        self._add_lines(json.dumps(entry | {"command": self.command}) + "\n", flush=False)
         self._open[name] = (size, sha256)
 
     def announce(self, pattern: str) -> None:
