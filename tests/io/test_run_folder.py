@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from segexp.errors import InputError
+from segexp.io import atomic
 from segexp.io.run_folder import FILES, JOB_FILES, SWEEP_FILES, RunFolder, require_apart
 
 
@@ -228,6 +229,19 @@ def test_what_the_record_says_of_a_growing_file(tmp_path):
     last = json.loads((tmp_path / ".segexp.jsonl").read_text().splitlines()[-1])
     assert (last["path"], last["size"], last["open"]) == ("metrics.csv", 6, True)
     assert last["sha256"] == hashlib.sha256(b"epoch\n").hexdigest()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_models_that_a_kill_left_half_written_are_removed_and_nothing_else(tmp_path, resume):
+    small_run(tmp_path)
+    left = [atomic.partial(tmp_path / name) for name in ("last.pth", "best_vesicle_model.pth", "scratch_last.pth")]
+    others = [atomic.partial(tmp_path / "mine.pth"), atomic.partial(tmp_path / "last.pth.txt")]
+    others += [tmp_path / name for name in (".last.pth.partial", "last.pth.0123abcd.partial")]
+    for path in others:
+        path.touch()
+    with begin(tmp_path, resume, overwrite=not resume):
+        assert not any(path.exists() for path in left)
+        assert all(path.exists() for path in others)
 
 
 def test_a_line_that_a_full_disk_cut_short_does_not_swallow_the_next(tmp_path, monkeypatch):

@@ -379,10 +379,20 @@ class RunFolder(OwnedFolder):
         elif resume and (changed := self._keep_changed_models()):
             message = f"warning: the best model was changed since segexp wrote it; it is kept as {', '.join(changed)}"
         self.begun = True
+        self._remove_unfinished()
         self.note_grown()
         for name, text in self._waiting.items():
             self.write(name, text)
         return message
+
+    def _remove_unfinished(self) -> None:
+        """Remove models that a kill left half written: their hidden names are not used again, and each is large."""
+        models = [pattern for pattern in FILES if pattern.endswith(".pth")]
+        for entry in list(os.scandir(self.folder)):
+            name = entry.name.removeprefix(".").rpartition(atomic.PARTIAL)[0].rpartition(".")[0]
+            left = atomic.is_partial(entry.name) and any(fnmatch.fnmatchcase(name, pattern) for pattern in models)
+            if left and entry.is_file(follow_symlinks=False):
+                os.unlink(entry)
 
     def set_aside(self, names: Iterable[str], target: Path | None = None) -> Path:
         """Move files that are segexp's own to a new folder, with a record of its own; nothing else is moved."""
