@@ -21,6 +21,7 @@ from segexp.data.dataset import (
     read_samples,
     survey_sample,
 )
+from segexp.data.sources import describe_masks
 from segexp.errors import InputError
 from segexp.io.images import image_files
 from segexp.io.ownership import RECORD
@@ -248,6 +249,16 @@ def test_a_mask_of_many_objects_settles_what_those_of_few_mean(tmp_path):
         assert ids.dtype == np.int32
         np.testing.assert_array_equal(ids, expected)
         np.testing.assert_array_equal(sample.load()[1], np.minimum(expected, 1))
+
+
+@pytest.mark.parametrize("white", [255, 65535])
+def test_a_black_and_white_mask_among_object_ids_is_not_one_object(tmp_path, white):
+    many = np.arange(600).reshape(20, 30) // 20
+    two = np.zeros((20, 30), np.uint16)
+    two[2:6, 2:6] = two[10:16, 20:26] = white
+    samples = read_folder(*write_masks(tmp_path, many, two))
+    assert [sample.instances() is None for sample in samples] == [False, True]
+    assert describe_masks(samples, ["vesicle"]).startswith(f"masks: instance ids in 1 files, 0/{white} in 1 files; ")
 
 
 def test_object_ids_at_another_scale_and_beside_what_is_ignored(tmp_path):

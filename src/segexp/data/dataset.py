@@ -424,11 +424,12 @@ def settle_doubts(samples: Iterable[Sample]) -> list[str]:
     """Faults of masks that remain ambiguous after the whole set was read; marks the samples if the masks hold objects.
 
     A mask with few ids is unambiguous if another has many; so is a soft mask below the threshold if another reaches it.
+    White alone is no object's id: the objects of a mask of 0/255 are its connected pieces, whatever the others hold.
     """
     samples = list(samples)
     clear = {sample.mask_kind for sample in samples if not sample.doubt}
     for sample in samples:
-        sample.has_instances = "instance ids" in clear
+        sample.has_instances = "instance ids" in clear and sample.mask_kind not in ("0/255", "0/65535")
     return [sample.doubt for sample in samples if sample.doubt and sample.mask_kind not in clear]
 
 
