@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -104,6 +105,19 @@ def test_tolerant_shares_agree_with_a_distance_transform(prediction, truth):
     assert scores["skeleton_precision"] == pytest.approx(near[found].mean())
     near = ndimage.distance_transform_edt(~found) <= 2.3
     assert scores["skeleton_recall"] == pytest.approx(near[wanted].mean())
+
+
+def test_a_wide_tolerance_is_measured_by_distances_and_not_by_a_large_disc(monkeypatch):
+    """Dilation by a disc of radius 200 takes a quarter of a minute in an image of 1024x1024."""
+    pairs = [(line(2), line(28)), (line(2), EMPTY), (EMPTY, EMPTY), (line(2, 2, 9), line(28, 20, 38))]
+    by_disc = [skeleton_scores(*pair, tolerance=tolerance) for pair in pairs for tolerance in (3, 20)]
+    monkeypatch.setattr("segexp.metrics.skeleton.WIDE", 0)
+    monkeypatch.setattr(cv2, "dilate", None)
+    assert by_disc == [skeleton_scores(*pair, tolerance=tolerance) for pair in pairs for tolerance in (3, 20)]
+    monkeypatch.undo()
+    monkeypatch.setattr(cv2, "dilate", None)
+    assert skeleton_scores(line(2), line(28), tolerance=26)["skeleton_f1"] == 1
+    assert skeleton_scores(line(2), line(28), tolerance=25)["skeleton_f1"] == 0
 
 
 @given(arrays(bool, (10, 10)))

@@ -96,7 +96,7 @@ class CropPlan:
         return self.mix.images[image - len(self.samples)]
 
     def order(self, epoch: int) -> NDArray:
-        """Image of each crop of an epoch: (steps * batch_size,), filled up from the next epoch's permutation."""
+        """Image of each crop of an epoch: (steps * batch_size,), filled up from another permutation."""
         if self._order[0] != epoch:
             count = self.steps * self.batch_size
             images = np.repeat(np.arange(len(self.samples)), self.crops_per_image)

@@ -66,3 +66,13 @@ def without_small(mask: Mask, min_size: int) -> Mask:
     keep = stats[:, cv2.CC_STAT_AREA] >= min_size
     keep[0] = False
     return keep[labels]
+
+
+def distance_to(line: Mask, sides: tuple[float, float] = (1.0, 1.0)) -> NDArray[np.float64]:
+    """Euclidean distance (H, W) of every pixel to the nearest true one, in the unit of a pixel's two sides (y, x)."""
+    if sides[0] == sides[1]:  # exact, and four times as fast as SciPy
+        pixels = cv2.distanceTransform((~line).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return pixels.astype(np.float64) * sides[0]
+    from scipy.ndimage import distance_transform_edt  # here, since it takes a while to import
+
+    return distance_transform_edt(~line, sampling=sides)

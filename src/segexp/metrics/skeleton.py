@@ -10,7 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.metrics.region import ROUNDING, Mask, bounding_box
+from segexp.metrics.region import ROUNDING, Mask, bounding_box, distance_to
+
+WIDE = 20
+"""Pixels from which a line is widened by distances: dilation takes as long per pixel as the disc is large."""
 
 
 def skeleton(mask: NDArray, known: NDArray | None = None) -> Mask:
@@ -139,6 +142,8 @@ def _harmonic(a: float, b: float) -> float:
 def _widen(line: Mask, radius: float) -> Mask:
     """Every pixel whose centre lies within `radius` pixels of one of the line."""
     radius *= 1 + ROUNDING
+    if radius > WIDE:
+        return distance_to(line) <= radius
     reach = int(radius)
     steps = np.arange(-reach, reach + 1)
     disc = steps[:, None] ** 2 + steps**2 <= radius**2

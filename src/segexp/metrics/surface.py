@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segexp.metrics.region import ROUNDING, Mask, bounding_box
+from segexp.metrics.region import ROUNDING, Mask, bounding_box, distance_to
 
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
@@ -50,7 +50,7 @@ def outline_distances(
     predicted, true = predicted[box], true[box]
     if not predicted.any() or not true.any():
         return tuple(np.full(np.count_nonzero(line), diagonal) for line in (predicted, true))  # type: ignore[return-value]
-    return _distance_to(true, sides)[predicted], _distance_to(predicted, sides)[true]
+    return distance_to(true, sides)[predicted], distance_to(predicted, sides)[true]
 
 
 def surface_scores(
@@ -77,13 +77,3 @@ def surface_scores(
         "surface_distance": float(both.mean()),
         "hd95": max(float(np.percentile(way, 95)) for way in (there, back) if len(way)),
     }
-
-
-def _distance_to(line: Mask, sides: tuple[float, float]) -> NDArray:
-    """Euclidean distance of every pixel to the nearest one of `line`."""
-    if sides[0] == sides[1]:  # exact, and four times as fast as SciPy
-        pixels = cv2.distanceTransform((~line).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        return pixels.astype(np.float64) * sides[0]
-    from scipy.ndimage import distance_transform_edt  # here, since it takes a while to import
-
-    return distance_transform_edt(~line, sampling=sides)

@@ -30,7 +30,8 @@ class Learner:
         grad_clip: largest norm of the gradient; None: not clipped.
         ema: decay of the moving average of the weights; 0: no average.
         micro_batch: samples that go through the network at once; None: the whole batch. Gradients are accumulated, so
-            the step equals that of the whole batch, except that Dice and batch norm are computed for each part.
+            the step equals that of the whole batch, except that batch norm, Dice and similar losses, and means over the
+            annotated pixels are computed for each part.
         forward: the model as it is called, compiled or wrapped for several processes; None: the model itself.
     """
 
