@@ -10,6 +10,7 @@ from segexp.data import survey
 from segexp.data.dataset import Pair, Reading, read_folder, survey_sample
 from segexp.data.normalization import band_statistics, image_statistics
 from segexp.errors import InputError
+from segexp.io import images
 
 
 def write(tmp_path, pixels, mask, **more):
@@ -52,6 +53,20 @@ def test_the_facts_are_those_of_the_image_in_memory(tmp_path, monkeypatch, pixel
         np.testing.assert_allclose(getattr(whole, name), getattr(part, name), rtol=1e-6)
     for ours, theirs in zip(whole.load(), part.load(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("large", [1, 10**9])
+@pytest.mark.parametrize("colours", [(1, 1, 1), (0, 0, 1)])
+def test_a_crop_of_a_grey_image_in_colours_reads_its_own_pixels_alone(tmp_path, monkeypatch, large, colours):
+    """How colours become grey is decided from the whole image, once: not again for each crop."""
+    grey = np.random.default_rng(0).integers(0, 255, (64, 48)).astype(np.uint8)
+    folders = write(tmp_path, grey[..., None] * np.array(colours, np.uint8), (grey > 100).astype(np.uint8))
+    monkeypatch.setattr(survey, "LARGE", large)
+    (sample,) = read_folder(*folders, keep=False)
+    monkeypatch.setattr(images, "single_hue", None)
+    pixels, labels = sample.window(5, 7, 16)
+    np.testing.assert_array_equal(pixels[0], grey[5:21, 7:23])
+    np.testing.assert_array_equal(labels, grey[5:21, 7:23] > 100)
 
 
 def test_faults_of_a_large_image_are_told(tmp_path, monkeypatch):

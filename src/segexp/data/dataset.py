@@ -84,6 +84,7 @@ class Sample:
         reading: how the files are read.
         mask_kind: the detected content of the mask, such as ``0/255``: see `segexp.io.labels.Values`.
         pixel_size: micrometres (y, x) of a pixel; None if unknown.
+        hue: the colour that is read as grey: see `segexp.data.reading.hue_of`.
         has_instances: whether `instances` gives object ids.
         group: of images that belong together, such as the slices of a stack; empty without groups.
         digest: changes with any pixel or label.
@@ -102,6 +103,7 @@ class Sample:
     reading: Reading | None = field(default=None, repr=False)
     mask_kind: str = "0/1"
     pixel_size: Size | None = None
+    hue: int | None = None
     has_instances: bool = False
     group: str = ""
     doubt: str = field(default="", repr=False)
@@ -128,7 +130,8 @@ class Sample:
         """A window of the two files."""
         assert self.source is not None
         assert self.reading is not None
-        return read_pair_window(self.source, self.reading, window, (self.shape[1], self.shape[2]), self.dtype)
+        shape = self.shape[1], self.shape[2]
+        return read_pair_window(self.source, self.reading, window, shape, self.dtype, self.hue)
 
     def instances(self) -> NDArray[np.int32] | None:
         """Object ids (H, W) from the mask file, 0 for background; None if the masks of the set hold no objects."""
@@ -356,6 +359,7 @@ def survey_sample(pair: Pair, reading: Reading, normalization: str) -> Sample:
         doubt=survey.values.doubt,
         digest=survey.digest,
         pixel_size=survey.place.pixel_size,
+        hue=survey.place.hue,
     )
 
 
@@ -375,7 +379,8 @@ def _sample(
 ) -> Sample:
     pixels, labels, values, place = content
     sample = make_sample(pair.name, pixels, labels, reading.classes, normalization)
-    sample.source, sample.reading, sample.pixel_size = pair, reading, place.pixel_size
+    sample.source, sample.reading = pair, reading
+    sample.pixel_size, sample.hue = place.pixel_size, place.hue
     sample.mask_kind, sample.doubt = values.kind, values.doubt
     if not keep:
         sample.pixels = sample.labels = None

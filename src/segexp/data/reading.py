@@ -132,11 +132,13 @@ class Place(NamedTuple):
         source: (H, W) of the file.
         shape: (H, W) as read; differs from `source` if the image is rescaled.
         pixel_size: micrometres (y, x) of a pixel that is read, None if unknown.
+        hue: the result of `hue_of`, if it is known from an earlier reading.
     """
 
     source: tuple[int, int]
     shape: tuple[int, int]
     pixel_size: Size | None
+    hue: int | None = None
 
 
 def locate(file: ImageFile, reading: Reading) -> Place:
@@ -149,6 +151,11 @@ def locate(file: ImageFile, reading: Reading) -> Place:
     return Place(source, shape, size)
 
 
+def hue_of(file: ImageFile, reading: Reading) -> int | None:
+    """The colour that is read as grey: see `segexp.io.images.ImageFile.hue`; None if no colours become grey."""
+    return file.hue if reading.channels == 1 and file.colour else None
+
+
 def read_pixels(file: ImageFile, reading: Reading, place: Place, window: Window | None = None) -> NDArray:
     """Pixels (channels, H, W) of an open image in its dtype, at the scale of `place`.
 
@@ -156,7 +163,7 @@ def read_pixels(file: ImageFile, reading: Reading, place: Place, window: Window 
         InputError: if its channels do not fit the settings, or values are not finite or too large for float32.
     """
     top, left, height, width = window or (0, 0, *place.shape)
-    hue = file.hue if reading.channels == 1 and file.colour else None
+    hue = hue_of(file, reading) if place.hue is None else place.hue
     if place.shape == place.source:
         raw = file.read(top, left, height, width)
         pixels = to_channels(raw, reading.channels, file.path, file.colour, hue)
@@ -195,7 +202,7 @@ def read_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8]]
 def inspect_pair(pair: Pair, reading: Reading) -> tuple[NDArray, NDArray[np.uint8], Values, Place]:
     """`read_pair`, with the detected content of the mask, a doubt about it if any, and where the pixels lie."""
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as image:
-        place = locate(image, reading)
+        place = locate(image, reading)._replace(hue=hue_of(image, reading))
         pixels = read_pixels(image, reading, place)
     with open_mask(pair.mask, pair.mask_page, reading) as mask:
         return pixels, *_labels(pair, mask, reading, place), place
@@ -205,7 +212,7 @@ def inspect_files(
     pair: Pair, image: ImageFile, mask: MaskFile, reading: Reading
 ) -> tuple[NDArray, NDArray[np.uint8], Values, Place]:
     """`inspect_pair` of two files that are open already."""
-    place = locate(image, reading)
+    place = locate(image, reading)._replace(hue=hue_of(image, reading))
     return read_pixels(image, reading, place), *_labels(pair, mask, reading, place), place
 
 
@@ -242,17 +249,23 @@ def check_shapes(pair: Pair, mask: tuple[int, ...], place: Place) -> None:
 
 
 def read_pair_window(
-    pair: Pair, reading: Reading, window: Window, shape: tuple[int, int], dtype: np.dtype
+    pair: Pair,
+    reading: Reading,
+    window: Window,
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    hue: int | None = None,
 ) -> tuple[NDArray, NDArray[np.uint8]]:
     """The same window of pixels (channels, H, W) and labels (H, W), reading only the necessary part of the files.
 
-    `shape` (H, W) and `dtype` are those of the image when it was first opened.
+    `shape` (H, W) and `dtype` are those of the image when it was first opened, and so is `hue`, the result of `hue_of`,
+    which may take a reading of the whole image.
 
     Raises:
         InputError: if the image has changed since.
     """
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
-        place = locate(file, reading)
+        place = locate(file, reading)._replace(hue=hue)
         now = file.dtype if file.dtype != bool else np.dtype(np.uint8)
         if (place.shape, now) != (shape, dtype):
             raise InputError(
@@ -268,7 +281,7 @@ def read_pair_window(
 def read_instances(pair: Pair, reading: Reading) -> NDArray[np.int32]:
     """Object ids (H, W) int32 of a mask of instances, at the scale of the image; 0 is background or not annotated.
 
-    Ids that int32 does not hold (beyond 2^31, or fractions of a float) are numbered anew, in their order.
+    Ids that int32 does not hold, from 2^31 on, are numbered anew, in their order.
     """
     with open_image(pair.image, reading.page_of(pair.page), reading.channel) as file:
         place = locate(file, reading)

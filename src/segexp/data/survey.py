@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segexp.data.normalization import band_statistics, casts, check_float32
-from segexp.data.reading import Pair, Reading, check_shapes, locate, open_mask, read_mask_window, read_pixels
+from segexp.data.reading import Pair, Reading, check_shapes, hue_of, locate, open_mask, read_mask_window, read_pixels
 from segexp.io.images import ImageFile, MaskFile, open_image
 from segexp.io.labels import IGNORE, Values, distinct, judge_values, uneven
 
@@ -83,7 +83,7 @@ class Survey:
             open_image(pair.image, reading.page_of(pair.page), reading.channel) as image,
             open_mask(pair.mask, pair.mask_page, reading) as mask,
         ):
-            self.place = locate(image, reading)
+            self.place = locate(image, reading)._replace(hue=hue_of(image, reading))
             check_shapes(pair, mask.shape, self.place)
             self.shape = (reading.channels, *self.place.shape)
             self.dtype = image.dtype if image.dtype != bool else np.dtype(np.uint8)
