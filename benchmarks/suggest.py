@@ -25,7 +25,7 @@ from segexp.evaluation import evaluate, summarize
 from segexp.evaluation.run import find_samples
 from segexp.inference.predictor import Predictor, load_model
 from segexp.io.images import IMAGE_SUFFIXES
-from segexp.suggestion.candidates import describe_annotated, scan
+from segexp.suggestion.candidates import annotated_files, describe_annotated, scan
 from segexp.suggestion.ranking import rank
 
 
@@ -62,7 +62,7 @@ def repeat(data: Path, start: int, count: int, limit: list[str], seed: int, plac
     model = trained(first, data, limit, seed, place / "first")
     model.tta = True
     candidates = [candidate for path in rest for candidate in scan(model, path, region=4096)]  # whole images
-    known, _ = describe_annotated(model, place / "first")
+    known, _ = describe_annotated(model, annotated_files(place / "first"))
     features = np.stack([each.features for each in candidates])
     chosen = rank(np.array([each.disagreement for each in candidates]), features, known, count)
     model.tta = False

@@ -47,7 +47,8 @@ def test_a_table_crops_and_a_page_are_written(house, monkeypatch, capsys):
     assert regions == {"0:70,0:67", "0:70,67:133", "0:70,133:200"}
     assert {row["region"] for row in rows if row["file"].endswith("small.tif")} == {""}
     assert not any(row["file"].endswith("same.tif") for row in rows), "it is annotated"
-    assert "4 of 20: the rest duplicate" in said
+    assert "1 of 3 images annotated already: left out" in said
+    assert "4 of 20: there are no more candidates" in said
     image = read_image(house / "in" / "large.tif")
     crops = sorted((house / "out" / "crops").iterdir())
     assert [crop.name for crop in crops] == [f"{int(row['rank']):02}_large.tif" for row in rows if row["region"]]
@@ -63,6 +64,16 @@ def test_a_table_crops_and_a_page_are_written(house, monkeypatch, capsys):
     assert run(monkeypatch, *suggest(house, "--count", "1")) == 0
     assert len(table(house)) == 1
     assert len(list((house / "out" / "crops").iterdir())) == bool(table(house)[0]["region"])
+
+
+def test_regions_of_an_annotated_image_are_not_suggested(house, monkeypatch, capsys):
+    (house / "done" / "img" / "another_name.tif").write_bytes((house / "in" / "large.tif").read_bytes())
+    assert run(monkeypatch, *suggest(house, "--annotated", house / "done")) == 0
+    assert [row["file"] for row in table(house)] == [str(house / "in" / "small.tif")]
+    (house / "done" / "img" / "small.tif").write_bytes((house / "in" / "small.tif").read_bytes())
+    assert "all images of --input are annotated" in str(
+        run(monkeypatch, *suggest(house, "--annotated", house / "done"))
+    )
 
 
 def test_refused_commands_change_nothing(house, monkeypatch):

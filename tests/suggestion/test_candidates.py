@@ -7,7 +7,7 @@ import tifffile
 from segexp.errors import InputError
 from segexp.inference.predictor import load_model
 from segexp.inference.row_reader import ArrayRows
-from segexp.suggestion.candidates import Part, describe_annotated, edges, scan
+from segexp.suggestion.candidates import Part, annotated_files, describe_annotated, edges, scan
 from tests.inference.test_predictor import write_model
 
 
@@ -124,17 +124,17 @@ def test_annotated_images_are_found_in_both_layouts(tmp_path, predictor):
     for folder in ("train/img", "val/img", "flat/img"):
         (tmp_path / folder).mkdir(parents=True)
         tifffile.imwrite(tmp_path / folder / f"{folder[0]}.tif", pixels(1, (40, 40)))
-    assert describe_annotated(predictor, tmp_path)[1] == ["t.tif", "v.tif"]
-    numbers, names = describe_annotated(predictor, tmp_path / "flat")
+    assert describe_annotated(predictor, annotated_files(tmp_path))[1] == ["t.tif", "v.tif"]
+    numbers, names = describe_annotated(predictor, annotated_files(tmp_path / "flat"))
     assert (numbers.shape, names) == ((1, 32), ["f.tif"])
     with pytest.raises(InputError, match=r"--annotated .*train/img: holds no images"):
-        describe_annotated(predictor, tmp_path / "train" / "img")
+        annotated_files(tmp_path / "train" / "img")
 
 
 def test_annotated_images_too_small_to_be_described_are_none_and_hidden_files_no_images(tmp_path, predictor):
     (tmp_path / "img").mkdir()
     tifffile.imwrite(tmp_path / "img" / "a.tif", pixels(1, (20, 20)))
     (tmp_path / "img" / "._a.tif").write_bytes(b"of the Finder")
-    numbers, names = describe_annotated(predictor, tmp_path)
+    numbers, names = describe_annotated(predictor, annotated_files(tmp_path))
     assert numbers.shape == (0, 32)
     assert names == []

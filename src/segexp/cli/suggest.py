@@ -67,7 +67,7 @@ def suggest(
 
     from segexp.inference.files import find_images
     from segexp.io.ownership import OwnedFolder, digest
-    from segexp.suggestion.candidates import describe_annotated
+    from segexp.suggestion.candidates import annotated_files, describe_annotated, without_copies
     from segexp.suggestion.ranking import rank
     from segexp.suggestion.results import PAGE, TABLE, require_room, write
 
@@ -82,11 +82,17 @@ def suggest(
     with locked_folder(output, prepare) as (images, folder):
         for remark in images.remarks:
             print(remark)
-        known, names = np.empty((0, 0)), list[str]()
+        known, names, files = np.empty((0, 0)), list[str](), images.files
         if annotated is not None:
+            done = annotated_files(annotated)
+            files = without_copies(files, done)
+            if len(files) < len(images.files):
+                print(f"{len(images.files) - len(files)} of {len(images.files)} images annotated already: left out")
+            if not files:
+                raise InputError(f"all images of --input are annotated in {annotated}; expected some that are not")
             with options_in_messages():
-                known, names = describe_annotated(predictor, annotated, pixel_size)
-        candidates, faults = _scan_all(predictor, images.files, region, pixel_size)
+                known, names = describe_annotated(predictor, done, pixel_size)
+        candidates, faults = _scan_all(predictor, files, region, pixel_size)
         if not candidates:
             raise InputError("no image could be ranked, so there is nothing to suggest")
         features = np.stack([each.features for each in candidates])
@@ -98,7 +104,7 @@ def suggest(
     print(output / TABLE)
     print(output / PAGE)
     unscaled = dict.fromkeys(each.path for each in candidates if each.unscaled)
-    say_unscaled(predictor.facts, [path.name for path in unscaled], len(images.files))
+    say_unscaled(predictor.facts, [path.name for path in unscaled], len(files))
     if faults:
         raise typer.Exit(1)
 

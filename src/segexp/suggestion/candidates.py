@@ -1,7 +1,7 @@
 """Images without annotation, and regions of large ones, with what a model's answers and the pixels say of them."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from segexp.inference.outputs import Outputs
 from segexp.inference.predictor import Predictor
 from segexp.inference.sliding_window import RowSource
 from segexp.io.images import image_files
+from segexp.io.ownership import digest
 from segexp.model_facts import FEATURES
 
 REGION = 512
@@ -140,20 +141,41 @@ def _regions(
     return found
 
 
-def describe_annotated(
-    predictor: Predictor, data: Path, pixel_size: float | None = None
-) -> tuple[NDArray[np.float64], list[str]]:
-    """Numbers (N, 32) and names of the images of a data set's train/ and val/, or of a folder with img/.
-
-    `pixel_size` is in micrometres, in place of what the files say.
+def annotated_files(data: Path) -> list[Path]:
+    """The images of a data set's train/ and val/, or of a folder with img/.
 
     Raises:
-        InputError: if there are none, or one cannot be read.
+        InputError: if there are none.
     """
     folders = [place / "img" for place in (data / "train", data / "val", data) if (place / "img").is_dir()]
     files = [path for folder in folders for path in image_files(folder)]
     if not files:
         raise InputError(f"--annotated {data}: holds no images; expected a data set, or a folder with img/ and mask/")
+    return files
+
+
+def without_copies(files: Sequence[Path], annotated: Sequence[Path]) -> list[Path]:
+    """Those of `files` that are not, byte for byte, one of the `annotated` ones."""
+    by_size: dict[int, list[Path]] = {}
+    for path in annotated:
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    return [
+        path
+        for path in files
+        if not (alike := by_size.get(path.stat().st_size)) or digest(path) not in map(digest, alike)
+    ]
+
+
+def describe_annotated(
+    predictor: Predictor, files: Sequence[Path], pixel_size: float | None = None
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Numbers (N, 32) and names of annotated images; each page of a stack is an image.
+
+    `pixel_size` is in micrometres, in place of what the files say.
+
+    Raises:
+        InputError: if one cannot be read.
+    """
     numbers, names = [], []
     for path in files:
         job = Job(path, predictor, Outputs(pixel_size=pixel_size))
