@@ -119,6 +119,23 @@ def test_a_third_candidate_is_trained_from_scratch_and_a_killed_run_goes_on_with
     assert trained["best_model"]["weights"].keys() == content["weights"].keys()
 
 
+@pytest.mark.parametrize("change", ["seed=1", "loss.dice.weight=0.25"])
+def test_a_run_resumed_with_other_settings_trains_its_folds_again(tmp_path, killed_in_training, change):
+    write_images(tmp_path / "data", 5)
+    words = [word for word in TINY if not word.startswith(("data.", "trainer.scratch="))]
+    words += ["trainer.cross_fit=8", "trainer.steps=12", f"data.root={tmp_path / 'data'}"]
+    words += ["trainer.scratch=0", f"model.weights={given(tmp_path)}"]
+    cfg = settings(*words)
+    killed_in_training(2)
+    with pytest.raises(Killed):
+        run(cfg, tmp_path / "run", weights=start_file(cfg))
+    calls, _, images = killed_in_training(2)
+    with pytest.raises(Killed):
+        run(settings(*words, change), tmp_path / "run", resume=True)
+    assert [name for name, *_ in calls] == ["best.pth", "best.pth"]
+    assert sorted(images[0] + images[1]) == [f"{number}.npy" for number in range(5)]
+
+
 @pytest.mark.parametrize(
     ("known", "said", "trained"),
     [(0.0, "no training from scratch", "trained"), (1.1, "the given model does not know these objects", "scratch")],

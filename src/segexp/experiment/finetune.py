@@ -382,8 +382,7 @@ class FineTuning:
         `budget` is a part of the run's own, so that an epoch has as many steps as one over all images.
         """
         ranks, name = self.training.ranks, f"fold_{number}_{kind}.npz"
-        rates = self.training.learner.lr, self.cfg.trainer.scratch_lr
-        key = f"{budget} {rates} {[sample.digest or sample.name for sample in pool]}"
+        key = self._fold_key(pool, held, budget)
         kept = read_maps(self.training.folder / name, key, held) if ranks.first else None
         if share(ranks, kept is not None):
             return kept or {}
@@ -403,6 +402,13 @@ class FineTuning:
                         named |= {f"{WEIGHTS}{name}": tensor.numpy() for name, tensor in own_weights.items()}
                     np.savez(file, key=np.array(key), **named)
         return kept or {}
+
+    def _fold_key(self, pool: Sequence[Sample], held: Sequence[int], budget: Budget) -> str:
+        """A text that differs if anything differs that the predictions of a fold depend on."""
+        cfg, images = self.cfg, [sample.digest or sample.name for sample in pool]
+        rates = self.training.learner.lr, cfg.trainer.scratch_lr
+        parts = (cfg.seed, cfg.task, cfg.loss, cfg.augment, cfg.optimizer, cfg.scheduler, images, list(held))
+        return f"{budget} {rates} {' '.join(map(str, parts))}"
 
     def _weights_of_fold(self, kind: str) -> dict[str, torch.Tensor] | None:
         """The weights that a candidate's training in the first fold ended with, in every process."""
