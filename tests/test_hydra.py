@@ -85,7 +85,7 @@ def test_flags_beside_an_experiment(shown):
 def test_experiments_are_stacked_and_the_last_one_wins(shown):
     both = shown("segexp train", "experiment=[vesicle_pretrained,cytoskeleton_quick]", "--cfg", "job")
     assert "name: cytoskeleton" in both
-    assert "steps: 1600" in both
+    assert "steps: 3200" in both
 
 
 @pytest.mark.parametrize("words", [["task=vesicle"], ["-m", "task=vesicle", "trainer.lr=1,2"]])
