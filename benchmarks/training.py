@@ -26,7 +26,7 @@ from segexp.data.sources import foreground_share
 from segexp.device import autocast, choose_precision, set_arithmetic
 from segexp.distributed import ALONE
 from segexp.experiment.build import build_augment, build_learner, build_model, build_schedule, build_source, read_data
-from segexp.experiment.nodes import build_loss, build_optimizer
+from segexp.experiment.nodes import build_loss, build_optimizer, build_scheduler
 from segexp.training.learner import Learner
 from segexp.training.loggers.run_log import RunLog
 from segexp.training.loop import fit
@@ -116,17 +116,15 @@ def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
         torch.manual_seed(0)
         model = build_model(cfg.model, cfg.data.channels, len(cfg.task.classes), foreground_share(samples))
         models.append(model.to(memory_format=torch.channels_last))
-    learner, bare = (
-        build_learner(
-            build_loss(cfg.loss, len(cfg.task.classes)),
-            build_optimizer(cfg.optimizer, model.parameters()),
-            cfg.trainer,
-            model,
-            precision,
-            ALONE,
-        )
-        for model in models
+    learner = build_learner(
+        build_loss(cfg.loss, len(cfg.task.classes)),
+        build_optimizer(cfg.optimizer, models[0].parameters()),
+        cfg.trainer,
+        models[0],
+        precision,
+        ALONE,
     )
+    adamw = torch.optim.AdamW(models[1].parameters(), learner.lr, fused=True)
     source = build_source(
         cfg.data, cfg.task, cfg.trainer, cfg.seed, samples, models[0], precision, ALONE, lambda text: None
     )
@@ -135,16 +133,21 @@ def measure(overrides: list[str], steps: int) -> tuple[Stopwatch, float, float]:
     images, targets = run.prepare(batch)
 
     def bare_step() -> None:
-        bare.optimizer.zero_grad(set_to_none=True)
+        adamw.zero_grad(set_to_none=True)
         with autocast(CPU, precision):
             logits = models[1](images)
         logits.float().mean().backward()
-        bare.optimizer.step()
+        adamw.step()
 
     models[1].train()
     with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), "dice") as log:
         watch = Stopwatch(log, bare_step)
-        fit(run, watch, build_schedule(cfg.trainer, source.plan.steps, cfg.task.monitor, cfg.seed))
+        scheduler = build_scheduler(cfg.scheduler, learner.lr)
+        fit(
+            run,
+            watch,
+            build_schedule(cfg.trainer, source.plan.steps, cfg.task.monitor, cfg.seed, scheduler, learner.lr),
+        )
     del watch.loop_times[:WARM_UP], watch.bare_times[:WARM_UP]
     logits = torch.randn(images.shape[0], 1, *images.shape[2:], requires_grad=True)
     alone = []
