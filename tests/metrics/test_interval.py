@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import stats
 
 from segexp.metrics import interval
 from segexp.metrics.interval import bootstrap_interval, paired_difference, smallest_p
@@ -36,15 +35,6 @@ def test_when_there_is_nothing_to_say():
 def test_undefined_values_are_left_out_and_the_same_seed_gives_the_same():
     values = [0.2, 0.4, 0.9, 0.3]
     assert bootstrap_interval([*values, np.nan]) == bootstrap_interval(values)
-
-
-@pytest.mark.parametrize("rows", [1 << 20, 50])
-def test_the_interval_is_that_of_scipy(monkeypatch, rows):
-    monkeypatch.setattr(interval, "DRAWN", rows)
-    rng = np.random.default_rng(0)
-    for values in (rng.normal(0, 1, 3), rng.beta(8, 2, 20), np.r_[np.zeros(20), 1.0], np.round(rng.random(15), 1)):
-        rule = stats.bootstrap((values,), np.mean, n_resamples=2000, method="BCa", rng=np.random.default_rng(0))
-        assert bootstrap_interval(values) == pytest.approx(tuple(rule.confidence_interval), abs=1e-12)
 
 
 @pytest.mark.parametrize("resamples", [0, 800])

@@ -3,7 +3,6 @@
 The image is the sampling unit: pixels, objects and classes of one image are not independent of each other.
 """
 
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -36,16 +35,18 @@ def bootstrap_interval(
         return None
     if np.ptp(clean) <= 1e-12 * np.abs(clean).max(initial=0):
         return float(clean[0]), float(clean[0])
-    rng, rows = np.random.default_rng(seed), max(1, DRAWN // len(clean))
-    sizes = [(min(rows, resamples - first), len(clean)) for first in range(0, resamples, rows)]
-    means = np.concatenate([clean[rng.integers(0, len(clean), size)].mean(axis=1) for size in sizes])
-    normal, mean, apart = NormalDist(), clean.mean(), clean - clean.mean()
-    bias = normal.inv_cdf(((means < mean).mean() + (means <= mean).mean()) / 2)
-    acceleration = (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)  # of a mean the jackknife has this closed form
-    reach = normal.inv_cdf((1 + confidence) / 2)
-    ends = [bias + (bias + z) / (1 - acceleration * (bias + z)) for z in (-reach, reach)]
-    low, high = np.quantile(means, [normal.cdf(end) for end in ends])
-    return float(low), float(high)
+    from scipy import stats  # here, since it takes a second to import and predicting does not need it
+
+    found = stats.bootstrap(
+        (clean,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, DRAWN // len(clean)),
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike, resamples: int = 9999, seed: int = 0) -> Difference:

@@ -42,8 +42,8 @@ def facts(name: str, card: dict[str, Any]) -> list[tuple[str, str]]:
 def card_lines(name: str, card: dict[str, Any]) -> list[str]:
     """A card as lines of text."""
     scores = [("scores" if not k else "", score_line(row)) for k, row in enumerate(card["scores"])]
-    purpose, others = facts(name, card)[:2], facts(name, card)[2:]
-    rows = [*purpose, *(scores or [("scores", "none measured")]), *others]
+    said = facts(name, card)
+    rows = [*said[:2], *(scores or [("scores", "none measured")]), *said[2:]]
     return [name, *(f"  {head:<10} {text}" for head, text in rows)]
 
 
