@@ -32,7 +32,7 @@ def network(*overrides: str) -> nn.Module:
 
 def stepper(model: nn.Module, batch: int, size: int, precision: str) -> Callable[[], tuple[float, float]]:
     """Return a function that takes one training step and returns its wall-clock and processor time in seconds."""
-    model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
     loss_function = SegmentationLoss()
     images = torch.randn(batch, 1, size, size).contiguous(memory_format=torch.channels_last)

@@ -143,7 +143,9 @@ def _warp(setting: Setting, batch: int, size: int) -> dict:
     row = {"ms": taken, "bare ms": bare, "images/s": 1e3 * batch / taken}
     if setting.full:
         layout = [params]
-        run = Recorded(lambda given, drawn: warp.warp(*given, with_values(layout, drawn)[0]), setting.device)
+        run = Recorded(
+            lambda given, drawn: warp.warp(given[0], given[1], with_values(layout, drawn)[0]), setting.device
+        )
         values = drawn_values(layout)
         for _ in range(WARM_UP + 1):
             run([images, masks], values)
@@ -164,7 +166,7 @@ def _clahe(setting: Setting, bins: int, batch: int, size: int) -> dict:
     if not (setting.full and bins == 256):
         return row
     limits = torch.full((batch,), 2.0)
-    run = Recorded(lambda given, drawn: (clahe(*given, *drawn, (8, 8), bins, "batched"),), setting.device)
+    run = Recorded(lambda given, drawn: (clahe(given[0], drawn[0], (8, 8), bins, "batched"),), setting.device)
     for _ in range(WARM_UP + 1):
         run([unit], [limits])
     taken = milliseconds(lambda: run([unit], [limits]), setting.device, _seconds(setting))
